@@ -1,0 +1,155 @@
+"""A file of finished runs, one JSON object a line, that lets a stopped benchmark go on.
+
+```python
+journal = Journal("benchmarks/results/sparsity.jsonl")
+key = {"method": "magnitude", "rate": 0.99, "seed": 0}
+if not journal.done(key):
+    journal.append(key, {"accuracy": run(**key)})
+```
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+_PACKAGES = (
+    "tfmot_swd",
+    "tensorflow",
+    "tf_keras",
+    "tensorflow-model-optimization",
+    "numpy",
+)
+
+
+class Journal:
+    """Finished runs in a JSON Lines file, each known by its key.
+
+    A line is `{"key", "result", "command", "versions", "finished", "elapsed_seconds"}`: `finished`
+    is the time in UTC, `elapsed_seconds` the time since the last line or since this object was
+    made, hence the run's own time where runs follow each other.
+
+    A line that a power cut or a kill left unfinished counts as never written, and the next `append`
+    removes it. One process at a time may write.
+
+    Args:
+        path: the file; made, with its directories, by the first `append`.
+
+    Raises:
+        ValueError: a line other than the last is no record.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._records, self._whole_bytes = _read(self.path)
+        self._done = {_canonical(record["key"]) for record in self._records}
+        self._since = time.monotonic()
+
+    def done(self, key: Mapping[str, Any]) -> bool:
+        """Whether a run with this key is finished; the order of the entries does not matter."""
+        return _canonical(key) in self._done
+
+    def append(self, key: Mapping[str, Any], result: Mapping[str, Any]) -> None:
+        """Writes one finished run, and returns once it is on the disk.
+
+        Args:
+            key: what identifies the run, its seed included; anything JSON can say.
+            result: what it gave. In both, NumPy's numbers and arrays become plain ones, and NaN and
+                infinities, which JSON lacks, become null: a run that diverged is a result, too.
+
+        Raises:
+            ValueError: the key is there already.
+            TypeError: JSON cannot say it.
+        """
+        if self.done(key):
+            raise ValueError(f"A run may be written once only. Received: {dict(key)} again")
+        now = time.monotonic()
+        record = {
+            "key": _plain(key),
+            "result": _plain(result),
+            "command": _command(),
+            "versions": _versions(),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "elapsed_seconds": round(now - self._since, 1),
+        }
+        line = json.dumps(record, allow_nan=False).encode() + b"\n"
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("ab") as file:
+            file.truncate(self._whole_bytes)
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+        self._whole_bytes += len(line)
+        self._records.append(json.loads(line))
+        self._done.add(_canonical(key))
+        self._since = now
+
+    def records(self) -> list[dict[str, Any]]:
+        """All lines, in the order written."""
+        return list(self._records)
+
+
+def _read(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """The records, and how many bytes of the file they fill."""
+    if not path.exists():
+        return [], 0
+    records, whole_bytes = [], 0
+    for number, line in enumerate(path.read_bytes().splitlines(keepends=True), start=1):
+        if not line.endswith(b"\n"):
+            break
+        try:
+            record = json.loads(line)
+        except ValueError:
+            record = None
+        if not isinstance(record, dict) or "key" not in record:
+            raise ValueError(
+                f"Every line of {path} must be a JSON object with a key; mend or remove line "
+                f"{number}. Received: {line[:80]!r}"
+            )
+        records.append(record)
+        whole_bytes += len(line)
+    return records, whole_bytes
+
+
+def _canonical(key: Mapping[str, Any]) -> str:
+    return json.dumps(_plain(key), sort_keys=True)
+
+
+def _plain(value: Any) -> Any:
+    """The value as JSON can say it."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if hasattr(value, "tolist"):  # a number or an array of NumPy
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _command() -> str:
+    """How this process was started, without the directories of this machine."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    program = ["-m", spec.name] if spec is not None else [Path(sys.argv[0]).name]
+    return shlex.join(["python", *program, *sys.argv[1:]])
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions

@@ -1,0 +1,5 @@
+"""Runnable examples, and the data and networks that they share with the benchmarks."""
+
+from examples.quiet import load_tensorflow
+
+load_tensorflow()

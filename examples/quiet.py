@@ -1,0 +1,37 @@
+"""Loads TensorFlow without its start-up lines, which say nothing to whoever runs an example."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import tempfile
+
+LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
+
+
+def load_tensorflow() -> None:
+    """Imports TensorFlow, in Keras 2 mode, with its start-up chatter muted.
+
+    Some of it comes before TensorFlow reads its own log level, so the file descriptor of stderr is
+    turned aside meanwhile; what was said is shown after all where the import fails. Whoever sets a
+    log level below 3 hears everything.
+    """
+    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+    # Level 3, as TensorFlow calls it an error that a machine has no GPU.
+    if os.environ.setdefault(LOG_LEVEL, "3") != "3" or "tensorflow" in sys.modules:
+        importlib.import_module("tensorflow")
+        return
+    sys.stderr.flush()
+    original = os.dup(2)
+    with tempfile.TemporaryFile() as aside:
+        os.dup2(aside.fileno(), 2)
+        try:
+            importlib.import_module("tensorflow")
+        except BaseException:
+            aside.seek(0)
+            os.write(original, aside.read())
+            raise
+        finally:
+            os.dup2(original, 2)
+            os.close(original)

@@ -1,0 +1,20 @@
+"""What every test needs: Keras 2, a quiet TensorFlow on one thread, and one seed."""
+
+import os
+
+import pytest
+
+# The suite runs one process a core; more threads in each would only get in each other's way.
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
+
+from examples.quiet import load_tensorflow
+
+load_tensorflow()
+
+import tf_keras as keras  # noqa: E402  after TensorFlow, which must start in Keras 2 mode
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    keras.utils.set_random_seed(0)

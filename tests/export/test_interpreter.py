@@ -1,0 +1,51 @@
+import sys
+import warnings
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras as keras
+
+from tfmot_swd.export.interpreter import run_tflite
+from tfmot_swd.export.quiet import quiet
+from tfmot_swd.export.serving import keras_outputs, serving_function
+
+
+def _converted(model):
+    with quiet():
+        return tf.lite.TFLiteConverter.from_concrete_functions(
+            [serving_function(model, 1)], model
+        ).convert()
+
+
+def test_all_samples_by_name_though_a_reshape_forbids_a_larger_batch(conv_net, images):
+    outputs, interpreter = run_tflite(_converted(conv_net), {"image": images})
+    assert interpreter == "ai_edge_litert"
+    wanted = keras_outputs(conv_net, (images,))
+    assert outputs.keys() == wanted.keys()
+    np.testing.assert_allclose(outputs["scores"], wanted["scores"], atol=1e-6)
+
+
+def test_the_older_interpreter_takes_over_without_a_warning(dense_net, rows, monkeypatch, capfd):
+    content = _converted(dense_net)
+    new, _ = run_tflite(content, {"x": rows})
+    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        old, interpreter = run_tflite(content, {"x": rows})
+    assert interpreter == "tensorflow"
+    ((name, wanted),) = new.items()
+    np.testing.assert_allclose(old[name], wanted, atol=1e-6)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_open_dimension_takes_the_shape_of_the_data():
+    model = keras.Sequential([keras.layers.Input((None, 2), name="x"), keras.layers.Dense(1, name="y")])
+    data = np.random.default_rng(0).normal(size=(3, 5, 2)).astype("float32")
+    outputs, _ = run_tflite(_converted(model), {"x": data})
+    np.testing.assert_allclose(outputs["y"], keras_outputs(model, (data,))["y"], atol=1e-6)
+
+
+def test_bytes_that_are_no_file(rows):
+    with pytest.raises(ValueError, match=r"."):
+        run_tflite(b"not a model at all", {"x": rows})

@@ -1,0 +1,324 @@
+"""A wrapped model trains the same however it is driven: fit, custom loops, precision, batches of steps."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras as keras
+
+import tfmot_swd
+
+STEPS = 24
+BATCH = 8
+
+
+def build() -> keras.Model:
+    keras.utils.set_random_seed(3)
+    inputs = keras.Input((6, 6, 1))
+    x = keras.layers.Conv2D(4, 3, use_bias=False, name="conv")(inputs)
+    x = keras.layers.BatchNormalization(name="bn")(x)
+    x = keras.layers.ReLU()(x)
+    x = keras.layers.Flatten()(x)
+    return keras.Model(inputs, keras.layers.Dense(3, name="head")(x))
+
+
+@pytest.fixture(scope="module")
+def data() -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(STEPS * BATCH, 6, 6, 1)).astype(np.float32)
+    return x, rng.integers(0, 3, STEPS * BATCH)
+
+
+def schedule(**changes) -> tfmot_swd.SelectiveDecay:
+    return tfmot_swd.SelectiveDecay(**{"final_sparsity": 0.8, "end_step": STEPS, **changes})
+
+
+def paper(**changes) -> tfmot_swd.SelectiveDecay:
+    return tfmot_swd.SelectiveDecay.paper(
+        **{"final_sparsity": 0.8, "end_step": STEPS, "mu": 5e-4, **changes}
+    )
+
+
+def sgd() -> keras.optimizers.Optimizer:
+    return keras.optimizers.SGD(0.05, momentum=0.9)
+
+
+def compiled(plan=None, optimizer=None, **options) -> keras.Model:
+    pruned = tfmot_swd.prune_selective_decay(build(), plan or schedule())
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    pruned.compile(optimizer or sgd(), loss, metrics=["accuracy"], **options)
+    return pruned
+
+
+def fit(model, data, callbacks=(), **options):
+    settings = {"batch_size": BATCH, "epochs": 1, "shuffle": False, "verbose": 0, **options}
+    return model.fit(*data, callbacks=[*callbacks, tfmot_swd.UpdatePruningStep()], **settings)
+
+
+def zeros(model) -> float:
+    report = tfmot_swd.sparsity_report(model)
+    return 1 - report.pool_kept / report.pool
+
+
+def assert_same(first, second, tolerance=0.0) -> None:
+    for a, b in zip(first.get_weights(), second.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize(
+    "plan", [schedule(), paper(), paper(penalty="implicit")], ids=["default", "paper", "a"]
+)
+def test_fit_reaches_the_rate_exactly(data, plan):
+    model = compiled(plan)
+    fit(model, data)
+    pool = 9 * 4 + 16 * 4 * 3 + 3
+    assert tfmot_swd.sparsity_report(tfmot_swd.strip_pruning(model)).pool_kept == pool - int(0.8 * pool)
+
+
+@pytest.mark.parametrize("plan", [schedule(), paper()], ids=["implicit", "coupled"])
+def test_several_steps_in_one_execution_equal_one_at_a_time(data, plan):
+    single, several = compiled(plan), compiled(plan, steps_per_execution=8)
+    fit(single, data)
+    fit(several, data)
+    assert_same(tfmot_swd.strip_pruning(single), tfmot_swd.strip_pruning(several), 1e-6)
+
+
+def test_the_cut_falls_inside_an_execution_of_several_steps(data):
+    model = compiled(schedule(end_step=STEPS - 3), steps_per_execution=8)
+    fit(model, data)
+    assert zeros(tfmot_swd.strip_pruning(model)) == pytest.approx(0.8, abs=0.01)
+
+
+@pytest.mark.parametrize("plan", [schedule(), paper()], ids=["implicit", "coupled"])
+@pytest.mark.parametrize("eager", [False, True])
+def test_custom_loop_equals_fit(data, plan, eager):
+    fitted = compiled(plan)
+    fit(fitted, data)
+    looped = tfmot_swd.prune_selective_decay(build(), plan)
+    looped.optimizer = optimizer = sgd()
+    loss_of = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    callback = tfmot_swd.UpdatePruningStep()
+    callback.set_model(looped)
+    callback.on_train_begin()
+
+    def step(x, y):
+        with tf.GradientTape() as tape:
+            loss = tf.add_n([loss_of(y, looped(x, training=True)), *looped.losses])
+        optimizer.apply_gradients(
+            zip(tape.gradient(loss, looped.trainable_variables), looped.trainable_variables, strict=True)
+        )
+
+    run = step if eager else tf.function(step)
+    for x, y in tf.data.Dataset.from_tensor_slices(data).batch(BATCH):
+        run(x, y)
+    callback.on_epoch_end(0)
+    assert_same(tfmot_swd.strip_pruning(fitted), tfmot_swd.strip_pruning(looped), 1e-5)
+
+
+def test_micro_batches_count_as_one_update(data):
+    model = compiled(schedule(end_step=4))
+    callback = tfmot_swd.UpdatePruningStep()
+    callback.set_model(model)
+    callback.on_train_begin()
+    x = tf.constant(data[0][:BATCH])
+    for _ in range(4):
+        for _ in range(3):
+            model(x, training=True)
+        zero = [tf.zeros_like(variable) for variable in model.trainable_variables]
+        model.optimizer.apply_gradients(zip(zero, model.trainable_variables, strict=True))
+    assert callback._pool.step == 4
+    callback.on_epoch_end(0)
+    assert zeros(tfmot_swd.strip_pruning(model)) == pytest.approx(0.8, abs=0.01)
+
+
+def test_a_shared_layer_counts_one_update_and_is_penalised_once(data):
+    keras.utils.set_random_seed(0)
+    shared = keras.layers.Dense(4, name="shared")
+    inputs = keras.Input((4,))
+    net = keras.Model(inputs, keras.layers.Dense(1)(shared(shared(inputs))))
+    model = tfmot_swd.prune_selective_decay(net, paper(end_step=3, a_min=10.0, a_max=10.0))
+    model.compile(sgd(), "mse")
+    callback = tfmot_swd.UpdatePruningStep()
+    callback.set_model(model)
+    callback.on_train_begin()
+    model(tf.ones((2, 4)), training=True)
+    assert callback._pool.step == 1
+    threshold = callback._pool.leader.threshold.numpy()
+    kernels = [w.numpy() for w in callback._pool.counted()]
+    below = sum(float((k[np.abs(k) < threshold] ** 2).sum()) for k in kernels)
+    assert float(sum(model.losses)) == pytest.approx(5e-4 * 10 / 2 * below, rel=1e-5)
+
+
+def test_predict_and_evaluate_write_nothing(data):
+    model = compiled()
+    fit(model, data)
+    before = [value.copy() for value in model.get_weights()]
+    model.predict(data[0], verbose=0)
+    model.evaluate(*data, verbose=0)
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_the_penalty_stays_out_of_the_validation_loss(data):
+    plan = paper(a_min=1e5, a_max=1e5)
+    model = compiled(plan, keras.optimizers.SGD(0.0))
+    history = fit(model, data, validation_data=data).history
+    plain = build()
+    plain.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    task = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    assert history["loss"][0] > 2 * history["val_loss"][0]
+    stripped = tfmot_swd.strip_pruning(model)
+    expected = float(task(data[1], stripped.predict(data[0], verbose=0)))
+    assert history["val_loss"][0] == pytest.approx(expected, rel=1e-4)
+    assert history["penalty"][0] >= 0
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision_keeps_master_weights_bit_for_bit_when_nothing_is_targeted(data, policy):
+    keras.mixed_precision.set_global_policy(policy)
+    try:
+        model = compiled(schedule(final_sparsity=0.0), keras.optimizers.SGD(0.0))
+        kernels = {w.name: w.numpy() for w in model.trainable_weights}
+        fit(model, data)
+        model.predict(data[0], verbose=0)
+        for weight in model.trainable_weights:
+            np.testing.assert_array_equal(kernels[weight.name], weight.numpy())
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+
+
+@pytest.mark.parametrize("plan", [schedule(), paper()], ids=["implicit", "coupled"])
+def test_mixed_precision_prunes_in_float32_under_a_loss_scale(data, plan):
+    keras.mixed_precision.set_global_policy("mixed_float16")
+    try:
+        model = compiled(plan)
+        fit(model, data)
+        stripped = tfmot_swd.strip_pruning(model)
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    assert model.trainable_weights[0].numpy().dtype == np.float32
+    assert model.output.dtype == tf.float16
+    assert zeros(stripped) == pytest.approx(0.8, abs=0.01)
+    assert np.isfinite(stripped.predict(data[0], verbose=0)).all()
+
+
+def test_a_float32_head_under_mixed_precision_stays_float32(data):
+    keras.mixed_precision.set_global_policy("mixed_float16")
+    try:
+        inputs = keras.Input((4,))
+        x = keras.layers.Dense(4)(inputs)
+        net = keras.Model(inputs, keras.layers.Dense(2, dtype="float32")(x))
+        pruned = tfmot_swd.prune_selective_decay(net, schedule())
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    assert pruned.output.dtype == tf.float32
+    assert pruned(np.ones((1, 4), np.float32)).dtype == tf.float32
+
+
+@pytest.mark.parametrize(
+    "make", [keras.optimizers.Adam, keras.optimizers.legacy.Adam, keras.optimizers.legacy.SGD]
+)
+def test_other_optimizers_prune_too(data, make):
+    model = compiled(schedule(), make(0.01))
+    fit(model, data)
+    assert zeros(tfmot_swd.strip_pruning(model)) == pytest.approx(0.8, abs=0.01)
+
+
+def test_fine_tuning_after_the_cut_keeps_the_zeros(data):
+    model = compiled(schedule(end_step=STEPS // 2))
+    fit(model, data, epochs=2)
+    stripped = tfmot_swd.strip_pruning(model)
+    assert zeros(stripped) == pytest.approx(0.8, abs=0.01)
+    # Not only once stripped: the wrapped model itself predicts with the zeros.
+    np.testing.assert_allclose(
+        stripped.predict(data[0], verbose=0), model.predict(data[0], verbose=0), atol=1e-6
+    )
+
+
+def test_a_checkpoint_before_the_callback_in_the_list_holds_the_cut_model(data, tmp_path):
+    model = compiled()
+    checkpoint = keras.callbacks.ModelCheckpoint(str(tmp_path / "last.keras"))
+    fit(model, data, [checkpoint])
+    loaded = keras.models.load_model(tmp_path / "last.keras")
+    assert zeros(loaded) == pytest.approx(0.8, abs=0.01)
+    assert_same(tfmot_swd.strip_pruning(loaded), tfmot_swd.strip_pruning(model))
+
+
+def test_early_stopping_that_restores_old_weights_is_refused_aloud(data):
+    model = compiled(schedule(end_step=2 * STEPS))
+    stop = keras.callbacks.EarlyStopping("loss", patience=0, restore_best_weights=True, mode="max")
+    fit(model, data, [stop], epochs=2)
+    with pytest.raises(ValueError, match="final cut has not been made.*restore_best_weights"):
+        tfmot_swd.strip_pruning(model)
+    tfmot_swd.cut_now(model)
+    assert zeros(tfmot_swd.strip_pruning(model)) == pytest.approx(0.8, abs=0.01)
+
+
+def test_a_fit_that_ends_early_warns_and_is_not_stripped(data):
+    class Stop(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            self.model.stop_training = batch >= 3
+
+    model = compiled()
+    with pytest.warns(tfmot_swd.PruningWarning, match="4 of 24 updates.*NOT pruned"):
+        fit(model, data, [Stop()])
+    with pytest.raises(ValueError, match="not pruned: train on"):
+        tfmot_swd.strip_pruning(model)
+
+
+def test_several_fits_make_one_run(data):
+    whole, parts = compiled(schedule(end_step=2 * STEPS)), compiled(schedule(end_step=2 * STEPS))
+    fit(whole, data, epochs=2)
+    for _ in range(2):
+        parts.fit(
+            *data,
+            batch_size=BATCH,
+            shuffle=False,
+            verbose=0,
+            callbacks=[tfmot_swd.UpdatePruningStep(partial_fit=True)],
+        )
+    assert_same(tfmot_swd.strip_pruning(whole), tfmot_swd.strip_pruning(parts))
+
+
+def test_training_without_the_callback_says_what_to_do(data):
+    with pytest.raises(ValueError, match=r"UpdatePruningStep\(\)\] to model.fit"):
+        compiled().fit(*data, batch_size=BATCH, verbose=0)
+
+
+def test_tfmots_own_callback_is_not_enough(data):
+    import tensorflow_model_optimization as tfmot
+
+    with pytest.raises(ValueError, match="TFMOT's own UpdatePruningStep does not"):
+        compiled().fit(
+            *data, batch_size=BATCH, verbose=0, callbacks=[tfmot.sparsity.keras.UpdatePruningStep()]
+        )
+
+
+def test_a_schedule_longer_than_the_fit_is_an_error(data):
+    with pytest.raises(ValueError, match="Received: end_step=25, epochs=1, steps=24"):
+        fit(compiled(schedule(end_step=STEPS + 1)), data)
+
+
+def test_validation_data_shows_the_model_before_and_after_the_cut(data):
+    model = compiled()
+    callback = tfmot_swd.UpdatePruningStep(validation_data=data)
+    history = model.fit(*data, batch_size=BATCH, verbose=0, callbacks=[callback]).history
+    report = callback.cut_report
+    assert report is not None
+    assert report.before is not None
+    assert report.after is not None
+    assert report.removed == int(0.8 * 231)
+    assert report.before["loss"] == pytest.approx(report.after["loss"], abs=1e-4)
+    # The metrics of the running epoch are not disturbed by the two evaluations.
+    assert 0 < history["accuracy"][0] < 1
+
+
+def test_summaries_reach_tensorboard(data, tmp_path):
+    model = compiled()
+    fit(model, data, [tfmot_swd.PruningSummaries(str(tmp_path), update_freq=8)])
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(tmp_path)).Reload()
+    tags = events.Tags()["tensors"]
+    for name in ("shrink", "threshold", "targeted_share", "entered", "left", "sparsity/conv"):
+        assert f"selective_decay/{name}" in tags
+    assert [event.step for event in events.Tensors("selective_decay/threshold")] == [8, 16, 24]

@@ -1,0 +1,27 @@
+"""Selective Weight Decay inside TensorFlow Model Optimization, from a Keras model to a TFLite file."""
+
+from tfmot_swd.callbacks import PruningSummaries, PruningWarning, UpdatePruningStep
+from tfmot_swd.plan import PruningPlan, plan_pruning
+from tfmot_swd.schedules import SelectiveDecay
+from tfmot_swd.selective_decay import prune_selective_decay
+from tfmot_swd.sparsity import SparsityReport, sparsity_report
+from tfmot_swd.stripping import strip_pruning
+from tfmot_swd.weight_pool import cut_now
+from tfmot_swd.wrappers import PruneSelectiveDecay
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "PruneSelectiveDecay",
+    "PruningPlan",
+    "PruningSummaries",
+    "PruningWarning",
+    "SelectiveDecay",
+    "SparsityReport",
+    "UpdatePruningStep",
+    "cut_now",
+    "plan_pruning",
+    "prune_selective_decay",
+    "sparsity_report",
+    "strip_pruning",
+]

@@ -1,0 +1,76 @@
+"""The private corners of TFMOT and tf_keras that this package stands on, gathered in one place.
+
+TFMOT keeps `PruneLowMagnitude` and the pruning registry private, and tf_keras keeps its call context
+so; the version ranges in setup.cfg are pinned for their sake. Nothing else here imports from them.
+"""
+
+from __future__ import annotations
+
+import os
+
+# TFMOT and plain tf.keras choose Keras 2 or 3 when they are first touched: choose before that.
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+
+import tensorflow as tf
+import tf_keras as keras
+from tensorflow_model_optimization.python.core.sparsity.keras.prunable_layer import (
+    PrunableLayer,
+)
+from tensorflow_model_optimization.python.core.sparsity.keras.pruning_callbacks import (
+    PruningSummaries,
+    UpdatePruningStep,
+)
+from tensorflow_model_optimization.python.core.sparsity.keras.pruning_impl import (
+    Pruning,
+)
+from tensorflow_model_optimization.python.core.sparsity.keras.pruning_policy import (
+    PruningPolicy,
+)
+from tensorflow_model_optimization.python.core.sparsity.keras.pruning_schedule import (
+    PruningSchedule,
+)
+from tensorflow_model_optimization.python.core.sparsity.keras.pruning_wrapper import (
+    PruneLowMagnitude,
+)
+from tf_keras.src.engine import base_layer_utils
+from tf_keras.src.engine.functional import Functional
+from tf_keras.src.mixed_precision.autocast_variable import (
+    AutoCastVariable,
+    enable_auto_cast_variables,
+)
+
+__all__ = [
+    "Functional",
+    "PrunableLayer",
+    "PruneLowMagnitude",
+    "Pruning",
+    "PruningPolicy",
+    "PruningSchedule",
+    "PruningSummaries",
+    "UpdatePruningStep",
+    "full_precision",
+    "is_saving",
+    "is_tracing_keras_graph",
+    "keras",
+    "master_variable",
+]
+
+
+def master_variable(variable: tf.Variable) -> tf.Variable:
+    """Returns the float32 variable behind a mixed-precision one, or the variable itself."""
+    return variable._variable if isinstance(variable, AutoCastVariable) else variable
+
+
+def full_precision() -> enable_auto_cast_variables:
+    """A context in which mixed-precision variables read as they are stored, not as computed with."""
+    return enable_auto_cast_variables(None)
+
+
+def is_saving() -> bool:
+    """Whether Keras is tracing layers to write a SavedModel, not to train them."""
+    return bool(base_layer_utils.call_context().saving)
+
+
+def is_tracing_keras_graph() -> bool:
+    """Whether a layer is being called on symbolic inputs, to build a model rather than to run it."""
+    return not tf.executing_eagerly() and not base_layer_utils.is_in_tf_function()

@@ -1,0 +1,35 @@
+"""Copies of Keras models, layer by layer, that share no variable with the original."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tfmot_swd._compat import keras
+
+
+def copy_layer(layer: Any) -> Any:
+    """Returns a new layer of the same config; its weights are still its own initial ones."""
+    return type(layer).from_config(layer.get_config())
+
+
+def clone_with(model: Any, make: Callable[[Any], Any]) -> Any:
+    """Returns a copy of `model` with every layer replaced by `make(layer)`, nested models followed.
+
+    A layer used in several places, nested models included, stays one layer: it is made once.
+    """
+    made: dict[int, Any] = {}
+
+    def replace(layer: Any) -> Any:
+        if id(layer) not in made:
+            made[id(layer)] = clone(layer) if isinstance(layer, keras.Model) else make(layer)
+        return made[id(layer)]
+
+    def clone(part: Any) -> Any:
+        copied = keras.models.clone_model(part, clone_function=replace)
+        if not part.trainable:
+            # Setting it to True would unfreeze every layer inside.
+            copied.trainable = False
+        return copied
+
+    return clone(model)

@@ -1,0 +1,143 @@
+"""How far a file is from its model, in numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tfmot_swd.export.errors import ExportError
+from tfmot_swd.export.recipes import Recipe
+from tfmot_swd.export.samples import Array
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Differences between the outputs of a file and of its Keras model on the same samples.
+
+    The relative differences are shares of the Keras output range, which includes zero as the
+    ranges of quantized tensors do: max(y, 0) - min(y, 0) over all samples. With several outputs
+    each has its own range, and the worst output counts.
+
+    Attributes:
+        worst_difference: largest absolute difference of any element of any output.
+        mean_difference: mean absolute difference over all elements of all outputs.
+        relative_worst: `worst_difference` as a share of the range.
+        relative_mean: mean over output vectors (the last axis) of the largest difference within
+            the vector, as a share of the range. Unlike a mean over all elements it does not
+            shrink with the number of classes: a file that names wrong classes is near 1.
+        agreement: share of samples with the same largest class, None unless there is a single
+            output of shape (N, 2 or more).
+        accuracy: share of samples the file names right, None without labels or agreement.
+        keras_accuracy: the same of the Keras model.
+    """
+
+    worst_difference: float
+    mean_difference: float
+    relative_worst: float
+    relative_mean: float
+    agreement: float | None
+    accuracy: float | None
+    keras_accuracy: float | None
+
+
+def compare(reference: dict[str, Array], outputs: dict[str, Array], labels: Array | None = None) -> Parity:
+    """Measures the outputs of a file against the Keras outputs of the same names.
+
+    Args:
+        reference: Keras outputs (N, ...) by name, all finite.
+        outputs: the file's outputs, dequantized.
+        labels: integer classes (N,).
+
+    Raises:
+        ExportError: other names or shapes, or a value that is NaN or infinite.
+    """
+    wanted = {name: array.shape for name, array in reference.items()}
+    got = {name: array.shape for name, array in outputs.items()}
+    if wanted != got:
+        raise ExportError(f"The file has other outputs than the model, which has {wanted}. Received: {got}")
+    for name, array in outputs.items():
+        bad = count_bad(array)
+        if bad:
+            raise ExportError(
+                f"The file's output {name!r} is not finite: try another recipe, float32 first. "
+                f"Received: {bad} of {array.size} values NaN or infinite"
+            )
+    differences = {
+        name: np.abs(outputs[name].astype(np.float64) - array.astype(np.float64))
+        for name, array in reference.items()
+    }
+    elements = sum(each.size for each in differences.values())
+    classes = _classes(reference)
+    file_classes = _classes(outputs)
+    right = None if labels is None or file_classes is None else _share(file_classes, labels)
+    keras_right = None if labels is None or classes is None else _share(classes, labels)
+    return Parity(
+        worst_difference=max(float(each.max()) for each in differences.values()),
+        mean_difference=float(sum(each.sum() for each in differences.values()) / elements),
+        relative_worst=max(
+            _relative(float(each.max()), reference[name]) for name, each in differences.items()
+        ),
+        relative_mean=max(
+            _relative(_mean_of_vectors(each), reference[name]) for name, each in differences.items()
+        ),
+        agreement=None if classes is None or file_classes is None else _share(classes, file_classes),
+        accuracy=right,
+        keras_accuracy=keras_right,
+    )
+
+
+def require(parity: Parity, recipe: Recipe, tolerance: float) -> None:
+    """Refuses a file that is further from its model than `tolerance`, by the recipe's measure.
+
+    Raises:
+        ExportError: with the numbers and what to do.
+    """
+    value = parity.relative_worst if recipe.measure == "worst" else parity.relative_mean
+    if value <= tolerance:
+        return
+    agreement = "" if parity.agreement is None else f", agreement {parity.agreement:.4f}"
+    raise ExportError(
+        f"The {recipe.name} file is too far from the Keras model and was not put in place: its "
+        f"{recipe.measure} difference is {value:.3g} of the output range, {tolerance:.3g} is allowed. "
+        f"To get closer, {recipe.remedy}; if the numbers are fine for you, pass "
+        f"tolerance={_rounded_up(value):g}. Received: worst difference {parity.worst_difference:.4g}, "
+        f"mean difference {parity.mean_difference:.4g}{agreement}"
+    )
+
+
+def count_bad(array: Array) -> int:
+    """Counts the values that are NaN or infinite."""
+    return int(array.size - np.isfinite(array).sum())
+
+
+def _mean_of_vectors(difference: Array) -> float:
+    vectors = difference.reshape(-1, 1 if difference.ndim == 1 else difference.shape[-1])
+    return float(vectors.max(axis=1).mean())
+
+
+def _relative(difference: float, reference: Array) -> float:
+    scale = max(float(reference.max()), 0.0) - min(float(reference.min()), 0.0)
+    if scale:
+        return difference / scale
+    return float("inf") if difference else 0.0
+
+
+def _classes(outputs: dict[str, Array]) -> Array | None:
+    arrays = list(outputs.values())
+    if len(arrays) != 1 or arrays[0].ndim != 2 or arrays[0].shape[1] < 2:
+        return None
+    classes: Array = arrays[0].argmax(axis=1)
+    return classes
+
+
+def _share(left: Array, right: Array) -> float:
+    return float((left == right).mean())
+
+
+def _rounded_up(value: float) -> float:
+    """Returns two significant digits that are not below `value`."""
+    if not np.isfinite(value):
+        return value
+    unit = 10.0 ** (np.floor(np.log10(value)) - 1)
+    return float(np.ceil(value / unit) * unit)

@@ -1,0 +1,88 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def check_target(path: str | os.PathLike[str]) -> Path:
+    """Returns where a file can be put, links resolved, before anything costly is done.
+
+    Missing parent directories are fine: `placed` creates them.
+
+    Raises:
+        TypeError: `path` is not a path.
+        OSError: a directory or a device is at `path`, a parent is a file, or nothing can be
+            written there.
+    """
+    if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
+        raise TypeError(f"path must be a str or a pathlib.Path. Received: path={path!r}")
+    text = os.fspath(path)
+    if not text:
+        raise ValueError(f"path must name the file to write. Received: path={text!r}")
+    target = Path(os.path.realpath(text))
+    if target.is_dir() or text.endswith(("/", os.sep)):
+        raise IsADirectoryError(
+            f"path is a directory: add a file name, such as model.tflite. Received: path={text!r}"
+        )
+    parent = target.parent
+    while not parent.exists() and parent != parent.parent:
+        parent = parent.parent
+    if not parent.is_dir():
+        raise NotADirectoryError(
+            f"{str(parent)!r} is a file, so nothing can be put below it: choose another path. "
+            f"Received: path={text!r}"
+        )
+    if target.exists() and not target.is_file():
+        raise OSError(f"path is neither new nor a regular file. Received: path={text!r}")
+    try:
+        # Written for real: permission bits say nothing of a read-only disk, nor to root.
+        with tempfile.TemporaryFile(dir=parent):
+            pass
+    except OSError as error:
+        kind = PermissionError if isinstance(error, PermissionError) else OSError
+        raise kind(
+            f"Cannot write into {str(parent)!r} ({error.strerror}): choose another path or give "
+            f"yourself write access. Received: path={text!r}"
+        ) from error
+    return target
+
+
+@contextlib.contextmanager
+def placed(target: Path, content: bytes) -> Iterator[Path]:
+    """Writes `content` beside `target`, and moves it there when the block ends well.
+
+    The block gets the path of the temporary file, which is already on disk. If the block raises,
+    the temporary file is removed and `target` is as it was.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if target.exists():
+            shutil.copymode(target, temporary)
+        yield temporary
+        os.replace(temporary, target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_directory(target.parent)
+
+
+def _sync_directory(directory: Path) -> None:
+    # Some systems cannot open a directory; the file itself is safe there all the same.
+    with contextlib.suppress(OSError):
+        descriptor = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

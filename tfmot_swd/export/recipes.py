@@ -1,0 +1,113 @@
+"""What each kind of TFLite file asks of the converter, and how close it must stay to Keras."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal
+
+import tensorflow as tf
+
+Measure = Literal["worst", "mean"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One row of the table: converter settings and the proof a file must pass.
+
+    Attributes:
+        name: what the user types as `quantize`.
+        measure: which relative difference the proof bounds, see `parity.Parity`. `"worst"`: the
+            largest difference of any output element. `"mean"`: the mean over all output vectors
+            (the last axis) of the largest difference within the vector; rounding to 8 bits may
+            send a single sample far off and leave a good file, so it is not held to its worst.
+        tolerance: default bound of that difference, as a share of the Keras output range. A file
+            with nothing to do with its model lands near 1.
+        remedy: what to do when a file fails, as the middle of a sentence.
+        optimizations: passed to the converter; empty for plain float32.
+        supported_types: types the weights may be stored in, empty for the converter's choice.
+        supported_ops: operator sets the file may use, empty for the converter's default.
+        io_dtype: dtype of the file's float inputs and outputs, None to leave them in float32.
+        needs_data: whether the activations are calibrated on representative data.
+    """
+
+    name: str
+    measure: Measure
+    tolerance: float
+    remedy: str
+    optimizations: tuple[Any, ...] = ()
+    supported_types: tuple[Any, ...] = ()
+    supported_ops: tuple[Any, ...] = ()
+    io_dtype: Any = None
+    needs_data: bool = False
+
+    def configure(self, converter: Any) -> None:
+        """Sets everything but the calibration data on a `tf.lite.TFLiteConverter`."""
+        converter.optimizations = list(self.optimizations)
+        if self.supported_types:
+            converter.target_spec.supported_types = list(self.supported_types)
+        if self.supported_ops:
+            converter.target_spec.supported_ops = list(self.supported_ops)
+        if self.io_dtype is not None:
+            converter.inference_input_type = self.io_dtype
+            converter.inference_output_type = self.io_dtype
+
+
+_DEFAULT = (tf.lite.Optimize.DEFAULT,)
+
+RECIPES: Mapping[str, Recipe] = MappingProxyType(
+    {
+        recipe.name: recipe
+        for recipe in (
+            # Weights as trained; batch normalization is folded, so only the rounding differs.
+            Recipe(
+                "float32",
+                measure="worst",
+                tolerance=1e-4,
+                remedy="look for a layer that is random or remembers something in inference",
+            ),
+            # Weights in half precision, arithmetic in float32: 11 bits of mantissa.
+            Recipe(
+                "float16",
+                measure="worst",
+                tolerance=1e-2,
+                remedy="use float32, or look for weights beyond 65,504, where half precision ends",
+                optimizations=_DEFAULT,
+                supported_types=(tf.float16,),
+            ),
+            # Weights of 1,024 elements and more in int8, activations quantized as they come.
+            Recipe(
+                "dynamic",
+                measure="mean",
+                tolerance=0.1,
+                remedy="use float16, or look for a channel whose weights dwarf the others",
+                optimizations=_DEFAULT,
+            ),
+            # Everything in int8, weights per channel, for hardware without floating point.
+            Recipe(
+                "int8",
+                measure="mean",
+                tolerance=0.1,
+                remedy="pass representative_data that looks like the check data, or use float16",
+                optimizations=_DEFAULT,
+                supported_ops=(tf.lite.OpsSet.TFLITE_BUILTINS_INT8,),
+                io_dtype=tf.int8,
+                needs_data=True,
+            ),
+        )
+    }
+)
+
+
+def get_recipe(name: str) -> Recipe:
+    """Returns the recipe called `name`.
+
+    Raises:
+        ValueError: no recipe has that name.
+    """
+    recipe = RECIPES.get(name) if isinstance(name, str) else None
+    if recipe is None:
+        known = ", ".join(repr(each) for each in RECIPES)
+        raise ValueError(f"quantize must be one of {known}. Received: quantize={name!r}")
+    return recipe

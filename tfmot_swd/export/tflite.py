@@ -1,0 +1,231 @@
+"""From a stripped model to a proven TFLite file."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import os
+from collections.abc import Iterator
+from numbers import Real
+from typing import Any
+
+import tensorflow as tf
+
+from tfmot_swd._compat import keras
+from tfmot_swd.export.checks import check_exportable
+from tfmot_swd.export.errors import ExportError
+from tfmot_swd.export.interpreter import run_tflite
+from tfmot_swd.export.parity import Parity, compare, count_bad, require
+from tfmot_swd.export.placing import check_target, placed
+from tfmot_swd.export.quiet import Noise, quiet
+from tfmot_swd.export.recipes import Recipe, get_recipe
+from tfmot_swd.export.result import ExportResult
+from tfmot_swd.export.samples import Array, Samples, chunks, random_samples, read_samples
+from tfmot_swd.export.serving import (
+    batch_size,
+    float32_twin,
+    has_loop,
+    keras_outputs,
+    serving_function,
+)
+
+# Ranges settle within a few hundred samples; TensorFlow's own guide names 100 to 500.
+CALIBRATION_SAMPLES = 500
+# Half precision over a deep model strays by some thousandths of the range, a wrong copy by much.
+_TWIN_TOLERANCE = 0.02
+
+
+def export_tflite(
+    model: keras.Model,
+    path: str | os.PathLike[str],
+    quantize: str = "float32",
+    representative_data: Any = None,
+    check_data: Any = None,
+    tolerance: float | None = None,
+) -> ExportResult:
+    """Converts a model to a TFLite file and puts it in place only if it computes the same.
+
+    The file has batch 1 when the model's batch is open, and one signature with the names of the
+    Keras inputs and outputs. It is written beside `path`, run there on `check_data` against the
+    Keras model, and moved to `path` in one step if it passes; if anything fails, what was at
+    `path` stays. Missing parent directories are created.
+
+    | `quantize` | weights | activations | inputs, outputs | the proof bounds |
+    |---|---|---|---|---|
+    | `"float32"` | float32 | float32 | float32 | the worst difference, 1e-4 |
+    | `"float16"` | float16 | float32 | float32 | the worst difference, 1e-2 |
+    | `"dynamic"` | int8 from 1,024 elements on | float32 | float32 | the mean difference, 0.1 |
+    | `"int8"` | int8, per channel | int8 | int8 | the mean difference, 0.1 |
+
+    Differences are shares of the Keras output range, defined in `parity.Parity`. A model under a
+    mixed precision policy is converted from a float32 copy, which is then also the reference.
+
+    Args:
+        model: a built tf_keras model without pruning wrappers.
+        path: the file to write.
+        quantize: name of the recipe.
+        representative_data: what the model sees in use, scaled as in training, for `"int8"`: an
+            array (N, ...), for several inputs a list or dict of arrays, or an iterable or
+            `tf.data.Dataset` of batches, each alone or as `(x, y)`. Up to 500 samples are used,
+            evenly spaced ones of arrays and the first ones of an iterable.
+        check_data: data for the proof, in the same forms; all of it is used, so an iterable must
+            end. Integer labels (N,) or (N, 1) give the accuracies. Defaults to the representative
+            samples, else to 64 random normal ones.
+        tolerance: bound of the proof, in place of the recipe's own.
+
+    Returns:
+        The size and the numbers of the proof.
+
+    Raises:
+        TypeError: a Keras 3 model, data of a wrong kind or dtype.
+        ValueError: a model not built or still wrapped, an unknown recipe, missing, empty,
+            misshapen or non-finite data.
+        OSError: nothing can be written at `path`.
+        ExportError: the model cannot be converted, or the file failed its proof.
+
+    Example:
+        >>> import tempfile, numpy as np, tf_keras as keras
+        >>> model = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(2)])
+        >>> x = np.random.default_rng(0).normal(size=(100, 4)).astype("float32")
+        >>> path = tempfile.mkdtemp() + "/model.tflite"
+        >>> result = export_tflite(model, path, quantize="int8", representative_data=x)
+        >>> result.recipe, result.samples, result.bytes < 2000
+        ('int8', 100, True)
+    """
+    recipe = get_recipe(quantize)
+    check_exportable(model)
+    limit = _checked_tolerance(tolerance, recipe)
+    target = check_target(path)
+    twin = float32_twin(model)
+    calibration, check = _data(twin, recipe, representative_data, check_data)
+    reference = _reference(model, twin, check)
+
+    content = _convert(twin, recipe, calibration)
+    with placed(target, content) as temporary:
+        written = temporary.read_bytes()
+        parity, interpreter = _prove(written, recipe, limit, twin, check, reference)
+    return ExportResult(
+        recipe=recipe.name,
+        path=os.fspath(path),
+        bytes=len(written),
+        gzip_bytes=len(gzip.compress(written, compresslevel=9, mtime=0)),
+        accuracy=parity.accuracy,
+        keras_accuracy=parity.keras_accuracy,
+        worst_difference=parity.worst_difference,
+        mean_difference=parity.mean_difference,
+        agreement=parity.agreement,
+        samples=len(check),
+        interpreter=interpreter,
+    )
+
+
+def _checked_tolerance(tolerance: float | None, recipe: Recipe) -> float:
+    if tolerance is None:
+        return recipe.tolerance
+    if isinstance(tolerance, bool) or not isinstance(tolerance, Real):
+        raise TypeError(f"tolerance must be a number or None. Received: tolerance={tolerance!r}")
+    if not (math.isfinite(tolerance) and tolerance >= 0):
+        raise ValueError(
+            "tolerance must be finite and not negative, a share of the output range. "
+            f"Received: tolerance={tolerance!r}"
+        )
+    return float(tolerance)
+
+
+def _data(
+    model: keras.Model, recipe: Recipe, representative_data: Any, check_data: Any
+) -> tuple[Samples | None, Samples]:
+    """Reads both data arguments, the representative one no more than once."""
+    if recipe.needs_data and representative_data is None:
+        raise ValueError(
+            f"quantize={recipe.name!r} measures the ranges of all activations: pass "
+            "representative_data, 100 or more samples as the model sees them in use. "
+            "Received: representative_data=None"
+        )
+    calibration = None
+    if representative_data is not None:
+        calibration = read_samples(representative_data, model, "representative_data", CALIBRATION_SAMPLES)
+    if check_data is not None:
+        return calibration, read_samples(check_data, model, "check_data")
+    return calibration, random_samples(model) if calibration is None else calibration
+
+
+def _reference(model: keras.Model, twin: keras.Model, check: Samples) -> dict[str, Array]:
+    """Returns the outputs the file has to match, or says that there are none to match."""
+    reference = keras_outputs(twin, check.inputs)
+    for name, array in reference.items():
+        bad = count_bad(array)
+        if bad:
+            raise ExportError(
+                f"The Keras model's own output {name!r} is not finite on the check data: look for "
+                "NaN weights or an exploding layer before exporting. "
+                f"Received: {bad} of {array.size} values NaN or infinite"
+            )
+    if twin is not model:
+        some = tuple(array[:64] for array in check.inputs)
+        parity = compare(
+            {name: array[:64] for name, array in reference.items()}, keras_outputs(model, some)
+        )
+        if parity.relative_mean > _TWIN_TOLERANCE:
+            raise ExportError(
+                "The model does not compute in float32, and a float32 copy of it gives other "
+                "predictions: rebuild it under the float32 policy, set its weights from this one, "
+                f"and export that. Received: a mean difference of {parity.relative_mean:.3g} of "
+                "the output range"
+            )
+    return reference
+
+
+def _convert(model: keras.Model, recipe: Recipe, calibration: Samples | None) -> bytes:
+    """Runs the converter on the model at its fixed batch, 1 unless it has one."""
+    batch = batch_size(model) or 1
+    function = serving_function(model, batch)
+    if recipe.needs_data and has_loop(function):
+        raise ExportError(
+            f"The converter crashes the whole process on a loop in a {recipe.name} model: build "
+            "recurrent layers with unroll=True, or use LSTM with its default activations and no "
+            f"mask, or another recipe. Received: model {model.name!r} with a while loop"
+        )
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], model)
+    recipe.configure(converter)
+    if recipe.needs_data and calibration is not None:
+
+        def representative() -> Iterator[dict[str, Array]]:
+            for arrays, _ in chunks(calibration.inputs, batch):
+                yield dict(zip(model.input_names, arrays, strict=True))
+
+        converter.representative_dataset = representative
+    noise = Noise()
+    try:
+        with quiet() as noise:
+            content: bytes = converter.convert()
+    except Exception as error:
+        raise ExportError(
+            f"TensorFlow could not convert the model to {recipe.name}; its last words may name "
+            "the operator at fault. Replace that layer, or try quantize='float32' to see whether "
+            f"it is the quantization. Received: {type(error).__name__}: {str(error)[-2000:]}\n"
+            f"{noise.tail()}"
+        ) from error
+    return content
+
+
+def _prove(
+    content: bytes,
+    recipe: Recipe,
+    tolerance: float,
+    model: keras.Model,
+    check: Samples,
+    reference: dict[str, Array],
+) -> tuple[Parity, str]:
+    """Runs the file on the check samples and refuses it if it strays from the reference."""
+    inputs = dict(zip(model.input_names, check.inputs, strict=True))
+    try:
+        outputs, interpreter = run_tflite(content, inputs)
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise ExportError(
+            f"The {recipe.name} file was converted but does not run, so it was not put in place: "
+            f"try another recipe. Received: {type(error).__name__}: {error}"
+        ) from error
+    parity = compare(reference, outputs, check.labels)
+    require(parity, recipe, tolerance)
+    return parity, interpreter

@@ -1,0 +1,151 @@
+"""What a wrapped model looks like at a moment of its training, as numbers; changes nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from tfmot_swd.weight_pool import WeightPool
+
+
+@dataclasses.dataclass(frozen=True)
+class PruningStatus:
+    """State of Selective Weight Decay after some update.
+
+    Args:
+      step: updates begun since the model was wrapped.
+      target_sparsity: share of the pool that the schedule targets now.
+      a: a(t); None where the strength is automatic.
+      shrink: X of the implicit step; None for the coupled form.
+      threshold: magnitude below which a weight is targeted.
+      pool: number of weights that the rate counts.
+      targeted: how many of them are below the threshold.
+      entered, left: how many came into and went out of the targeted set since the last status.
+      penalty: mu · a / 2 · sum of squared targeted weights, the part of the loss that is not the
+        task's; 0 for the implicit form.
+      sparsity: share of exact zeros in the counted weights, by layer.
+      is_cut: whether the final cut has been made.
+    """
+
+    step: int
+    target_sparsity: float
+    a: float | None
+    shrink: float | None
+    threshold: float
+    pool: int
+    targeted: int
+    entered: int
+    left: int
+    penalty: float
+    sparsity: dict[str, float]
+    is_cut: bool
+
+    @property
+    def targeted_share(self) -> float:
+        """Targeted weights as a share of the pool."""
+        return self.targeted / self.pool
+
+
+@dataclasses.dataclass(frozen=True)
+class CutReport:
+    """What the final cut removed, and what it changed.
+
+    Args:
+      step: the update after which it was made.
+      removed: number of weights set to zero, batch-norm and biases included where those are targets.
+      largest_removed: the largest magnitude among them, measured just before.
+      removed_norm: their Euclidean norm, as a share of that of all target weights.
+      before, after: what `evaluate` returned on the callback's validation data; None without.
+    """
+
+    step: int
+    removed: int
+    largest_removed: float
+    removed_norm: float
+    before: dict[str, float] | None = None
+    after: dict[str, float] | None = None
+
+
+class Monitor:
+    """Measures a pool; remembers the targeted set to count who entered and who left."""
+
+    def __init__(self, pool: WeightPool) -> None:
+        self._pool = pool
+        self._targeted: np.ndarray | None = None
+
+    def status(self) -> PruningStatus:
+        """Returns the state now. Reads every weight once: for epoch ends, not for every update."""
+        pool = self._pool
+        # The update just made had this index; before the first one it is the first.
+        step = max(pool.step - 1, 0)
+        threshold = float(pool.leader.threshold.numpy())
+        weights = [np.asarray(weight.numpy(), np.float32) for weight in pool.counted()]
+        targeted = np.concatenate([np.abs(weight).ravel() < threshold for weight in weights])
+        entered = left = 0
+        if self._targeted is not None:
+            entered = int(np.count_nonzero(targeted & ~self._targeted))
+            left = int(np.count_nonzero(self._targeted & ~targeted))
+        self._targeted = targeted
+        strength, schedule = pool.strength, pool.schedule
+        automatic = schedule.is_automatic and not strength.coupled
+        return PruningStatus(
+            step=pool.step,
+            target_sparsity=float(schedule.sparsity(step)),
+            a=None if automatic else float(schedule.a(step)),
+            shrink=None if strength.coupled else float(strength.shrink(step)),
+            threshold=threshold,
+            pool=pool.size,
+            targeted=int(np.count_nonzero(targeted)),
+            entered=entered,
+            left=left,
+            penalty=float(sum(pool.penalty(wrapper) for wrapper in pool.wrappers))
+            if strength.coupled
+            else 0.0,
+            sparsity=self._sparsity(),
+            is_cut=pool.is_cut,
+        )
+
+    def cut(self) -> CutReport:
+        """Makes the final cut and reports what it removed."""
+        before = [weight.numpy().astype(np.float64) for weight, _ in self._pool.targets()]
+        self._pool.finish()
+        removed = [
+            values[mask.numpy() == 0]
+            for values, (_, mask) in zip(before, self._pool.targets(), strict=True)
+        ]
+        gone = np.concatenate(removed)
+        whole = np.sqrt(sum(float((values**2).sum()) for values in before))
+        return CutReport(
+            step=self._pool.step,
+            removed=int(gone.size),
+            largest_removed=float(np.abs(gone).max(initial=0.0)),
+            removed_norm=float(np.sqrt((gone**2).sum()) / whole) if whole else 0.0,
+        )
+
+    def _sparsity(self) -> dict[str, float]:
+        shares = {}
+        for wrapper in self._pool.wrappers:
+            counted = wrapper.prunable_weights[: wrapper.counted]
+            size = sum(int(np.prod(weight.shape)) for weight in counted)
+            zeros = sum(int(np.count_nonzero(weight.numpy() == 0)) for weight in counted)
+            if size:
+                shares[wrapper.layer.name] = zeros / size
+        return shares
+
+
+def status_logs(status: PruningStatus) -> dict[str, Any]:
+    """Returns the numbers that join Keras's epoch logs, and so History and the progress bar."""
+    logs: dict[str, Any] = {
+        "target_sparsity": status.target_sparsity,
+        "targeted_share": status.targeted_share,
+        "threshold": status.threshold,
+    }
+    if status.a is not None:
+        logs["a"] = status.a
+    if status.shrink is None:
+        logs["penalty"] = status.penalty
+    else:
+        logs["shrink"] = status.shrink
+    return logs

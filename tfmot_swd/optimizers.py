@@ -1,0 +1,82 @@
+"""What a pruning method needs to know of an optimizer: its clock, learning rate, momentum and decay.
+
+Covers tf_keras optimizers, the legacy ones, and a LossScaleOptimizer around either.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfmot_swd._compat import keras
+
+Schedule = keras.optimizers.schedules.LearningRateSchedule
+
+
+def unwrap(optimizer: Any) -> Any:
+    """Returns the optimizer inside a LossScaleOptimizer, or the optimizer itself."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
+def iterations(optimizer: Any) -> tf.Variable:
+    """Returns the int64 variable that counts the updates made."""
+    return unwrap(optimizer).iterations
+
+
+def learning_rate_source(optimizer: Any) -> Any:
+    """Returns what the optimizer takes its learning rate from: a schedule, a variable or a float."""
+    inner = unwrap(optimizer)
+    if isinstance(inner, keras.optimizers.legacy.Optimizer):
+        return inner._get_hyper("learning_rate")
+    return inner._learning_rate
+
+
+def learning_rate(optimizer: Any) -> tf.Tensor:
+    """Returns the learning rate of the next update, a float32 scalar; in graph, follows its variable."""
+    inner = unwrap(optimizer)
+    if isinstance(inner, keras.optimizers.legacy.Optimizer):
+        return inner._decayed_lr(tf.float32)
+    source = learning_rate_source(inner)
+    if isinstance(source, Schedule):
+        source = source(inner.iterations)
+    return tf.cast(source, tf.float32)
+
+
+def learning_rates(optimizer: Any, steps: np.ndarray) -> np.ndarray:
+    """Returns the learning rate at each update of `steps`, as far as the optimizer itself decides it.
+
+    A schedule is asked at a few hundred of them and held in between. What a callback such as
+    ReduceLROnPlateau will do cannot be foreseen.
+    """
+    source = learning_rate_source(optimizer)
+    if not isinstance(source, Schedule):
+        return np.full(len(steps), float(source.numpy() if hasattr(source, "numpy") else source))
+    asked = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), 256)).astype(int))
+    answers = np.array([float(source(int(step))) for step in steps[asked]])
+    return answers[np.searchsorted(asked, np.arange(len(steps)), side="right") - 1]
+
+
+def is_sgd(optimizer: Any) -> bool:
+    """Whether updates are linear in the gradient, so that a penalty in the loss keeps its strength.
+
+    Adam and its relatives divide by the gradient's size, which cancels it.
+    """
+    kinds = (keras.optimizers.SGD, keras.optimizers.legacy.SGD)
+    return isinstance(unwrap(optimizer), kinds)
+
+
+def momentum(optimizer: Any) -> float:
+    """Returns the heavy-ball momentum of SGD, 0 for every other optimizer."""
+    if not is_sgd(optimizer):
+        return 0.0
+    inner = unwrap(optimizer)
+    if isinstance(inner, keras.optimizers.legacy.Optimizer):
+        return float(inner._get_hyper("momentum"))
+    return float(inner.momentum or 0.0)
+
+
+def decoupled_weight_decay(optimizer: Any) -> float:
+    """Returns the optimizer's own `weight_decay`, 0 where it has none."""
+    return float(getattr(unwrap(optimizer), "weight_decay", None) or 0.0)

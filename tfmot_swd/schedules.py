@@ -1,0 +1,209 @@
+"""When and how much: the pruning schedules. They look at steps, never at weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfmot_swd._compat import PruningSchedule, keras
+
+PENALTIES = ("auto", "coupled", "implicit")
+TARGETS = ("kernels", "all")
+
+# The published schedule of a(t).
+PAPER_A_MIN = 0.1
+PAPER_A_MAX = 1e5
+# The default strength, found by measurement (benchmarks/default_search.py, BUILD_NOTES.md).
+SHRINK_FIRST = 0.01
+SHRINK_LAST = 1e4
+
+
+@keras.utils.register_keras_serializable("tfmot_swd")
+@dataclasses.dataclass(frozen=True)
+class SelectiveDecay(PruningSchedule):
+    """Schedule of Selective Weight Decay: which share of the weights is decayed, and how hard.
+
+    At step k of K = end_step - begin_step, with t = k/K:
+
+        target sparsity  s(t) = final - (final - initial) · (1 - t/ramp)^power  for t < ramp, then final
+        strength         a(t) = a_min · (a_max / a_min)^t
+
+    A weight is targeted at a step when its magnitude is below the s(t)-quantile of all pruned weights
+    of the model. Coupled, the loss gains mu · a / 2 · sum w² over the targeted weights. Implicit, each
+    targeted weight is divided by 1 + X after an update, with X = lr · mu · a / (1 - momentum), or, when
+    no `a` is given, X(t) = SHRINK_FIRST · (SHRINK_LAST / SHRINK_FIRST)^t whatever the learning rate.
+    At `end_step` the targeted weights become zero, for good.
+
+    The defaults are for the runs of 5 to 50 epochs that people do; `SelectiveDecay.paper` is the method
+    as published, for long ones.
+
+    Source: Tessier et al., "Rethinking Weight Decay For Efficient Neural Network Pruning",
+    arXiv 2011.10520; the ramp is the shape of TFMOT's `PolynomialDecay` (arXiv 1710.01878).
+
+    Args:
+      final_sparsity: share of the pruned weights that is zero in the end, in [0, 1).
+      end_step: optimizer update after which the final cut is made, counted from wrapping on.
+      begin_step: update at which decay begins.
+      initial_sparsity: share targeted at `begin_step`, in [0, final_sparsity].
+      ramp: share of the run over which the target climbs, in [0, 1]; 0 keeps it at the final value.
+      power: exponent of the climb, at least 1.
+      mu: the weight decay that `a` multiplies; None takes the model's own (an L2 regularizer counts
+        twice its factor, its gradient being 2·l2·w, else the optimizer's `weight_decay`).
+      a_min, a_max: strength at begin and end, both or neither; equal values give a constant.
+      penalty: "implicit", "coupled" (in the loss, through momentum), or "auto": coupled for SGD,
+        implicit for optimizers that would normalise the penalty away (Adam and relatives).
+      targets: "kernels" decays only the weights that count; "all" applies the threshold to batch-norm
+        gamma and beta and to biases too, as the authors' code does.
+      frequency: updates between two computations of the threshold; it decays at every one.
+
+    Raises:
+      ValueError: an argument is outside its range.
+
+    >>> schedule = SelectiveDecay(final_sparsity=0.98, end_step=300)
+    >>> [round(float(schedule.sparsity(step)), 3) for step in (0, 100, 200, 300)]
+    [0.0, 0.857, 0.98, 0.98]
+    """
+
+    final_sparsity: float
+    end_step: int
+    begin_step: int = 0
+    initial_sparsity: float = 0.0
+    ramp: float = 2.0 / 3.0
+    power: float = 3.0
+    mu: float | None = None
+    a_min: float | None = None
+    a_max: float | None = None
+    penalty: str = "implicit"
+    targets: str = "kernels"
+    frequency: int = 1
+
+    @classmethod
+    def paper(
+        cls,
+        final_sparsity: float,
+        end_step: int,
+        *,
+        mu: float | None = None,
+        a_min: float = PAPER_A_MIN,
+        a_max: float = PAPER_A_MAX,
+        penalty: str = "auto",
+        frequency: int = 1,
+    ) -> SelectiveDecay:
+        """Returns the schedule as published: fixed target, coupled, a from 0.1 to 1e5, all weights hit.
+
+        >>> SelectiveDecay.paper(0.99, end_step=600).ramp
+        0.0
+        """
+        return cls(
+            final_sparsity,
+            end_step,
+            initial_sparsity=final_sparsity,
+            ramp=0.0,
+            mu=mu,
+            a_min=a_min,
+            a_max=a_max,
+            penalty=penalty,
+            targets="all",
+            frequency=frequency,
+        )
+
+    def __post_init__(self) -> None:
+        _check_number("final_sparsity", self.final_sparsity, 0.0, 1.0, open_end=True)
+        _check_number("initial_sparsity", self.initial_sparsity, 0.0, self.final_sparsity)
+        _check_number("ramp", self.ramp, 0.0, 1.0)
+        _check_number("power", self.power, 1.0, math.inf)
+        _check_step("end_step", self.end_step, 1)
+        _check_step("begin_step", self.begin_step, 0)
+        _check_step("frequency", self.frequency, 1)
+        for name in ("end_step", "begin_step", "frequency"):
+            # np.ceil(samples / batch) and the like: a count is an int in the config and in graph.
+            object.__setattr__(self, name, int(getattr(self, name)))
+        if self.begin_step >= self.end_step:
+            raise ValueError(
+                "begin_step must be before end_step. "
+                f"Received: begin_step={self.begin_step}, end_step={self.end_step}"
+            )
+        if self.mu is not None and not 0 < self.mu < math.inf:
+            raise ValueError(
+                "mu must be positive: at zero nothing would be decayed, and the final cut would remove "
+                "weights that the model still uses. Give the weight decay to multiply (5e-4 in the "
+                f"paper), or None for the model's own. Received: mu={self.mu}"
+            )
+        if (self.a_min is None) != (self.a_max is None):
+            raise ValueError(
+                "Give a_min and a_max both, or neither for the automatic strength. "
+                f"Received: a_min={self.a_min}, a_max={self.a_max}"
+            )
+        for name, value in (("a_min", self.a_min), ("a_max", self.a_max)):
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"{name} must be positive and finite. Received: {name}={value}")
+        if self.penalty not in PENALTIES:
+            raise ValueError(f"penalty must be one of {PENALTIES}. Received: {self.penalty!r}")
+        if self.targets not in TARGETS:
+            raise ValueError(f"targets must be one of {TARGETS}. Received: {self.targets!r}")
+
+    def __call__(self, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns TFMOT's pair: whether the threshold is refreshed at `step`, and the sparsity then."""
+        step = tf.cast(step, tf.int64)
+        since = step - self.begin_step
+        due = (since >= 0) & (step <= self.end_step) & (since % self.frequency == 0)
+        return due, tf.cast(self.sparsity(step), tf.float32)
+
+    def progress(self, step: tf.Tensor | int) -> tf.Tensor:
+        """Returns t in [0, 1], float64: 0 up to `begin_step`, 1 from `end_step` on."""
+        since = tf.cast(step, tf.float64) - float(self.begin_step)
+        return tf.clip_by_value(since / float(self.end_step - self.begin_step), 0.0, 1.0)
+
+    def sparsity(self, step: tf.Tensor | int) -> tf.Tensor:
+        """Returns the share of the pool targeted at `step`, float64; exactly the final one at the end."""
+        progress = self.progress(step)
+        final = tf.constant(self.final_sparsity, tf.float64)
+        if self.ramp == 0.0:
+            return final
+        left = tf.maximum(1.0 - progress / self.ramp, 0.0)
+        return final - (self.final_sparsity - self.initial_sparsity) * left**self.power
+
+    def a(self, step: tf.Tensor | int) -> tf.Tensor:
+        """Returns a(t), float32. With automatic strength, the paper's, which a coupled penalty uses."""
+        first, last = self.a_min or PAPER_A_MIN, self.a_max or PAPER_A_MAX
+        return _exponential(first, last, self.progress(step))
+
+    def shrink(self, step: tf.Tensor | int) -> tf.Tensor:
+        """Returns the automatic X(t) by which a targeted weight is divided (1 + X), float32."""
+        return _exponential(SHRINK_FIRST, SHRINK_LAST, self.progress(step))
+
+    @property
+    def is_automatic(self) -> bool:
+        """Whether the strength is chosen here and not by `a_min` and `a_max`."""
+        return self.a_min is None
+
+    def get_config(self) -> dict[str, Any]:
+        return {"class_name": "tfmot_swd>SelectiveDecay", "config": dataclasses.asdict(self)}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> SelectiveDecay:
+        return cls(**config)
+
+
+def _exponential(first: float, last: float, progress: tf.Tensor) -> tf.Tensor:
+    return tf.cast(first * (last / first) ** progress, tf.float32)
+
+
+def _check_number(name: str, value: float, low: float, high: float, *, open_end: bool = False) -> None:
+    is_number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    if not is_number or not (low <= value < high if open_end else low <= value <= high):
+        bracket = ")" if open_end else "]"
+        raise ValueError(f"{name} must be in [{low:g}, {high:g}{bracket}. Received: {name}={value!r}")
+
+
+def _check_step(name: str, value: int, least: int) -> None:
+    is_number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    if not is_number or not float(value).is_integer() or value < least:
+        raise ValueError(
+            f"{name} must be a whole number of optimizer updates, at least {least}. "
+            f"Received: {name}={value!r}"
+        )

@@ -1,0 +1,90 @@
+"""Selective Weight Decay on a Keras model: the entry functions that put the wrappers on."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from absl import logging
+
+from tfmot_swd._compat import PruneLowMagnitude, PruningPolicy
+from tfmot_swd.cloning import clone_with, copy_layer
+from tfmot_swd.plan import PruningPlan, plan_pruning
+from tfmot_swd.schedules import SelectiveDecay
+from tfmot_swd.validation import check_finite_weights, check_keras_model
+from tfmot_swd.wrappers import PruneSelectiveDecay
+
+
+def prune_selective_decay(
+    model: Any,
+    schedule: SelectiveDecay,
+    *,
+    skip: Collection[str] = (),
+    pruning_policy: PruningPolicy | None = None,
+) -> Any:
+    """Returns a copy of `model` that trains with Selective Weight Decay; the original stays as it is.
+
+    Layers that own prunable weights are wrapped, the others are copied; a layer that cannot be pruned
+    stays whole and is listed in the log (`plan_pruning` shows the list beforehand). Compile the result,
+    fit it with `tfmot_swd.UpdatePruningStep`, then call `tfmot_swd.strip_pruning`.
+
+    Args:
+      model: a built tf_keras Sequential or Functional model, nested models included.
+      schedule: a `SelectiveDecay`.
+      skip: names of layers to leave whole.
+      pruning_policy: a TFMOT `PruningPolicy`; layers it does not allow are left whole.
+
+    Returns:
+      An uncompiled tf_keras model with the same weights and predictions.
+
+    Raises:
+      TypeError: `model` is no tf_keras model, or `schedule` no `SelectiveDecay`.
+      ValueError: the model is subclassed, not built, already wrapped, holds NaN, or has nothing to
+        prune; `skip` names a layer that does not exist.
+
+    >>> import tf_keras as keras
+    >>> net = keras.Sequential([keras.layers.Dense(2, input_shape=(3,))])
+    >>> pruned = prune_selective_decay(net, SelectiveDecay(final_sparsity=0.5, end_step=10))
+    >>> [type(layer).__name__ for layer in pruned.layers]
+    ['PruneSelectiveDecay']
+    """
+    if not isinstance(schedule, SelectiveDecay):
+        raise TypeError(
+            "schedule must be a tfmot_swd.SelectiveDecay, for example "
+            "SelectiveDecay(final_sparsity=0.9, end_step=steps). "
+            f"Received: {type(schedule).__name__}"
+        )
+    check_keras_model(model)
+    if any(isinstance(layer, PruneLowMagnitude) for layer in model.submodules):
+        raise ValueError(
+            "The model is wrapped for pruning already: strip it first "
+            f"(tfmot_swd.strip_pruning). Received: {model.name!r} with wrapped layers"
+        )
+    check_finite_weights(model)
+    if pruning_policy is not None:
+        pruning_policy.ensure_model_supports_pruning(model)
+    plan = plan_pruning(model, targets=schedule.targets, skip=skip, pruning_policy=pruning_policy)
+    if not plan.pruned:
+        raise ValueError(
+            "Nothing in this model can be pruned: no trainable layer that is left has weights which "
+            f"SWD counts. Received: {plan.summary()}"
+        )
+    pruned = _wrap(model, schedule, plan)
+    for row in plan.skipped:
+        logging.info("tfmot_swd leaves %s (%s) whole: %s", row.layer, row.kind, row.reason)
+    return pruned
+
+
+def _wrap(model: Any, schedule: SelectiveDecay, plan: PruningPlan) -> Any:
+    wanted = plan.layers()
+    copies: list[tuple[Any, Any]] = []
+
+    def make(layer: Any) -> Any:
+        inner = copy_layer(layer)
+        copies.append((layer, inner))
+        return PruneSelectiveDecay(inner, schedule) if id(layer) in wanted else inner
+
+    pruned = clone_with(model, make)
+    for layer, inner in copies:
+        inner.set_weights(layer.get_weights())
+    return pruned

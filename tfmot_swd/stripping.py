@@ -1,0 +1,106 @@
+"""Takes the pruning wrappers off and gives back a plain Keras model with its zeros in place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tfmot_swd._compat import PruneLowMagnitude, keras
+from tfmot_swd.cloning import clone_with, copy_layer
+from tfmot_swd.wrappers import PruneSelectiveDecay, collect_wrappers
+
+
+def strip_pruning(model: Any) -> Any:
+    """Returns a new model without wrappers, its cut weights exactly zero; `model` stays as it is.
+
+    Raises:
+      TypeError: `model` is no tf_keras model.
+      ValueError: it has no wrapper of `prune_selective_decay`; it was loaded without this package
+        (a revived SavedModel); or the final cut has not been made, so that it is not pruned yet.
+
+    >>> import tf_keras as keras, tfmot_swd
+    >>> net = keras.Sequential([keras.layers.Dense(1, input_shape=(2,))])
+    >>> schedule = tfmot_swd.SelectiveDecay(final_sparsity=0.5, end_step=1)
+    >>> pruned = tfmot_swd.prune_selective_decay(net, schedule)
+    >>> pruned.compile("sgd", "mse")
+    >>> history = pruned.fit([[1.0, 2.0]], [[1.0]], verbose=0,
+    ...                      callbacks=[tfmot_swd.UpdatePruningStep()])
+    >>> [type(layer).__name__ for layer in strip_pruning(pruned).layers]
+    ['Dense']
+    """
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"A tf_keras model is needed. Received: {type(model).__name__}")
+    _check_strippable(model)
+    _check_cut(model)
+    copies: list[tuple[Any, list[np.ndarray]]] = []
+
+    def make(layer: Any) -> Any:
+        wrapped = isinstance(layer, PruneSelectiveDecay)
+        inner = copy_layer(layer.layer if wrapped else layer)
+        # Without it a Sequential model that began with a wrapper would come back unbuilt.
+        if wrapped and hasattr(layer, "_batch_input_shape"):
+            inner._batch_input_shape = layer._batch_input_shape
+        copies.append((inner, _masked_weights(layer) if wrapped else layer.get_weights()))
+        return inner
+
+    stripped = clone_with(model, make)
+    for inner, weights in copies:
+        inner.set_weights(weights)
+    return stripped
+
+
+def _masked_weights(wrapper: PruneSelectiveDecay) -> list[np.ndarray]:
+    """Returns the layer's weights in Keras's order, with what the optimizer moved since set to zero."""
+    masks = {id(weight): mask.numpy() for weight, mask, _ in wrapper.pruning_vars}
+    values = []
+    for variable, value in zip(wrapper.layer.weights, wrapper.layer.get_weights(), strict=True):
+        mask = masks.get(id(getattr(variable, "_variable", variable)))
+        values.append(value if mask is None else np.where(mask > 0, value, np.zeros_like(value)))
+    return values
+
+
+def _check_strippable(model: Any) -> None:
+    foreign = [
+        layer.name
+        for layer in model.submodules
+        if isinstance(layer, PruneLowMagnitude) and not isinstance(layer, PruneSelectiveDecay)
+    ]
+    if foreign:
+        raise ValueError(
+            "These layers are wrapped by TFMOT's prune_low_magnitude: strip them with "
+            f"tfmot.sparsity.keras.strip_pruning. Received: {', '.join(foreign)}"
+        )
+    revived = [
+        layer.name
+        for layer in model.submodules
+        if type(layer).__module__.startswith("tf_keras.src.saving")
+        and type(layer).__name__.endswith(PruneSelectiveDecay.__name__)
+    ]
+    if revived:
+        raise ValueError(
+            "This SavedModel was loaded without tfmot_swd, so its wrappers are lifeless copies: "
+            "import tfmot_swd before keras.models.load_model. "
+            f"Received: {', '.join(revived)}"
+        )
+    if not collect_wrappers(model):
+        raise ValueError(
+            "The model has no wrappers of prune_selective_decay: it is stripped already. "
+            f"Received: {model.name!r} with {len(model.layers)} layers"
+        )
+
+
+def _check_cut(model: Any) -> None:
+    uncut = [wrapper for wrapper in collect_wrappers(model) if _awaits_cut(wrapper)]
+    if uncut:
+        done = max(int(wrapper.pruning_step.numpy()) for wrapper in collect_wrappers(model))
+        raise ValueError(
+            "The final cut has not been made, so this model is not pruned: train on until end_step, or "
+            "call tfmot_swd.cut_now(model) to cut at once. Early stopping and "
+            "EarlyStopping(restore_best_weights=True) lead here too: they bring back weights from "
+            f"before the cut. Received: {done} of {uncut[0].pruning_schedule.end_step} updates made"
+        )
+
+
+def _awaits_cut(wrapper: PruneSelectiveDecay) -> bool:
+    return bool(wrapper.trainable) and not bool(wrapper.cut.numpy())
