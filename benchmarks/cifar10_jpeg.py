@@ -97,9 +97,7 @@ def read_archive(path: Path) -> dict[str, np.ndarray]:
                 continue
             pixels = np.asarray(Image.open(io.BytesIO(content.read())))
             if pixels.shape != _SHAPE:
-                raise ValueError(
-                    f"The images must have the shape {_SHAPE}. Received: {member.name} of {pixels.shape}"
-                )
+                raise ValueError(f"The images must have the shape {_SHAPE}. Received: {member.name} of {pixels.shape}")
             split, category, number = parts
             images[split][category, number] = pixels
     categories = sorted({category for category, _ in images["train"]})

@@ -78,7 +78,7 @@ class Journal:
             "key": _plain(key),
             "result": _plain(result),
             "command": _command(),
-            "versions": _versions(),
+            "versions": versions(),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "elapsed_seconds": round(now - self._since, 1),
         }
@@ -145,7 +145,8 @@ def _command() -> str:
     return shlex.join(["python", *program, *sys.argv[1:]])
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Returns the versions of Python and of the packages that decide a result."""
     versions = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:

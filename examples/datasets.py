@@ -138,9 +138,7 @@ def split_validation(
     train_x, train_y = train
     count = len(train_x)
     if not 0 <= validation < count:
-        raise ValueError(
-            f"`validation` must leave some of the {count} training images. Received: {validation}"
-        )
+        raise ValueError(f"`validation` must leave some of the {count} training images. Received: {validation}")
     if train_limit is not None and train_limit < 1:
         raise ValueError(f"`train_limit` must be 1 or more, or None. Received: {train_limit}")
     order = np.random.default_rng(seed).permutation(count)
@@ -162,9 +160,7 @@ def pixel_statistics(x: np.ndarray) -> Pixels:
     Both are float32 `(channels,)`. A channel that never varies gets the standard deviation 1.
     """
     # Counting the 256 values is exact, and needs no copy of the images as floats.
-    counts = np.stack([np.bincount(x[..., c].ravel(), minlength=256) for c in range(x.shape[-1])]).astype(
-        np.float64
-    )
+    counts = np.stack([np.bincount(x[..., c].ravel(), minlength=256) for c in range(x.shape[-1])]).astype(np.float64)
     values = np.arange(256) / 255
     total = counts.sum(axis=1)
     mean = counts @ values / total
@@ -196,9 +192,7 @@ def augment(images: tf.Tensor, seed: tf.Tensor, pad: int = 4) -> tf.Tensor:
     return crop_and_mirror(images, draws[0], draws[1], mirror, pad)
 
 
-def crop_and_mirror(
-    images: tf.Tensor, top: tf.Tensor, left: tf.Tensor, mirror: tf.Tensor, pad: int
-) -> tf.Tensor:
+def crop_and_mirror(images: tf.Tensor, top: tf.Tensor, left: tf.Tensor, mirror: tf.Tensor, pad: int) -> tf.Tensor:
     """Takes image n from row `top[n]` and column `left[n]` of its padded self; then mirrors it.
 
     Args:

@@ -98,9 +98,7 @@ def _place(source: Path, target: Path) -> None:
     try:
         content = rebuild_gzip(source.read_bytes(), target.name, mtime)
     except (OSError, ValueError) as error:
-        raise DebianPackageError(
-            f"The package {PACKAGE} does not hold the expected {target.name}: {error}"
-        ) from error
+        raise DebianPackageError(f"The package {PACKAGE} does not hold the expected {target.name}: {error}") from error
     if not _is_published(target.name, content):
         raise DebianPackageError(
             f"{target.name} from the package {PACKAGE} is not the published file: its SHA-256 "
@@ -127,9 +125,7 @@ def _fetch(scratch: Path) -> Path:
         private = _private_lists(scratch)
         _run(["apt-get", *private, "update"], scratch)
         if not _apt_download(scratch, private):
-            raise DebianPackageError(
-                f"apt-get cannot fetch {PACKAGE}. Is there a network or a package mirror?"
-            )
+            raise DebianPackageError(f"apt-get cannot fetch {PACKAGE}. Is there a network or a package mirror?")
     archive = next(scratch.glob(f"{PACKAGE}_*.deb"))
     unpacked = scratch / "unpacked"
     if not _run(["dpkg", "-x", str(archive), str(unpacked)], scratch):

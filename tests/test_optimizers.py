@@ -1,5 +1,6 @@
 """The clock, learning rate, momentum and decay read off every kind of Keras 2 optimizer."""
 
+import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras as keras
@@ -42,9 +43,11 @@ def test_the_learning_rate_in_a_graph_follows_its_variable(make):
 
 
 @pytest.mark.parametrize("make", [keras.optimizers.SGD, LEGACY.SGD])
-def test_the_learning_rate_of_a_step_to_come(make):
-    assert optimizers.learning_rate_at(make(HALVES), 2) == pytest.approx(0.2)
-    assert optimizers.learning_rate_at(make(0.3), 2) == pytest.approx(0.3)
+def test_the_learning_rates_of_steps_to_come(make):
+    steps = np.arange(1, 5)
+
+    assert optimizers.learning_rates(make(HALVES), steps).tolist() == pytest.approx([0.4, 0.2, 0.1, 0.05])
+    assert optimizers.learning_rates(make(0.3), steps).tolist() == pytest.approx([0.3] * 4)
 
 
 def test_only_sgd_keeps_a_penalty_at_its_strength():

@@ -35,23 +35,29 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
     Args:
       validation_data: (x, y), or a dataset, on which the model is evaluated just before and just after
         the cut; the numbers are in `cut_report`.
+      update_freq: "epoch", or a number of batches: how often a `PruningStatus` joins `history`.
       partial_fit: this fit is one of several, so it may end before `end_step`.
 
     Attributes:
       cut_report: a `CutReport`, once the cut has been made by this callback.
-      history: a `PruningStatus` for each epoch.
+      history: the `PruningStatus` of each epoch, or of every so many batches.
 
     Raises:
       ValueError: the model is not wrapped, has no optimizer, holds NaN, or the fit is shorter than
         the schedule.
     """
 
-    def __init__(self, validation_data: Any = None, *, partial_fit: bool = False) -> None:
+    def __init__(
+        self, validation_data: Any = None, *, update_freq: str | int = "epoch", partial_fit: bool = False
+    ) -> None:
         super().__init__()
+        _check_update_freq(update_freq)
         self.cut_report: CutReport | None = None
         self.history: list[PruningStatus] = []
         self._validation_data = validation_data
+        self._update_freq = update_freq
         self._partial_fit = partial_fit
+        self._batches = 0
         self._pool: WeightPool | None = None
         self._monitor: Monitor | None = None
 
@@ -82,6 +88,10 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self._cut_if_due()
+        self._batches += 1
+        if self._update_freq != "epoch" and self._batches % int(self._update_freq) == 0:
+            _, monitor = self._linked
+            self.history.append(monitor.status())
 
     def on_test_begin(self, logs: Any = None) -> None:
         # Fit validates before it calls on_epoch_end; after the cut that must be the pruned model.
@@ -99,7 +109,8 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
                 "The weights have become NaN or infinite, so they cannot be ranked: lower the learning "
                 f"rate or clip gradients. Received: threshold {status.threshold} at step {status.step}"
             )
-        self.history.append(status)
+        if self._update_freq == "epoch":
+            self.history.append(status)
         if logs is not None:
             logs.update(status_logs(status))
 
@@ -177,10 +188,7 @@ class PruningSummaries(keras.callbacks.Callback):
         super().__init__()
         if not log_dir:
             raise ValueError(f"log_dir must be a directory name. Received: {log_dir!r}")
-        if update_freq != "epoch" and (not isinstance(update_freq, int) or update_freq < 1):
-            raise ValueError(
-                f"update_freq must be 'epoch' or a number of batches. Received: {update_freq!r}"
-            )
+        _check_update_freq(update_freq)
         try:
             import tensorboard  # noqa: F401
         except ImportError as error:
@@ -237,6 +245,11 @@ class PruningSummaries(keras.callbacks.Callback):
                 if value is not None:
                     tf.summary.scalar(f"selective_decay/{name}", value, step=status.step)
         self._writer.flush()
+
+
+def _check_update_freq(update_freq: str | int) -> None:
+    if update_freq != "epoch" and (not isinstance(update_freq, int) or update_freq < 1):
+        raise ValueError(f"update_freq must be 'epoch' or a number of batches. Received: {update_freq!r}")
 
 
 def _batch_size(data: Any) -> int | None:

@@ -17,9 +17,6 @@ TARGETS = ("kernels", "all")
 # The published schedule of a(t).
 PAPER_A_MIN = 0.1
 PAPER_A_MAX = 1e5
-# The default strength, found by measurement (benchmarks/default_search.py, BUILD_NOTES.md).
-SHRINK_FIRST = 0.01
-SHRINK_LAST = 1e4
 
 
 @keras.utils.register_keras_serializable("tfmot_swd")
@@ -35,7 +32,7 @@ class SelectiveDecay(PruningSchedule):
     A weight is targeted at a step when its magnitude is below the s(t)-quantile of all pruned weights
     of the model. Coupled, the loss gains mu · a / 2 · sum w² over the targeted weights. Implicit, each
     targeted weight is divided by 1 + X after an update, with X = lr · mu · a / (1 - momentum), or, when
-    no `a` is given, X(t) = SHRINK_FIRST · (SHRINK_LAST / SHRINK_FIRST)^t whatever the learning rate.
+    no `a` is given, X(t) = shrink_min · (shrink_max / shrink_min)^t whatever the learning rate.
     At `end_step` the targeted weights become zero, for good.
 
     The defaults are for the runs of 5 to 50 epochs that people do; `SelectiveDecay.paper` is the method
@@ -54,6 +51,9 @@ class SelectiveDecay(PruningSchedule):
       mu: the weight decay that `a` multiplies; None takes the model's own (an L2 regularizer counts
         twice its factor, its gradient being 2·l2·w, else the optimizer's `weight_decay`).
       a_min, a_max: strength at begin and end, both or neither; equal values give a constant.
+      shrink_min, shrink_max: X at begin and end where no `a` is given (the defaults were found by
+        measurement: benchmarks/default_search.py): gentle enough at first for a weight to come back,
+        hard enough at last for the cut to change nothing.
       penalty: "implicit", "coupled" (in the loss, through momentum), or "auto": coupled for SGD,
         implicit for optimizers that would normalise the penalty away (Adam and relatives).
       targets: "kernels" decays only the weights that count; "all" applies the threshold to batch-norm
@@ -77,6 +77,8 @@ class SelectiveDecay(PruningSchedule):
     mu: float | None = None
     a_min: float | None = None
     a_max: float | None = None
+    shrink_min: float = 0.01
+    shrink_max: float = 1e4
     penalty: str = "implicit"
     targets: str = "kernels"
     frequency: int = 1
@@ -138,7 +140,8 @@ class SelectiveDecay(PruningSchedule):
                 "Give a_min and a_max both, or neither for the automatic strength. "
                 f"Received: a_min={self.a_min}, a_max={self.a_max}"
             )
-        for name, value in (("a_min", self.a_min), ("a_max", self.a_max)):
+        for name in ("a_min", "a_max", "shrink_min", "shrink_max"):
+            value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise ValueError(f"{name} must be positive and finite. Received: {name}={value}")
         if self.penalty not in PENALTIES:
@@ -174,7 +177,7 @@ class SelectiveDecay(PruningSchedule):
 
     def shrink(self, step: tf.Tensor | int) -> tf.Tensor:
         """Returns the automatic X(t) by which a targeted weight is divided (1 + X), float32."""
-        return _exponential(SHRINK_FIRST, SHRINK_LAST, self.progress(step))
+        return _exponential(self.shrink_min, self.shrink_max, self.progress(step))
 
     @property
     def is_automatic(self) -> bool:

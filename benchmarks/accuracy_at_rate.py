@@ -1,0 +1,209 @@
+"""Accuracy against rate: Selective Weight Decay beside magnitude pruning, at equal total epochs.
+
+    python -m benchmarks.accuracy_at_rate --dataset=fashion_mnist      # then --dataset=cifar10_jpeg
+    python -m benchmarks.accuracy_at_rate --report                     # table and plot of what is there
+
+Resumable: each finished run is one line of `benchmarks/results/accuracy_at_rate_<dataset>.jsonl`. Everything
+about a method was chosen on the validation split; the test split is scored once, at the end of each run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import tensorflow as tf
+from absl import app, flags
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.cifar10_jpeg import TITLE, load_cifar10_jpeg
+from benchmarks.journal import Journal
+from examples.datasets import ImageData, load_images
+from examples.networks import NETWORKS
+from examples.training import METHODS, Recipe, accuracy, train
+from tfmot_swd import sparsity_report
+
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """One dataset's part of the benchmark. Rates stand in the order in which they are worth running."""
+
+    title: str
+    network: str
+    train_limit: int
+    epochs: int
+    augment: bool
+    rates: tuple[float, ...]
+
+
+SETTINGS = {
+    "fashion_mnist": Setting(
+        "Fashion-MNIST, two convolutions",
+        "fashion_net",
+        20_000,
+        10,
+        False,
+        (0.995, 0.999, 0.98, 0.998, 0.99, 0.95, 0.9),
+    ),
+    "cifar10_jpeg": Setting(f"{TITLE}, ResNet-8", "resnet8", 10_000, 12, True, (0.99, 0.98, 0.95, 0.995, 0.9)),
+}
+LABELS = {
+    "dense": "dense",
+    "swd": "SWD (default)",
+    "swd_paper": "SWD (paper)",
+    "global_gradual": "gradual, global",
+    "tfmot": "TFMOT gradual",
+    "magnitude_once": "once + fine-tune",
+    "lr_rewinding": "once + LR rewinding",
+}
+
+DATASET = flags.DEFINE_enum("dataset", "fashion_mnist", list(SETTINGS), "what to train on")
+SEEDS = flags.DEFINE_integer("seeds", 1, "how many seeds")
+METHODS_FLAG = flags.DEFINE_list("methods", list(LABELS), "which methods")
+THREADS = flags.DEFINE_integer("threads", 1, "threads: two processes of one thread finish sooner than one of two")
+REPORT = flags.DEFINE_bool("report", False, "only print the table and draw the plot of what is there")
+
+
+def load(name: str) -> ImageData:
+    """Returns the data of a setting, cut to its number of training images."""
+    limit = SETTINGS[name].train_limit
+    if name == "cifar10_jpeg":
+        return load_cifar10_jpeg(train_limit=limit)
+    return load_images(name, train_limit=limit)
+
+
+def journal_of(name: str) -> Journal:
+    return Journal(RESULTS / f"accuracy_at_rate_{name}.jsonl")
+
+
+def jobs(name: str, methods: list[str], seeds: int) -> Iterator[dict[str, Any]]:
+    """Yields the keys of all runs, the most telling first."""
+    setting = SETTINGS[name]
+    shared = {"dataset": name, **{k: v for k, v in dataclasses.asdict(setting).items() if k not in ("title", "rates")}}
+    for seed in range(seeds):
+        if "dense" in methods:
+            yield {**shared, "method": "dense", "rate": 0.0, "seed": seed}
+        for rate in setting.rates:
+            for method in METHODS:
+                if method in methods and method != "dense":
+                    yield {**shared, "method": method, "rate": rate, "seed": seed}
+
+
+def run(key: dict[str, Any], data: ImageData) -> dict[str, Any]:
+    """Trains one run and returns what the journal keeps of it."""
+    recipe = Recipe(epochs=key["epochs"], augment=key["augment"], seed=key["seed"])
+
+    def build() -> Any:
+        return NETWORKS[key["network"]](data.input_shape, data.num_classes, weight_decay=recipe.weight_decay)
+
+    trained = train(key["method"], build, data, recipe, key["rate"])
+    report = sparsity_report(trained.model)
+    result = {
+        "validation_accuracy": trained.validation_accuracy,
+        "test_accuracy": accuracy(trained.model, data.to_float(data.test_x), data.test_y),
+        "pool": report.pool,
+        "pool_kept": report.pool_kept,
+        "parameters": report.parameters,
+        "parameters_kept": report.parameters_kept,
+        "seconds": trained.seconds,
+    }
+    if trained.cut is not None and trained.cut.before and trained.cut.after:
+        result["before_cut"] = trained.cut.before["accuracy"]
+        result["after_cut"] = trained.cut.after["accuracy"]
+        result["largest_removed"] = trained.cut.largest_removed
+    return result
+
+
+def means(name: str) -> dict[tuple[str, float], list[dict[str, Any]]]:
+    """Returns the results of each (method, rate), over the seeds."""
+    found: dict[tuple[str, float], list[dict[str, Any]]] = {}
+    for record in journal_of(name).records():
+        found.setdefault((record["key"]["method"], record["key"]["rate"]), []).append(record["result"])
+    return found
+
+
+def score(results: list[dict[str, Any]]) -> float:
+    """Mean test accuracy; a run that diverged counts as zero."""
+    return statistics.mean(result["test_accuracy"] or 0.0 for result in results)
+
+
+def print_table(name: str, console: Console) -> None:
+    found = means(name)
+    setting = SETTINGS[name]
+    rates = sorted({rate for method, rate in found if method != "dense"})
+    title = f"{setting.title}: test accuracy in %, {setting.train_limit:,} images, {setting.epochs} epochs"
+    table = Table(title=title)
+    table.add_column("rate removed")
+    for label in LABELS.values():
+        table.add_column(label, justify="right")
+    table.add_column("SWD jump at the cut", justify="right")
+    dense = found.get(("dense", 0.0), [])
+    for rate in rates:
+        cells = []
+        for method in LABELS:
+            results = dense if method == "dense" else found.get((method, rate), [])
+            seeds = f" ({len(results)})" if len(results) > 1 else ""
+            cells.append(f"{100 * score(results):.2f}{seeds}" if results else "")
+        jumps = [abs(r["after_cut"] - r["before_cut"]) for r in found.get(("swd", rate), [])]
+        table.add_row(f"{rate:.1%}", *cells, f"{100 * max(jumps):.2f}" if jumps else "")
+    console.print(table)
+
+
+def draw(names: list[str]) -> Path:
+    """Draws accuracy against the share of weights kept, one panel a dataset."""
+    figure, panels = plt.subplots(1, len(names), figsize=(6.5 * len(names), 4.6), squeeze=False)
+    for panel, name in zip(panels[0], names, strict=True):
+        found = means(name)
+        for method, label in LABELS.items():
+            points = sorted((1 - rate, score(results)) for (m, rate), results in found.items() if m == method)
+            if method == "dense" and points:
+                panel.axhline(100 * points[0][1], color="black", linestyle=":", label="dense")
+            elif points:
+                style = {"linewidth": 2.5, "marker": "o"} if method == "swd" else {"linewidth": 1.2, "marker": "."}
+                panel.plot([100 * x for x, _ in points], [100 * y for _, y in points], label=label, **style)
+        panel.set_xscale("log")
+        panel.invert_xaxis()
+        panel.set_xlabel("weights kept (% of the prunable ones)")
+        panel.set_ylabel("test accuracy (%)")
+        panel.set_title(SETTINGS[name].title)
+        panel.grid(alpha=0.3)
+    panels[0][0].legend(fontsize=8)
+    figure.tight_layout()
+    path = RESULTS / "accuracy_at_rate.png"
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+    return path
+
+
+def main(_: list[str]) -> None:
+    console = Console(width=150)
+    if REPORT.value:
+        names = [name for name in SETTINGS if journal_of(name).records()]
+        for name in names:
+            print_table(name, console)
+        console.print(f"Plot: {draw(names)}")
+        return
+    tf.config.threading.set_intra_op_parallelism_threads(THREADS.value)
+    tf.config.threading.set_inter_op_parallelism_threads(THREADS.value)
+    journal = journal_of(DATASET.value)
+    todo = [key for key in jobs(DATASET.value, METHODS_FLAG.value, SEEDS.value) if not journal.done(key)]
+    data = load(DATASET.value)
+    for number, key in enumerate(todo, start=1):
+        result = run(key, data)
+        journal.append(key, result)
+        console.print(
+            f"[{number}/{len(todo)}] {LABELS[key['method']]} {key['rate']:.1%} seed {key['seed']}: "
+            f"test {result['test_accuracy']:.4f}, {result['seconds']:.0f} s"
+        )
+    print_table(DATASET.value, console)
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,197 @@
+"""Trains, prunes, strips, exports, checks and reports an image classifier.
+
+    python -m examples.classification                              # SWD at 98 % beside the dense net
+    python -m examples.classification --methods=dense,tfmot,magnitude_once,swd --rate=0.995
+    python -m examples.classification --dataset=cifar10 --network=resnet20 --augment --epochs=30
+
+Writes to --output_dir: run.png, results.json, a .keras model and a .tflite file for each recipe.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from absl import app, flags
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.journal import versions
+from examples.datasets import DatasetUnavailableError, ImageData, load_images
+from examples.networks import NETWORKS
+from examples.plots import draw_run
+from examples.progress import ProgressLine
+from examples.training import METHODS, Recipe, TrainedRun, accuracy, train
+from tfmot_swd import sparsity_report
+from tfmot_swd.export import RECIPES, ExportError, ExportResult, export_tflite
+
+DATASET = flags.DEFINE_string("dataset", "fashion_mnist", "a tensorflow_datasets image classification set")
+DATA_DIR = flags.DEFINE_string("data_dir", None, "where tensorflow_datasets keeps its files")
+NETWORK = flags.DEFINE_enum("network", "fashion_net", list(NETWORKS), "which network")
+METHODS_FLAG = flags.DEFINE_list("methods", ["dense", "swd"], f"any of {', '.join(METHODS)}")
+RATE = flags.DEFINE_float("rate", 0.98, "share of the prunable weights to remove", 0.0, 0.9999)
+EPOCHS = flags.DEFINE_integer("epochs", 8, "epochs of each method", 1)
+BATCH_SIZE = flags.DEFINE_integer("batch_size", 128, "images an update", 1)
+LEARNING_RATE = flags.DEFINE_float("learning_rate", 0.1, "at the beginning; falls to 0 along a cosine", 0.0)
+WEIGHT_DECAY = flags.DEFINE_float("weight_decay", 5e-4, "ordinary L2 decay of the kernels", 0.0)
+AUGMENT = flags.DEFINE_bool("augment", False, "random crops and mirrors")
+TRAIN_LIMIT = flags.DEFINE_integer("train_limit", None, "train on this many images only", 1)
+SEED = flags.DEFINE_integer("seed", 0, "of weights, order and augmentation")
+RECIPES_FLAG = flags.DEFINE_list("recipes", list(RECIPES), "TFLite recipes to export")
+OUTPUT_DIR = flags.DEFINE_string("output_dir", "classification_output", "where the files go")
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """A trained run with its test accuracy and its files."""
+
+    run: TrainedRun
+    test_accuracy: float
+    exports: tuple[ExportResult, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain types for JSON; paths by file name."""
+        run = self.run
+        return {
+            "method": run.method,
+            "rate": run.rate,
+            "test_accuracy": self.test_accuracy,
+            "validation_accuracy": run.validation_accuracy,
+            "cut": None if run.cut is None else dataclasses.asdict(run.cut),
+            "sparsity": sparsity_report(run.model).to_dict(),
+            "seconds": run.seconds,
+            "history": run.history,
+            "statuses": [dataclasses.asdict(status) for status in run.statuses],
+            "exports": [{**result.to_dict(), "path": Path(result.path).name} for result in self.exports],
+        }
+
+
+def check_flags() -> None:
+    """Ends with a message where a list flag names something unknown."""
+    for flag, known in ((METHODS_FLAG, METHODS), (RECIPES_FLAG, RECIPES)):
+        unknown = [name for name in flag.value if name not in known]
+        if unknown:
+            raise app.UsageError(f"--{flag.name} takes {', '.join(known)}. Received: {', '.join(unknown)}")
+
+
+def export_all(run: TrainedRun, data: ImageData, directory: Path, console: Console) -> tuple[ExportResult, ...]:
+    """Exports every recipe; one that fails its proof is reported and leaves no file."""
+    representative = data.to_float(data.train_x[:500])
+    check = (data.to_float(data.test_x), data.test_y)
+    results = []
+    for name in RECIPES_FLAG.value:
+        console.print(f"Exporting {run.method} as {name} and checking it on {len(data.test_x):,} images ...")
+        try:
+            path = directory / f"{run.method}_{name}.tflite"
+            results.append(export_tflite(run.model, path, name, representative, check))
+        except ExportError as error:
+            console.print(f"[red]{name}: {error}[/red]")
+    return tuple(results)
+
+
+def print_tables(outcomes: list[Outcome], console: Console) -> None:
+    """Prints what is left of each model, and what its files weigh and answer."""
+    models = Table(title="Trained models")
+    for heading in ("method", "test accuracy", "prunable weights kept", "all parameters kept", "at the cut", "seconds"):
+        models.add_column(heading, justify="left" if heading == "method" else "right")
+    for outcome in outcomes:
+        run, report = outcome.run, sparsity_report(outcome.run.model)
+        cut = ""
+        if run.cut is not None and run.cut.before and run.cut.after:
+            cut = f"{run.cut.before['accuracy']:.4f} → {run.cut.after['accuracy']:.4f}"
+        models.add_row(
+            run.method,
+            f"{outcome.test_accuracy:.4f}",
+            f"{report.pool_kept:,} of {report.pool:,} ({report.pool_kept / report.pool:.2%})",
+            f"{report.parameters_kept:,} ({report.parameters_kept / report.parameters:.2%})",
+            cut,
+            f"{run.seconds:.0f}",
+        )
+    console.print(models)
+    files = Table(title="TFLite files, checked against Keras on the test images")
+    for heading in ("file", "bytes", "gzip bytes", "accuracy", "Keras", "same class", "worst difference"):
+        files.add_column(heading, justify="left" if heading == "file" else "right")
+    for outcome in outcomes:
+        for result in outcome.exports:
+            files.add_row(
+                Path(result.path).name,
+                f"{result.bytes:,}",
+                f"{result.gzip_bytes:,}",
+                f"{result.accuracy:.4f}",
+                f"{result.keras_accuracy:.4f}",
+                f"{result.agreement:.2%}",
+                f"{result.worst_difference:.3g}",
+            )
+    console.print(files)
+
+
+def write_json(outcomes: list[Outcome], recipe: Recipe, path: Path, seconds: float) -> None:
+    """Writes everything to one file, in one step."""
+    program = ["python", "-m", "examples.classification", *sys.argv[1:]]
+    content = {
+        "command": shlex.join(program),
+        "versions": versions(),
+        "dataset": DATASET.value,
+        "network": NETWORK.value,
+        "recipe": dataclasses.asdict(recipe),
+        "seconds": seconds,
+        "outcomes": [outcome.to_dict() for outcome in outcomes],
+    }
+    partial = path.with_suffix(".json.tmp")
+    partial.write_text(json.dumps(content, indent=1))
+    os.replace(partial, path)
+
+
+def main(_: list[str]) -> None:
+    check_flags()
+    console = Console()
+    start = time.perf_counter()
+    directory = Path(OUTPUT_DIR.value)
+    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        data = load_images(DATASET.value, DATA_DIR.value, train_limit=TRAIN_LIMIT.value)
+    except DatasetUnavailableError as error:
+        raise SystemExit(str(error)) from error
+    recipe = Recipe(
+        epochs=EPOCHS.value,
+        batch_size=BATCH_SIZE.value,
+        learning_rate=LEARNING_RATE.value,
+        weight_decay=WEIGHT_DECAY.value,
+        augment=AUGMENT.value,
+        seed=SEED.value,
+    )
+    console.print(f"{data.name}: {len(data.train_x):,} images to train, {len(data.validation_x):,} to choose on")
+
+    def build() -> Any:
+        return NETWORKS[NETWORK.value](data.input_shape, data.num_classes, weight_decay=recipe.weight_decay)
+
+    outcomes = []
+    for method in METHODS_FLAG.value:
+        title = method if method == "dense" else f"{method} at {RATE.value:.1%}"
+        run = train(method, build, data, recipe, RATE.value, (ProgressLine(title, console),))
+        run.model.save(directory / f"{method}.keras")
+        test_accuracy = accuracy(run.model, data.to_float(data.test_x), data.test_y)
+        outcomes.append(Outcome(run, test_accuracy, export_all(run, data, directory, console)))
+    draw_run(
+        [outcome.run for outcome in outcomes],
+        len(data.train_x) // recipe.batch_size,
+        directory / "run.png",
+        f"{data.name}, {NETWORK.value}",
+    )
+    seconds = time.perf_counter() - start
+    write_json(outcomes, recipe, directory / "results.json", seconds)
+    for outcome in outcomes:
+        if outcome.run.statuses:
+            console.print(str(sparsity_report(outcome.run.model)))
+    print_tables(outcomes, console)
+    console.print(f"{seconds:.0f} s. Picture: {directory / 'run.png'}. Everything: {directory / 'results.json'}")
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,48 @@
+"""The picture of a run: accuracy, targeted share, threshold and strength over the updates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+
+from examples.training import TrainedRun
+
+
+def draw_run(runs: Sequence[TrainedRun], steps_per_epoch: int, path: Path, title: str) -> None:
+    """Draws all runs' validation accuracy, and below it what Selective Weight Decay did, to a PNG."""
+    selective = [run for run in runs if run.statuses]
+    rows = 4 if selective else 1
+    figure, panels = plt.subplots(rows, 1, figsize=(8, 2.6 * rows + 0.4), sharex=True, squeeze=False)
+    top = panels[0][0]
+    for run in runs:
+        accuracies = run.history["val_accuracy"]
+        epochs = [steps_per_epoch * (epoch + 1) for epoch in range(len(accuracies))]
+        label = "dense" if run.method == "dense" else f"{run.method}, {run.rate:.1%} removed"
+        top.plot(epochs, [100 * value for value in accuracies], marker="o", markersize=3, label=label)
+    top.set_ylabel("validation\naccuracy (%)")
+    top.set_title(title)
+    top.legend(fontsize=8)
+    for run in selective:
+        steps = [status.step for status in run.statuses]
+        share, threshold, strength = (panels[row][0] for row in (1, 2, 3))
+        share.plot(steps, [100 * status.targeted_share for status in run.statuses], label=run.method)
+        share.set_ylabel("weights\ntargeted (%)")
+        threshold.plot(steps, [status.threshold for status in run.statuses], label=run.method)
+        threshold.set_ylabel("global\nthreshold |w|")
+        is_implicit = run.statuses[0].a is None
+        values = [status.shrink if is_implicit else status.a for status in run.statuses]
+        strength.plot(steps, values, label=run.method)
+        strength.set_yscale("log")
+        strength.set_ylabel("strength\n" + ("X(t)" if is_implicit else "a(t)"))
+    panels[-1][0].set_xlabel("updates")
+    for row in panels:
+        row[0].grid(alpha=0.3)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
