@@ -228,6 +228,17 @@ def test_one_implicit_step_by_hand():
     assert after[2:].view(np.int32).tolist() == W[2:].view(np.int32).tolist()
 
 
+def test_after_the_last_update_the_weights_are_decayed_once_more_and_then_cut():
+    """Two divisions by 1.5 in a run of one update: the decay of an update is made before its gradients."""
+    pruned = one_layer(constant("implicit", a=1000.0, end_step=1), optimizer=keras.optimizers.SGD(1.0))
+    callback = UpdatePruningStep()
+    pruned.fit(np.zeros((1, 4)), np.zeros((1, 1)), verbose=0, callbacks=[callback])
+
+    assert callback.cut_report.removed == 2
+    assert callback.cut_report.largest_removed == pytest.approx(0.2 / 1.5**2)
+    assert kernel(pruned).tolist() == [0, 0, *W[2:].tolist()]
+
+
 class Reference:
     """The implicit method on a tiny dense net with squared error, in numpy and float64.
 
@@ -355,9 +366,7 @@ def forecast_of(epochs, a_max, rate_at, steps_per_epoch):
 
 def recipe(epochs, steps_per_epoch):
     """The recipe's learning rate: .1, divided by 10 after a third and two thirds, in whole epochs."""
-    return lambda step: 0.1 * 10.0 ** -sum(
-        step >= steps_per_epoch * (epochs * third // 3) for third in (1, 2)
-    )
+    return lambda step: 0.1 * 10.0 ** -sum(step >= steps_per_epoch * (epochs * third // 3) for third in (1, 2))
 
 
 def cosine(steps):
@@ -372,9 +381,7 @@ def test_a_constant_learning_rate_crosses_the_edge_at_98_hundredths():
     assert any("will diverge" in problem for problem in forecast.problems())
 
 
-@pytest.mark.parametrize(
-    ("rate_at", "peak"), [(recipe(300, 10), 0.05), (cosine(3000), 0.034)], ids=["step", "cosine"]
-)
+@pytest.mark.parametrize(("rate_at", "peak"), [(recipe(300, 10), 0.05), (cosine(3000), 0.034)], ids=["step", "cosine"])
 def test_the_usual_learning_rates_are_far_from_the_edge(rate_at, peak):
     _, _, forecast = forecast_of(300, 1e5, rate_at, 10)
 
@@ -382,9 +389,7 @@ def test_the_usual_learning_rates_are_far_from_the_edge(rate_at, peak):
     assert not forecast.diverges
 
 
-@pytest.mark.parametrize(
-    ("epochs", "a_max", "simple", "exact"), [(10, 1e5, 148, 61), (30, 1e3, 12, 12.5)]
-)
+@pytest.mark.parametrize(("epochs", "a_max", "simple", "exact"), [(10, 1e5, 148, 61), (30, 1e3, 12, 12.5)])
 def test_the_log_shrink_of_short_runs(epochs, a_max, simple, exact):
     """The method text counts the sum of lr·mu·(1 + a) / (1 - m); the forecast plays the oscillator.
 
@@ -432,9 +437,7 @@ def test_the_rates_of_the_paper_keep_what_they_should(pool, kept_at_last):
     magnitudes = np.random.default_rng(0).permutation(pool).astype(np.float32) + 1
     rates = [0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999]
     weights = tf.constant(magnitudes)
-    kept = [
-        int((magnitudes >= kth_magnitude([weights], int(rate * pool)).numpy()).sum()) for rate in rates
-    ]
+    kept = [int((magnitudes >= kth_magnitude([weights], int(rate * pool)).numpy()).sum()) for rate in rates]
 
     assert kept == [pool - int(rate * pool) for rate in rates]
     assert kept == sorted(set(kept), reverse=True)

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-from tfmot_swd.schedules import SHRINK_FIRST, SHRINK_LAST, SelectiveDecay
+from tfmot_swd.schedules import SelectiveDecay
 
 
 def make(**changes) -> SelectiveDecay:
@@ -50,14 +50,11 @@ def test_a_constant_strength():
     assert [float(schedule.a(step)) for step in (0, 300, 600)] == [7.0, 7.0, 7.0]
 
 
-def test_the_automatic_shrink_goes_from_first_to_last():
-    schedule = make()
-    middle = math.sqrt(SHRINK_FIRST * SHRINK_LAST)
+def test_the_automatic_shrink_goes_geometrically_from_first_to_last():
+    schedule = make(shrink_min=0.04, shrink_max=400.0)
 
     assert schedule.is_automatic
-    assert [float(schedule.shrink(step)) for step in (0, 300, 600)] == pytest.approx(
-        [SHRINK_FIRST, middle, SHRINK_LAST]
-    )
+    assert [float(schedule.shrink(step)) for step in (0, 300, 600)] == pytest.approx([0.04, 4.0, 400.0])
 
 
 def test_strength_is_float32_even_where_float16_would_overflow():
@@ -93,9 +90,7 @@ def test_config_survives_json_and_keras_without_custom_objects():
 def test_numpy_counts_become_ints():
     schedule = make(end_step=np.ceil(99.5), begin_step=np.int32(4), frequency=np.int64(2))
 
-    assert [type(step) for step in (schedule.end_step, schedule.begin_step, schedule.frequency)] == [
-        int
-    ] * 3
+    assert [type(step) for step in (schedule.end_step, schedule.begin_step, schedule.frequency)] == [int] * 3
     assert schedule == make(end_step=100, begin_step=4, frequency=2)
     # A float step would not compare with an int64 tensor.
     assert bool(schedule(tf.constant(100, tf.int64))[0])
@@ -131,6 +126,8 @@ BAD = [
     ({"a_max": 10.0}, r"Give a_min and a_max both.*Received: a_min=None, a_max=10\.0"),
     ({"a_min": 0.0, "a_max": 1.0}, r"a_min must be positive and finite\. Received: a_min=0\.0"),
     ({"a_min": 1.0, "a_max": math.inf}, r"a_max must be positive and finite\. Received: a_max=inf"),
+    ({"shrink_min": 0.0}, r"shrink_min must be positive and finite\. Received: shrink_min=0\.0"),
+    ({"shrink_max": math.nan}, r"shrink_max must be positive and finite\. Received: shrink_max=nan"),
     ({"penalty": "l2"}, r"penalty must be one of .*implicit.*Received: 'l2'"),
     ({"targets": "bias"}, r"targets must be one of .*kernels.*Received: 'bias'"),
 ]

@@ -85,9 +85,7 @@ def assert_nothing_shared(first, second) -> None:
 
 
 def sequential() -> keras.Model:
-    return keras.Sequential(
-        [L.Dense(3, input_shape=VECTOR, name="first"), L.ReLU(), L.Dense(2, name="last")]
-    )
+    return keras.Sequential([L.Dense(3, input_shape=VECTOR, name="first"), L.ReLU(), L.Dense(2, name="last")])
 
 
 def late_sequential() -> keras.Model:
@@ -225,9 +223,7 @@ def test_attention_is_pruned_and_trains():
     pruned.compile("sgd", "mse")
     pruned.fit(x, x, batch_size=2, verbose=0, callbacks=[UpdatePruningStep()])
     kernels = [weight.numpy() for weight in pruned.layers[-1].prunable_weights]
-    assert (
-        sum(int((kernel == 0).sum()) for kernel in kernels) == sum(kernel.size for kernel in kernels) // 2
-    )
+    assert sum(int((kernel == 0).sum()) for kernel in kernels) == sum(kernel.size for kernel in kernels) // 2
 
 
 def test_a_mask_of_padded_steps_reaches_the_layers_behind():
@@ -288,9 +284,7 @@ class NotTheHead(PruneForLatencyOnXNNPack):
 
 
 def test_a_tfmot_policy_is_asked():
-    assert wrapped_names(prune_selective_decay(sequential(), SCHEDULE, pruning_policy=NotTheHead())) == [
-        "first"
-    ]
+    assert wrapped_names(prune_selective_decay(sequential(), SCHEDULE, pruning_policy=NotTheHead())) == ["first"]
 
 
 def test_a_policy_may_refuse_the_model():
@@ -316,9 +310,7 @@ def test_what_is_no_schedule_is_refused(schedule):
 
 def test_nothing_to_prune_names_every_layer_and_why():
     model = between(L.PReLU(name="slope"), VECTOR)
-    message = (
-        r"Nothing in this model can be pruned.*Received: slope \(PReLU: .*head \(Dense: left out by name\)"
-    )
+    message = r"Nothing in this model can be pruned.*Received: slope \(PReLU: .*head \(Dense: left out by name\)"
     with pytest.raises(ValueError, match=message):
         prune_selective_decay(model, SCHEDULE, skip=["head"])
 
@@ -330,9 +322,7 @@ def test_a_model_without_weights_has_nothing_to_prune():
 
 @pytest.mark.parametrize("wrap", [lambda m: prune_selective_decay(m, SCHEDULE), prune_low_magnitude])
 def test_a_wrapped_model_is_refused(wrap):
-    with pytest.raises(
-        ValueError, match=r"wrapped for pruning already: strip it first.*Received: 'sequential"
-    ):
+    with pytest.raises(ValueError, match=r"wrapped for pruning already: strip it first.*Received: 'sequential"):
         prune_selective_decay(wrap(sequential()), SCHEDULE)
 
 

@@ -33,9 +33,7 @@ def test_both_counts_of_a_small_model(model):
     # Pool: conv kernel 2 and dense 8 + 1. All: conv bias 2 and batch norm 8 more, its zeros beta and mean.
     assert (report.pool, report.pool_kept) == (11, 5)
     assert (report.parameters, report.parameters_kept) == (21, 6 + 4)
-    rows = [
-        (row.layer, row.parameters, row.nonzero, row.counted, row.counted_nonzero) for row in report.layers
-    ]
+    rows = [(row.layer, row.parameters, row.nonzero, row.counted, row.counted_nonzero) for row in report.layers]
     assert rows == [("conv", 4, 2, 2, 1), ("norm", 8, 4, 0, 0), ("head", 9, 4, 9, 4)]
 
 

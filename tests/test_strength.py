@@ -181,9 +181,7 @@ def test_the_forecast_reads_a_learning_rate_schedule():
 def test_the_forecast_leaves_out_the_updates_before_begin():
     schedule = SelectiveDecay(0.9, 60, begin_step=57, mu=0.01, a_min=100.0, a_max=100.0)
 
-    assert DecayStrength.of(schedule, SGD(0.1, momentum=0.9)).forecast().log_shrink == pytest.approx(
-        3 * math.log(2)
-    )
+    assert DecayStrength.of(schedule, SGD(0.1, momentum=0.9)).forecast().log_shrink == pytest.approx(3 * math.log(2))
 
 
 def test_problems_of_a_run_are_sentences():

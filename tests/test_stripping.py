@@ -113,9 +113,7 @@ def test_a_model_without_wrappers_is_refused():
 
 def test_tfmots_wrappers_are_sent_to_tfmots_function():
     net = keras.Sequential([L.Dense(2, input_shape=(3,), name="mine")])
-    with pytest.raises(
-        ValueError, match=r"tfmot\.sparsity\.keras\.strip_pruning\. Received: prune_low_magnitude_mine"
-    ):
+    with pytest.raises(ValueError, match=r"tfmot\.sparsity\.keras\.strip_pruning\. Received: prune_low_magnitude_mine"):
         strip_pruning(prune_low_magnitude(net))
 
 

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfmot_swd.thresholds import (
+    _BRACKET,
     bits_to_float,
     concat_magnitude_bits,
     kth_magnitude,
@@ -17,11 +18,10 @@ from tfmot_swd.thresholds import (
 
 SMALLEST = np.float32(1e-45)
 LARGEST = np.finfo(np.float32).max
-# One trace of each, for vectors of any length: a trace for each example would take a minute.
-VECTOR = tf.TensorSpec([None], tf.int32)
-SCALAR = tf.TensorSpec([], tf.int32)
-select = tf.function(select_bits, input_signature=[VECTOR, SCALAR])
-select_near = tf.function(select_bits_near, input_signature=[VECTOR, SCALAR, SCALAR])
+# A trace for each length, which the graph must know: so a few lengths, around multiples of eight.
+LENGTHS = st.sampled_from([1, 7, 8, 9, 40])
+select = tf.function(select_bits)
+select_near = tf.function(select_bits_near)
 
 
 def to_bits(values) -> np.ndarray:
@@ -86,43 +86,49 @@ def test_the_smallest_numbers_of_bfloat16_are_not_flushed():
     ]
 
 
-@settings(max_examples=150, deadline=None)
-@given(
-    st.lists(st.integers(0, 0x7F800000), min_size=1, max_size=60).flatmap(
-        lambda bits: st.tuples(st.just(bits), st.integers(0, len(bits) - 1))
+def int32(value) -> tf.Tensor:
+    return tf.constant(value, tf.int32)
+
+
+def vectors(elements) -> st.SearchStrategy:
+    """Pairs of a list of one of the lengths, and a rank in it."""
+    return LENGTHS.flatmap(
+        lambda size: st.tuples(st.lists(elements, min_size=size, max_size=size), st.integers(0, size - 1))
     )
-)
+
+
+@settings(max_examples=150, deadline=None)
+@given(vectors(st.integers(0, 0x7F800000)))
 def test_any_bits_equal_the_sort(case):
     bits, k = case
-    assert int(select(np.array(bits, np.int32), k)) == sorted(bits)[k]
+
+    assert int(select(int32(bits), int32(k))) == sorted(bits)[k]
 
 
 @settings(max_examples=100, deadline=None)
-@given(
-    st.lists(st.floats(width=32, allow_nan=False), min_size=1, max_size=40),
-    st.floats(0, 1, exclude_max=True),
-)
-def test_any_floats_equal_numpy_partition(values, rate):
+@given(vectors(st.floats(width=32, allow_nan=False)))
+def test_any_floats_equal_numpy_partition(case):
+    values, k = case
     array = np.array(values, np.float32)
-    k = int(rate * array.size)
 
-    assert int(select(to_bits(array), k)) == expected([array], k)
+    assert int(select(int32(to_bits(array)), int32(k))) == expected([array], k)
 
 
 # Digits that collide in the high, the middle or the low part only.
 NEIGHBOURS = st.builds(
     lambda base, offset: min(max(base + offset, 0), 0x7F800000),
-    st.sampled_from([0, 0x3F800000, 0x3F800000 - (1 << 20), 0x00800000, 1 << 10]),
+    st.sampled_from([0, 0x3F800000, 0x3F800000 - (1 << 20), 0x00800000, _BRACKET, 0x3F800000 + _BRACKET]),
     st.integers(-(1 << 11), 1 << 11),
 )
+GUESSES = st.one_of(st.integers(0, 0x7FFFFFFF), NEIGHBOURS)
 
 
-@settings(max_examples=150, deadline=None)
-@given(st.lists(NEIGHBOURS, min_size=1, max_size=60), st.integers(0, 59), st.integers(0, 0x7F800000))
-def test_a_guess_changes_nothing(bits, k, guess):
-    k = min(k, len(bits) - 1)
+@settings(max_examples=200, deadline=None)
+@given(vectors(NEIGHBOURS), GUESSES)
+def test_a_guess_changes_nothing(case, guess):
+    bits, k = case
 
-    assert int(select_near(np.array(bits, np.int32), k, guess)) == sorted(bits)[k]
+    assert int(select_near(int32(bits), int32(k), int32(guess))) == sorted(bits)[k]
 
 
 @pytest.mark.parametrize("rank", [0, 500, 999])
@@ -130,8 +136,16 @@ def test_a_guess_below_inside_and_above_the_bracket(rank):
     bits = to_bits(np.random.default_rng(2).normal(size=1000))
     answer = int(np.sort(bits)[rank])
 
-    for guess in (0, answer - (1 << 19) - 1, answer - 1, answer, answer + (1 << 19), 0x7FFFFFFF):
-        assert int(select_near(bits, rank, guess)) == answer
+    edges = [answer + side * _BRACKET + near for side in (-1, 1) for near in (-1, 0, 1)]
+    for guess in (0, answer - 1, answer, answer + 1, *edges, 0x7FFFFFFF):
+        assert int(select_near(int32(bits), int32(rank), int32(guess))) == answer
+
+
+def test_what_fills_the_vector_up_is_above_every_magnitude():
+    bits = concat_magnitude_bits([tf.constant([np.inf, -1.0]), tf.constant([[0.5]])]).numpy()
+
+    assert bits[:3].tolist() == to_bits([np.inf, 1.0, 0.5]).tolist()
+    assert (bits[3:] >= 0x7F800000).all()
 
 
 def test_nan_orders_above_infinity():

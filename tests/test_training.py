@@ -33,9 +33,7 @@ def schedule(**changes) -> tfmot_swd.SelectiveDecay:
 
 
 def paper(**changes) -> tfmot_swd.SelectiveDecay:
-    return tfmot_swd.SelectiveDecay.paper(
-        **{"final_sparsity": 0.8, "end_step": STEPS, "mu": 5e-4, **changes}
-    )
+    return tfmot_swd.SelectiveDecay.paper(**{"final_sparsity": 0.8, "end_step": STEPS, "mu": 5e-4, **changes})
 
 
 def sgd() -> keras.optimizers.Optimizer:
@@ -64,9 +62,7 @@ def assert_same(first, second, tolerance=0.0) -> None:
         np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize(
-    "plan", [schedule(), paper(), paper(penalty="implicit")], ids=["default", "paper", "a"]
-)
+@pytest.mark.parametrize("plan", [schedule(), paper(), paper(penalty="implicit")], ids=["default", "paper", "a"])
 def test_fit_reaches_the_rate_exactly(data, plan):
     model = compiled(plan)
     fit(model, data)
@@ -214,9 +210,7 @@ def test_a_float32_head_under_mixed_precision_stays_float32(data):
     assert pruned(np.ones((1, 4), np.float32)).dtype == tf.float32
 
 
-@pytest.mark.parametrize(
-    "make", [keras.optimizers.Adam, keras.optimizers.legacy.Adam, keras.optimizers.legacy.SGD]
-)
+@pytest.mark.parametrize("make", [keras.optimizers.Adam, keras.optimizers.legacy.Adam, keras.optimizers.legacy.SGD])
 def test_other_optimizers_prune_too(data, make):
     model = compiled(schedule(), make(0.01))
     fit(model, data)
@@ -229,9 +223,7 @@ def test_fine_tuning_after_the_cut_keeps_the_zeros(data):
     stripped = tfmot_swd.strip_pruning(model)
     assert zeros(stripped) == pytest.approx(0.8, abs=0.01)
     # Not only once stripped: the wrapped model itself predicts with the zeros.
-    np.testing.assert_allclose(
-        stripped.predict(data[0], verbose=0), model.predict(data[0], verbose=0), atol=1e-6
-    )
+    np.testing.assert_allclose(stripped.predict(data[0], verbose=0), model.predict(data[0], verbose=0), atol=1e-6)
 
 
 def test_a_checkpoint_before_the_callback_in_the_list_holds_the_cut_model(data, tmp_path):
@@ -288,9 +280,7 @@ def test_tfmots_own_callback_is_not_enough(data):
     import tensorflow_model_optimization as tfmot
 
     with pytest.raises(ValueError, match="TFMOT's own UpdatePruningStep does not"):
-        compiled().fit(
-            *data, batch_size=BATCH, verbose=0, callbacks=[tfmot.sparsity.keras.UpdatePruningStep()]
-        )
+        compiled().fit(*data, batch_size=BATCH, verbose=0, callbacks=[tfmot.sparsity.keras.UpdatePruningStep()])
 
 
 def test_a_schedule_longer_than_the_fit_is_an_error(data):

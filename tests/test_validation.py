@@ -50,9 +50,7 @@ def test_models_that_are_graphs_of_layers_pass():
     "make",
     [
         lambda: keras3.Sequential([keras3.Input((3,)), keras3.layers.Dense(2)]),
-        lambda: keras3.Model(
-            *(lambda inputs: (inputs, keras3.layers.Dense(2)(inputs)))(keras3.Input((3,)))
-        ),
+        lambda: keras3.Model(*(lambda inputs: (inputs, keras3.layers.Dense(2)(inputs)))(keras3.Input((3,)))),
     ],
     ids=["sequential", "functional"],
 )

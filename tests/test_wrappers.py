@@ -45,9 +45,7 @@ def test_variables_of_a_fresh_wrapper():
         "last_iterations:0": (tf.int64, [], -1),
         "cut:0": (tf.bool, [], False),
     }
-    assert [weight.name for weight in wrapper.trainable_weights] == [
-        weight.name for weight in wrapper.layer.weights
-    ]
+    assert [weight.name for weight in wrapper.trainable_weights] == [weight.name for weight in wrapper.layer.weights]
 
 
 def test_it_is_a_tfmot_wrapper():
@@ -87,9 +85,7 @@ def test_another_schedule_is_refused(schedule):
 
 
 @pytest.mark.parametrize("eager", [False, True])
-@pytest.mark.parametrize(
-    "callbacks", [[], [tfmot.sparsity.keras.UpdatePruningStep()]], ids=["none", "tfmots"]
-)
+@pytest.mark.parametrize("callbacks", [[], [tfmot.sparsity.keras.UpdatePruningStep()]], ids=["none", "tfmots"])
 def test_training_without_our_callback_says_what_to_do(callbacks, eager):
     pruned = model()
     pruned.compile("sgd", "mse", run_eagerly=eager)
@@ -100,9 +96,7 @@ def test_training_without_our_callback_says_what_to_do(callbacks, eager):
 
 
 def test_a_custom_loop_without_the_callback_says_what_to_do():
-    with pytest.raises(
-        ValueError, match="call its set_model and on_train_begin before a custom training loop"
-    ):
+    with pytest.raises(ValueError, match="call its set_model and on_train_begin before a custom training loop"):
         model()(X, training=True)
 
 
@@ -171,6 +165,17 @@ def test_the_penalty_is_zero_outside_training():
     assert float(sum(pruned.losses)) == 0.0
 
 
+def test_the_penalty_is_among_the_losses_of_the_layer_itself():
+    """TFMOT's wrapper forgets the losses that are callables; a custom loop may ask layer by layer."""
+    pruned = model(schedule=COUPLED)
+    pruned.compile(keras.optimizers.SGD(0.0), "mse")
+    WeightPool.of(pruned).join(pruned.optimizer)
+    pruned(X, training=True)
+
+    assert [float(loss) for loss in pruned.layers[0].losses] == [float(loss) for loss in pruned.losses]
+    assert float(pruned.layers[0].losses[0]) > 0
+
+
 def test_joining_twice_adds_one_penalty():
     pruned = model(schedule=COUPLED)
     pruned.compile(keras.optimizers.SGD(0.0), "mse")
@@ -216,9 +221,7 @@ def test_all_layers_frozen_after_wrapping_is_an_error():
     pruned.layers[0].trainable = False
     pruned.compile("sgd", "mse")
 
-    with pytest.raises(
-        ValueError, match=r"set layer\.trainable = True.*Received: 1 wrapped layers, all frozen"
-    ):
+    with pytest.raises(ValueError, match=r"set layer\.trainable = True.*Received: 1 wrapped layers, all frozen"):
         train(pruned)
 
 
@@ -237,9 +240,7 @@ def test_the_first_wrapper_called_leads_whatever_the_order_of_construction():
     first_input, second_input = keras.Input((3,)), keras.Input((3,))
     short = L.Dense(2, name="short")(first_input)
     long = L.Dense(2, name="deep2")(L.Dense(2, name="deep1")(second_input))
-    pruned = prune_selective_decay(
-        keras.Model([first_input, second_input], L.Add()([short, long])), SCHEDULE
-    )
+    pruned = prune_selective_decay(keras.Model([first_input, second_input], L.Add()([short, long])), SCHEDULE)
     wrappers = collect_wrappers(pruned)
     called = []
     for wrapper in wrappers:

@@ -100,9 +100,7 @@ class Monitor:
             targeted=int(np.count_nonzero(targeted)),
             entered=entered,
             left=left,
-            penalty=float(sum(pool.penalty(wrapper) for wrapper in pool.wrappers))
-            if strength.coupled
-            else 0.0,
+            penalty=float(sum(pool.penalty(wrapper) for wrapper in pool.wrappers)) if strength.coupled else 0.0,
             sparsity=self._sparsity(),
             is_cut=pool.is_cut,
         )
@@ -111,10 +109,7 @@ class Monitor:
         """Makes the final cut and reports what it removed."""
         before = [weight.numpy().astype(np.float64) for weight, _ in self._pool.targets()]
         self._pool.finish()
-        removed = [
-            values[mask.numpy() == 0]
-            for values, (_, mask) in zip(before, self._pool.targets(), strict=True)
-        ]
+        removed = [values[mask.numpy() == 0] for values, (_, mask) in zip(before, self._pool.targets(), strict=True)]
         gone = np.concatenate(removed)
         whole = np.sqrt(sum(float((values**2).sum()) for values in before))
         return CutReport(

@@ -116,9 +116,7 @@ def plan_pruning(
     return PruningPlan(tuple(rows))
 
 
-def layers_with_weights(
-    model: Any, prefix: str = "", seen: set[int] | None = None
-) -> Iterator[tuple[str, Any]]:
+def layers_with_weights(model: Any, prefix: str = "", seen: set[int] | None = None) -> Iterator[tuple[str, Any]]:
     """Yields (path, layer) of every layer that owns weights, nested models followed, each once.
 
     `seen` holds the identities of the layers yielded so far, and grows.

@@ -126,8 +126,7 @@ class SelectiveDecay(PruningSchedule):
             object.__setattr__(self, name, int(getattr(self, name)))
         if self.begin_step >= self.end_step:
             raise ValueError(
-                "begin_step must be before end_step. "
-                f"Received: begin_step={self.begin_step}, end_step={self.end_step}"
+                f"begin_step must be before end_step. Received: begin_step={self.begin_step}, end_step={self.end_step}"
             )
         if self.mu is not None and not 0 < self.mu < math.inf:
             raise ValueError(
@@ -207,6 +206,5 @@ def _check_step(name: str, value: int, least: int) -> None:
     is_number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
     if not is_number or not float(value).is_integer() or value < least:
         raise ValueError(
-            f"{name} must be a whole number of optimizer updates, at least {least}. "
-            f"Received: {name}={value!r}"
+            f"{name} must be a whole number of optimizer updates, at least {least}. Received: {name}={value!r}"
         )

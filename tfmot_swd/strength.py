@@ -42,9 +42,7 @@ class DecayStrength:
         Raises:
           ValueError: the strength multiplies a weight decay and there is none.
         """
-        coupled = schedule.penalty == "coupled" or (
-            schedule.penalty == "auto" and optimizers.is_sgd(optimizer)
-        )
+        coupled = schedule.penalty == "coupled" or (schedule.penalty == "auto" and optimizers.is_sgd(optimizer))
         mu = schedule.mu if schedule.mu is not None else _own_weight_decay(optimizer, layers)
         needs_mu = coupled or not schedule.is_automatic
         if needs_mu and mu == 0.0:
@@ -124,11 +122,7 @@ class RunForecast:
                 "or use penalty='implicit', which cannot diverge."
             )
         if self.jumps and not self.diverges:
-            last = (
-                ""
-                if math.isinf(self.last_shrink)
-                else f" and by {1 + self.last_shrink:.3g} in the last step"
-            )
+            last = "" if math.isinf(self.last_shrink) else f" and by {1 + self.last_shrink:.3g} in the last step"
             found.append(
                 "The final cut will be visible: a targeted weight shrinks by a factor of only "
                 f"exp({self.log_shrink:.3g}) over the run{last}, where exp({NEGLIGIBLE_LOG_SHRINK:g}) and "

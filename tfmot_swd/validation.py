@@ -24,9 +24,7 @@ def check_keras_model(model: Any) -> None:
                 "with `import tf_keras as keras`, or set TF_USE_LEGACY_KERAS=1 before TensorFlow is "
                 f"imported. Received: {type(model).__module__}.{type(model).__name__}"
             )
-        raise TypeError(
-            f"A tf_keras Sequential or Functional model is needed. Received: {type(model).__name__}"
-        )
+        raise TypeError(f"A tf_keras Sequential or Functional model is needed. Received: {type(model).__name__}")
     _check_graph(model)
     if not model.built:
         raise ValueError(

@@ -107,9 +107,7 @@ class WeightPool:
 
     def counted(self) -> list[tf.Variable]:
         """Returns the variables that the rate counts."""
-        return [
-            weight for wrapper in self.wrappers for weight in wrapper.prunable_weights[: wrapper.counted]
-        ]
+        return [weight for wrapper in self.wrappers for weight in wrapper.prunable_weights[: wrapper.counted]]
 
     def targets(self) -> list[tuple[tf.Variable, tf.Variable]]:
         """Returns (weight, mask) of every variable that may be decayed and cut."""
@@ -213,13 +211,16 @@ class WeightPool:
         factor = 1.0 / (1.0 + self.strength.shrink(step))
 
         def shrink(weight: tf.Variable, bits: tf.Tensor, factor: tf.Tensor) -> Any:
-            value = tf.cast(weight, tf.float32)
-            kept = tf.where(magnitude_bits(value) < bits, value * factor, value)
-            return weight.assign(tf.cast(kept, weight.dtype))
+            return weight.assign(_shrunk([weight.read_value()], bits, factor)[0])
 
-        with tf.name_scope("selective_decay"):
-            for weight, _ in self.targets():
-                strategy.extended.update(weight, shrink, args=(bits, factor))
+        weights = [weight for weight, _ in self.targets()]
+        if strategy.num_replicas_in_sync == 1:
+            values = _shrunk([weight.read_value() for weight in weights], bits, factor)
+            for weight, value in zip(weights, values, strict=True):
+                weight.assign(value)
+            return
+        for weight in weights:
+            strategy.extended.update(weight, shrink, args=(bits, factor))
 
     def _cut(self, strategy: tf.distribute.Strategy) -> tf.Tensor:
         final = tf.constant(self.schedule.final_sparsity, tf.float64)
@@ -243,6 +244,16 @@ class WeightPool:
         for weight, mask in self.targets():
             strategy.extended.update(weight, apply, args=(mask,))
         return tf.constant(True)
+
+
+@tf.function(jit_compile=True)
+def _shrunk(values: Sequence[tf.Tensor], bits: tf.Tensor, factor: tf.Tensor) -> list[tf.Tensor]:
+    """Returns w · factor where |w| is below the threshold, w elsewhere; all tensors in one fused pass."""
+    shrunk = []
+    for value in values:
+        wide = tf.cast(value, tf.float32)
+        shrunk.append(tf.cast(tf.where(magnitude_bits(wide) < bits, wide * factor, wide), value.dtype))
+    return shrunk
 
 
 def _assign(strategy: tf.distribute.Strategy, variable: tf.Variable, value: tf.Tensor) -> None:

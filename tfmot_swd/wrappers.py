@@ -67,9 +67,7 @@ class PruneSelectiveDecay(PruneLowMagnitude):
     def build(self, input_shape: Any = None) -> None:
         keras.layers.Wrapper.build(self, input_shape)
         build_parts(self.layer, input_shape)
-        weights = [
-            master_variable(weight) for weight in target_weights(self.layer, self.pruning_schedule.targets)
-        ]
+        weights = [master_variable(weight) for weight in target_weights(self.layer, self.pruning_schedule.targets)]
         self.prunable_weights = weights
         self.counted = len(counted_weights(self.layer))
         masks = [
@@ -88,9 +86,7 @@ class PruneSelectiveDecay(PruneLowMagnitude):
         self.last_iterations = self._add_scalar("last_iterations", tf.int64, -1)
         self.cut = self._add_scalar("cut", tf.bool, False)
         # The names and shapes that TFMOT's own tools (its callback, PruningSummaries) look for.
-        self.pruning_vars = [
-            (weight, mask, self.threshold) for weight, mask in zip(weights, masks, strict=True)
-        ]
+        self.pruning_vars = [(weight, mask, self.threshold) for weight, mask in zip(weights, masks, strict=True)]
         self.pruning_obj = Pruning(
             training_step_fn=lambda: self.pruning_step,
             pruning_vars=self.pruning_vars,
@@ -169,9 +165,7 @@ class PruneSelectiveDecay(PruneLowMagnitude):
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> PruneSelectiveDecay:
         config = dict(config)
-        schedule = keras.utils.deserialize_keras_object(
-            config.pop("pruning_schedule"), custom_objects=custom_objects
-        )
+        schedule = keras.utils.deserialize_keras_object(config.pop("pruning_schedule"), custom_objects=custom_objects)
         config.pop("name", None)
         layer = keras.layers.deserialize(config.pop("layer"), custom_objects=custom_objects)
         return cls(layer, schedule, **config)

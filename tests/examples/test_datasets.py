@@ -260,9 +260,7 @@ def test_fashion_mnist_out_of_reach_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setattr(debian_fashion_mnist, "INSTALLED", tmp_path / "not installed")
     monkeypatch.setattr("shutil.which", lambda tool: None)
 
-    with pytest.raises(
-        DatasetUnavailableError, match=r"has no apt-get.*Install that package, or put .* into "
-    ):
+    with pytest.raises(DatasetUnavailableError, match=r"has no apt-get.*Install that package, or put .* into "):
         load_images("fashion_mnist", data_dir=tmp_path)
 
 

@@ -132,9 +132,7 @@ def not_installed(package, tmp_path, monkeypatch):
     ("has_lists", "verbs"),
     [(True, ["download", "-x"]), (False, ["download", "update", "download", "-x"])],
 )
-def test_the_package_is_fetched_where_it_is_not_installed(
-    not_installed, tmp_path, monkeypatch, has_lists, verbs
-):
+def test_the_package_is_fetched_where_it_is_not_installed(not_installed, tmp_path, monkeypatch, has_lists, verbs):
     apt = Apt(has_lists)
     monkeypatch.setattr(debian_fashion_mnist, "_run", apt)
 

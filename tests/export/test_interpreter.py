@@ -13,9 +13,7 @@ from tfmot_swd.export.serving import keras_outputs, serving_function
 
 def _converted(model):
     with quiet():
-        return tf.lite.TFLiteConverter.from_concrete_functions(
-            [serving_function(model, 1)], model
-        ).convert()
+        return tf.lite.TFLiteConverter.from_concrete_functions([serving_function(model, 1)], model).convert()
 
 
 def test_all_samples_by_name_though_a_reshape_forbids_a_larger_batch(conv_net, images):

@@ -69,9 +69,7 @@ def test_paths_that_cannot_be_written(tmp_path):
         check_target(tmp_path)
     with pytest.raises(IsADirectoryError, match="add a file name"):
         check_target(f"{tmp_path}/new/")
-    with pytest.raises(
-        NotADirectoryError, match=r"is a file, so nothing can be put below it.*Received: path="
-    ):
+    with pytest.raises(NotADirectoryError, match=r"is a file, so nothing can be put below it.*Received: path="):
         check_target(file / "sub" / "net.tflite")
     with pytest.raises(OSError, match=r"neither new nor a regular file.*Received: path='/dev/null'"):
         check_target("/dev/null")

@@ -30,7 +30,5 @@ def test_configure_sets_what_the_row_says_and_leaves_the_rest():
 
 @pytest.mark.parametrize("name", ["INT8", "", None, ["int8"]])
 def test_an_unknown_name(name):
-    with pytest.raises(
-        ValueError, match=r"one of 'float32', 'float16', 'dynamic', 'int8'\. Received: quantize="
-    ):
+    with pytest.raises(ValueError, match=r"one of 'float32', 'float16', 'dynamic', 'int8'\. Received: quantize="):
         get_recipe(name)

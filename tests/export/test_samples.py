@@ -139,16 +139,12 @@ def test_batches_of_other_lengths_cannot_be_joined():
     assert read_samples(np.zeros((3, 7, 2)), model, "check_data").inputs[0].shape == (3, 7, 2)
     with pytest.raises(ValueError, match=r"pad or crop them for 'x'\. Received: \[\(4, 2\), \(5, 2\)\]"):
         read_samples([np.zeros((1, 4, 2)), np.zeros((1, 5, 2))], model, "check_data")
-    with pytest.raises(
-        ValueError, match=r"pass check_data\. Received: an input of shape \(None, None, 2\)"
-    ):
+    with pytest.raises(ValueError, match=r"pass check_data\. Received: an input of shape \(None, None, 2\)"):
         random_samples(model)
 
 
 def test_integers_must_fit_the_integer_input():
-    model = keras.Sequential(
-        [keras.layers.Input((2,), dtype="int32", name="t"), keras.layers.Embedding(9, 2)]
-    )
+    model = keras.Sequential([keras.layers.Input((2,), dtype="int32", name="t"), keras.layers.Embedding(9, 2)])
     assert read_samples(np.array([[1, 2]]), model, "check_data").inputs[0].dtype == np.int32
     with pytest.raises(ValueError, match=r"do not fit int32. Received: values from 1 to 4294967296"):
         read_samples(np.array([[1, 2**32]]), model, "check_data")

@@ -23,9 +23,7 @@ def _tensor(path: Path, shape: tuple[int, ...]) -> tuple[np.ndarray, dict[str, A
     interpreter = Interpreter(model_path=str(path))
     interpreter.allocate_tensors()
     found = [
-        each
-        for each in interpreter.get_tensor_details()
-        if tuple(each["shape"]) == shape and each["dtype"] == np.int8
+        each for each in interpreter.get_tensor_details() if tuple(each["shape"]) == shape and each["dtype"] == np.int8
     ]
     assert len(found) == 1
     return interpreter.get_tensor(found[0]["index"]), found[0]["quantization_parameters"]
@@ -211,9 +209,7 @@ def test_an_interrupted_proof_leaves_the_old_file(dense_net, tmp_path, monkeypat
 def test_a_model_that_gives_nan_is_not_converted(dense_net, tmp_path, monkeypatch):
     monkeypatch.setattr(tflite, "_convert", None)  # not reached
     dense_net.layers[0].kernel.assign(np.full((6, 3), np.nan))
-    with pytest.raises(
-        ExportError, match=r"Keras model's own output 'dense.* is not finite.*Received: 192 of 192"
-    ):
+    with pytest.raises(ExportError, match=r"Keras model's own output 'dense.* is not finite.*Received: 192 of 192"):
         export_tflite(dense_net, tmp_path / "a")
 
 
@@ -226,9 +222,7 @@ def test_wrong_arguments_are_refused_before_the_conversion(dense_net, rows, tmp_
         export_tflite(dense_net, path, "int8")
     with pytest.raises(ValueError, match="representative_data holds no samples"):
         export_tflite(dense_net, path, "int8", rows[:0])
-    with pytest.raises(
-        TypeError, match=r"representative_data for input 'x' is integer-only.*Received: dtype uint8"
-    ):
+    with pytest.raises(TypeError, match=r"representative_data for input 'x' is integer-only.*Received: dtype uint8"):
         export_tflite(dense_net, path, "int8", np.ones((5, 6), "uint8"))
     with pytest.raises(ValueError, match=r"check_data for input 'x' must be finite.*Received: 1 of 300"):
         export_tflite(dense_net, path, "int8", rows, check_data=np.where(rows == rows.max(), np.nan, rows))
@@ -252,7 +246,5 @@ def test_a_float32_copy_that_predicts_something_else_is_not_exported(dense_net, 
     twin.set_weights([-each for each in dense_net.get_weights()])
     monkeypatch.setattr(tflite, "float32_twin", lambda model: twin)
     monkeypatch.setattr(tflite, "_convert", None)  # not reached
-    with pytest.raises(
-        ExportError, match=r"rebuild it under the float32 policy.*Received: a mean difference"
-    ):
+    with pytest.raises(ExportError, match=r"rebuild it under the float32 policy.*Received: a mean difference"):
         export_tflite(dense_net, tmp_path / "a")

@@ -104,9 +104,7 @@ def sparsity(model) -> float:
 
 
 def wrapped(model, pruner) -> int:
-    return sum(
-        type(layer) is pruner.wrapper and bool(layer.layer.get_prunable_weights()) for layer in model.submodules
-    )
+    return sum(type(layer) is pruner.wrapper and bool(layer.layer.get_prunable_weights()) for layer in model.submodules)
 
 
 class Scale(L.Layer):
@@ -381,7 +379,9 @@ def test_a_custom_training_loop_reaches_its_sparsity(pruner):
         callback.on_train_batch_begin(batch=0)
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean(keras.losses.mse(y, model(x, training=True)))
-        optimizer.apply_gradients(zip(tape.gradient(loss, model.trainable_variables), model.trainable_variables, strict=True))
+        optimizer.apply_gradients(
+            zip(tape.gradient(loss, model.trainable_variables), model.trainable_variables, strict=True)
+        )
         callback.on_epoch_end(epoch)
 
     assert sparsity(model) == pytest.approx(0.5, abs=0.01)

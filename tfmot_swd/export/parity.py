@@ -64,8 +64,7 @@ def compare(reference: dict[str, Array], outputs: dict[str, Array], labels: Arra
                 f"Received: {bad} of {array.size} values NaN or infinite"
             )
     differences = {
-        name: np.abs(outputs[name].astype(np.float64) - array.astype(np.float64))
-        for name, array in reference.items()
+        name: np.abs(outputs[name].astype(np.float64) - array.astype(np.float64)) for name, array in reference.items()
     }
     elements = sum(each.size for each in differences.values())
     classes = _classes(reference)
@@ -75,12 +74,8 @@ def compare(reference: dict[str, Array], outputs: dict[str, Array], labels: Arra
     return Parity(
         worst_difference=max(float(each.max()) for each in differences.values()),
         mean_difference=float(sum(each.sum() for each in differences.values()) / elements),
-        relative_worst=max(
-            _relative(float(each.max()), reference[name]) for name, each in differences.items()
-        ),
-        relative_mean=max(
-            _relative(_mean_of_vectors(each), reference[name]) for name, each in differences.items()
-        ),
+        relative_worst=max(_relative(float(each.max()), reference[name]) for name, each in differences.items()),
+        relative_mean=max(_relative(_mean_of_vectors(each), reference[name]) for name, each in differences.items()),
         agreement=None if classes is None or file_classes is None else _share(classes, file_classes),
         accuracy=right,
         keras_accuracy=keras_right,

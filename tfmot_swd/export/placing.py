@@ -28,16 +28,13 @@ def check_target(path: str | os.PathLike[str]) -> Path:
         raise ValueError(f"path must name the file to write. Received: path={text!r}")
     target = Path(os.path.realpath(text))
     if target.is_dir() or text.endswith(("/", os.sep)):
-        raise IsADirectoryError(
-            f"path is a directory: add a file name, such as model.tflite. Received: path={text!r}"
-        )
+        raise IsADirectoryError(f"path is a directory: add a file name, such as model.tflite. Received: path={text!r}")
     parent = target.parent
     while not parent.exists() and parent != parent.parent:
         parent = parent.parent
     if not parent.is_dir():
         raise NotADirectoryError(
-            f"{str(parent)!r} is a file, so nothing can be put below it: choose another path. "
-            f"Received: path={text!r}"
+            f"{str(parent)!r} is a file, so nothing can be put below it: choose another path. Received: path={text!r}"
         )
     if target.exists() and not target.is_file():
         raise OSError(f"path is neither new nor a regular file. Received: path={text!r}")

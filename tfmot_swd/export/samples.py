@@ -155,9 +155,7 @@ def _read_batches(
 ) -> tuple[list[Array], Array | None]:
     endless = isinstance(batches, tf.data.Dataset) and batches.cardinality() == tf.data.INFINITE_CARDINALITY
     if limit is None and endless:
-        raise ValueError(
-            f"{argument} never ends: pass dataset.take(n). Received: an endless tf.data.Dataset"
-        )
+        raise ValueError(f"{argument} never ends: pass dataset.take(n). Received: an endless tf.data.Dataset")
     parts: list[list[Array]] = []
     labels: list[Array | None] = []
     count = 0
@@ -223,9 +221,7 @@ def _checked(array: Array, name: str, tensor: Any, argument: str) -> Array:
         )
     kinds = {"f": "f", "i": "iu", "u": "iu", "b": "b"}.get(wanted.kind, wanted.kind)
     if array.dtype.kind not in kinds:
-        raise TypeError(
-            f"{argument} for input {name!r} must be of dtype {wanted}. Received: dtype {array.dtype}"
-        )
+        raise TypeError(f"{argument} for input {name!r} must be of dtype {wanted}. Received: dtype {array.dtype}")
     with np.errstate(over="ignore"):
         cast = array.astype(wanted, copy=False)
     if wanted.kind == "f" and not np.isfinite(cast).all():

@@ -126,8 +126,7 @@ def _checked_tolerance(tolerance: float | None, recipe: Recipe) -> float:
         raise TypeError(f"tolerance must be a number or None. Received: tolerance={tolerance!r}")
     if not (math.isfinite(tolerance) and tolerance >= 0):
         raise ValueError(
-            "tolerance must be finite and not negative, a share of the output range. "
-            f"Received: tolerance={tolerance!r}"
+            f"tolerance must be finite and not negative, a share of the output range. Received: tolerance={tolerance!r}"
         )
     return float(tolerance)
 
@@ -163,9 +162,7 @@ def _reference(model: keras.Model, twin: keras.Model, check: Samples) -> dict[st
             )
     if twin is not model:
         some = tuple(array[:64] for array in check.inputs)
-        parity = compare(
-            {name: array[:64] for name, array in reference.items()}, keras_outputs(model, some)
-        )
+        parity = compare({name: array[:64] for name, array in reference.items()}, keras_outputs(model, some))
         if parity.relative_mean > _TWIN_TOLERANCE:
             raise ExportError(
                 "The model does not compute in float32, and a float32 copy of it gives other "
