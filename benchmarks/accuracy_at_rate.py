@@ -39,6 +39,7 @@ class Setting:
     network: str
     train_limit: int
     epochs: int
+    batch_size: int
     augment: bool
     rates: tuple[float, ...]
 
@@ -49,10 +50,11 @@ SETTINGS = {
         "fashion_net",
         20_000,
         10,
+        128,
         False,
         (0.995, 0.999, 0.98, 0.998, 0.99, 0.95, 0.9),
     ),
-    "cifar10_jpeg": Setting(f"{TITLE}, ResNet-8", "resnet8", 10_000, 12, True, (0.99, 0.98, 0.95, 0.995, 0.9)),
+    "cifar10_jpeg": Setting(f"{TITLE}, ResNet-8", "resnet8", 8_000, 10, 64, True, (0.98, 0.99, 0.95, 0.995, 0.9)),
 }
 LABELS = {
     "dense": "dense",
@@ -98,7 +100,13 @@ def jobs(name: str, methods: list[str], seeds: int) -> Iterator[dict[str, Any]]:
 
 def run(key: dict[str, Any], data: ImageData) -> dict[str, Any]:
     """Trains one run and returns what the journal keeps of it."""
-    recipe = Recipe(epochs=key["epochs"], augment=key["augment"], seed=key["seed"])
+    recipe = Recipe(
+        epochs=key["epochs"],
+        batch_size=key["batch_size"],
+        augment=key["augment"],
+        validation_freq=key["epochs"],
+        seed=key["seed"],
+    )
 
     def build() -> Any:
         return NETWORKS[key["network"]](data.input_shape, data.num_classes, weight_decay=recipe.weight_decay)

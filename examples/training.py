@@ -34,6 +34,7 @@ class Recipe:
       momentum: of SGD.
       weight_decay: L2 decay of the kernels as PyTorch counts it (the network is built with it).
       augment: random crops and mirrors.
+      validation_freq: epochs between two looks at the validation split.
       seed: of the initial weights, the order of images and the augmentation.
     """
 
@@ -43,6 +44,7 @@ class Recipe:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     augment: bool = False
+    validation_freq: int = 1
     seed: int = 0
 
 
@@ -111,6 +113,7 @@ def _fit(
         epochs=recipe.epochs,
         validation_data=job.validation,
         validation_batch_size=500,
+        validation_freq=recipe.validation_freq,
         callbacks=[*callbacks, *job.callbacks],
         verbose=0,
     )
@@ -203,10 +206,37 @@ def train(
     """
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}. Received: {method!r}")
+    return _train(METHODS[method], method, build, data, recipe, rate, callbacks)
+
+
+def train_selective(
+    schedule: Callable[[int], tfmot_swd.SelectiveDecay],
+    build: Callable[[], keras.Model],
+    data: ImageData,
+    recipe: Recipe,
+    rate: float,
+) -> TrainedRun:
+    """As `train`, with a Selective Weight Decay schedule of the caller's: number of updates → schedule."""
+
+    def method(job: _Job) -> Fitted:
+        return _selective(job, schedule(job.steps))
+
+    return _train(method, "swd", build, data, recipe, rate, ())
+
+
+def _train(
+    fit: Callable[[_Job], Fitted],
+    method: str,
+    build: Callable[[], keras.Model],
+    data: ImageData,
+    recipe: Recipe,
+    rate: float,
+    callbacks: tuple[keras.callbacks.Callback, ...],
+) -> TrainedRun:
     keras.utils.set_random_seed(recipe.seed)
     job = _Job(build(), data, recipe, rate, list(callbacks))
     start = time.perf_counter()
-    model, history, callback = METHODS[method](job)
+    model, history, callback = fit(job)
     seconds = time.perf_counter() - start
     return TrainedRun(
         method=method,
