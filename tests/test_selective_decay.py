@@ -151,7 +151,7 @@ def test_training_the_copy_leaves_the_original_untouched(name):
     layers = list(model.layers)
     pruned = prune_selective_decay(model, SCHEDULE)
     (x,) = data_for(model)
-    pruned.compile(keras.optimizers.SGD(0.1), "mse")
+    pruned.compile(keras.optimizers.SGD(0.1), "mse", run_eagerly=True)
     pruned.fit(x, model(x) + 1.0, batch_size=2, verbose=0, callbacks=[UpdatePruningStep()])
 
     trained = [weight.numpy() for weight in pruned.trainable_weights]
@@ -220,7 +220,7 @@ def test_attention_is_pruned_and_trains():
     assert_same_predictions(model, pruned)
 
     (x,) = data_for(model)
-    pruned.compile("sgd", "mse")
+    pruned.compile("sgd", "mse", run_eagerly=True)
     pruned.fit(x, x, batch_size=2, verbose=0, callbacks=[UpdatePruningStep()])
     kernels = [weight.numpy() for weight in pruned.layers[-1].prunable_weights]
     assert sum(int((kernel == 0).sum()) for kernel in kernels) == sum(kernel.size for kernel in kernels) // 2

@@ -1,6 +1,9 @@
 """Selective Weight Decay inside TensorFlow Model Optimization, from a Keras model to a TFLite file."""
 
+# First, as it chooses Keras 2 before anything imports TensorFlow.
+from tfmot_swd import _compat as _compat
 from tfmot_swd.callbacks import PruningSummaries, PruningWarning, UpdatePruningStep
+from tfmot_swd.export import ExportError, ExportResult, export_tflite
 from tfmot_swd.plan import PruningPlan, plan_pruning
 from tfmot_swd.schedules import SelectiveDecay
 from tfmot_swd.selective_decay import prune_selective_decay
@@ -12,6 +15,8 @@ from tfmot_swd.wrappers import PruneSelectiveDecay
 __version__ = "0.1.0"
 
 __all__ = [
+    "ExportError",
+    "ExportResult",
     "PruneSelectiveDecay",
     "PruningPlan",
     "PruningSummaries",
@@ -20,6 +25,7 @@ __all__ = [
     "SparsityReport",
     "UpdatePruningStep",
     "cut_now",
+    "export_tflite",
     "plan_pruning",
     "prune_selective_decay",
     "sparsity_report",

@@ -6,10 +6,30 @@ so; the version ranges in setup.cfg are pinned for their sake. Nothing else here
 
 from __future__ import annotations
 
+import importlib
 import os
+import sys
 
 # TFMOT and plain tf.keras choose Keras 2 or 3 when they are first touched: choose before that.
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+
+
+def _import_tfmot() -> None:
+    """Imports TFMOT without the whole of Keras 3, and matplotlib with it, behind it.
+
+    Its registry tries `keras.engine`, which no Keras 3 has: the package would be loaded only to fail.
+    """
+    hide = "keras" not in sys.modules
+    if hide:
+        sys.modules["keras"] = None  # type: ignore[assignment]
+    try:
+        importlib.import_module("tensorflow_model_optimization")
+    finally:
+        if hide:
+            del sys.modules["keras"]
+
+
+_import_tfmot()
 
 import tensorflow as tf
 import tf_keras as keras
@@ -17,7 +37,6 @@ from tensorflow_model_optimization.python.core.sparsity.keras.prunable_layer imp
     PrunableLayer,
 )
 from tensorflow_model_optimization.python.core.sparsity.keras.pruning_callbacks import (
-    PruningSummaries,
     UpdatePruningStep,
 )
 from tensorflow_model_optimization.python.core.sparsity.keras.pruning_impl import (
@@ -46,7 +65,6 @@ __all__ = [
     "Pruning",
     "PruningPolicy",
     "PruningSchedule",
-    "PruningSummaries",
     "UpdatePruningStep",
     "full_precision",
     "is_saving",

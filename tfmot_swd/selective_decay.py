@@ -7,12 +7,12 @@ from typing import Any
 
 from absl import logging
 
-from tfmot_swd._compat import PruneLowMagnitude, PruningPolicy
+from tfmot_swd._compat import PruningPolicy
 from tfmot_swd.cloning import clone_with, copy_layer
 from tfmot_swd.plan import PruningPlan, plan_pruning
 from tfmot_swd.schedules import SelectiveDecay
 from tfmot_swd.validation import check_finite_weights, check_keras_model
-from tfmot_swd.wrappers import PruneSelectiveDecay
+from tfmot_swd.wrappers import PruneSelectiveDecay, find_wrapped
 
 
 def prune_selective_decay(
@@ -55,7 +55,7 @@ def prune_selective_decay(
             f"Received: {type(schedule).__name__}"
         )
     check_keras_model(model)
-    if any(isinstance(layer, PruneLowMagnitude) for layer in model.submodules):
+    if find_wrapped(model):
         raise ValueError(
             "The model is wrapped for pruning already: strip it first "
             f"(tfmot_swd.strip_pruning). Received: {model.name!r} with wrapped layers"

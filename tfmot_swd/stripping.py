@@ -8,7 +8,7 @@ import numpy as np
 
 from tfmot_swd._compat import PruneLowMagnitude, keras
 from tfmot_swd.cloning import clone_with, copy_layer
-from tfmot_swd.wrappers import PruneSelectiveDecay, collect_wrappers
+from tfmot_swd.wrappers import PruneSelectiveDecay, collect_wrappers, is_revived
 
 
 def strip_pruning(model: Any) -> Any:
@@ -71,12 +71,7 @@ def _check_strippable(model: Any) -> None:
             "These layers are wrapped by TFMOT's prune_low_magnitude: strip them with "
             f"tfmot.sparsity.keras.strip_pruning. Received: {', '.join(foreign)}"
         )
-    revived = [
-        layer.name
-        for layer in model.submodules
-        if type(layer).__module__.startswith("tf_keras.src.saving")
-        and type(layer).__name__.endswith(PruneSelectiveDecay.__name__)
-    ]
+    revived = [layer.name for layer in model.submodules if is_revived(layer)]
     if revived:
         raise ValueError(
             "This SavedModel was loaded without tfmot_swd, so its wrappers are lifeless copies: "

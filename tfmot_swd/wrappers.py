@@ -183,3 +183,17 @@ def collect_wrappers(model: Any) -> list[PruneSelectiveDecay]:
         elif isinstance(layer, keras.Model):
             found += collect_wrappers(layer)
     return list(dict.fromkeys(found))
+
+
+def find_wrapped(model: Any) -> list[str]:
+    """Returns the names of all layers under any TFMOT wrapper, ours or not, at any depth.
+
+    Wrappers that Keras has revived from a SavedModel without their class count too.
+    """
+    return sorted(each.name for each in model.submodules if isinstance(each, PruneLowMagnitude) or is_revived(each))
+
+
+def is_revived(layer: Any) -> bool:
+    """Whether a layer is the lifeless copy of our wrapper that Keras makes without this package."""
+    kind = type(layer)
+    return kind.__module__.startswith("tf_keras.src.saving") and kind.__name__.endswith(PruneSelectiveDecay.__name__)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tfmot_swd._compat import PruneLowMagnitude
 from tfmot_swd.validation import check_keras_model
+from tfmot_swd.wrappers import find_wrapped
 
 
 def check_exportable(model: Any) -> None:
@@ -23,7 +23,7 @@ def check_exportable(model: Any) -> None:
             "The inputs of the model are not known: give it an Input layer, or call it on data first. "
             f"Received: {model.name!r} without inputs"
         )
-    wrapped = sorted(each.name for each in model.submodules if isinstance(each, PruneLowMagnitude))
+    wrapped = find_wrapped(model)
     if wrapped:
         shown = ", ".join(wrapped[:5]) + (", ..." if len(wrapped) > 5 else "")
         raise ValueError(
