@@ -271,6 +271,28 @@ def test_several_fits_make_one_run(data):
     assert_same(tfmot_swd.strip_pruning(whole), tfmot_swd.strip_pruning(parts))
 
 
+def test_the_clock_goes_on_when_the_leading_layer_is_frozen_in_between(data):
+    model = compiled(schedule(end_step=2 * STEPS))
+    first = tfmot_swd.UpdatePruningStep(partial_fit=True)
+    model.fit(*data, batch_size=BATCH, verbose=0, callbacks=[first])
+    model.get_layer("prune_selective_decay_conv").trainable = False
+    model.compile(sgd(), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    second = tfmot_swd.UpdatePruningStep()
+    model.fit(*data, batch_size=BATCH, epochs=2, verbose=0, callbacks=[second])
+    assert second.cut_report is not None
+    assert second.cut_report.step == 2 * STEPS
+
+
+def test_a_single_weight_that_becomes_nan_is_noticed(data):
+    class Break(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            kernel = self.model.get_layer("prune_selective_decay_head").layer.kernel
+            kernel.assign(tf.tensor_scatter_nd_update(kernel, [[0, 0]], [np.nan]))
+
+    with pytest.raises(ValueError, match="NaN or infinite.*Received: NaN or infinity at step 24"):
+        fit(compiled(), data, [Break()])
+
+
 def test_training_without_the_callback_says_what_to_do(data):
     with pytest.raises(ValueError, match=r"UpdatePruningStep\(\)\] to model.fit"):
         compiled().fit(*data, batch_size=BATCH, verbose=0)

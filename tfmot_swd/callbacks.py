@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import warnings
 from typing import Any
 
@@ -104,10 +103,11 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
         if pool.is_cut:
             pool.apply_masks()
         status = monitor.status()
-        if not math.isfinite(status.threshold):
+        if not status.is_finite:
             raise ValueError(
                 "The weights have become NaN or infinite, so they cannot be ranked: lower the learning "
-                f"rate or clip gradients. Received: threshold {status.threshold} at step {status.step}"
+                f"rate or clip gradients. Received: NaN or infinity at step {status.step}, "
+                f"threshold {status.threshold}"
             )
         if self._update_freq == "epoch":
             self.history.append(status)

@@ -27,6 +27,7 @@ class PruningStatus:
         task's; 0 for the implicit form.
       sparsity: share of exact zeros in the counted weights, by layer.
       is_cut: whether the final cut has been made.
+      is_finite: whether no counted weight is NaN or infinite.
     """
 
     step: int
@@ -41,6 +42,7 @@ class PruningStatus:
     penalty: float
     sparsity: dict[str, float]
     is_cut: bool
+    is_finite: bool = True
 
     @property
     def targeted_share(self) -> float:
@@ -103,6 +105,7 @@ class Monitor:
             penalty=float(sum(pool.penalty(wrapper) for wrapper in pool.wrappers)) if strength.coupled else 0.0,
             sparsity=self._sparsity(),
             is_cut=pool.is_cut,
+            is_finite=all(bool(np.isfinite(weight).all()) for weight in weights),
         )
 
     def cut(self) -> CutReport:

@@ -47,7 +47,7 @@ def learning_rate(optimizer: Any) -> tf.Tensor:
 def learning_rates(optimizer: Any, steps: np.ndarray) -> np.ndarray:
     """Returns the learning rate at each update of `steps`, as far as the optimizer itself decides it.
 
-    A schedule is asked at a few hundred of them and held in between. What a callback such as
+    A schedule is asked at a few hundred of them, with straight lines in between. What a callback such as
     ReduceLROnPlateau will do cannot be foreseen.
     """
     source = learning_rate_source(optimizer)
@@ -55,7 +55,7 @@ def learning_rates(optimizer: Any, steps: np.ndarray) -> np.ndarray:
         return np.full(len(steps), float(source.numpy() if hasattr(source, "numpy") else source))
     asked = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), 256)).astype(int))
     answers = np.array([float(source(int(step))) for step in steps[asked]])
-    return answers[np.searchsorted(asked, np.arange(len(steps)), side="right") - 1]
+    return np.interp(np.arange(len(steps)), asked, answers)
 
 
 def is_sgd(optimizer: Any) -> bool:

@@ -79,12 +79,18 @@ class WeightPool:
         self._strength = DecayStrength.of(self.schedule, optimizer, self.wrappers)
         for wrapper in self.wrappers:
             wrapper.join(self, coupled=self._strength.coupled)
+        # Another wrapper may have led before, where the first one was frozen or set free since.
+        latest = max(self.wrappers, key=lambda wrapper: int(wrapper.pruning_step.numpy()))
         with self.strategy.scope():
+            self._copy_clock(latest, self.leader)
             # The first forward pass of a fit always begins an update, whatever was saved.
             self.leader.last_iterations.assign(-1)
 
     def leave(self) -> None:
-        """Unlinks the wrappers: training on without the callback is an error from now on."""
+        """Unlinks the wrappers; a training function that is traced without the callback is an error then."""
+        with self.strategy.scope():
+            for wrapper in self.wrappers[1:]:
+                self._copy_clock(self.leader, wrapper)
         for wrapper in self.wrappers:
             wrapper.join(None)
 
@@ -125,7 +131,8 @@ class WeightPool:
         """Decays the targeted weights once more, with the strength of where the clock stands."""
         with self.strategy.scope():
             step = self.leader.pruning_step.read_value()
-            self._decay(self.strategy, step, self._refresh(self.strategy, step))
+            threshold = self._refresh(self.strategy, step)
+            self._decay(self.strategy, self.strength.shrink(step), threshold)
 
     def finish(self) -> None:
         """Makes the final cut now: what lies below the threshold of the final rate becomes zero."""
@@ -149,31 +156,33 @@ class WeightPool:
             total += tf.nn.l2_loss(tf.where(magnitude_bits(value) < bits, value, 0.0))
         return tf.where(active, self.strength.mu * self.schedule.a(step) * total, 0.0)
 
+    @staticmethod
+    def _copy_clock(source: PruneSelectiveDecay, target: PruneSelectiveDecay) -> None:
+        target.pruning_step.assign(source.pruning_step.numpy())
+        target.threshold.assign(source.threshold.numpy())
+
     def _is_active(self, step: tf.Tensor) -> tf.Tensor:
         return (step >= self.schedule.begin_step) & (step < self.schedule.end_step)
 
     def _advance(self, strategy: tf.distribute.Strategy) -> None:
         now = optimizers.iterations(self.strength.optimizer).read_value()
-
-        def step() -> tf.Tensor:
-            done = self.leader.pruning_step.read_value()
-            tf.cond(
-                done >= self.schedule.end_step,
-                lambda: self._after_end(strategy),
-                lambda: self._before_end(strategy, done),
-            )
-            _assign(strategy, self.leader.pruning_step, done + 1)
-            _assign(strategy, self.leader.last_iterations, now)
-            return tf.constant(True)
-
+        begun = self.leader.pruning_step.read_value()
         is_new = tf.not_equal(now, self.leader.last_iterations.read_value())
-        tf.cond(is_new, step, lambda: tf.constant(False))
+        # A second call within an update repeats its step, with a decay that changes nothing.
+        step = begun - tf.cast(~is_new, begun.dtype)
+        tf.cond(
+            step >= self.schedule.end_step,
+            lambda: self._after_end(strategy),
+            lambda: self._before_end(strategy, step, is_new),
+        )
+        _assign(strategy, self.leader.pruning_step, step + 1)
+        _assign(strategy, self.leader.last_iterations, now)
 
-    def _before_end(self, strategy: tf.distribute.Strategy, step: tf.Tensor) -> tf.Tensor:
+    def _before_end(self, strategy: tf.distribute.Strategy, step: tf.Tensor, is_new: tf.Tensor) -> tf.Tensor:
         def act() -> tf.Tensor:
             threshold = self._refresh(strategy, step)
             if not self.strength.coupled:
-                self._decay(strategy, step, threshold)
+                self._decay(strategy, tf.where(is_new, self.strength.shrink(step), 0.0), threshold)
             return tf.constant(True)
 
         if self.schedule.begin_step == 0:
@@ -207,8 +216,8 @@ class WeightPool:
             rank = tf.cast(sparsity * self.size, tf.int32)
             return select_bits_near(bits, rank, magnitude_bits(self.leader.threshold.read_value()))
 
-    def _decay(self, strategy: tf.distribute.Strategy, step: tf.Tensor, bits: tf.Tensor) -> None:
-        factor = 1.0 / (1.0 + self.strength.shrink(step))
+    def _decay(self, strategy: tf.distribute.Strategy, shrink_by: tf.Tensor, bits: tf.Tensor) -> None:
+        factor = 1.0 / (1.0 + shrink_by)
 
         def shrink(weight: tf.Variable, bits: tf.Tensor, factor: tf.Tensor) -> Any:
             return weight.assign(_shrunk([weight.read_value()], bits, factor)[0])
