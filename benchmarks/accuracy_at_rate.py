@@ -3,7 +3,8 @@
     python -m benchmarks.accuracy_at_rate --dataset=fashion_mnist      # then --dataset=cifar10_jpeg
     python -m benchmarks.accuracy_at_rate --report                     # table and plot of what is there
 
-Resumable: each finished run is one line of `benchmarks/results/accuracy_at_rate_<dataset>.jsonl`. Everything
+Resumable: each finished run is one line of `benchmarks/results/accuracy_at_rate_<dataset>.jsonl`. Two processes
+side by side share the work with --rates and --part, which gives each a file of its own. Everything
 about a method was chosen on the validation split; the test split is scored once, at the end of each run.
 """
 
@@ -50,7 +51,7 @@ SETTINGS = {
         "fashion_net",
         20_000,
         10,
-        128,
+        64,
         False,
         (0.995, 0.999, 0.98, 0.998, 0.99, 0.95, 0.9),
     ),
@@ -70,6 +71,8 @@ DATASET = flags.DEFINE_enum("dataset", "fashion_mnist", list(SETTINGS), "what to
 SEEDS = flags.DEFINE_integer("seeds", 1, "how many seeds")
 METHODS_FLAG = flags.DEFINE_list("methods", list(LABELS), "which methods")
 THREADS = flags.DEFINE_integer("threads", 1, "threads: two processes of one thread finish sooner than one of two")
+RATES = flags.DEFINE_list("rates", None, "only these rates; all by default")
+PART = flags.DEFINE_string("part", "", "suffix of this process's own file of results")
 REPORT = flags.DEFINE_bool("report", False, "only print the table and draw the plot of what is there")
 
 
@@ -81,11 +84,17 @@ def load(name: str) -> ImageData:
     return load_images(name, train_limit=limit)
 
 
-def journal_of(name: str) -> Journal:
-    return Journal(RESULTS / f"accuracy_at_rate_{name}.jsonl")
+def journal_of(name: str, part: str = "") -> Journal:
+    return Journal(RESULTS / f"accuracy_at_rate_{name}{part}.jsonl")
 
 
-def jobs(name: str, methods: list[str], seeds: int) -> Iterator[dict[str, Any]]:
+def records_of(name: str) -> list[dict[str, Any]]:
+    """Returns the finished runs of a dataset, from the files of all parts."""
+    paths = sorted(RESULTS.glob(f"accuracy_at_rate_{name}*.jsonl"))
+    return [record for path in paths for record in Journal(path).records()]
+
+
+def jobs(name: str, methods: list[str], seeds: int, wanted: list[str] | None) -> Iterator[dict[str, Any]]:
     """Yields the keys of all runs, the most telling first."""
     setting = SETTINGS[name]
     shared = {"dataset": name, **{k: v for k, v in dataclasses.asdict(setting).items() if k not in ("title", "rates")}}
@@ -93,6 +102,8 @@ def jobs(name: str, methods: list[str], seeds: int) -> Iterator[dict[str, Any]]:
         if "dense" in methods:
             yield {**shared, "method": "dense", "rate": 0.0, "seed": seed}
         for rate in setting.rates:
+            if wanted is not None and rate not in [float(each) for each in wanted]:
+                continue
             for method in METHODS:
                 if method in methods and method != "dense":
                     yield {**shared, "method": method, "rate": rate, "seed": seed}
@@ -132,7 +143,7 @@ def run(key: dict[str, Any], data: ImageData) -> dict[str, Any]:
 def means(name: str) -> dict[tuple[str, float], list[dict[str, Any]]]:
     """Returns the results of each (method, rate), over the seeds."""
     found: dict[tuple[str, float], list[dict[str, Any]]] = {}
-    for record in journal_of(name).records():
+    for record in records_of(name):
         found.setdefault((record["key"]["method"], record["key"]["rate"]), []).append(record["result"])
     return found
 
@@ -146,7 +157,8 @@ def print_table(name: str, console: Console) -> None:
     found = means(name)
     setting = SETTINGS[name]
     rates = sorted({rate for method, rate in found if method != "dense"})
-    title = f"{setting.title}: test accuracy in %, {setting.train_limit:,} images, {setting.epochs} epochs"
+    title = f"{setting.title}: test accuracy in %, {setting.train_limit:,} images, "
+    title += f"{setting.epochs} epochs of {setting.train_limit // setting.batch_size} updates"
     table = Table(title=title)
     table.add_column("rate removed")
     for label in LABELS.values():
@@ -193,15 +205,17 @@ def draw(names: list[str]) -> Path:
 def main(_: list[str]) -> None:
     console = Console(width=150)
     if REPORT.value:
-        names = [name for name in SETTINGS if journal_of(name).records()]
+        names = [name for name in SETTINGS if records_of(name)]
         for name in names:
             print_table(name, console)
         console.print(f"Plot: {draw(names)}")
         return
     tf.config.threading.set_intra_op_parallelism_threads(THREADS.value)
     tf.config.threading.set_inter_op_parallelism_threads(THREADS.value)
-    journal = journal_of(DATASET.value)
-    todo = [key for key in jobs(DATASET.value, METHODS_FLAG.value, SEEDS.value) if not journal.done(key)]
+    journal = journal_of(DATASET.value, PART.value)
+    finished = [record["key"] for record in records_of(DATASET.value)]
+    wanted = jobs(DATASET.value, METHODS_FLAG.value, SEEDS.value, RATES.value)
+    todo = [key for key in wanted if key not in finished]
     data = load(DATASET.value)
     for number, key in enumerate(todo, start=1):
         result = run(key, data)
