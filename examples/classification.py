@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from absl import app, flags
+from absl import app, flags, logging
 from rich.console import Console
 from rich.table import Table
 
@@ -28,7 +28,7 @@ from examples.networks import NETWORKS
 from examples.plots import draw_run
 from examples.progress import ProgressLine
 from examples.training import METHODS, Recipe, TrainedRun, accuracy, train
-from tfmot_swd import sparsity_report
+from tfmot_swd import plan_pruning, sparsity_report
 from tfmot_swd.export import RECIPES, ExportError, ExportResult, export_tflite
 
 DATASET = flags.DEFINE_string("dataset", "fashion_mnist", "a tensorflow_datasets image classification set")
@@ -98,7 +98,7 @@ def export_all(run: TrainedRun, data: ImageData, directory: Path, console: Conso
 def print_tables(outcomes: list[Outcome], console: Console) -> None:
     """Prints what is left of each model, and what its files weigh and answer."""
     models = Table(title="Trained models")
-    for heading in ("method", "test accuracy", "prunable weights kept", "all parameters kept", "at the cut", "seconds"):
+    for heading in ("method", "test accuracy", "weights kept", "of all", "validation at the cut", "seconds"):
         models.add_column(heading, justify="left" if heading == "method" else "right")
     for outcome in outcomes:
         run, report = outcome.run, sparsity_report(outcome.run.model)
@@ -108,19 +108,19 @@ def print_tables(outcomes: list[Outcome], console: Console) -> None:
         models.add_row(
             run.method,
             f"{outcome.test_accuracy:.4f}",
-            f"{report.pool_kept:,} of {report.pool:,} ({report.pool_kept / report.pool:.2%})",
+            f"{report.pool_kept:,} ({report.pool_kept / report.pool:.2%})",
             f"{report.parameters_kept:,} ({report.parameters_kept / report.parameters:.2%})",
             cut,
             f"{run.seconds:.0f}",
         )
     console.print(models)
     files = Table(title="TFLite files, checked against Keras on the test images")
-    for heading in ("file", "bytes", "gzip bytes", "accuracy", "Keras", "same class", "worst difference"):
+    for heading in ("file", "bytes", "gzip bytes", "accuracy", "Keras", "same class", "worst diff."):
         files.add_column(heading, justify="left" if heading == "file" else "right")
     for outcome in outcomes:
         for result in outcome.exports:
             files.add_row(
-                Path(result.path).name,
+                Path(result.path).stem,
                 f"{result.bytes:,}",
                 f"{result.gzip_bytes:,}",
                 f"{result.accuracy:.4f}",
@@ -150,6 +150,9 @@ def write_json(outcomes: list[Outcome], recipe: Recipe, path: Path, seconds: flo
 
 def main(_: list[str]) -> None:
     check_flags()
+    # tensorflow_datasets tells absl's log at length what it reads; --verbosity=0 brings that back.
+    if not flags.FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.WARNING)
     console = Console()
     start = time.perf_counter()
     directory = Path(OUTPUT_DIR.value)
@@ -171,6 +174,8 @@ def main(_: list[str]) -> None:
     def build() -> Any:
         return NETWORKS[NETWORK.value](data.input_shape, data.num_classes, weight_decay=recipe.weight_decay)
 
+    if any(method.startswith("swd") for method in METHODS_FLAG.value):
+        console.print(str(plan_pruning(build())))
     outcomes = []
     for method in METHODS_FLAG.value:
         title = method if method == "dense" else f"{method} at {RATE.value:.1%}"

@@ -70,8 +70,8 @@ def prune_selective_decay(
             f"SWD counts. Received: {plan.summary()}"
         )
     pruned = _wrap(model, schedule, plan)
-    for row in plan.skipped:
-        logging.info("tfmot_swd leaves %s (%s) whole: %s", row.layer, row.kind, row.reason)
+    if plan.skipped:
+        logging.info("tfmot_swd leaves whole: %s", plan.summary())
     return pruned
 
 

@@ -1,0 +1,49 @@
+"""The example from its command line to its files, on real images."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "examples.classification", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=dict(os.environ))
+
+
+def test_from_the_command_line_to_a_file_that_runs(tmp_path):
+    small = ("--train_limit=1280", "--epochs=1", "--network=lenet5", "--rate=0.9")
+    done = run(f"--output_dir={tmp_path}", "--recipes=float32,int8", *small)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+    names = {path.name for path in tmp_path.iterdir()}
+    files = {f"{method}_{recipe}.tflite" for method in ("dense", "swd") for recipe in ("float32", "int8")}
+    assert names == files | {"dense.keras", "swd.keras", "results.json", "run.png"}
+    results = json.loads((tmp_path / "results.json").read_text())
+    dense, swd = results["outcomes"]
+    assert swd["sparsity"]["pool_kept"] == swd["sparsity"]["pool"] - int(0.9 * swd["sparsity"]["pool"])
+    assert swd["exports"][0]["gzip_bytes"] < 0.5 * dense["exports"][0]["gzip_bytes"]
+    assert results["command"].startswith("python -m examples.classification --output_dir=")
+    assert "Trained models" in done.stdout
+    assert f"{swd['test_accuracy']:.4f}" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--methods=dense,magic", "--methods takes dense, swd.*Received: magic"),
+        ("--recipes=int7", "--recipes takes float32.*Received: int7"),
+    ],
+)
+def test_an_unknown_name_ends_with_the_known_ones(argument, message, tmp_path):
+    done = run(argument, f"--output_dir={tmp_path / 'none'}")
+    assert done.returncode != 0
+    said = " ".join((done.stdout + done.stderr).split())
+    assert re.search(message, said), said
+    assert not (tmp_path / "none").exists()

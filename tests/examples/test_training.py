@@ -1,0 +1,57 @@
+"""Every method trains on real images under one recipe, and ends at the rate asked for."""
+
+import numpy as np
+import pytest
+
+from examples.datasets import ImageData, load_images
+from examples.networks import NETWORKS
+from examples.references import gradual, once
+from examples.training import METHODS, Recipe, train
+from tfmot_swd import sparsity_report
+
+RATE = 0.9
+
+
+@pytest.fixture(scope="module")
+def data() -> ImageData:
+    return load_images("fashion_mnist", validation=500, train_limit=1280)
+
+
+def build(data: ImageData):
+    return NETWORKS["lenet5"](data.input_shape, data.num_classes, weight_decay=5e-4)
+
+
+# The published method warns that ten updates are too few for it.
+@pytest.mark.filterwarnings("ignore:The final cut will be visible")
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_ends_at_its_rate(method, data):
+    run = train(method, lambda: build(data), data, Recipe(epochs=2, batch_size=128), RATE)
+    report = sparsity_report(run.model)
+
+    expected = report.pool if method == "dense" else report.pool - int(RATE * report.pool)
+    # TFMOT prunes tensor by tensor, kernels only.
+    assert report.pool_kept == pytest.approx(expected, rel=0.05 if method == "tfmot" else 0)
+    assert len(run.history["val_accuracy"]) == 2
+    assert (run.cut is not None) == method.startswith("swd")
+    if method == "swd":
+        assert run.cut.before["accuracy"] == pytest.approx(run.cut.after["accuracy"], abs=0.001)
+        assert run.validation_accuracy == pytest.approx(run.cut.after["accuracy"], abs=1e-6)
+        assert len(run.statuses) > 0
+
+
+def test_one_seed_is_one_run(data):
+    runs = [train("swd", lambda: build(data), data, Recipe(epochs=1, seed=3), RATE) for _ in range(2)]
+    for first, second in zip(runs[0].model.get_weights(), runs[1].model.get_weights(), strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+def test_an_unknown_method_is_named(data):
+    with pytest.raises(ValueError, match=r"method must be one of dense, swd.*Received: 'magic'"):
+        train("magic", lambda: build(data), data, Recipe(epochs=1))
+
+
+def test_the_rates_of_the_references():
+    climbing = gradual(0.8, end_step=10)
+    assert [climbing(0), climbing(5), climbing(10), climbing(11)] == [0.0, pytest.approx(0.7), 0.8, None]
+    single = once(0.8, at_step=3)
+    assert [single(2), single(3), single(4)] == [None, 0.8, None]
