@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-EXTRAS := examples,export,dev,tensorboard
+EXTRAS := examples,benchmarks,export,dev,tensorboard
 
 .PHONY: demo test lint clean
 

@@ -97,7 +97,7 @@ def records_of(name: str) -> list[dict[str, Any]]:
 def jobs(name: str, methods: list[str], seeds: int, wanted: list[str] | None) -> Iterator[dict[str, Any]]:
     """Yields the keys of all runs, the most telling first."""
     setting = SETTINGS[name]
-    shared = {"dataset": name, **{k: v for k, v in dataclasses.asdict(setting).items() if k not in ("title", "rates")}}
+    shared = _shared(name)
     for seed in range(seeds):
         if "dense" in methods:
             yield {**shared, "method": "dense", "rate": 0.0, "seed": seed}
@@ -107,6 +107,12 @@ def jobs(name: str, methods: list[str], seeds: int, wanted: list[str] | None) ->
             for method in METHODS:
                 if method in methods and method != "dense":
                     yield {**shared, "method": method, "rate": rate, "seed": seed}
+
+
+def _shared(name: str) -> dict[str, Any]:
+    """The part of a run's key that all runs of a setting have in common."""
+    setting = dataclasses.asdict(SETTINGS[name])
+    return {"dataset": name, **{field: value for field, value in setting.items() if field not in ("title", "rates")}}
 
 
 def run(key: dict[str, Any], data: ImageData) -> dict[str, Any]:
@@ -142,10 +148,14 @@ def run(key: dict[str, Any], data: ImageData) -> dict[str, Any]:
 
 def means(name: str) -> dict[tuple[str, float], list[dict[str, Any]]]:
     """Returns the results of each (method, rate), over the seeds."""
-    found: dict[tuple[str, float], list[dict[str, Any]]] = {}
+    found: dict[tuple[str, float], dict[int, dict[str, Any]]] = {}
+    shared = _shared(name)
     for record in records_of(name):
-        found.setdefault((record["key"]["method"], record["key"]["rate"]), []).append(record["result"])
-    return found
+        key = record["key"]
+        # Lines from another setting, or a run that two parts both made, do not enter a mean.
+        if {**key, **shared} == key:
+            found.setdefault((key["method"], key["rate"]), {})[key["seed"]] = record["result"]
+    return {point: list(by_seed.values()) for point, by_seed in found.items()}
 
 
 def score(results: list[dict[str, Any]]) -> float:
@@ -153,27 +163,50 @@ def score(results: list[dict[str, Any]]) -> float:
     return statistics.mean(result["test_accuracy"] or 0.0 for result in results)
 
 
-def print_table(name: str, console: Console) -> None:
+def rows(name: str) -> list[list[str]]:
+    """Returns the table as text: a heading, then a row for each rate that has a result."""
     found = means(name)
-    setting = SETTINGS[name]
-    rates = sorted({rate for method, rate in found if method != "dense"})
-    title = f"{setting.title}: test accuracy in %, {setting.train_limit:,} images, "
-    title += f"{setting.epochs} epochs of {setting.train_limit // setting.batch_size} updates"
-    table = Table(title=title)
-    table.add_column("rate removed")
-    for label in LABELS.values():
-        table.add_column(label, justify="right")
-    table.add_column("SWD jump at the cut", justify="right")
-    dense = found.get(("dense", 0.0), [])
-    for rate in rates:
+    table = [["rate removed", *LABELS.values(), "SWD jump at the cut"]]
+    for rate in sorted({rate for method, rate in found if method != "dense"}):
         cells = []
         for method in LABELS:
-            results = dense if method == "dense" else found.get((method, rate), [])
+            results = found.get(("dense", 0.0) if method == "dense" else (method, rate), [])
             seeds = f" ({len(results)})" if len(results) > 1 else ""
             cells.append(f"{100 * score(results):.2f}{seeds}" if results else "")
         jumps = [abs(r["after_cut"] - r["before_cut"]) for r in found.get(("swd", rate), [])]
-        table.add_row(f"{rate:.1%}", *cells, f"{100 * max(jumps):.2f}" if jumps else "")
+        table.append([f"{rate:.1%}", *cells, f"{100 * max(jumps):.2f}" if jumps else ""])
+    return table
+
+
+def title_of(name: str) -> str:
+    setting = SETTINGS[name]
+    updates = setting.train_limit // setting.batch_size
+    return (
+        f"{setting.title}: test accuracy in %, {setting.train_limit:,} images, "
+        f"{setting.epochs} epochs of {updates} updates"
+    )
+
+
+def print_table(name: str, console: Console) -> None:
+    heading, *body = rows(name)
+    table = Table(title=title_of(name))
+    for column in heading:
+        table.add_column(column, justify="right")
+    for row in body:
+        table.add_row(*row)
     console.print(table)
+
+
+def write_markdown(names: list[str]) -> Path:
+    """Writes the tables as Markdown, for README."""
+    lines = []
+    for name in names:
+        heading, *body = rows(name)
+        lines += [f"**{title_of(name)}**", "", "| " + " | ".join(heading) + " |", "|---" * len(heading) + "|"]
+        lines += ["| " + " | ".join(row) + " |" for row in body] + [""]
+    path = RESULTS / "accuracy_at_rate.md"
+    path.write_text("\n".join(lines))
+    return path
 
 
 def draw(names: list[str]) -> Path:
@@ -208,7 +241,7 @@ def main(_: list[str]) -> None:
         names = [name for name in SETTINGS if records_of(name)]
         for name in names:
             print_table(name, console)
-        console.print(f"Plot: {draw(names)}")
+        console.print(f"Written: {write_markdown(names).name}, {draw(names).name}")
         return
     tf.config.threading.set_intra_op_parallelism_threads(THREADS.value)
     tf.config.threading.set_inter_op_parallelism_threads(THREADS.value)

@@ -13,23 +13,13 @@ from __future__ import annotations
 import json
 import math
 import os
-import platform
-import shlex
-import sys
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-_PACKAGES = (
-    "tfmot_swd",
-    "tensorflow",
-    "tf_keras",
-    "tensorflow-model-optimization",
-    "numpy",
-)
+from examples.provenance import command, versions
 
 
 class Journal:
@@ -77,7 +67,7 @@ class Journal:
         record = {
             "key": _plain(key),
             "result": _plain(result),
-            "command": _command(),
+            "command": command(),
             "versions": versions(),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "elapsed_seconds": round(now - self._since, 1),
@@ -136,21 +126,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
-
-
-def _command() -> str:
-    """How this process was started, without the directories of this machine."""
-    spec = getattr(sys.modules["__main__"], "__spec__", None)
-    program = ["-m", spec.name] if spec is not None else [Path(sys.argv[0]).name]
-    return shlex.join(["python", *program, *sys.argv[1:]])
-
-
-def versions() -> dict[str, str]:
-    """Returns the versions of Python and of the packages that decide a result."""
-    versions = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions

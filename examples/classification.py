@@ -12,8 +12,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import shlex
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -22,11 +20,11 @@ from absl import app, flags, logging
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.journal import versions
 from examples.datasets import DatasetUnavailableError, ImageData, load_images
 from examples.networks import NETWORKS
 from examples.plots import draw_run
 from examples.progress import ProgressLine
+from examples.provenance import command, versions
 from examples.training import METHODS, Recipe, TrainedRun, accuracy, train
 from tfmot_swd import plan_pruning, sparsity_report
 from tfmot_swd.export import RECIPES, ExportError, ExportResult, export_tflite
@@ -133,9 +131,8 @@ def print_tables(outcomes: list[Outcome], console: Console) -> None:
 
 def write_json(outcomes: list[Outcome], recipe: Recipe, path: Path, seconds: float) -> None:
     """Writes everything to one file, in one step."""
-    program = ["python", "-m", "examples.classification", *sys.argv[1:]]
     content = {
-        "command": shlex.join(program),
+        "command": command(),
         "versions": versions(),
         "dataset": DATASET.value,
         "network": NETWORK.value,

@@ -274,8 +274,8 @@ def _prepare(builder: Any) -> None:
         return
     if builder.name != "fashion_mnist":
         raise DatasetUnavailableError(
-            f"{builder.name} is not prepared on this machine and cannot be downloaded ({problem}). "
-            "Prepare it where there is a network, or pass the `data_dir` that has it."
+            f"{builder.name} is not prepared on this machine and cannot be downloaded: prepare it where there is "
+            f"a network, or pass the `data_dir` that has it. Received: {problem}"
         )
     print(f"No download ({problem}); taking Debian's package instead ...", flush=True)
     _place_fashion_mnist(builder, problem)
@@ -301,9 +301,9 @@ def _place_fashion_mnist(builder: Any, problem: str) -> None:
         debian_fashion_mnist.place_files(manual)
     except debian_fashion_mnist.DebianPackageError as error:
         raise DatasetUnavailableError(
-            f"fashion_mnist can neither be downloaded ({problem}) nor taken from Debian's package "
-            f"{debian_fashion_mnist.PACKAGE}: {error} Install that package, or put the published "
-            f"files {', '.join(debian_fashion_mnist.FILES)} into {manual}."
+            f"fashion_mnist can neither be downloaded nor taken from Debian's package "
+            f"{debian_fashion_mnist.PACKAGE}: install that package, or put the published "
+            f"files {', '.join(debian_fashion_mnist.FILES)} into {manual}. Received: {problem}; {error}"
         ) from error
 
 

@@ -98,11 +98,13 @@ def _place(source: Path, target: Path) -> None:
     try:
         content = rebuild_gzip(source.read_bytes(), target.name, mtime)
     except (OSError, ValueError) as error:
-        raise DebianPackageError(f"The package {PACKAGE} does not hold the expected {target.name}: {error}") from error
+        raise DebianPackageError(
+            f"The package {PACKAGE} does not hold the expected file. Received: {target.name}: {error}"
+        ) from error
     if not _is_published(target.name, content):
         raise DebianPackageError(
             f"{target.name} from the package {PACKAGE} is not the published file: its SHA-256 "
-            f"differs. Put the published file into {target.parent} yourself."
+            f"differs. Put the published file into {target.parent} yourself. Received: {len(content):,} bytes"
         )
     partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
     partial.write_bytes(content)
@@ -118,18 +120,18 @@ def _fetch(scratch: Path) -> Path:
     """Returns a directory with the package's files, unpacked under `scratch`."""
     for tool in ("apt-get", "dpkg"):
         if shutil.which(tool) is None:
-            raise DebianPackageError(f"This machine has no {tool}, so it cannot fetch {PACKAGE}.")
+            raise DebianPackageError(f"Fetching {PACKAGE} takes apt-get and dpkg. Received: no {tool}")
     if not _apt_download(scratch):
         # The machine's own package lists are empty or old. Ours are private to `scratch`: the
         # machine's stay as they are, and nobody needs to be root.
         private = _private_lists(scratch)
         _run(["apt-get", *private, "update"], scratch)
         if not _apt_download(scratch, private):
-            raise DebianPackageError(f"apt-get cannot fetch {PACKAGE}. Is there a network or a package mirror?")
+            raise DebianPackageError(f"Is there a network or a package mirror? Received: no {PACKAGE} from apt-get")
     archive = next(scratch.glob(f"{PACKAGE}_*.deb"))
     unpacked = scratch / "unpacked"
     if not _run(["dpkg", "-x", str(archive), str(unpacked)], scratch):
-        raise DebianPackageError(f"dpkg cannot unpack {archive.name}.")
+        raise DebianPackageError(f"dpkg cannot unpack the package. Received: {archive.name}")
     return unpacked / INSIDE
 
 

@@ -37,9 +37,10 @@ def draw_run(runs: Sequence[TrainedRun], steps_per_epoch: int, path: Path, title
         threshold.set_ylabel("global\nthreshold |w|")
         is_implicit = run.statuses[0].a is None
         values = [status.shrink if is_implicit else status.a for status in run.statuses]
-        strength.plot(steps, values, label=run.method)
+        strength.plot(steps, values, label=f"{run.method}, {'X(t)' if is_implicit else 'a(t)'}")
         strength.set_yscale("log")
-        strength.set_ylabel("strength\n" + ("X(t)" if is_implicit else "a(t)"))
+        strength.set_ylabel("strength")
+        strength.legend(fontsize=8)
     panels[-1][0].set_xlabel("updates")
     for row in panels:
         row[0].grid(alpha=0.3)

@@ -166,8 +166,9 @@ def _magnitude_once(job: _Job) -> Fitted:
 
 
 def _rewinding(job: _Job) -> Fitted:
-    """Learning-rate rewinding (Renda et al. 2020): train, cut, and play the same schedule again."""
-    half = job.steps // 2
+    """Learning-rate rewinding (Renda et al. 2020): train, cut, and play the same schedule again; momentum goes on."""
+    # Rounded up: a restart more in the very last update would undo what the schedule brought down.
+    half = (job.steps + 1) // 2
     twice = keras.optimizers.schedules.CosineDecayRestarts(job.recipe.learning_rate, half, t_mul=1.0, m_mul=1.0)
     return _magnitude(job, once(job.rate, half), twice)
 

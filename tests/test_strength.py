@@ -157,7 +157,8 @@ def test_the_implicit_forecast_sums_the_logs_of_its_divisors():
     schedule = paper(mu=0.01, a_min=100.0, a_max=100.0, penalty="implicit")
     forecast = DecayStrength.of(schedule, SGD(0.1, momentum=0.9)).forecast()
 
-    assert forecast.log_shrink == pytest.approx(60 * math.log(2))
+    # One decay an update, and one more before the cut.
+    assert forecast.log_shrink == pytest.approx(61 * math.log(2))
     assert forecast.last_shrink == pytest.approx(1.0)
     assert (forecast.peak, forecast.limit, forecast.diverges) == (0.0, math.inf, False)
 
@@ -181,7 +182,7 @@ def test_the_forecast_reads_a_learning_rate_schedule():
 def test_the_forecast_leaves_out_the_updates_before_begin():
     schedule = SelectiveDecay(0.9, 60, begin_step=57, mu=0.01, a_min=100.0, a_max=100.0)
 
-    assert DecayStrength.of(schedule, SGD(0.1, momentum=0.9)).forecast().log_shrink == pytest.approx(3 * math.log(2))
+    assert DecayStrength.of(schedule, SGD(0.1, momentum=0.9)).forecast().log_shrink == pytest.approx(4 * math.log(2))
 
 
 def test_problems_of_a_run_are_sentences():
@@ -193,10 +194,29 @@ def test_problems_of_a_run_are_sentences():
     assert sound.problems() == []
     assert [len(forecast.problems()) for forecast in (short, weak_end, diverging)] == [1, 1, 1]
     assert "cut will be visible" in short.problems()[0]
-    assert "reaches 4, above 2 · (1 + momentum) = 3.8" in diverging.problems()[0]
+    assert "reaches 4, above the limit 3.8" in diverging.problems()[0]
 
 
 def test_the_default_schedule_has_no_problems():
     for steps in (100, 1000):
         schedule = SelectiveDecay(final_sparsity=0.99, end_step=steps)
         assert DecayStrength.of(schedule, SGD(0.1, momentum=0.9)).forecast().problems() == []
+
+
+@pytest.mark.parametrize(("decay", "diverges"), [(1.35, False), (1.37, True)])
+def test_nesterov_diverges_sooner(decay, diverges):
+    """The limit is 2 · (1 + m) / (1 + 2m), 1.357 at m = 0.9."""
+    forecast = _coupled_forecast(np.full(2000, decay), 0.9, nesterov=True)
+
+    assert forecast.diverges == diverges
+    assert (forecast.log_shrink < 0) == diverges
+
+
+@pytest.mark.parametrize("clip", [{"clipnorm": 1.0}, {"clipvalue": 0.1}, {"global_clipnorm": 1.0}])
+def test_clipping_cancels_a_coupled_penalty(clip):
+    clipped = keras.optimizers.SGD(0.1, **clip)
+    settings = {"end_step": 100, "mu": 5e-4, "a_min": 0.1, "a_max": 1e5}
+
+    assert not DecayStrength.of(SelectiveDecay(0.5, penalty="auto", **settings), clipped).coupled
+    forced = DecayStrength.of(SelectiveDecay(0.5, penalty="coupled", **settings), clipped)
+    assert "Use penalty='implicit' or 'auto'" in forced.forecast().problems()[0]

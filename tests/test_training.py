@@ -293,6 +293,77 @@ def test_a_single_weight_that_becomes_nan_is_noticed(data):
         fit(compiled(), data, [Break()])
 
 
+def test_training_on_after_an_early_cut_keeps_the_zeros(data):
+    model = compiled(schedule(end_step=10 * STEPS))
+    first = tfmot_swd.UpdatePruningStep(partial_fit=True)
+    model.fit(*data, batch_size=BATCH, verbose=0, callbacks=[first])
+    tfmot_swd.cut_now(model)
+    cut = [weight.numpy() == 0 for weight in first._pool.counted()]
+
+    class Look(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            # Masks are applied at the beginning of each update, so one update's drift is all there is.
+            self.model(data[0][:1], training=True)
+            for was_cut, weight in zip(cut, first._pool.counted(), strict=True):
+                assert not weight.numpy()[was_cut].any()
+
+    second = tfmot_swd.UpdatePruningStep(partial_fit=True)
+    model.fit(*data, batch_size=BATCH, verbose=0, callbacks=[second, Look()])
+    assert zeros(tfmot_swd.strip_pruning(model)) == pytest.approx(0.8, abs=0.01)
+
+
+def test_a_model_frozen_before_its_cut_is_not_stripped(data):
+    model = compiled()
+    model.trainable = False
+    with pytest.raises(ValueError, match="final cut has not been made"):
+        tfmot_swd.strip_pruning(model)
+
+
+def test_the_penalty_stays_when_the_step_also_calls_the_model_for_inference(data):
+    model = compiled(paper(a_min=100.0, a_max=100.0))
+    callback = tfmot_swd.UpdatePruningStep(partial_fit=True)
+    callback.set_model(model)
+    callback.on_train_begin()
+
+    @tf.function
+    def penalty(x):
+        model(x, training=True)
+        model(x, training=False)
+        return tf.add_n(model.losses)
+
+    assert float(penalty(tf.constant(data[0][:BATCH]))) > 0
+
+
+def test_float64_weights_are_not_rounded(data):
+    keras.backend.set_floatx("float64")
+    try:
+        model = compiled(schedule(final_sparsity=0.0), keras.optimizers.SGD(0.0))
+        before = [weight.numpy() for weight in model.trainable_weights]
+        fit(model, data)
+        for old, new in zip(before, model.trainable_weights, strict=True):
+            np.testing.assert_array_equal(old, new.numpy())
+    finally:
+        keras.backend.set_floatx("float32")
+
+
+def test_xla_for_the_whole_step_is_refused(data):
+    with pytest.raises(ValueError, match="without jit_compile. Received: jit_compile=True"):
+        fit(compiled(jit_compile=True), data)
+
+
+@pytest.mark.parametrize("bad", [(1,), [1, 2], np.zeros(3)])
+def test_malformed_validation_data_is_refused_before_training(bad):
+    with pytest.raises(ValueError, match="validation_data must be.*Received: "):
+        tfmot_swd.UpdatePruningStep(bad)
+
+
+def test_validation_data_may_have_sample_weights(data):
+    model = compiled()
+    callback = tfmot_swd.UpdatePruningStep((*data, np.ones(len(data[1]))))
+    model.fit(*data, batch_size=BATCH, verbose=0, callbacks=[callback])
+    assert callback.cut_report.after is not None
+
+
 def test_training_without_the_callback_says_what_to_do(data):
     with pytest.raises(ValueError, match=r"UpdatePruningStep\(\)\] to model.fit"):
         compiled().fit(*data, batch_size=BATCH, verbose=0)

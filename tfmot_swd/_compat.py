@@ -1,4 +1,4 @@
-"""The private corners of TFMOT and tf_keras that this package stands on, gathered in one place.
+"""The private modules of TFMOT and tf_keras that this package stands on, gathered in one place.
 
 TFMOT keeps `PruneLowMagnitude` and the pruning registry private, and tf_keras keeps its call context
 so; the version ranges in setup.cfg are pinned for their sake. Nothing else here imports from them.

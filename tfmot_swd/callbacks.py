@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -29,12 +30,14 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
     stands in the list. Epoch logs gain target_sparsity, targeted_share, threshold and the strength.
 
     In a custom training loop call `set_model(model)` and `on_train_begin()` before it, and
-    `on_epoch_end(epoch)` after each epoch, as with TFMOT's; `model.optimizer` must be the optimizer.
+    `on_epoch_end(epoch)` after each epoch, as with TFMOT's; `model.optimizer` must be the optimizer, and the
+    loss must include `sum(model.losses)`, where the coupled penalty is.
 
     Args:
-      validation_data: (x, y), or a dataset, on which the model is evaluated just before and just after
-        the cut; the numbers are in `cut_report`.
+      validation_data: (x, y), (x, y, sample_weight) or a dataset: the model is evaluated on it just before and
+        just after the cut; the numbers are in `cut_report`.
       update_freq: "epoch", or a number of batches: how often a `PruningStatus` joins `history`.
+      learning_rate: update → learning rate, for the check of the run ahead where a callback decides it.
       partial_fit: this fit is one of several, so it may end before `end_step`.
 
     Attributes:
@@ -47,14 +50,21 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
     """
 
     def __init__(
-        self, validation_data: Any = None, *, update_freq: str | int = "epoch", partial_fit: bool = False
+        self,
+        validation_data: Any = None,
+        *,
+        update_freq: str | int = "epoch",
+        learning_rate: Callable[[int], float] | None = None,
+        partial_fit: bool = False,
     ) -> None:
         super().__init__()
         _check_update_freq(update_freq)
+        _check_validation_data(validation_data)
         self.cut_report: CutReport | None = None
         self.history: list[PruningStatus] = []
         self._validation_data = validation_data
         self._update_freq = update_freq
+        self._learning_rate = learning_rate
         self._partial_fit = partial_fit
         self._batches = 0
         self._pool: WeightPool | None = None
@@ -77,10 +87,15 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
                 "The model has no optimizer: call model.compile, or set model.optimizer = optimizer "
                 "before on_train_begin in a custom training loop. Received: optimizer=None"
             )
+        if getattr(self.model, "jit_compile", None):
+            raise ValueError(
+                "The clock and the threshold of Selective Weight Decay cannot be compiled by XLA as a whole: "
+                "compile the model without jit_compile. Received: jit_compile=True"
+            )
         self._check_length(pool)
         pool.join(optimizer)
         if not pool.is_cut:
-            for problem in pool.strength.forecast().problems():
+            for problem in pool.strength.forecast(self._learning_rate).problems():
                 warnings.warn(problem, PruningWarning, stacklevel=2)
         self.prunable_layers = list(pool.wrappers)
         self._pool, self._monitor = pool, Monitor(pool)
@@ -145,8 +160,9 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
         # evaluate resets the metrics that the running epoch is still adding to.
         states = [(metric, metric.get_weights()) for metric in self.model.metrics]
         data = self._validation_data
-        args = data if isinstance(data, tuple) else (data,)
-        results = self.model.evaluate(*args, batch_size=_batch_size(data), verbose=0, return_dict=True)
+        named = dict(zip(("x", "y", "sample_weight"), data if isinstance(data, tuple) else (data,), strict=False))
+        batch_size = 512 if isinstance(named["x"], np.ndarray) else None
+        results = self.model.evaluate(**named, batch_size=batch_size, verbose=0, return_dict=True)
         for metric, state in states:
             metric.set_weights(state)
         return {name: float(value) for name, value in results.items()}
@@ -252,6 +268,13 @@ def _check_update_freq(update_freq: str | int) -> None:
         raise ValueError(f"update_freq must be 'epoch' or a number of batches. Received: {update_freq!r}")
 
 
-def _batch_size(data: Any) -> int | None:
-    is_array = isinstance(data, tuple) and isinstance(data[0], np.ndarray)
-    return 512 if is_array else None
+def _check_validation_data(data: Any) -> None:
+    if isinstance(data, tuple) and len(data) not in (2, 3):
+        received = f"a tuple of {len(data)}"
+    elif isinstance(data, list | dict | np.ndarray):
+        received = type(data).__name__
+    else:
+        return
+    raise ValueError(
+        f"validation_data must be (x, y), (x, y, sample_weight) or a dataset of such batches. Received: {received}"
+    )

@@ -59,12 +59,24 @@ def learning_rates(optimizer: Any, steps: np.ndarray) -> np.ndarray:
 
 
 def is_sgd(optimizer: Any) -> bool:
-    """Whether updates are linear in the gradient, so that a penalty in the loss keeps its strength.
-
-    Adam and its relatives divide by the gradient's size, which cancels it.
-    """
+    """Whether the optimizer is stochastic gradient descent, with or without momentum."""
     kinds = (keras.optimizers.SGD, keras.optimizers.legacy.SGD)
     return isinstance(unwrap(optimizer), kinds)
+
+
+def is_linear(optimizer: Any) -> bool:
+    """Whether updates are linear in the gradient, so that a penalty in the loss keeps its strength.
+
+    Adam and its relatives divide by the gradient's size, and clipping bounds it: both cancel the penalty.
+    """
+    inner = unwrap(optimizer)
+    clips = (getattr(inner, name, None) is not None for name in ("clipnorm", "clipvalue", "global_clipnorm"))
+    return is_sgd(inner) and not any(clips)
+
+
+def is_nesterov(optimizer: Any) -> bool:
+    """Whether the optimizer is SGD with Nesterov's momentum."""
+    return is_sgd(optimizer) and bool(unwrap(optimizer).nesterov)
 
 
 def momentum(optimizer: Any) -> float:

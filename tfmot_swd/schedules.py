@@ -128,7 +128,7 @@ class SelectiveDecay(PruningSchedule):
             raise ValueError(
                 f"begin_step must be before end_step. Received: begin_step={self.begin_step}, end_step={self.end_step}"
             )
-        if self.mu is not None and not 0 < self.mu < math.inf:
+        if self.mu is not None and not (isinstance(self.mu, int | float) and 0 < self.mu < math.inf):
             raise ValueError(
                 "mu must be positive: at zero nothing would be decayed, and the final cut would remove "
                 "weights that the model still uses. Give the weight decay to multiply (5e-4 in the "
@@ -141,7 +141,7 @@ class SelectiveDecay(PruningSchedule):
             )
         for name in ("a_min", "a_max", "shrink_min", "shrink_max"):
             value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
+            if value is not None and not (isinstance(value, int | float) and 0 < value < math.inf):
                 raise ValueError(f"{name} must be positive and finite. Received: {name}={value}")
         if self.penalty not in PENALTIES:
             raise ValueError(f"penalty must be one of {PENALTIES}. Received: {self.penalty!r}")

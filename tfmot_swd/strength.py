@@ -42,7 +42,7 @@ class DecayStrength:
         Raises:
           ValueError: the strength multiplies a weight decay and there is none.
         """
-        coupled = schedule.penalty == "coupled" or (schedule.penalty == "auto" and optimizers.is_sgd(optimizer))
+        coupled = schedule.penalty == "coupled" or (schedule.penalty == "auto" and optimizers.is_linear(optimizer))
         mu = schedule.mu if schedule.mu is not None else _own_weight_decay(optimizer, layers)
         needs_mu = coupled or not schedule.is_automatic
         if needs_mu and mu == 0.0:
@@ -65,21 +65,23 @@ class DecayStrength:
 
         learning_rate: step → learning rate, where a callback decides it; default the optimizer's own.
         """
-        steps = np.arange(self.schedule.begin_step, self.schedule.end_step)
+        # The implicit form decays once more after the last update, with the strength of the end.
+        end = self.schedule.end_step + (0 if self.coupled else 1)
+        steps = np.arange(self.schedule.begin_step, end)
         if learning_rate is None:
             rates = optimizers.learning_rates(self.optimizer, steps)
         else:
             rates = np.array([learning_rate(int(step)) for step in steps])
         if self.coupled:
             decay = rates * self.mu * (1.0 + self.schedule.a(steps).numpy().astype(np.float64))
-            return _coupled_forecast(decay, optimizers.momentum(self.optimizer))
+            momentum, nesterov = optimizers.momentum(self.optimizer), optimizers.is_nesterov(self.optimizer)
+            forecast = _coupled_forecast(decay, momentum, nesterov)
+            return dataclasses.replace(forecast, cancelled=not optimizers.is_linear(self.optimizer))
         if self.schedule.is_automatic:
             shrink = self.schedule.shrink(steps).numpy().astype(np.float64)
         else:
             shrink = rates * self.mu * self._gain() * self.schedule.a(steps).numpy()
-        total = float(np.log1p(shrink).sum())
-        # The last decay is made after the last update, with the strength of the end of the run.
-        return RunForecast(total, 0.0, math.inf, float(shrink[-1]))
+        return RunForecast(float(np.log1p(shrink).sum()), 0.0, math.inf, float(shrink[-1]))
 
     def _gain(self) -> float:
         """How much stronger heavy-ball momentum makes a decay that goes through it."""
@@ -93,14 +95,17 @@ class RunForecast:
     Args:
       log_shrink: ln(|w at begin| / |w at end|) of a weight without gradient, targeted throughout.
       peak: the largest lr · mu · (1 + a) of the run; 0 for the implicit form.
-      limit: where it diverges, 2 · (1 + momentum); infinite for the implicit form.
+      limit: where it diverges: 2 · (1 + m), with Nesterov's momentum 2 · (1 + m) / (1 + 2m); infinite for
+        the implicit form.
       last_shrink: X of the last implicit step; infinite for the coupled form, which has none.
+      cancelled: whether the optimizer normalises or clips the penalty away.
     """
 
     log_shrink: float
     peak: float
     limit: float
     last_shrink: float
+    cancelled: bool = False
 
     @property
     def diverges(self) -> bool:
@@ -115,10 +120,15 @@ class RunForecast:
     def problems(self) -> list[str]:
         """Returns the sentences to warn with; empty where the run is sound."""
         found = []
+        if self.cancelled:
+            found.append(
+                "The coupled penalty will have little effect: this optimizer divides by the size of the gradient, "
+                "or clips it, and the penalty with it. Use penalty='implicit' or 'auto'."
+            )
         if self.diverges:
             found.append(
                 f"Selective Weight Decay will diverge: lr · mu · (1 + a) reaches {self.peak:.3g}, above "
-                f"2 · (1 + momentum) = {self.limit:.3g}. Lower a_max or the learning rate at the end, "
+                f"the limit {self.limit:.3g} of this momentum. Lower a_max or the learning rate at the end, "
                 "or use penalty='implicit', which cannot diverge."
             )
         if self.jumps and not self.diverges:
@@ -126,24 +136,30 @@ class RunForecast:
             found.append(
                 "The final cut will be visible: a targeted weight shrinks by a factor of only "
                 f"exp({self.log_shrink:.3g}) over the run{last}, where exp({NEGLIGIBLE_LOG_SHRINK:g}) and "
-                f"{NEGLIGIBLE_LAST_SHRINK:g} would leave no trace. Train longer, raise a_max, or leave "
-                "a_min and a_max out."
+                f"{NEGLIGIBLE_LAST_SHRINK:g} would leave no trace. Train longer, or raise the strength: a_max, or "
+                "shrink_max where no a is given."
             )
         return found
 
 
-def _coupled_forecast(decay: np.ndarray, momentum: float) -> RunForecast:
-    """Plays v ← m·v + d·w, w ← w - v on one weight and keeps its size as a logarithm."""
+def _coupled_forecast(decay: np.ndarray, momentum: float, nesterov: bool = False) -> RunForecast:
+    """Plays v ← m·v + d·w, w ← w - v on one weight and keeps its size as a logarithm.
+
+    With Nesterov's momentum the weight moves by m·v + d·w instead.
+    """
+    peak = float(decay.max())
+    limit = 2.0 * (1.0 + momentum) / (1.0 + 2.0 * momentum if nesterov else 1.0)
     weight, velocity, log_size = 1.0, 0.0, 0.0
     for value in decay:
-        velocity = momentum * velocity + value * weight
-        weight -= velocity
+        pull = value * weight
+        velocity = momentum * velocity + pull
+        weight -= momentum * velocity + pull if nesterov else velocity
         size = math.hypot(weight, velocity)
         if size == 0.0:
-            return RunForecast(math.inf, float(decay.max()), 2.0 * (1.0 + momentum), math.inf)
+            return RunForecast(math.inf, peak, limit, math.inf)
         log_size += math.log(size)
         weight, velocity = weight / size, velocity / size
-    return RunForecast(-log_size, float(decay.max()), 2.0 * (1.0 + momentum), math.inf)
+    return RunForecast(-log_size, peak, limit, math.inf)
 
 
 def _own_weight_decay(optimizer: Any, layers: Sequence[Any]) -> float:

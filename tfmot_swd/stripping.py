@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tfmot_swd._compat import PruneLowMagnitude, keras
+from tfmot_swd._compat import PruneLowMagnitude, keras, master_variable
 from tfmot_swd.cloning import clone_with, copy_layer
 from tfmot_swd.wrappers import PruneSelectiveDecay, collect_wrappers, is_revived
 
@@ -55,7 +55,7 @@ def _masked_weights(wrapper: PruneSelectiveDecay) -> list[np.ndarray]:
     masks = {id(weight): mask.numpy() for weight, mask, _ in wrapper.pruning_vars}
     values = []
     for variable, value in zip(wrapper.layer.weights, wrapper.layer.get_weights(), strict=True):
-        mask = masks.get(id(getattr(variable, "_variable", variable)))
+        mask = masks.get(id(master_variable(variable)))
         values.append(value if mask is None else np.where(mask > 0, value, np.zeros_like(value)))
     return values
 
@@ -86,16 +86,14 @@ def _check_strippable(model: Any) -> None:
 
 
 def _check_cut(model: Any) -> None:
-    uncut = [wrapper for wrapper in collect_wrappers(model) if _awaits_cut(wrapper)]
-    if uncut:
-        done = max(int(wrapper.pruning_step.numpy()) for wrapper in collect_wrappers(model))
+    wrappers = collect_wrappers(model)
+    uncut = [wrapper for wrapper in wrappers if not bool(wrapper.cut.numpy())]
+    # A layer that was frozen when the others were cut is meant to be whole; a model frozen later is not.
+    if len(uncut) == len(wrappers) or any(wrapper.trainable for wrapper in uncut):
+        done = max(int(wrapper.pruning_step.numpy()) for wrapper in wrappers)
         raise ValueError(
             "The final cut has not been made, so this model is not pruned: train on until end_step, or "
             "call tfmot_swd.cut_now(model) to cut at once. Early stopping and "
             "EarlyStopping(restore_best_weights=True) lead here too: they bring back weights from "
             f"before the cut. Received: {done} of {uncut[0].pruning_schedule.end_step} updates made"
         )
-
-
-def _awaits_cut(wrapper: PruneSelectiveDecay) -> bool:
-    return bool(wrapper.trainable) and not bool(wrapper.cut.numpy())

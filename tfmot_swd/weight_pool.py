@@ -170,8 +170,10 @@ class WeightPool:
         is_new = tf.not_equal(now, self.leader.last_iterations.read_value())
         # A second call within an update repeats its step, with a decay that changes nothing.
         step = begun - tf.cast(~is_new, begun.dtype)
+        # The cut may have been made before its time, by cut_now.
+        over = (step >= self.schedule.end_step) | self.leader.cut.read_value()
         tf.cond(
-            step >= self.schedule.end_step,
+            over,
             lambda: self._after_end(strategy),
             lambda: self._before_end(strategy, step, is_new),
         )
@@ -261,7 +263,7 @@ def _shrunk(values: Sequence[tf.Tensor], bits: tf.Tensor, factor: tf.Tensor) -> 
     shrunk = []
     for value in values:
         wide = tf.cast(value, tf.float32)
-        shrunk.append(tf.cast(tf.where(magnitude_bits(wide) < bits, wide * factor, wide), value.dtype))
+        shrunk.append(tf.where(magnitude_bits(wide) < bits, tf.cast(wide * factor, value.dtype), value))
     return shrunk
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
@@ -62,6 +63,7 @@ class PruneSelectiveDecay(PruneLowMagnitude):
         self.supports_masking = layer.supports_masking
         self._pool: WeightPool | None = None
         self._in_training_call = False
+        self._traced_in: Any = None
         self.counted = 0
 
     def build(self, input_shape: Any = None) -> None:
@@ -127,7 +129,11 @@ class PruneSelectiveDecay(PruneLowMagnitude):
             self._in_training_call = True
             tf.cond(tf.cast(training, tf.bool), self._advance, lambda: tf.constant(False))
             return
-        self._in_training_call = bool(training)
+        graph = None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
+        # A step that also calls the model for inference, as in self-distillation, is a training step still.
+        same_step = graph is not None and self._traced_in is not None and self._traced_in() is graph
+        self._in_training_call = bool(training) or (same_step and self._in_training_call)
+        self._traced_in = None if graph is None else weakref.ref(graph)
         if training:
             self._advance()
 

@@ -34,14 +34,6 @@ def test_a_line_says_how_and_with_what_it_was_made(tmp_path):
     assert record["elapsed_seconds"] >= 0
 
 
-def test_the_command_has_no_directory_of_this_machine(tmp_path, monkeypatch):
-    monkeypatch.setattr("sys.argv", ["/some/where/run.py", "--rate", "0.9 0.99"])
-    monkeypatch.setattr("sys.modules", {"__main__": object()})
-    from benchmarks.journal import _command
-
-    assert _command() == "python run.py --rate '0.9 0.99'"
-
-
 def test_a_torn_last_line_counts_as_unwritten_and_goes(tmp_path):
     path = tmp_path / "runs.jsonl"
     Journal(path).append(KEY, {"accuracy": 0.5})

@@ -200,8 +200,8 @@ def _convert(model: keras.Model, recipe: Recipe, calibration: Samples | None) ->
         raise ExportError(
             f"TensorFlow could not convert the model to {recipe.name}; its last words may name "
             "the operator at fault. Replace that layer, or try quantize='float32' to see whether "
-            f"it is the quantization. Received: {type(error).__name__}: {str(error)[-2000:]}\n"
-            f"{noise.tail()}"
+            f"it is the quantization. It said:\n{noise.tail()}\n"
+            f"Received: {type(error).__name__}: {str(error)[-2000:]}"
         ) from error
     return content
 

@@ -1,0 +1,22 @@
+"""Where a result says that it comes from."""
+
+import sys
+from types import ModuleType
+
+import numpy as np
+
+from examples.provenance import command, versions
+
+
+def test_the_command_has_no_directory_of_this_machine(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["/some/where/run.py", "--rate", "0.9 0.99"])
+    monkeypatch.setitem(sys.modules, "__main__", ModuleType("__main__"))
+
+    assert command() == "python run.py --rate '0.9 0.99'"
+
+
+def test_the_versions_that_decide_a_result_are_named():
+    found = versions()
+
+    assert found["numpy"] == np.__version__
+    assert {"python", "tensorflow", "tf_keras", "tensorflow-model-optimization"} <= set(found)
