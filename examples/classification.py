@@ -172,7 +172,7 @@ def main(_: list[str]) -> None:
         return NETWORKS[NETWORK.value](data.input_shape, data.num_classes, weight_decay=recipe.weight_decay)
 
     if any(method.startswith("swd") for method in METHODS_FLAG.value):
-        console.print(str(plan_pruning(build())))
+        console.print(plan_pruning(build()))
     outcomes = []
     for method in METHODS_FLAG.value:
         title = method if method == "dense" else f"{method} at {RATE.value:.1%}"
@@ -190,7 +190,7 @@ def main(_: list[str]) -> None:
     write_json(outcomes, recipe, directory / "results.json", seconds)
     for outcome in outcomes:
         if outcome.run.statuses:
-            console.print(str(sparsity_report(outcome.run.model)))
+            console.print(sparsity_report(outcome.run.model))
     print_tables(outcomes, console)
     console.print(f"{seconds:.0f} s. Picture: {directory / 'run.png'}. Everything: {directory / 'results.json'}")
 

@@ -248,7 +248,7 @@ def test_what_stays_whole_is_listed_in_the_log(caplog):
     with caplog.at_level("INFO", logger="absl"):
         prune_selective_decay(between(L.PReLU(name="slope"), VECTOR), SCHEDULE)
 
-    assert "leaves slope (PReLU) whole: no weights that are pruned in this class" in caplog.text
+    assert "leaves whole: slope (PReLU: no weights that are pruned in this class)" in caplog.text
 
 
 def test_skip_by_name():

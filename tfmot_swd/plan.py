@@ -7,11 +7,11 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from tfmot_swd._compat import PruningPolicy, keras
 from tfmot_swd.prunable import counted_weights, target_weights
+from tfmot_swd.tables import as_text
 from tfmot_swd.validation import check_keras_model
 
 
@@ -67,7 +67,7 @@ class PruningPlan:
             return "a model without weights"
         return ", ".join(f"{row.layer} ({row.kind}: {row.reason})" for row in self.skipped)
 
-    def __str__(self) -> str:
+    def __rich__(self) -> Table:
         table = Table(title=f"{self.pool_size:,} weights counted")
         table.add_column("layer", overflow="fold")
         table.add_column("class")
@@ -77,10 +77,10 @@ class PruningPlan:
         for row in self.rows:
             counted = "" if row.reason else f"{row.counted:,}"
             table.add_row(row.layer, row.kind, f"{row.parameters:,}", counted, row.reason)
-        console = Console(width=110)
-        with console.capture() as capture:
-            console.print(table)
-        return capture.get()
+        return table
+
+    def __str__(self) -> str:
+        return as_text(self.__rich__())
 
 
 def plan_pruning(

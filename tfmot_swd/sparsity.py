@@ -6,11 +6,11 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from tfmot_swd.plan import layers_with_weights
 from tfmot_swd.prunable import counted_weights
+from tfmot_swd.tables import as_text
 from tfmot_swd.wrappers import PruneSelectiveDecay
 
 
@@ -65,7 +65,7 @@ class SparsityReport:
             "layers": [dataclasses.asdict(row) for row in self.layers],
         }
 
-    def __str__(self) -> str:
+    def __rich__(self) -> Table:
         table = Table(
             title=f"{self.pool_kept:,} of {self.pool:,} prunable weights kept "
             f"({self.pool_kept / max(self.pool, 1):.2%}), {self.parameters_kept:,} of "
@@ -78,10 +78,10 @@ class SparsityReport:
             kept = f"{row.counted_nonzero / row.counted:.2%}" if row.counted else ""
             counted = f"{row.counted:,}" if row.counted else ""
             table.add_row(row.layer, f"{row.parameters:,}", f"{row.nonzero:,}", counted, kept)
-        console = Console(width=110)
-        with console.capture() as capture:
-            console.print(table)
-        return capture.get()
+        return table
+
+    def __str__(self) -> str:
+        return as_text(self.__rich__())
 
 
 def sparsity_report(model: Any) -> SparsityReport:
