@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 
-def as_text(table: Table, width: int = 100) -> str:
+def as_text(table: Table, width: int = 110) -> str:
     """Returns the table as a terminal of `width` columns would show it, without colours."""
     console = Console(width=width)
     with console.capture() as capture:
