@@ -51,9 +51,8 @@ class SelectiveDecay(PruningSchedule):
       mu: the weight decay that `a` multiplies; None takes the model's own (an L2 regularizer counts
         twice its factor, its gradient being 2·l2·w, else the optimizer's `weight_decay`).
       a_min, a_max: strength at begin and end, both or neither; equal values give a constant.
-      shrink_min, shrink_max: X at begin and end where no `a` is given (the defaults were found by
-        measurement: benchmarks/default_search.py): gentle enough at first for a weight to come back,
-        hard enough at last for the cut to change nothing.
+      shrink_min, shrink_max: X at begin and end where no `a` is given: gentle enough at first for a
+        weight to come back, hard enough at last for the cut to change nothing (BUILD_NOTES.md).
       penalty: "implicit", "coupled" (in the loss, through momentum), or "auto": coupled for SGD,
         implicit for optimizers that would normalise the penalty away (Adam and relatives).
       targets: "kernels" decays only the weights that count; "all" applies the threshold to batch-norm
