@@ -113,16 +113,16 @@ def print_tables(outcomes: list[Outcome], console: Console) -> None:
         )
     console.print(models)
     files = Table(title="TFLite files, checked against Keras on the test images")
-    for heading in ("file", "bytes", "gzip bytes", "accuracy", "Keras", "same class", "worst diff."):
-        files.add_column(heading, justify="left" if heading == "file" else "right")
+    for heading in ("method", "recipe", "bytes", "gzip bytes", "accuracy", "same class", "worst diff."):
+        files.add_column(heading, justify="left" if heading in ("method", "recipe") else "right")
     for outcome in outcomes:
         for result in outcome.exports:
             files.add_row(
-                Path(result.path).stem,
+                outcome.run.method,
+                result.recipe,
                 f"{result.bytes:,}",
                 f"{result.gzip_bytes:,}",
                 f"{result.accuracy:.4f}",
-                f"{result.keras_accuracy:.4f}",
                 f"{result.agreement:.2%}",
                 f"{result.worst_difference:.3g}",
             )

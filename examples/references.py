@@ -10,7 +10,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from tfmot_swd.prunable import counted_weights
-from tfmot_swd.thresholds import bits_to_float, concat_magnitude_bits, magnitude_bits, select_bits
+from tfmot_swd.thresholds import concat_magnitude_bits, magnitude_bits, select_bits
 
 Rates = Callable[[int], float | None]
 
@@ -38,8 +38,7 @@ class GlobalMagnitude(keras.callbacks.Callback):
 
         @tf.function
         def refresh(rate: tf.Tensor) -> None:
-            bits = select_bits(concat_magnitude_bits(weights), tf.cast(rate * float(size), tf.int32))
-            threshold = magnitude_bits(bits_to_float(bits))
+            threshold = select_bits(concat_magnitude_bits(weights), tf.cast(rate * float(size), tf.int32))
             for weight, mask in zip(weights, masks, strict=True):
                 mask.assign(tf.cast(magnitude_bits(weight) >= threshold, mask.dtype))
 

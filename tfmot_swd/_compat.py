@@ -55,7 +55,6 @@ from tf_keras.src.engine import base_layer_utils
 from tf_keras.src.engine.functional import Functional
 from tf_keras.src.mixed_precision.autocast_variable import (
     AutoCastVariable,
-    enable_auto_cast_variables,
 )
 
 __all__ = [
@@ -66,7 +65,6 @@ __all__ = [
     "PruningPolicy",
     "PruningSchedule",
     "UpdatePruningStep",
-    "full_precision",
     "is_saving",
     "is_tracing_keras_graph",
     "keras",
@@ -77,11 +75,6 @@ __all__ = [
 def master_variable(variable: tf.Variable) -> tf.Variable:
     """Returns the float32 variable behind a mixed-precision one, or the variable itself."""
     return variable._variable if isinstance(variable, AutoCastVariable) else variable
-
-
-def full_precision() -> enable_auto_cast_variables:
-    """A context in which mixed-precision variables read as they are stored, not as computed with."""
-    return enable_auto_cast_variables(None)
 
 
 def is_saving() -> bool:
