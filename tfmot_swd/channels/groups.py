@@ -1,0 +1,206 @@
+"""Groups of channels that live and die together, found on any graph model."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from tfmot_swd.channels import rules as _rules  # noqa: F401  (registers the rules)
+from tfmot_swd.channels.call import CONSUME, FOLLOW, PRODUCE
+from tfmot_swd.channels.walk import Trace, trace_channels
+from tfmot_swd.tables import as_text
+from tfmot_swd.validation import check_keras_model
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """One axis of one weight that belongs to a group.
+
+    Args:
+      layer: path of the layer; layers of nested models are written model/layer.
+      weight: attribute of the weight, dots for parts ("cell.kernel").
+      axis: of the weight, not negative.
+      channels: the group's channel at each index of that axis, int64; -1 where it belongs to another.
+      role: "produce", "follow" or "consume".
+      variable_id: identity of the variable in this process.
+    """
+
+    layer: str
+    weight: str
+    axis: int
+    channels: np.ndarray
+    role: str
+    variable_id: int = dataclasses.field(repr=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class ChannelGroup:
+    """Channels that a keep-mask of length `size` decides about.
+
+    Args:
+      name: path of the first layer that makes them.
+      size: how many channels can leave one by one. A channel here is all that must go together: one filter of each
+        layer of a residual sum; a whole group of a grouped convolution.
+      members: the weights' axes that the channels own slices of, in the order of the graph.
+      ids: int64 `(size,)`: the class of each channel in the trace.
+    """
+
+    name: str
+    size: int
+    members: tuple[Member, ...]
+    ids: np.ndarray = dataclasses.field(repr=False)
+
+    def by_role(self, role: str) -> tuple[Member, ...]:
+        """Returns the members of one role."""
+        return tuple(member for member in self.members if member.role == role)
+
+    @property
+    def producers(self) -> tuple[Member, ...]:
+        """The weights whose slices make the channels."""
+        return self.by_role(PRODUCE)
+
+    @property
+    def followers(self) -> tuple[Member, ...]:
+        """The weights that act on each channel alone: normalization, depthwise convolution."""
+        return self.by_role(FOLLOW)
+
+    @property
+    def consumers(self) -> tuple[Member, ...]:
+        """The weights whose slices read the channels."""
+        return self.by_role(CONSUME)
+
+
+@dataclasses.dataclass(frozen=True)
+class Barrier:
+    """Channels of a layer that must stay.
+
+    Args:
+      layer: path of the layer that makes them.
+      channels: how many stay.
+      of: how many it makes.
+      reasons: why.
+    """
+
+    layer: str
+    channels: int
+    of: int
+    reasons: tuple[str, ...]
+
+
+class ChannelGroups(Mapping[str, ChannelGroup]):
+    """The groups of a model by name, in the order of the graph, and its barriers; prints as a table."""
+
+    def __init__(self, model: Any, trace: Trace, groups: list[ChannelGroup], barriers: list[Barrier]) -> None:
+        self.model = model
+        self.trace = trace
+        self.barriers = tuple(barriers)
+        self._groups = {group.name: group for group in groups}
+
+    def __getitem__(self, name: str) -> ChannelGroup:
+        return self._groups[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._groups)
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    @property
+    def channels(self) -> int:
+        """How many channels can leave."""
+        return sum(group.size for group in self.values())
+
+    def __rich__(self) -> Table:
+        table = Table(title=f"{len(self)} groups, {self.channels:,} channels that can leave")
+        table.add_column("group", overflow="fold")
+        table.add_column("channels", justify="right")
+        table.add_column("made by", overflow="fold")
+        table.add_column("read by", overflow="fold")
+        for group in self.values():
+            made, read = (_names(members) for members in (group.producers, group.consumers))
+            table.add_row(group.name, f"{group.size:,}", made, read)
+        for barrier in self.barriers:
+            table.add_row(barrier.layer, f"{barrier.channels:,} stay", "", "; ".join(barrier.reasons), style="dim")
+        return table
+
+    def __str__(self) -> str:
+        return as_text(self.__rich__())
+
+
+def _names(members: tuple[Member, ...], most: int = 4) -> str:
+    names = list(dict.fromkeys(member.layer for member in members))
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def channel_groups(model: Any) -> ChannelGroups:
+    """Returns the groups of channels of `model` that can be removed, and the barriers with their reasons.
+
+    Every output channel of every layer gets a label; labels are pushed forward through the graph. Addition ties labels
+    position by position, concatenation joins lists, normalization passes them on, a layer that reads them records them.
+    A layer class without a rule is a barrier: what reaches it stays.
+
+    Raises:
+      TypeError: not a tf_keras model.
+      ValueError: a subclassed model, or one that is not built.
+
+    >>> import tf_keras as keras
+    >>> net = keras.Sequential([keras.layers.Dense(8, input_shape=(4,), name="hidden"), keras.layers.Dense(2)])
+    >>> groups = channel_groups(net)
+    >>> [(group.name, group.size) for group in groups.values()]
+    [('hidden', 8)]
+    """
+    check_keras_model(model)
+    trace = trace_channels(model)
+    classes = trace.classes
+    produced = [cut for cut in trace.cuts if cut.role == PRODUCE]
+    group_of: dict[int, int] = {}
+    merged: dict[int, list[int]] = {}
+    barriers: list[Barrier] = []
+    told: set[str] = set()
+    for cut in produced:
+        stays = classes.is_pinned(cut.ids)
+        if stays.any() and cut.layer not in told:
+            told.add(cut.layer)
+            barriers.append(Barrier(cut.layer, int(stays.sum()), len(stays), classes.reasons(cut.ids)))
+        roots = list(dict.fromkeys(classes.of(cut.ids[~stays]).tolist()))
+        if not roots:
+            continue
+        touched = list(dict.fromkeys(group_of[each] for each in roots if each in group_of))
+        home = min(touched) if touched else len(group_of)
+        members = merged.setdefault(home, [])
+        for other in touched:
+            if other != home:
+                members += merged.pop(other)
+        members += [each for each in roots if each not in group_of]
+        for each in members:
+            group_of[each] = home
+    groups = [_group(trace, np.array(roots, np.int64)) for _, roots in sorted(merged.items())]
+    return ChannelGroups(model, trace, _named_apart(groups), barriers)
+
+
+def _group(trace: Trace, roots: np.ndarray) -> ChannelGroup:
+    order = np.argsort(roots)
+    members = []
+    for cut in trace.cuts:
+        found = trace.classes.of(cut.ids)
+        place = np.searchsorted(roots, found, sorter=order)
+        place = order[np.minimum(place, len(roots) - 1)]
+        channels = np.where(roots[place] == found, place, -1)
+        if (channels >= 0).any():
+            members.append(Member(cut.layer, cut.weight, cut.axis, channels, cut.role, cut.variable_id))
+    name = next(member.layer for member in members if member.role == PRODUCE)
+    return ChannelGroup(name, len(roots), tuple(members), roots)
+
+
+def _named_apart(groups: list[ChannelGroup]) -> list[ChannelGroup]:
+    """Adds the weight to the name where a layer makes channels of several kinds, as attention does."""
+    count = Counter(group.name for group in groups)
+    return [
+        dataclasses.replace(group, name=f"{group.name}:{group.producers[0].weight}") if count[group.name] > 1 else group
+        for group in groups
+    ]

@@ -1,0 +1,166 @@
+"""Which channel each element of a tensor belongs to, and which channels live and die together."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+
+import numpy as np
+
+Shape = tuple[int | None, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Labels:
+    """The channel of each element of one tensor.
+
+    Args:
+      ids: int64 array of the tensor's rank, batch axis included; of size 1 along an axis on which the
+        channel does not change. A feature map (batch, 7, 7, 64) has ids of shape (1, 1, 1, 64).
+      shape: the tensor's static shape; None for an unknown size.
+    """
+
+    ids: np.ndarray
+    shape: Shape
+
+    @property
+    def rank(self) -> int:
+        return len(self.shape)
+
+    @property
+    def varying(self) -> tuple[int, ...]:
+        """The axes along which the channel changes."""
+        return tuple(axis for axis, size in enumerate(self.ids.shape) if size > 1)
+
+    def along(self, axis: int) -> np.ndarray:
+        """Returns the channel at each index of `axis`, which must be of known size; the others count as one."""
+        axis %= self.rank
+        line = np.moveaxis(self.ids, axis, -1).reshape(-1, self.ids.shape[axis])[0]
+        size = self.shape[axis]
+        return np.repeat(line, size) if line.size == 1 and size is not None else line
+
+    def whole(self) -> np.ndarray:
+        """Returns the ids of all elements; unknown sizes count as one."""
+        return np.broadcast_to(self.ids, tuple(1 if size is None else size for size in self.shape))
+
+    @classmethod
+    def on_axis(cls, ids: np.ndarray, axis: int, shape: Iterable[int | None]) -> Labels:
+        """Returns labels that vary along one axis only."""
+        shape = tuple(shape)
+        sizes = [1] * len(shape)
+        sizes[axis] = len(ids)
+        return cls(np.asarray(ids, np.int64).reshape(sizes), shape)
+
+    @classmethod
+    def compressed(cls, whole: np.ndarray, shape: Iterable[int | None]) -> Labels:
+        """Returns labels from the ids of all elements, axes on which they do not change made one."""
+        for axis in range(whole.ndim):
+            first = np.take(whole, [0], axis)
+            if whole.shape[axis] > 1 and (whole == first).all():
+                whole = first
+        return cls(np.ascontiguousarray(whole), tuple(shape))
+
+
+class Ties:
+    """Collects which channels must stay or go together and which must stay; resolved at the end.
+
+    >>> ties = Ties()
+    >>> a, b = ties.new(3), ties.new(3)
+    >>> ties.tie(a, b)
+    >>> ties.pin(a[:1], "model output")
+    >>> classes = ties.resolve()
+    >>> [bool(classes.root[i] == classes.root[j]) for i, j in zip(a[1:], b[1:])]
+    [True, True]
+    >>> classes.reasons(b)
+    ('model output',)
+    """
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._edges: list[np.ndarray] = []
+        self._pins: list[tuple[np.ndarray, str]] = []
+
+    def new(self, count: int) -> np.ndarray:
+        """Returns `count` channels that nothing has been said about."""
+        ids = np.arange(self._count, self._count + count, dtype=np.int64)
+        self._count += count
+        return ids
+
+    def new_pinned(self, reason: str) -> np.ndarray:
+        """Returns one channel that stays."""
+        ids = self.new(1)
+        self.pin(ids, reason)
+        return ids
+
+    def tie(self, first: np.ndarray, second: np.ndarray) -> None:
+        """Ties two arrays of ids element by element; they broadcast."""
+        first, second = np.broadcast_arrays(first, second)
+        pairs = np.stack([first.ravel(), second.ravel()], axis=1)
+        self._edges.append(np.unique(pairs[pairs[:, 0] != pairs[:, 1]], axis=0))
+
+    def tie_along(self, ids: np.ndarray, axis: int) -> None:
+        """Ties all slices of an array along one axis."""
+        self.tie(ids, np.take(ids, [0], axis))
+
+    def pin(self, ids: np.ndarray, reason: str) -> None:
+        """Says that these channels stay, and why."""
+        self._pins.append((np.unique(ids), reason))
+
+    def resolve(self) -> Classes:
+        """Returns the classes of channels that live and die together."""
+        reasons: dict[int, dict[str, None]] = {}
+        for ids, reason in self._pins:
+            for each in ids.tolist():
+                reasons.setdefault(each, {})[reason] = None
+        parent = list(range(self._count))
+
+        def find(each: int) -> int:
+            while parent[each] != each:
+                parent[each] = parent[parent[each]]
+                each = parent[each]
+            return each
+
+        inherited: list[tuple[int, int]] = []
+        for pairs in self._edges:
+            for first, second in pairs.tolist():
+                # A channel that stays makes its peers stay; it does not make them one channel.
+                if first in reasons or second in reasons:
+                    inherited.append((first, second))
+                else:
+                    first, second = find(first), find(second)
+                    parent[max(first, second)] = min(first, second)
+        root = np.array([find(each) for each in range(self._count)], np.int64)
+        pinned: dict[int, dict[str, None]] = {}
+        for each, why in reasons.items():
+            pinned.setdefault(int(root[each]), {}).update(why)
+        for first, second in inherited:
+            why = {**reasons.get(first, {}), **reasons.get(second, {})}
+            for each in (first, second):
+                pinned.setdefault(int(root[each]), {}).update(why)
+        return Classes(root, {each: tuple(why) for each, why in pinned.items()})
+
+
+@dataclasses.dataclass(frozen=True)
+class Classes:
+    """The channels of a model, joined.
+
+    Args:
+      root: id → the id that stands for its class.
+      pinned: root → why it stays.
+    """
+
+    root: np.ndarray
+    pinned: dict[int, tuple[str, ...]]
+
+    def of(self, ids: np.ndarray) -> np.ndarray:
+        """Returns the class of each id."""
+        return self.root[ids]
+
+    def is_pinned(self, ids: np.ndarray) -> np.ndarray:
+        """Returns whether each id must stay."""
+        return np.isin(self.root[ids], np.fromiter(self.pinned, np.int64, len(self.pinned)))
+
+    def reasons(self, ids: np.ndarray) -> tuple[str, ...]:
+        """Returns why ids among these stay, each reason once."""
+        found = (self.pinned.get(each, ()) for each in dict.fromkeys(self.root[ids].ravel().tolist()))
+        return tuple(dict.fromkeys(reason for why in found for reason in why))

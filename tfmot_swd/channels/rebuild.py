@@ -1,0 +1,162 @@
+"""Makes the smaller model: the same graph of layers of smaller configs, and slices of the weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfmot_swd._compat import keras, master_variable
+from tfmot_swd.channels.call import Kept
+from tfmot_swd.channels.walk import Trace, bound_arguments, nodes_of, shape_of
+
+
+@dataclasses.dataclass(frozen=True)
+class Slicing:
+    """What stays of one variable.
+
+    Args:
+      source: the variable of the larger model.
+      target: that of the smaller one.
+      masks: axis → bool array, true where a slice stays; axes that are not named stay whole.
+    """
+
+    source: Any
+    target: Any
+    masks: dict[int, np.ndarray]
+
+    def of(self, value: np.ndarray) -> np.ndarray:
+        """Returns what stays of an array of the source's shape."""
+        for axis, mask in self.masks.items():
+            value = np.compress(mask, value, axis)
+        return value
+
+
+@dataclasses.dataclass(frozen=True)
+class Rebuilt:
+    """The smaller model and how its variables come from those of the larger one, in the larger one's order."""
+
+    model: Any
+    slicings: tuple[Slicing, ...]
+
+
+def rebuild(model: Any, trace: Trace, stays: np.ndarray) -> Rebuilt:
+    """Returns the model that is left where `stays` (bool, by channel id) says which channels do.
+
+    Raises:
+      RuntimeError: a layer did not come out in the planned shape, so its channel rule is wrong.
+    """
+    rebuilder = _Rebuilder(trace, stays)
+    smaller = rebuilder.model(model)
+    slicings = rebuilder.slicings()
+    for slicing in slicings:
+        slicing.target.assign(slicing.of(slicing.source.numpy()))
+    return Rebuilt(smaller, slicings)
+
+
+class _Rebuilder:
+    def __init__(self, trace: Trace, stays: np.ndarray) -> None:
+        self.trace = trace
+        self.kept = Kept(stays)
+        self.layers: dict[int, Any] = {}
+        self._pairs: list[tuple[Any, Any]] = []
+
+    def model(self, model: Any) -> Any:
+        """Returns the smaller copy of one model; made once, however often it is called."""
+        if id(model) in self.layers:
+            return self.layers[id(model)]
+        smaller = self._sequential(model) if isinstance(model, keras.Sequential) else self._functional(model)
+        self.layers[id(model)] = smaller
+        if not model.trainable:
+            smaller.trainable = False
+        return smaller
+
+    def _sequential(self, model: Any) -> Any:
+        layers = [self._input(layer) for layer in model._input_layers] + [self._layer(layer) for layer in model.layers]
+        smaller = type(model)(layers, name=model.name)
+        for before, after in zip(model.layers, smaller.layers, strict=True):
+            # A layer may have been called elsewhere too: the call inside this model is the one that counts.
+            self._check(after, _output_in(model, before), _output_in(smaller, after))
+        return smaller
+
+    def _functional(self, model: Any) -> Any:
+        tensors: dict[int, Any] = {}
+        for layer in model._input_layers:
+            tensors[id(layer.output)] = self._input(layer).output
+        for node in nodes_of(model):
+            if not node.is_input:
+                self._call(node, tensors)
+        inputs = tf.nest.map_structure(lambda each: tensors[id(each)], model._nested_inputs)
+        outputs = tf.nest.map_structure(lambda each: tensors[id(each)], model._nested_outputs)
+        return type(model)(inputs=inputs, outputs=outputs, name=model.name)
+
+    def _input(self, layer: Any) -> Any:
+        config = layer.get_config()
+        labels = self.trace.labels[id(layer.output)]
+        config["batch_input_shape"] = self.kept.shape(labels) if labels.rank else config["batch_input_shape"]
+        self.layers[id(layer)] = made = keras.layers.InputLayer.from_config(config)
+        return made
+
+    def _call(self, node: Any, tensors: dict[int, Any]) -> None:
+        layer = self._layer(node.layer)
+        args, kwargs = self._arguments(node, tensors)
+        outputs = layer(*args, **kwargs)
+        for before, after in zip(tf.nest.flatten(node.outputs), tf.nest.flatten(outputs), strict=True):
+            self._check(layer, before, after)
+            tensors[id(before)] = after
+
+    def _arguments(self, node: Any, tensors: dict[int, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        def replaced(structure: Any) -> Any:
+            return tf.nest.map_structure(lambda each: tensors.get(id(each), each), structure)
+
+        edits = self.trace.argument_edits.get(id(node))
+        if not edits:
+            return tuple(replaced(node.call_args)), replaced(node.call_kwargs)
+        bound = bound_arguments(node)
+        arguments = dict(bound.arguments)
+        for edit in edits:
+            edit(arguments, self.kept)
+        changed = inspect.BoundArguments(bound.signature, arguments)  # type: ignore[arg-type]
+        return tuple(replaced(list(changed.args))), replaced(changed.kwargs)
+
+    def _layer(self, layer: Any) -> Any:
+        if isinstance(layer, keras.Model):
+            return self.model(layer)
+        if id(layer) not in self.layers:
+            config = layer.get_config()
+            record = self.trace.records[id(layer)]
+            for edit in record.edits.values():
+                edit(config, self.kept)
+            self.layers[id(layer)] = smaller = type(layer).from_config(config)
+            self._pairs.append((layer, smaller))
+        return self.layers[id(layer)]
+
+    def _check(self, layer: Any, before: Any, after: Any) -> None:
+        labels = self.trace.labels[id(before)]
+        planned = self.kept.shape(labels)
+        made = shape_of(after)
+        if any(a is not None and b is not None and a != b for a, b in zip(planned, made, strict=False)):
+            raise RuntimeError(
+                f"The channel rule of {type(layer).__name__} does not describe what the layer does: it planned an "
+                f"output of shape {planned}. Received: {made} from layer {layer.name!r}"
+            )
+
+    def slicings(self) -> tuple[Slicing, ...]:
+        """Returns how each variable of the smaller layers comes from the larger one."""
+        masks: dict[int, dict[int, np.ndarray]] = {}
+        for cut in self.trace.cuts:
+            masks.setdefault(cut.variable_id, {})[cut.axis] = self.kept.mask(cut.ids)
+        found = []
+        for layer, smaller in self._pairs:
+            for source, target in zip(layer.weights, smaller.weights, strict=True):
+                source, target = master_variable(source), master_variable(target)
+                found.append(Slicing(source, target, masks.get(id(source), {})))
+        return tuple(found)
+
+
+def _output_in(model: Any, layer: Any) -> Any:
+    """Returns what a layer gives inside a Sequential model."""
+    return next(node.outputs for node in nodes_of(model) if node.layer is layer)

@@ -1,0 +1,59 @@
+"""Layer class → channel rule, looked up through the ancestry of the class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tfmot_swd._compat import keras
+from tfmot_swd.channels.call import LayerCall
+from tfmot_swd.channels.labels import Labels
+
+ChannelRule = Callable[[LayerCall], "Labels | list[Labels]"]
+
+_RULES: dict[type, ChannelRule] = {}
+
+
+def register_channel_rule(*classes: type) -> Callable[[ChannelRule], ChannelRule]:
+    """Decorator: the function below is the channel rule of these layer classes and of what inherits from them.
+
+    A rule gets a `LayerCall`, says which weights make, follow or read which channels, and returns the labels of the
+    outputs. A rule registered again replaces the first.
+
+    Raises:
+      TypeError: something given is no layer class of tf_keras.
+
+    >>> import tf_keras as keras
+    >>> class Scale(keras.layers.Layer):
+    ...     def build(self, input_shape):
+    ...         self.scale = self.add_weight("scale", (input_shape[-1],))
+    ...     def call(self, x):
+    ...         return x * self.scale
+    >>> @register_channel_rule(Scale)
+    ... def scale(call):
+    ...     call.follow("scale", 0, call.channels(call.input, -1))
+    ...     return call.same(call.input)
+    """
+    for each in classes:
+        if not (isinstance(each, type) and issubclass(each, keras.layers.Layer)):
+            raise TypeError(f"register_channel_rule takes classes of tf_keras layers. Received: {each!r}")
+
+    def register(rule: ChannelRule) -> ChannelRule:
+        for each in classes:
+            _RULES[each] = rule
+        return rule
+
+    return register
+
+
+def rule_of(layer: Any) -> ChannelRule | None:
+    """Returns the rule for a layer; None where neither its class nor an ancestor of it has one.
+
+    A subclass that computes something else than its ancestor, with a `call` of its own, has no rule by inheritance.
+    """
+    for kind in type(layer).__mro__:
+        if kind in _RULES:
+            return _RULES[kind]
+        if "call" in vars(kind):
+            return None
+    return None

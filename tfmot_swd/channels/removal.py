@@ -1,0 +1,219 @@
+"""Which channels go and what that leaves, as a plan to look at first; and the smaller model."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from tfmot_swd._compat import master_variable
+from tfmot_swd.channels.groups import ChannelGroups, channel_groups
+from tfmot_swd.channels.rebuild import rebuild
+from tfmot_swd.tables import as_text
+
+Keep = Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class RemovalRow:
+    """One group.
+
+    Args:
+      group: its name.
+      channels: how many it has.
+      kept: how many stay.
+      reason: why more stay than was asked; empty where none does.
+    """
+
+    group: str
+    channels: int
+    kept: int
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class RemovalPlan:
+    """What goes and what stays; prints as a table, and `apply` makes the smaller model.
+
+    Args:
+      groups: of the model.
+      stays: bool, of each channel id of the trace.
+      rows: one a group.
+    """
+
+    groups: ChannelGroups
+    stays: np.ndarray = dataclasses.field(repr=False)
+    rows: tuple[RemovalRow, ...]
+
+    @property
+    def removed(self) -> int:
+        """How many channels go."""
+        return sum(row.channels - row.kept for row in self.rows)
+
+    def keep(self) -> dict[str, np.ndarray]:
+        """Returns the keep-mask of each group, as `remove_channels` takes it."""
+        return {group.name: self.stays[group.ids] for group in self.groups.values()}
+
+    def apply(self) -> Any:
+        """Returns the smaller model; the one that was planned on stays as it is."""
+        return rebuild(self.groups.model, self.groups.trace, self.stays).model
+
+    def __rich__(self) -> Table:
+        total = sum(row.channels for row in self.rows)
+        table = Table(title=f"{self.removed:,} of {total:,} channels go")
+        table.add_column("group", overflow="fold")
+        for heading in ("channels", "kept"):
+            table.add_column(heading, justify="right")
+        table.add_column("remark", overflow="fold")
+        for row in self.rows:
+            table.add_row(row.group, f"{row.channels:,}", f"{row.kept:,}", row.reason)
+        for barrier in self.groups.barriers:
+            stay = f"{barrier.channels:,}"
+            table.add_row(barrier.layer, f"{barrier.of:,}", stay, "; ".join(barrier.reasons), style="dim")
+        return table
+
+    def __str__(self) -> str:
+        return as_text(self.__rich__())
+
+
+def plan_removal(
+    model: Any,
+    keep: Keep,
+    *,
+    round_to: int = 1,
+    minimum: int = 1,
+    protect: Collection[str] = (),
+    groups: ChannelGroups | None = None,
+) -> RemovalPlan:
+    """Returns what `remove_channels` with the same arguments would do.
+
+    Args:
+      model: a Sequential or Functional tf_keras model.
+      keep: group name → bool array of the group's size, true where a channel stays. Groups not named stay whole.
+      round_to: the number kept of each group is rounded up to a multiple of this, as far as the group goes; those
+        channels come back whose filters have the largest L2 norm.
+      minimum: how many channels of each group stay at least.
+      protect: names of layers whose channels all stay.
+      groups: of `model`, where they are known already.
+
+    Raises:
+      TypeError, ValueError: as `channel_groups`; an unknown group or layer; a mask of the wrong length; no channel
+        of a tensor left.
+    """
+    groups = channel_groups(model) if groups is None else groups
+    _check_names(groups, keep, protect)
+    stays = np.ones(len(groups.trace.classes.root), bool)
+    rows = []
+    for group in groups.values():
+        mask = _mask(group, keep.get(group.name))
+        if mask is not None and not mask.any():
+            raise ValueError(
+                "At least one channel of each group must stay, as a layer without channels computes nothing: set one "
+                f"entry of the mask, or remove the layer. Received: keep[{group.name!r}] with no channel of {group.size}"
+            )
+        reason = ""
+        if mask is None:
+            mask = np.ones(group.size, bool)
+        elif protect and any(member.layer in protect for member in group.members):
+            mask, reason = np.ones(group.size, bool), "protected"
+        else:
+            wanted = int(mask.sum())
+            least = min(max(-(-wanted // round_to) * round_to, minimum), group.size)
+            if least > wanted:
+                mask = _with_more(groups.model, group, mask, least - wanted)
+                reason = f"{wanted} asked; rounded up" if round_to > 1 else f"{wanted} asked; at least {minimum} stay"
+        stays[group.ids] = mask
+        rows.append(RemovalRow(group.name, group.size, int(mask.sum()), reason))
+    stays = stays[groups.trace.classes.root]
+    plan = RemovalPlan(groups, stays, tuple(rows))
+    check_nothing_empty(groups, stays)
+    return plan
+
+
+def remove_channels(
+    model: Any, keep: Keep, *, round_to: int = 1, minimum: int = 1, protect: Collection[str] = ()
+) -> Any:
+    """Returns a smaller ordinary Keras model without the channels that `keep` leaves out; `model` stays as it is.
+
+    It computes what `model` computes when every weight slice that reads such a channel is zero. Arguments and errors
+    are those of `plan_removal`.
+
+    >>> import tf_keras as keras
+    >>> net = keras.Sequential([keras.layers.Dense(3, input_shape=(4,), name="hidden"), keras.layers.Dense(2)])
+    >>> remove_channels(net, {"hidden": [True, False, True]}).get_layer("hidden").units
+    2
+    """
+    return plan_removal(model, keep, round_to=round_to, minimum=minimum, protect=protect).apply()
+
+
+def check_nothing_empty(groups: ChannelGroups, stays: np.ndarray) -> None:
+    """Raises a ValueError where a tensor between two layers would have no channel left."""
+    for cut in groups.trace.cuts:
+        if not stays[cut.ids].any():
+            raise ValueError(
+                f"Nothing would be left of {cut.weight!r} of layer {cut.layer!r}: keep at least one of the channels that "
+                f"it has slices for. Received: a keep-mask without any of its {len(cut.ids)} channels"
+            )
+    for labels in groups.trace.labels.values():
+        for axis in labels.varying:
+            if not stays[labels.ids].any(axis=tuple(a for a in range(labels.ids.ndim) if a != axis)).any():
+                raise ValueError(
+                    "A tensor inside the model would have no channel left (part of a split or a slice): keep at least "
+                    f"one of them. Received: a keep-mask without any channel of a tensor of shape {labels.shape}"
+                )
+
+
+def _check_names(groups: ChannelGroups, keep: Keep, protect: Collection[str]) -> None:
+    unknown = [name for name in keep if name not in groups]
+    if unknown:
+        barrier = next((barrier for barrier in groups.barriers if barrier.layer == unknown[0]), None)
+        member = next((g.name for g in groups.values() if any(m.layer == unknown[0] for m in g.producers)), None)
+        hint = f"the groups are {', '.join(groups) or 'none'}"
+        if barrier is not None:
+            hint = f"its channels must stay ({'; '.join(barrier.reasons)})"
+        elif member is not None:
+            hint = f"its channels belong to the group {member!r}"
+        raise ValueError(f"There is no such group: {hint}. Received: keep[{unknown[0]!r}]")
+    layers = {record.path for record in groups.trace.records.values()}
+    strangers = sorted(set(protect) - layers)
+    if strangers:
+        raise ValueError(f"protect names layers that the model does not have. Received: {strangers}")
+
+
+def _mask(group: Any, given: Any) -> np.ndarray | None:
+    if given is None:
+        return None
+    mask = np.asarray(given)
+    if mask.dtype != bool or mask.shape != (group.size,):
+        raise ValueError(
+            f"keep[{group.name!r}] must be a bool array of length {group.size}, true where a channel stays. "
+            f"Received: {mask.dtype} of shape {mask.shape}"
+        )
+    return mask
+
+
+def _with_more(model: Any, group: Any, mask: np.ndarray, count: int) -> np.ndarray:
+    """Returns `mask` with `count` channels more, those of the largest L2 norm."""
+    norms = np.where(mask, -1.0, channel_norms(model, group))
+    more = mask.copy()
+    more[np.argsort(-norms, kind="stable")[:count]] = True
+    return more
+
+
+def channel_norms(model: Any, group: Any) -> np.ndarray:
+    """Returns the L2 norm of what makes each channel of a group, float64 `(size,)`."""
+    variables = {id(each): each for each in _masters(model)}
+    total = np.zeros(group.size)
+    for member in group.producers:
+        value = np.asarray(variables[member.variable_id].numpy(), np.float64)
+        squares = np.square(np.moveaxis(value, member.axis, 0).reshape(value.shape[member.axis], -1)).sum(axis=1)
+        owned = member.channels >= 0
+        np.add.at(total, member.channels[owned], squares[owned])
+    return np.sqrt(total)
+
+
+def _masters(model: Any) -> list[Any]:
+    return [master_variable(weight) for weight in model.weights]

@@ -1,0 +1,49 @@
+"""Multi-head attention: inputs, output and whole heads."""
+
+from __future__ import annotations
+
+from tfmot_swd._compat import keras
+from tfmot_swd.channels.call import Kept, LayerCall
+from tfmot_swd.channels.labels import Labels
+from tfmot_swd.channels.registry import register_channel_rule
+
+layers = keras.layers
+
+
+@register_channel_rule(layers.MultiHeadAttention)
+def multi_head_attention(call: LayerCall) -> Labels | list[Labels]:
+    """Kernels (in, heads, size) and (heads, size, out).
+
+    Heads meet only in the sum of the output projection, so each can leave by itself. The size of a head cannot
+    change: it scales the scores.
+    """
+    layer, arguments = call.layer, call.arguments
+    if layer._output_dense.kernel.shape.rank != 3 or len(call.output_shapes) != 1:
+        return call.barrier("attention over several axes, or with its scores given back, has no rule")
+    query, value = arguments["query"], arguments["value"]
+    key = arguments.get("key")
+    mask = arguments.get("attention_mask")
+    if isinstance(mask, Labels):
+        call.ties.pin(mask.ids, f"{call.record.path}: attention mask")
+    heads = call.new(layer._num_heads, "heads")
+    target = call.new(int(layer._output_dense.kernel.shape[-1]), "output")
+    for name, source in (("_query_dense", query), ("_value_dense", value), ("_key_dense", value if key is None else key)):
+        call.consume(f"{name}.kernel", 0, call.channels(source, -1))
+        call.produce(f"{name}.kernel", 1, heads)
+        if layer._use_bias:
+            call.produce(f"{name}.bias", 0, heads)
+    call.consume("_output_dense.kernel", 0, heads)
+    call.produce("_output_dense.kernel", 2, target)
+    if layer._use_bias:
+        call.produce("_output_dense.bias", 0, target)
+    call.resize("num_heads", heads)
+
+    def resize(config: dict, kept: Kept) -> None:
+        config["output_shape"] = (kept.count(target),)
+        # Keras builds a loaded layer by the shapes in its config, which are those of the larger one.
+        for name, source in (("query_shape", query), ("value_shape", value), ("key_shape", value if key is None else key)):
+            if config.get(name) is not None:
+                config[name] = kept.shape(source)
+
+    call.reconfigure("output_shape", resize)
+    return call.output(target, -1)

@@ -1,0 +1,73 @@
+"""Dense layers and embeddings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tfmot_swd._compat import keras
+from tfmot_swd.channels.call import Kept, LayerCall
+from tfmot_swd.channels.labels import Labels
+from tfmot_swd.channels.registry import register_channel_rule
+
+layers = keras.layers
+
+
+@register_channel_rule(layers.Dense)
+def dense(call: LayerCall) -> Labels:
+    """Kernel (in, units), on the last axis; behind Flatten an input channel owns several rows."""
+    layer = call.layer
+    target = call.new(layer.units)
+    call.consume("kernel", 0, call.channels(call.input, -1))
+    call.produce("kernel", 1, target)
+    if layer.use_bias:
+        call.produce("bias", 0, target)
+    call.resize("units", target)
+    return call.activated(call.output(target, -1), layer.activation)
+
+
+@register_channel_rule(layers.EinsumDense)
+def einsum_dense(call: LayerCall) -> Labels:
+    """One letter an axis: letters of input and kernel are read; the last one that only the kernel has is made."""
+    layer = call.layer
+    source, rest = layer.equation.replace(" ", "").split(",")
+    kernel, result = rest.split("->")
+    if "..." in source and not (source.startswith("...") and result.startswith("...")):
+        return call.barrier(f"equation {layer.equation!r} has no rule")[0]
+    # Letters that no equation has stand for the axes that an ellipsis leaves open.
+    hidden = "".join(chr(0x391 + axis) for axis in range(call.input.rank - len(source.replace("...", ""))))
+    source, result = source.replace("...", hidden), result.replace("...", hidden)
+    for axis in call.input.varying:
+        letter = source[axis]
+        if letter not in kernel or letter in result or len(call.input.varying) > 1:
+            return call.barrier(f"equation {layer.equation!r} keeps the channels that come in")[0]
+    made = [letter for letter in result if letter in kernel and letter not in source]
+    for letter in source:
+        if letter in kernel and letter not in result and call.input.shape[source.index(letter)] is not None:
+            ids = call.input.along(source.index(letter))
+            call.consume("kernel", kernel.index(letter), ids)
+    if not made:
+        return call.barrier(f"equation {layer.equation!r} makes no channels")[0]
+    letter, axis = made[-1], result.index(made[-1])
+    target = call.new(int(layer.kernel.shape[kernel.index(letter)]))
+    call.produce("kernel", kernel.index(letter), target)
+    if layer.bias is not None and letter in layer.bias_axes:
+        order = [each for each in result if each in layer.bias_axes]
+        call.produce("bias", order.index(letter) - len(result), target)
+
+    def resize(config: dict[str, Any], kept: Kept) -> None:
+        given = config["output_shape"]
+        shape = list(given) if isinstance(given, list | tuple) else [given]
+        shape[axis - len(result)] = kept.count(target)
+        config["output_shape"] = shape
+
+    call.reconfigure("output_shape", resize)
+    return call.activated(call.output(target, axis), layer.activation)
+
+
+@register_channel_rule(layers.Embedding)
+def embedding(call: LayerCall) -> Labels:
+    """Table (words, out)."""
+    target = call.new(call.layer.output_dim)
+    call.produce("embeddings", 1, target)
+    call.resize("output_dim", target)
+    return call.output(target, -1)

@@ -1,0 +1,62 @@
+"""Recurrent layers: a hidden unit is a channel, with a slice of every gate."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tfmot_swd._compat import keras
+from tfmot_swd.channels.call import LayerCall
+from tfmot_swd.channels.labels import Labels
+from tfmot_swd.channels.registry import register_channel_rule
+
+layers = keras.layers
+GATES = {layers.LSTM: 4, layers.GRU: 3, layers.SimpleRNN: 1}
+
+
+@register_channel_rule(layers.LSTM, layers.GRU, layers.SimpleRNN)
+def recurrent(call: LayerCall) -> list[Labels]:
+    """Kernel (in, gates · units), recurrent kernel (units, gates · units).
+
+    A unit that goes takes its row of the recurrent kernel along: the others read nothing of it. Its initial state
+    is read in the same way, so states that come from outside are tied to the units.
+    """
+    layer = call.layer
+    gates = next(count for kind, count in GATES.items() if isinstance(layer, kind))
+    units = call.new(layer.units)
+    columns = np.tile(units, gates)
+    call.consume("cell.kernel", 0, call.channels(call.input, -1))
+    call.produce("cell.kernel", 1, columns)
+    call.consume("cell.recurrent_kernel", 0, units)
+    call.produce("cell.recurrent_kernel", 1, columns)
+    if layer.use_bias:
+        call.produce("cell.bias", -1, columns)
+    call.resize("units", units)
+    for state in call.inputs[1:]:
+        call.ties.tie(call.channels(state, -1), units)
+    outputs = [call.output(units, -1, index) for index in range(len(call.output_shapes))]
+    for name in ("activation", "recurrent_activation"):
+        call.activated(outputs[0], getattr(layer.cell, name, None))
+    return outputs
+
+
+@register_channel_rule(layers.Bidirectional)
+def bidirectional(call: LayerCall) -> list[Labels]:
+    """Two layers over the same input; the units stay where they are not concatenated or summed."""
+    layer = call.layer
+    kinds = (type(layer.forward_layer), type(layer.backward_layer))
+    if len(call.inputs) != 1 or len(call.output_shapes) != 1 or not all(kind in GATES for kind in kinds):
+        return call.barrier("a bidirectional layer of these parts has no rule")
+    shapes = [(*call.output_shape[:-1], part.units) for part in (layer.forward_layer, layer.backward_layer)]
+    halves = []
+    for part, key, shape in zip(("forward_layer", "backward_layer"), ("layer", "backward_layer"), shapes, strict=True):
+        inner = call.inner(part, call.inputs, [shape], key=key)
+        halves += recurrent(inner)
+    forward, backward = (half.along(-1) for half in halves)
+    if layer.merge_mode == "concat":
+        # Keras writes one config for both layers unless it was given two, so they keep as many units.
+        call.ties.tie(forward, backward)
+        return [call.output(np.concatenate([forward, backward]), -1)]
+    if layer.merge_mode in ("sum", "mul", "ave"):
+        call.ties.tie(forward, backward)
+        return [call.output(forward, -1)]
+    return call.barrier(f"merge_mode {layer.merge_mode!r} has no rule")

@@ -1,0 +1,36 @@
+"""Layers around a layer: the rule of what is inside, and the wrapper's own variables with it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tfmot_swd._compat import PruneLowMagnitude, keras
+from tfmot_swd.channels.call import LayerCall
+from tfmot_swd.channels.labels import Labels
+from tfmot_swd.channels.registry import register_channel_rule, rule_of
+
+
+@register_channel_rule(PruneLowMagnitude)
+def pruning_wrapper(call: LayerCall) -> Labels | list[Labels]:
+    """TFMOT's wrappers: masks are cut like the weights that they belong to."""
+    rule = rule_of(call.layer.layer)
+    if rule is None:
+        return call.barrier(f"no channel rule for {type(call.layer.layer).__name__}")
+    found = rule(call.inner("layer", call.inputs, call.output_shapes))
+    call.mirror([(weight, mask) for weight, mask, _ in call.layer.pruning_vars])
+    return found
+
+
+@register_channel_rule(keras.layers.TimeDistributed)
+def time_distributed(call: LayerCall) -> Labels | list[Labels]:
+    """The same layer at each step: axis 1 is taken off and put back."""
+    rule = rule_of(call.layer.layer)
+    if rule is None or len(call.inputs) != 1 or 1 in call.input.varying:
+        return call.barrier(f"no channel rule for {type(call.layer.layer).__name__} at each step")
+    step = Labels(np.take(call.input.ids, 0, 1), (call.input.shape[0], *call.input.shape[2:]))
+    shapes = [(shape[0], *shape[2:]) for shape in call.output_shapes]
+    found = rule(call.inner("layer", [step], shapes))
+    return [
+        Labels(np.expand_dims(labels.ids, 1), shape)
+        for labels, shape in zip([found] if isinstance(found, Labels) else found, call.output_shapes, strict=True)
+    ]
