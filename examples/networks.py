@@ -8,6 +8,10 @@ returns a `keras.Model` whose output is **logits**, float32 `(batch, num_classes
 same decay as `L2(weight_decay / 2)`, since `L2(x)` adds `x * sum(w ** 2)` to the loss. It acts on
 the kernels of convolutions and dense layers, not on biases or batch normalization.
 
+Kernels start as PyTorch's do, uniform over +-1/sqrt(fan_in), where a docstring names no other start: Selective
+Weight Decay and every other method with one threshold for the whole net compare weights across layers, and under
+Keras's Glorot start a wide dense layer has far larger weights, for its inputs, than the convolutions before it.
+
 ```python
 model = NETWORKS["fashion_net"]((28, 28, 1), 10, weight_decay=5e-4)
 ```
@@ -38,6 +42,7 @@ def fashion_net(input_shape: InputShape, num_classes: int, weight_decay: float =
             3,
             padding="same",
             use_bias=False,
+            kernel_initializer=_pytorch_uniform(),
             kernel_regularizer=decay,
             name=f"conv{index}",
         )(x)
@@ -45,8 +50,8 @@ def fashion_net(input_shape: InputShape, num_classes: int, weight_decay: float =
         x = keras.layers.ReLU(name=f"relu{index}")(x)
         x = keras.layers.MaxPooling2D(name=f"pool{index}")(x)
     x = keras.layers.Flatten(name="flatten")(x)
-    x = keras.layers.Dense(128, "relu", kernel_regularizer=decay, name="dense")(x)
-    outputs = keras.layers.Dense(num_classes, kernel_regularizer=decay, name="logits")(x)
+    x = _dense(128, decay, "dense", "relu")(x)
+    outputs = _dense(num_classes, decay, "logits")(x)
     return keras.Model(inputs, outputs, name="fashion_net")
 
 
@@ -63,21 +68,22 @@ def lenet5(input_shape: InputShape, num_classes: int, weight_decay: float = 0.0)
             5,
             padding=padding,
             activation="relu",
+            kernel_initializer=_pytorch_uniform(),
             kernel_regularizer=decay,
             name=f"conv{index}",
         )(x)
         x = keras.layers.MaxPooling2D(name=f"pool{index}")(x)
     x = keras.layers.Flatten(name="flatten")(x)
     for index, units in enumerate((120, 84), start=1):
-        x = keras.layers.Dense(units, "relu", kernel_regularizer=decay, name=f"dense{index}")(x)
-    outputs = keras.layers.Dense(num_classes, kernel_regularizer=decay, name="logits")(x)
+        x = _dense(units, decay, f"dense{index}", "relu")(x)
+    outputs = _dense(num_classes, decay, "logits")(x)
     return keras.Model(inputs, outputs, name="lenet5")
 
 
 def resnet8(input_shape: InputShape, num_classes: int, weight_decay: float = 0.0) -> keras.Model:
     """The residual network of the MLPerf Tiny suite: three blocks of 16, 32 and 64 maps.
 
-    Its convolutions keep their biases and its 1x1 shortcuts have no batch normalization, so that at
+    Kernels start as Keras's "he_normal", as in the suite. Its convolutions keep their biases and its 1x1 shortcuts have no batch normalization, so that at
     32x32x3 with 10 classes it has the suite's 78,666 parameters (moving averages counted).
     """
     decay = _decay(weight_decay)
@@ -122,8 +128,7 @@ def resnet20(
     """ResNet-20 for small images (He 2016), as the selective weight decay paper trains it.
 
     Three stages of three blocks with `width`, `2 * width` and `4 * width` maps; projection
-    shortcuts; PyTorch's default kernel initialization, whose scale matters to a threshold over the
-    whole net; stride-2 convolutions padded alike on all sides, where Keras's "same" is lopsided.
+    shortcuts; stride-2 convolutions padded alike on all sides, where Keras's "same" is lopsided.
 
     Args:
         input_shape: `(height, width, channels)`.
@@ -176,19 +181,14 @@ def resnet20(
             strides = 2 if stage > 1 and index == 1 else 1
             x = block(x, width * 2 ** (stage - 1), strides, f"stage{stage}_block{index}")
     x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
-    outputs = keras.layers.Dense(
-        num_classes,
-        kernel_initializer=_pytorch_uniform(),
-        kernel_regularizer=decay,
-        name="logits",
-    )(x)
+    outputs = _dense(num_classes, decay, "logits")(x)
     return keras.Model(inputs, outputs, name="resnet20")
 
 
 def mobilenet_v1(
     input_shape: InputShape, num_classes: int, weight_decay: float = 0.0, *, alpha: float = 0.25
 ) -> keras.Model:
-    """Keras's own MobileNet (Howard 2017), untrained, with `alpha` times the usual channels.
+    """Keras's own MobileNet (Howard 2017), untrained and with Keras's start, with `alpha` times the usual channels.
 
     Raises ValueError (from Keras) for inputs smaller than 32x32.
     """
@@ -219,6 +219,12 @@ def _decay(weight_decay: float) -> keras.regularizers.Regularizer | None:
     if weight_decay < 0:
         raise ValueError(f"`weight_decay` must be zero or more. Received: {weight_decay}")
     return keras.regularizers.L2(weight_decay / 2) if weight_decay else None
+
+
+def _dense(units: int, decay: Any, name: str, activation: str | None = None) -> keras.layers.Layer:
+    return keras.layers.Dense(
+        units, activation, kernel_initializer=_pytorch_uniform(), kernel_regularizer=decay, name=name
+    )
 
 
 def _pytorch_uniform() -> keras.initializers.Initializer:

@@ -49,11 +49,20 @@ def test_resnet20_halves_evenly_at_each_stage():
     assert (strided.padding, strided.strides) == ("valid", (2, 2))
 
 
-def test_resnet20_kernels_start_as_in_pytorch():
+@pytest.mark.parametrize(
+    ("name", "layer", "fan_in"),
+    [
+        ("resnet20", "stage3_block1_b_conv", 9 * 64),
+        ("fashion_net", "conv2", 9 * 32),
+        ("fashion_net", "dense", 7 * 7 * 64),
+        ("lenet5", "dense1", 5 * 5 * 16),
+    ],
+)
+def test_kernels_start_as_in_pytorch(name, layer, fan_in):
     """Uniform over +-1/sqrt(fan_in), hence with a standard deviation of 1/sqrt(3 fan_in)."""
-    kernel = resnet20((32, 32, 3), 10, width=64).get_layer("stage1_block1_a_conv").kernel.numpy()
+    kernel = NETWORKS[name]((28, 28, 1), 10).get_layer(layer).kernel.numpy()
 
-    bound = (9 * 64) ** -0.5
+    bound = fan_in**-0.5
     assert np.abs(kernel).max() <= bound
     assert kernel.std() == pytest.approx(bound / 3**0.5, rel=0.02)
 

@@ -80,6 +80,16 @@ class Ties:
         self._edges: list[np.ndarray] = []
         self._pins: list[tuple[np.ndarray, str]] = []
 
+    @property
+    def count(self) -> int:
+        """How many channels there are."""
+        return self._count
+
+    @property
+    def ties_anything(self) -> bool:
+        """Whether any two channels have been tied."""
+        return any(pairs.size for pairs in self._edges)
+
     def new(self, count: int) -> np.ndarray:
         """Returns `count` channels that nothing has been said about."""
         ids = np.arange(self._count, self._count + count, dtype=np.int64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -43,24 +44,31 @@ class Rebuilt:
     slicings: tuple[Slicing, ...]
 
 
-def rebuild(model: Any, trace: Trace, stays: np.ndarray) -> Rebuilt:
+def rebuild(
+    model: Any, trace: Trace, stays: np.ndarray, added_bias: Mapping[int, np.ndarray] | None = None
+) -> Rebuilt:
     """Returns the model that is left where `stays` (bool, by channel id) says which channels do.
+
+    `added_bias`: identity of a layer → what is added to its bias, of the larger layer's size; a layer without a bias
+    gets one.
 
     Raises:
       RuntimeError: a layer did not come out in the planned shape, so its channel rule is wrong.
     """
-    rebuilder = _Rebuilder(trace, stays)
+    rebuilder = _Rebuilder(trace, stays, added_bias or {})
     smaller = rebuilder.model(model)
     slicings = rebuilder.slicings()
     for slicing in slicings:
         slicing.target.assign(slicing.of(slicing.source.numpy()))
+    rebuilder.add_biases()
     return Rebuilt(smaller, slicings)
 
 
 class _Rebuilder:
-    def __init__(self, trace: Trace, stays: np.ndarray) -> None:
+    def __init__(self, trace: Trace, stays: np.ndarray, added_bias: Mapping[int, np.ndarray]) -> None:
         self.trace = trace
         self.kept = Kept(stays)
+        self.added_bias = added_bias
         self.layers: dict[int, Any] = {}
         self._pairs: list[tuple[Any, Any]] = []
 
@@ -130,6 +138,8 @@ class _Rebuilder:
             record = self.trace.records[id(layer)]
             for edit in record.edits.values():
                 edit(config, self.kept)
+            if id(layer) in self.added_bias:
+                config["use_bias"] = True
             self.layers[id(layer)] = smaller = type(layer).from_config(config)
             self._pairs.append((layer, smaller))
         return self.layers[id(layer)]
@@ -151,10 +161,21 @@ class _Rebuilder:
             masks.setdefault(cut.variable_id, {})[cut.axis] = self.kept.mask(cut.ids)
         found = []
         for layer, smaller in self._pairs:
-            for source, target in zip(layer.weights, smaller.weights, strict=True):
+            # A bias that was made for constants comes last, and from nothing.
+            made = id(layer) in self.added_bias and not layer.use_bias
+            for source, target in zip(layer.weights, smaller.weights[: -1 if made else None], strict=True):
                 source, target = master_variable(source), master_variable(target)
                 found.append(Slicing(source, target, masks.get(id(source), {})))
         return tuple(found)
+
+    def add_biases(self) -> None:
+        """Gives the smaller layers what their biases take over."""
+        for layer, smaller in self._pairs:
+            added = self.added_bias.get(id(layer))
+            if added is not None:
+                kept = self.kept.mask(self.trace.records[id(layer)].cuts[("kernel", len(layer.kernel.shape) - 1)].ids)
+                before = smaller.bias.numpy() if layer.use_bias else 0.0
+                smaller.bias.assign(before + added[kept].astype(smaller.bias.dtype.as_numpy_dtype))
 
 
 def _output_in(model: Any, layer: Any) -> Any:

@@ -30,7 +30,6 @@ layers = keras.layers
     layers.GaussianDropout,
     layers.GaussianNoise,
     layers.ActivityRegularization,
-    layers.Masking,
     layers.Identity,
     StochasticDepth,
 )

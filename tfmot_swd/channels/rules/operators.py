@@ -29,7 +29,7 @@ def operator(call: LayerCall) -> Found:
     return call.barrier(f"no channel rule for tf.{symbol}") if rule is None else rule(call)
 
 
-def _elementwise(call: LayerCall) -> Found:
+def elementwise(call: LayerCall) -> Found:
     """A function of tensors and constants; a constant with one number a channel is cut like a weight."""
     if len(call.output_shapes) != 1:
         return call.barrier("an operator of several outputs has no rule")
@@ -262,7 +262,7 @@ _ELEMENTWISE = """
     stop_gradient math.greater math.greater_equal math.less math.less_equal where
 """
 OPERATORS: dict[str, OperatorRule] = {
-    **{name: _elementwise for name in _ELEMENTWISE.split()},
+    **{name: elementwise for name in _ELEMENTWISE.split()},
     "nn.softmax": _softmax,
     "nn.log_softmax": _softmax,
     "concat": _concat,

@@ -1,0 +1,250 @@
+"""The optimizer of a smaller model: class, config and state of the old one, its slots sliced variable by variable."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from typing import Any
+
+import tensorflow as tf
+
+from tfmot_swd._compat import keras
+from tfmot_swd.channels.rebuild import Slicing
+from tfmot_swd.optimizers import unwrap
+
+Key = Hashable
+_KINDS = (keras.optimizers.Optimizer, keras.optimizers.legacy.Optimizer)
+
+
+def sliced_optimizer(optimizer: Any, slicings: Iterable[Slicing]) -> Any:
+    """Returns a new optimizer that goes on with the smaller variables where `optimizer` stands with the larger ones.
+
+    It has the same class and config. Slots (momentum, second moments, moving averages of weights) keep the slices that
+    their variable keeps, to the bit; `iterations`, the learning rate as last assigned, its schedule, the loss scale
+    and what `exclude_from_weight_decay` named are carried over. One that is not built gives one that is not built.
+    `optimizer` stays as it is.
+
+    Args:
+      optimizer: a tf_keras optimizer, a legacy one, or a LossScaleOptimizer around either; subclasses too, if
+        `from_config(get_config())` makes them anew.
+      slicings: how each variable follows from the larger one, as `rebuild` and `shrink_model` give them. Variables of
+        the optimizer that are not among them stay as they are.
+
+    Raises:
+      TypeError: no optimizer of tf_keras.
+      ValueError: it wraps another optimizer; or state of it cannot be sliced (Adafactor keeps means over the channels
+        that go), or has changed its layout since it was built.
+
+    >>> import numpy as np, tensorflow as tf, tf_keras as keras
+    >>> large, small = tf.Variable([1.0, 2.0, 3.0]), tf.Variable([1.0, 3.0])
+    >>> adam = keras.optimizers.Adam()
+    >>> adam.apply_gradients([(tf.constant([1.0, 2.0, 3.0]), large)])
+    >>> masks = {0: np.array([True, False, True])}
+    >>> sliced = sliced_optimizer(adam, [Slicing(large, small, masks)])
+    >>> sliced.variables[1].numpy(), int(sliced.iterations)
+    (array([0.1, 0.3], dtype=float32), 1)
+    """
+    with _scope_of(optimizer):
+        return _sliced(optimizer, tuple(slicings))
+
+
+def _scope_of(optimizer: Any) -> Any:
+    """Returns the scope in which the optimizer made its variables, if that is not the present one."""
+    strategy = getattr(unwrap(optimizer), "_distribution_strategy", None)
+    if strategy is None or tf.distribute.has_strategy() or strategy is tf.distribute.get_strategy():
+        return contextlib.nullcontext()
+    return strategy.scope()
+
+
+def _sliced(optimizer: Any, slicings: tuple[Slicing, ...]) -> Any:
+    if isinstance(optimizer, keras.mixed_precision.LossScaleOptimizer):
+        return _loss_scaled(optimizer, slicings)
+    if not isinstance(optimizer, _KINDS):
+        raise TypeError(f"An optimizer of tf_keras is needed. Received: {type(optimizer).__name__}")
+    wrapped = [name for name, value in vars(optimizer).items() if isinstance(value, _KINDS)]
+    if wrapped:
+        raise ValueError(
+            "The state of an optimizer inside another cannot be carried over; only LossScaleOptimizer may wrap one. "
+            f"Received: {type(optimizer).__name__} with an optimizer in attribute {wrapped[0]!r}"
+        )
+    return (_legacy if isinstance(optimizer, keras.optimizers.legacy.Optimizer) else _current)(optimizer, slicings)
+
+
+def _loss_scaled(optimizer: Any, slicings: tuple[Slicing, ...]) -> Any:
+    inner = sliced_optimizer(optimizer.inner_optimizer, slicings)
+    copy = type(optimizer).from_config({**optimizer.get_config(), "inner_optimizer": inner})
+    if optimizer.dynamic:
+        copy._loss_scale.current_loss_scale.assign(optimizer._loss_scale.current_loss_scale.numpy())
+        copy.dynamic_counter.assign(optimizer.dynamic_counter.numpy())
+    return copy
+
+
+def _current(optimizer: Any, slicings: tuple[Slicing, ...]) -> Any:
+    copy = _unbuilt(optimizer)
+    by_key: dict[Key, Slicing] = {optimizer._var_key(each.source): each for each in slicings}
+    if hasattr(optimizer, "_exclude_from_weight_decay"):
+        copy._exclude_from_weight_decay = [
+            copy._var_key(by_key[key].target) if key in by_key else key for key in optimizer._exclude_from_weight_decay
+        ]
+        copy._exclude_from_weight_decay_names = list(optimizer._exclude_from_weight_decay_names)
+    index = getattr(optimizer, "_index_dict", None)
+    if index is not None:
+        keys = sorted(index, key=lambda key: index[key])
+        strangers = _strangers(optimizer, keys, by_key)
+        targets = [by_key[key].target if key in by_key else strangers[key] for key in keys]
+        references = _build(copy, targets, strangers)
+        _check_layout(optimizer, copy)
+        for old, new, place in zip(optimizer.variables, copy.variables, references, strict=True):
+            _carry(optimizer, old, new, by_key.get(keys[place]) if place is not None else None)
+        _carry_nadam_counter(optimizer, copy)
+    _carry_attributes(optimizer, copy)
+    return copy
+
+
+def _unbuilt(optimizer: Any) -> Any:
+    config = optimizer.get_config()
+    rate = getattr(optimizer, "_learning_rate", None)
+    if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+        # The object itself: a schedule of the user's need not be registered to be deserialized.
+        config["learning_rate"] = rate
+    return type(optimizer).from_config(config)
+
+
+def _build(optimizer: Any, variables: list[Any], strangers: dict[Key, Any]) -> list[int | None]:
+    """Builds the optimizer, and returns for each of its variables which model variable it was made from.
+
+    The optimizer says so itself when it makes a slot; names and shapes are not asked. Strangers go by their old key.
+    """
+    places = {id(variable): place for place, variable in enumerate(variables)}
+    keys = {id(variable): key for key, variable in strangers.items()}
+    made: list[tuple[Any, int | None]] = []
+    add, var_key = optimizer.add_variable_from_reference, optimizer._var_key
+
+    def recorded(model_variable: Any, *args: Any, **kwargs: Any) -> Any:
+        slot = add(model_variable, *args, **kwargs)
+        made.append((slot, places.get(id(model_variable))))
+        return slot
+
+    def known_key(variable: Any) -> Key:
+        return keys[id(variable)] if id(variable) in keys else var_key(variable)
+
+    with (
+        _replaced(optimizer, "add_variable_from_reference", recorded),
+        _replaced(optimizer, "_var_key", known_key),
+        # Keras builds under this name too, so that slots are called what they were called.
+        tf.name_scope(optimizer.name or "optimizer"),
+    ):
+        optimizer.build(variables)
+    place_of = {id(slot): place for slot, place in made}
+    return [place_of.get(id(variable)) for variable in optimizer.variables]
+
+
+@contextlib.contextmanager
+def _replaced(target: Any, name: str, function: Callable[..., Any]) -> Iterator[None]:
+    """Puts a function in the place of a method of one object."""
+    object.__setattr__(target, name, function)
+    try:
+        yield
+    finally:
+        object.__delattr__(target, name)
+
+
+def _strangers(optimizer: Any, keys: list[Key], by_key: dict[Key, Slicing]) -> dict[Key, Any]:
+    """Returns a variable to stand for each one that the optimizer knows and the slicings do not, by its key.
+
+    The optimizer has kept their keys alone. Their shape is that of their slots; which slots are theirs, a throwaway
+    copy tells, built on scalars in their place.
+    """
+    missing = [key for key in keys if key not in by_key]
+    if not missing:
+        return {}
+    scalars = {key: _stand_in(key, (), tf.float32) for key in missing}
+    probe = _unbuilt(optimizer)
+    places = _build(probe, [by_key[key].target if key in by_key else scalars[key] for key in keys], scalars)
+    _check_layout(optimizer, probe)
+    found = dict(scalars)
+    for slot, place in zip(optimizer.variables, places, strict=True):
+        if place is not None and keys[place] in found:
+            found[keys[place]] = _stand_in(keys[place], slot.shape, slot.dtype)
+    return found
+
+
+def _stand_in(key: Key, shape: Any, dtype: tf.DType) -> tf.Variable:
+    return tf.Variable(tf.zeros(shape, dtype), name=str(key))
+
+
+def _check_layout(optimizer: Any, copy: Any) -> None:
+    if len(optimizer.variables) != len(copy.variables):
+        raise ValueError(
+            f"{type(optimizer).__name__} does not come back from its config with the variables that it has: its "
+            "get_config must hold every argument, and its hyperparameters must not have been changed since it was "
+            f"built. Received: {len(optimizer.variables)} variables, {len(copy.variables)} in the copy"
+        )
+
+
+def _carry(optimizer: Any, old: Any, new: Any, slicing: Slicing | None) -> None:
+    value = old.numpy()
+    if slicing is not None and old.shape == slicing.source.shape:
+        value = slicing.of(value)
+    if tuple(value.shape) != tuple(new.shape):
+        raise ValueError(
+            f"{type(optimizer).__name__} has state that is not of its variable's shape, so that nothing says which "
+            "of its slices stay: give the model another optimizer before channels are removed. "
+            f"Received: {old.name!r} of shape {tuple(old.shape)}, {tuple(new.shape)} for the smaller model"
+        )
+    new.assign(value)
+
+
+def _carry_attributes(optimizer: Any, copy: Any) -> None:
+    """Carries over variables that the optimizer does not list: its learning rate, Nadam's product of momenta."""
+    listed = optimizer.variables() if isinstance(optimizer, keras.optimizers.legacy.Optimizer) else optimizer.variables
+    slots = {id(variable) for variable in listed}
+    for name, value in vars(optimizer).items():
+        if isinstance(value, tf.Variable) and id(value) not in slots:
+            twin = vars(copy).get(name)
+            if not isinstance(twin, tf.Variable):
+                raise ValueError(
+                    f"{type(optimizer).__name__} does not come back from its config with all its state. "
+                    f"Received: a variable in attribute {name!r} that the copy has not"
+                )
+            if twin is not value:
+                _carry(optimizer, value, twin, None)
+
+
+def _carry_nadam_counter(optimizer: Any, copy: Any) -> None:
+    """Keeps count of how often Nadam has multiplied up its momenta, a Python number.
+
+    Only steps run eagerly count so. In a graph it is a constant of each trace and has to begin anew.
+    """
+    if isinstance(optimizer, keras.optimizers.Nadam):
+        updates = int(optimizer.iterations.numpy())
+        if optimizer._u_product_counter == updates + 1:
+            copy._u_product_counter = optimizer._u_product_counter
+
+
+def _legacy(optimizer: Any, slicings: tuple[Slicing, ...]) -> Any:
+    copy = type(optimizer).from_config(optimizer.get_config())
+    copy.gradient_aggregator = optimizer.gradient_aggregator
+    copy.gradient_transformers = list(optimizer.gradient_transformers)
+    for name, value in optimizer._hyper.items():
+        if callable(value):
+            copy._set_hyper(name, value)
+    if optimizer._iterations is not None:
+        copy.iterations.assign(optimizer._iterations.numpy())
+    if optimizer._hypers_created:
+        _carry_legacy_slots(optimizer, copy, {each.source._unique_id: each for each in slicings})
+        _carry_attributes(optimizer, copy)
+    return copy
+
+
+def _carry_legacy_slots(optimizer: Any, copy: Any, by_key: dict[Key, Slicing]) -> None:
+    targets = {}
+    for key, slots in optimizer._slots.items():
+        like = next(iter(slots.values()))
+        targets[key] = by_key[key].target if key in by_key else _stand_in(key, like.shape, like.dtype)
+    copy._create_all_weights(list(targets.values()))
+    for key, slots in optimizer._slots.items():
+        for name, old in slots.items():
+            _carry(optimizer, old, copy.add_slot(targets[key], name), by_key.get(key))
+        if key not in by_key:
+            copy._slots[key] = copy._slots.pop(targets[key]._unique_id)

@@ -1,0 +1,166 @@
+"""Makes a model smaller in place: between two steps of a running fit, in a callback, or in a loop of one's own."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Iterator
+from typing import Any
+
+import tensorflow as tf
+
+from tfmot_swd._compat import keras, master_variable
+from tfmot_swd.channels.optimizer_state import sliced_optimizer
+from tfmot_swd.channels.rebuild import Slicing, rebuild
+from tfmot_swd.channels.removal import Keep, RemovalPlan, plan_removal
+from tfmot_swd.channels.walk import nodes_of
+from tfmot_swd.optimizers import unwrap
+
+
+@dataclasses.dataclass(frozen=True)
+class Shrunk:
+    """What `shrink_model` did.
+
+    Args:
+      plan: which channels went, and why others stayed; a record, as the model it was made for is smaller now.
+      slicings: how each variable of the model follows from the one in its place before, for what else goes by them:
+        the optimizer of a custom loop, averages of weights. They keep the larger variables alive.
+    """
+
+    plan: RemovalPlan
+    slicings: tuple[Slicing, ...] = dataclasses.field(repr=False)
+
+
+def shrink_model(
+    model: Any, keep: Keep, *, round_to: int = 1, minimum: int = 1, protect: Collection[str] = ()
+) -> Shrunk:
+    """Removes channels from `model` itself, which goes on training where it stands.
+
+    `model` stays the same object, of the same class, name, loss, metrics and history; its layers, models inside it
+    included, are new and smaller ones of the same names. Its optimizer is replaced by one with sliced slots
+    (`sliced_optimizer`). A fit that is running trains the smaller model from its next step on, and traces once more;
+    so do evaluate and predict. Dropout draws from a new stream. Call it between steps, from a callback's
+    `on_train_batch_end` or `on_epoch_end` for example.
+
+    What else holds layers, variables or shapes of the larger model has to be seen to:
+
+    - an optimizer that is not `model.optimizer`: `optimizer = sliced_optimizer(optimizer, shrunk.slicings)`;
+    - a `tf.function` of one's own, and the `train_function` of a model around this one: make it anew;
+    - `EarlyStopping(restore_best_weights=True)` and earlier weights files: they no longer fit;
+    - models that share layers with this one: they keep the larger layers.
+
+    Where no channel goes, nothing is touched and `slicings` is empty.
+
+    Args:
+      model: a built Sequential or Functional model, compiled or not.
+      keep, round_to, minimum, protect: as for `plan_removal`.
+
+    Raises:
+      TypeError, ValueError: as `plan_removal` and `sliced_optimizer`; the model is as it was then.
+      RuntimeError: called inside a tf.function.
+
+    >>> import tf_keras as keras
+    >>> net = keras.Sequential([keras.layers.Dense(3, input_shape=(4,), name="hidden"), keras.layers.Dense(2)])
+    >>> net.compile("adam", "mse")
+    >>> shrunk = shrink_model(net, {"hidden": [True, False, True]})
+    >>> net.get_layer("hidden").units, shrunk.plan.removed
+    (2, 1)
+    """
+    if not tf.executing_eagerly():
+        raise RuntimeError(
+            "A model is made smaller between two steps, in a callback for example. "
+            "Received: a call of shrink_model inside a tf.function"
+        )
+    plan = plan_removal(model, keep, round_to=round_to, minimum=minimum, protect=protect)
+    if not plan.removed:
+        return Shrunk(plan, ())
+    # All that can fail comes first: from the graft on, nothing does.
+    with model.distribute_strategy.scope():
+        rebuilt = rebuild(model, plan.groups.trace, plan.stays)
+        slicings = rebuilt.slicings + _of_the_model_itself(model, rebuilt.slicings)
+        successors = {id(old): sliced_optimizer(old, slicings) for old in _optimizers(model)}
+        _graft(model, rebuilt.model)
+        _succeed_optimizers(model, successors)
+        _renew_functions(model)
+    return Shrunk(plan, slicings)
+
+
+def _of_the_model_itself(model: Any, slicings: tuple[Slicing, ...]) -> tuple[Slicing, ...]:
+    """Returns slicings of what the model has outside its graph of layers, which stays as it is."""
+    known = {id(each.source) for each in slicings}
+    masters = [master_variable(weight) for weight in model.weights]
+    return tuple(Slicing(each, each, {}) for each in masters if id(each) not in known)
+
+
+def _graft(model: Any, smaller: Any) -> None:
+    """Puts the graph of `smaller` in the place of the graph of `model`."""
+    twins = dict(_twins(model, smaller))
+    outside = [each for each in model._self_tracked_trackables if not _mentions(each, twins)]
+    model._init_graph_network(smaller._nested_inputs, smaller._nested_outputs)
+    model._self_tracked_trackables += outside
+    if isinstance(model, keras.Sequential):
+        # Keras forgets these nodes when the model meets another input shape.
+        model._created_nodes = {node for nodes in model._nodes_by_depth.values() for node in nodes}
+    for name, value in list(vars(model).items()):
+        if not name.startswith("_self_") and _mentions(value, twins):
+            setattr(model, name, _with_twins(value, twins))
+    # What `trainable` was when the model was compiled counts until it is compiled again.
+    for layer, trainable in list(model._compiled_trainable_state.items()):
+        if id(layer) in twins:
+            model._compiled_trainable_state[twins[id(layer)]] = trainable
+
+
+def _twins(larger: Any, smaller: Any) -> Iterator[tuple[int, Any]]:
+    """Yields the identity of each layer inside a layer, and the one that takes its place."""
+    if not isinstance(larger, keras.Model):
+        inside = (each._flatten_layers(include_self=False) for each in (larger, smaller))
+        yield from ((id(before), after) for before, after in zip(*inside, strict=True))
+        return
+    by_name = {node.layer.name: node.layer for node in nodes_of(smaller)}
+    for node in nodes_of(larger):
+        twin = by_name[node.layer.name]
+        yield id(node.layer), twin
+        yield from _twins(node.layer, twin)
+
+
+def _mentions(value: Any, twins: dict[int, Any]) -> bool:
+    """Whether an attribute is or holds a layer that has been replaced."""
+    if isinstance(value, list | tuple):
+        return any(_mentions(each, twins) for each in value)
+    if isinstance(value, dict):
+        return any(_mentions(each, twins) for each in value.values())
+    return id(value) in twins
+
+
+def _with_twins(value: Any, twins: dict[int, Any]) -> Any:
+    if isinstance(value, list | tuple):
+        return type(value)([_with_twins(each, twins) for each in value])
+    if isinstance(value, dict):
+        return {key: _with_twins(each, twins) for key, each in value.items()}
+    return twins.get(id(value), value)
+
+
+def _optimizers(model: Any) -> list[Any]:
+    return [each for each in tf.nest.flatten(model.optimizer) if each is not None]
+
+
+def _succeed_optimizers(model: Any, successors: dict[int, Any]) -> None:
+    if not successors:
+        return
+    # A file of the model holds what was given to compile, which is without the scaling of the loss.
+    inner = {id(unwrap(old)): unwrap(successors[id(old)]) for old in _optimizers(model)}
+    config = getattr(model, "_compile_config", None)
+    model.optimizer = tf.nest.map_structure(lambda old: successors[id(old)], model.optimizer)
+    if config is not None:
+        config.config["optimizer"] = tf.nest.map_structure(
+            lambda given: {**inner, **successors}.get(id(given), given), config.config["optimizer"]
+        )
+    if model._steps_per_execution_tuner is not None:
+        model._steps_per_execution_tuner.optimizer = model.optimizer
+
+
+def _renew_functions(model: Any) -> None:
+    """Has what Keras traced of the larger model traced anew, at the next step of each kind."""
+    for kind in ("train", "test", "predict"):
+        if getattr(model, f"{kind}_function") is not None:
+            setattr(model, f"{kind}_function", None)
+            setattr(model, f"{kind}_function", getattr(model, f"make_{kind}_function")())

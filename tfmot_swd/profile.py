@@ -1,0 +1,456 @@
+"""What a model costs on a device, layer by layer: parameters, multiply-accumulates, activation bytes."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import tensorflow as tf
+from rich.table import Table
+
+from tfmot_swd._compat import Functional, PruneLowMagnitude, keras
+from tfmot_swd.macs import LayerCall, Shape, count_macs, operator_name, register_macs
+from tfmot_swd.tables import as_text
+from tfmot_swd.validation import check_keras_model
+
+layers = keras.layers
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerProfile:
+    """What one layer costs.
+
+    Args:
+      layer: its name; layers of nested models are written model/layer.
+      kind: its class name, of the layer inside for a pruning wrapper.
+      calls: how often the model calls it.
+      output_shapes: the shapes of one sample that it returns, without the batch axis, each once.
+      parameters: the sizes of its weights; those that an earlier layer owns too are left out.
+      trainable_parameters: of these, those that are trained.
+      macs: multiply-accumulates for one sample, in all calls.
+      macs_known: False where nothing is known of the class, and `macs` is 0 for lack of a number.
+      activation_bytes: what it writes for a batch, in all calls.
+    """
+
+    layer: str
+    kind: str
+    calls: int
+    output_shapes: tuple[Shape, ...]
+    parameters: int
+    trainable_parameters: int
+    macs: int
+    macs_known: bool
+    activation_bytes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Profile:
+    """The layers of a model in the order in which Keras runs them, and the totals; prints as a table.
+
+    Args:
+      rows: one for each layer, model inputs included.
+      batch_size: the samples that activations are counted for.
+      peak_activation_bytes: the most that is alive at once.
+      peak_layer: the first layer during whose call that is so.
+    """
+
+    rows: tuple[LayerProfile, ...]
+    batch_size: int
+    peak_activation_bytes: int
+    peak_layer: str
+
+    @property
+    def parameters(self) -> int:
+        """The number of all parameters, moving statistics included."""
+        return sum(row.parameters for row in self.rows)
+
+    @property
+    def trainable_parameters(self) -> int:
+        """The number of parameters that are trained."""
+        return sum(row.trainable_parameters for row in self.rows)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates for one sample."""
+        return sum(row.macs for row in self.rows)
+
+    @property
+    def activation_bytes(self) -> int:
+        """The bytes of all tensors between layers, as if none made room for another."""
+        return sum(row.activation_bytes for row in self.rows)
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """The layers whose multiply-accumulates are not known, and missing in the total."""
+        return tuple(row.layer for row in self.rows if not row.macs_known)
+
+    def against(self, after: Profile) -> ProfileComparison:
+        """Returns this profile beside that of the model after a change.
+
+        Raises:
+          TypeError: `after` is no Profile.
+          ValueError: it is of another batch size.
+        """
+        if not isinstance(after, Profile):
+            raise TypeError(f"A profile is compared with a profile: call profile(model). Received: {after!r}")
+        if after.batch_size != self.batch_size:
+            raise ValueError(
+                "Profiles of different batch sizes cannot be compared: make both with the same. "
+                f"Received: {self.batch_size} and {after.batch_size}"
+            )
+        return ProfileComparison(self, after)
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns plain types for JSON."""
+        return {
+            "batch_size": self.batch_size,
+            "parameters": self.parameters,
+            "trainable_parameters": self.trainable_parameters,
+            "macs": self.macs,
+            "activation_bytes": self.activation_bytes,
+            "peak_activation_bytes": self.peak_activation_bytes,
+            "peak_layer": self.peak_layer,
+            "unknown": list(self.unknown),
+            "layers": [
+                {**dataclasses.asdict(row), "output_shapes": [list(shape) for shape in row.output_shapes]}
+                for row in self.rows
+            ],
+        }
+
+    def __rich__(self) -> Table:
+        table = Table(
+            title=f"{self.parameters:,} parameters ({self.trainable_parameters:,} trainable), {self.macs:,} MACs, "
+            f"at most {self.peak_activation_bytes:,} activation bytes at once (batch of {self.batch_size}, "
+            f"in {self.peak_layer})",
+            caption=_missing(self),
+        )
+        table.add_column("layer", overflow="fold")
+        table.add_column("class")
+        table.add_column("output")
+        for heading in ("parameters", "MACs", "activation bytes"):
+            table.add_column(heading, justify="right")
+        for row in self.rows:
+            shapes = " ".join("×".join(map(str, shape)) for shape in row.output_shapes)
+            macs = f"{row.macs:,}" if row.macs_known else "unknown"
+            table.add_row(row.layer, row.kind, shapes, f"{row.parameters:,}", macs, f"{row.activation_bytes:,}")
+        table.add_section()
+        table.add_row("total", "", "", f"{self.parameters:,}", f"{self.macs:,}", f"{self.activation_bytes:,}")
+        return table
+
+    def __str__(self) -> str:
+        return as_text(self.__rich__())
+
+
+@dataclasses.dataclass(frozen=True)
+class ProfileComparison:
+    """Two profiles side by side, layers matched by name; prints as a table with three digits a number."""
+
+    before: Profile
+    after: Profile
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns plain types for JSON; a ratio is after / before, and None where before is 0."""
+        keys = ("parameters", "trainable_parameters", "macs", "activation_bytes", "peak_activation_bytes")
+        ratios = {key: _ratio(getattr(self.before, key), getattr(self.after, key)) for key in keys}
+        return {"before": self.before.to_json(), "after": self.after.to_json(), "ratios": ratios}
+
+    def __rich__(self) -> Table:
+        missing = [text for text in (_missing(self.before), _missing(self.after)) if text]
+        table = Table(
+            title=f"before → after, batch of {self.before.batch_size}", caption="; ".join(dict.fromkeys(missing)) or None
+        )
+        table.add_column("layer", overflow="fold")
+        for heading in ("parameters", "MACs", "activation bytes"):
+            table.add_column(heading, justify="right")
+            table.add_column("ratio", justify="right")
+        rows = [{row.layer: row for row in side.rows} for side in (self.before, self.after)]
+        for layer in dict.fromkeys([*rows[0], *rows[1]]):
+            before, after = (side.get(layer) for side in rows)
+            cells = _cells(before, after, "parameters", "macs", "activation_bytes")
+            if any(cells):
+                table.add_row(layer, *cells)
+        table.add_section()
+        table.add_row("total", *_cells(self.before, self.after, "parameters", "macs", "activation_bytes"))
+        table.add_row("trainable", *_cells(self.before, self.after, "trainable_parameters"))
+        table.add_row("at once", *[""] * 4, *_cells(self.before, self.after, "peak_activation_bytes"))
+        return table
+
+    def __str__(self) -> str:
+        return as_text(self.__rich__())
+
+
+def _missing(costs: Profile) -> str | None:
+    return f"MACs not known, counted as 0: {', '.join(costs.unknown)}" if costs.unknown else None
+
+
+def _cells(before: Any, after: Any, *keys: str) -> list[str]:
+    """Returns "before → after" and the ratio for each key; empty where both are 0, a dash for no layer."""
+    cells = []
+    for key in keys:
+        pair = [None if side is None else getattr(side, key) for side in (before, after)]
+        shown = " → ".join("-" if count is None else _short(count) for count in pair)
+        ratio = _ratio(*pair)
+        cells += [shown if any(pair) else "", "" if ratio is None else f"{ratio:.3g}"]
+    return cells
+
+
+def _ratio(before: int | None, after: int | None) -> float | None:
+    return after / before if before and after is not None else None
+
+
+def _short(count: int) -> str:
+    """Returns three digits of a count, such as 41.4M."""
+    # The exponent after rounding, so that 999,999 is 1M and not 1e+03k.
+    unit = int(f"{count:.2e}".partition("e")[2]) // 3
+    return f"{count / 1000**unit:.3g}{('', 'k', 'M', 'G', 'T', 'P')[unit]}"
+
+
+def profile(model: Any, batch_size: int = 1) -> Profile:
+    """Returns parameters, multiply-accumulates and activation bytes of a model, without running it.
+
+    Parameters count once however often a layer is called or shared; masks and clocks of pruning
+    wrappers do not count. MACs are for one sample and count every call (what counts as one:
+    `tfmot_swd.macs`). Activation bytes are those of the tensors between layers, in the dtypes that
+    Keras computes them in, for `batch_size` samples.
+
+    The peak follows the calls in Keras's order. A tensor lives from the call that writes it to the
+    last that reads it; model inputs live from the start and outputs to the end. What leaves its
+    input's values as they are at inference (flatten, reshape, dropout, noise, identity) writes
+    nothing and keeps its input alive instead. Nothing is fused or written in place, and buffers
+    inside a layer, such as attention scores, do not count: a runtime may do better or worse.
+
+    Args:
+      model: a built Sequential or Functional model of fixed input sizes, wrapped for pruning or not.
+      batch_size: samples in a batch, for the activation bytes; also where the model's input fixes it.
+
+    Raises:
+      TypeError: `model` is no tf_keras model, or `batch_size` no int.
+      ValueError: it is subclassed or not built; a size other than the batch's is not fixed; a nested
+        model is called on another size than it was built for; or `batch_size` is below 1.
+
+    >>> import tf_keras as keras
+    >>> net = keras.Sequential([keras.layers.Dense(2, input_shape=(3,)), keras.layers.ReLU()])
+    >>> costs = profile(net)
+    >>> costs.parameters, costs.macs, costs.peak_activation_bytes
+    (8, 6, 20)
+    """
+    check_keras_model(model)
+    if not isinstance(batch_size, int) or isinstance(batch_size, bool):
+        raise TypeError(f"batch_size is a number of samples, an int. Received: {batch_size!r}")
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be 1 or more. Received: {batch_size}")
+    trace = _Trace(model, batch_size)
+    steps: dict[int, list[_Step]] = {}
+    for step in trace.steps:
+        steps.setdefault(id(step.layer), []).append(step)
+    counted: set[int] = set()
+    rows = tuple(_row(calls, counted) for calls in steps.values())
+    peak, index = trace.peak()
+    return Profile(rows, batch_size, peak, trace.steps[index].path)
+
+
+@dataclasses.dataclass
+class _Buffer:
+    """Memory that one call writes: from step `born` to step `last_read`, both included."""
+
+    nbytes: int
+    born: int
+    last_read: int
+
+
+@dataclasses.dataclass(frozen=True)
+class _Tensor:
+    """A tensor between layers; `shape` is that of one sample, see `LayerCall`."""
+
+    shape: Shape
+    batched: bool
+    buffer: _Buffer
+
+
+@dataclasses.dataclass(frozen=True)
+class _Step:
+    """One call of a layer that is no model."""
+
+    path: str
+    layer: Any
+    call: LayerCall
+    writes: tuple[_Tensor, ...]
+    activation_bytes: int
+
+
+class _Trace:
+    """The calls of a model in the order in which Keras makes them, nested models opened."""
+
+    def __init__(self, model: Any, batch_size: int) -> None:
+        self.steps: list[_Step] = []
+        self._buffers: list[_Buffer] = []
+        self._batch_size = batch_size
+        inputs = []
+        for tensor in model.inputs:
+            layer = tensor._keras_history.layer
+            read = self._write(tensor, _fixed_batch(model), 1, layer.name, born=0)
+            self.steps.append(_Step(layer.name, layer, LayerCall((), (read.shape,)), (read,), read.buffer.nbytes))
+            inputs.append(read)
+        for output in self._run(model, inputs, ""):
+            output.buffer.last_read = len(self.steps)
+
+    def peak(self) -> tuple[int, int]:
+        """Returns the most bytes alive at once and the first step at which they are."""
+        changes = [0] * (len(self.steps) + 2)
+        for buffer in self._buffers:
+            changes[buffer.born] += buffer.nbytes
+            changes[buffer.last_read + 1] -= buffer.nbytes
+        alive, best, at = 0, -1, 0
+        for step in range(len(self.steps)):
+            alive += changes[step]
+            if alive > best:
+                best, at = alive, step
+        return best, at
+
+    def _run(self, model: Any, inputs: Iterable[_Tensor], prefix: str) -> list[_Tensor]:
+        """Follows one call of a model on `inputs`, in the order of `model.inputs`; returns its outputs."""
+        known = {id(tensor): read for tensor, read in zip(model.inputs, inputs, strict=True)}
+        for _, nodes in sorted(model._nodes_by_depth.items(), reverse=True):
+            for node in nodes:
+                reads = [known.get(id(tensor)) for tensor in node.keras_inputs]
+                # Keras, too, skips what cannot be computed from the inputs that it got.
+                if node.is_input or None in reads:
+                    continue
+                layer = node.layer.layer if isinstance(node.layer, PruneLowMagnitude) else node.layer
+                if isinstance(layer, Functional):
+                    given = self._inner_inputs(layer, node, known, prefix)
+                    writes = self._run(layer, given, f"{prefix}{layer.name}/")
+                else:
+                    writes = self._call(layer, node, known, _fixed_batch(model), prefix + layer.name)
+                known.update(zip(map(id, tf.nest.flatten(node.outputs)), writes, strict=True))
+        return [known[id(tensor)] for tensor in model.outputs]
+
+    def _inner_inputs(self, model: Any, node: Any, known: dict[int, _Tensor], prefix: str) -> list[_Tensor]:
+        given, _, _ = model._call_spec.split_out_first_arg(node.call_args, node.call_kwargs)
+        reads = []
+        for tensor, inner in zip(model._flatten_to_reference_inputs(given), model.inputs, strict=True):
+            # A constant is part of the model: no activation.
+            constant = _Tensor(tuple(tensor.shape), False, _Buffer(0, 0, 0))
+            read = known.get(id(tensor), constant)
+            expected = tuple(inner.shape)
+            if None not in expected[1:] and expected[1:] != read.shape[1:]:
+                raise ValueError(
+                    "A nested model that is called on another size than it was built for cannot be profiled: build "
+                    f"it for the size that it is called on. Received: {prefix + model.name!r}, built for {expected}, "
+                    f"called on {tuple(tensor.shape)}"
+                )
+            reads.append(read)
+        return reads
+
+    def _call(self, layer: Any, node: Any, known: dict[int, _Tensor], batch: int | None, path: str) -> list[_Tensor]:
+        """Records one call of a layer; returns its outputs, flattened."""
+        reads = [known[id(tensor)] for tensor in node.keras_inputs]
+        for read in reads:
+            read.buffer.last_read = len(self.steps)
+
+        def spec(value: Any) -> Any:
+            return tf.TensorSpec(known[id(value)].shape, value.dtype) if id(value) in known else value
+
+        merged = max((read.shape[0] for read in reads if read.batched), default=1)
+        shared = reads[0].buffer if _is_view(layer) else None
+        writes = []
+        for tensor in tf.nest.flatten(node.outputs):
+            if operator_name(layer) == "reshape" and reads[0].batched:
+                merged = math.prod(reads[0].shape) // max(math.prod(size or 1 for size in tensor.shape[1:]), 1)
+            writes.append(self._write(tensor, batch, merged, path, len(self.steps), shared))
+        call = LayerCall(
+            tuple(read.shape for read in reads),
+            tuple(write.shape for write in writes),
+            *tf.nest.map_structure(spec, (tuple(node.call_args), dict(node.call_kwargs))),
+        )
+        nbytes = 0 if shared else sum(write.buffer.nbytes for write in writes)
+        self.steps.append(_Step(path, layer, call, tuple(writes), nbytes))
+        return writes
+
+    def _write(
+        self, tensor: Any, batch: int | None, merged: int, path: str, born: int, shared: _Buffer | None = None
+    ) -> _Tensor:
+        """Returns a symbolic tensor as it is for one sample, in memory of its own or in `shared`."""
+        rank = tensor.shape.rank
+        if rank is None or None in tensor.shape[1:]:
+            raise ValueError(
+                "Activations and multiply-accumulates can be counted only where every size but the batch's is fixed: "
+                "build the model for a fixed input size, such as keras.Input((224, 224, 3)). "
+                f"Received: {path!r} with a tensor of shape {tensor.shape}"
+            )
+        shape = tuple(tensor.shape)
+        # An unbatched tensor, such as what tf.shape returns, has a first axis that is not the batch's.
+        batched = rank > 0 and (shape[0] is None or (batch is not None and shape[0] % batch == 0))
+        if batched:
+            shape = (merged if shape[0] is None else shape[0] // batch, *shape[1:])
+        if shared is not None:
+            return _Tensor(shape, batched, shared)
+        nbytes = math.prod(shape) * tensor.dtype.size * (self._batch_size if batched else 1)
+        buffer = _Buffer(nbytes, born, born)
+        self._buffers.append(buffer)
+        return _Tensor(shape, batched, buffer)
+
+
+@register_macs(Functional)
+def _model_macs(model: Any, call: LayerCall) -> int | None:
+    """MACs of a model inside another layer, such as TimeDistributed; elsewhere models are opened."""
+    counts = [count_macs(step.layer, step.call) for step in _Trace(model, 1).steps]
+    known = [count for count in counts if count is not None]
+    return call.inputs[0][0] * sum(known) if len(known) == len(counts) else None
+
+
+def _fixed_batch(model: Any) -> int | None:
+    """Returns the batch size that the model's inputs are fixed to, if they are."""
+    shape = model.inputs[0].shape
+    return shape[0] if shape.rank else None
+
+
+_VIEWS = (
+    layers.InputLayer,
+    layers.Flatten,
+    layers.Reshape,
+    layers.Identity,
+    layers.Dropout,
+    layers.SpatialDropout1D,
+    layers.SpatialDropout2D,
+    layers.SpatialDropout3D,
+    layers.AlphaDropout,
+    layers.GaussianDropout,
+    layers.GaussianNoise,
+    layers.ActivityRegularization,
+)
+_VIEW_OPERATORS = ("reshape", "identity", "squeeze", "expand_dims", "stop_gradient")
+
+
+def _is_view(layer: Any) -> bool:
+    linear = isinstance(layer, layers.Activation) and layer.activation is keras.activations.linear
+    # Keras keeps the classes private with which `model.add_loss` and `add_metric` hand a tensor on.
+    bookkeeping = type(layer).__name__ in ("AddLoss", "AddMetric")
+    return isinstance(layer, _VIEWS) or linear or bookkeeping or operator_name(layer) in _VIEW_OPERATORS
+
+
+def _row(steps: list[_Step], counted: set[int]) -> LayerProfile:
+    """Sums up the calls of one layer; `counted` holds the identities of weights so far, and grows."""
+    layer = steps[0].layer
+    weights = [weight for weight in layer.weights if id(weight) not in counted]
+    counted.update(map(id, weights))
+    trained = {id(weight) for weight in layer.trainable_weights}
+    macs = [count_macs(layer, step.call) for step in steps]
+    shapes = [
+        write.shape[1:] if write.batched and write.shape[0] == 1 else write.shape
+        for step in steps
+        for write in step.writes
+    ]
+    return LayerProfile(
+        layer=steps[0].path,
+        kind=type(layer).__name__,
+        calls=len(steps),
+        output_shapes=tuple(dict.fromkeys(shapes)),
+        parameters=sum(math.prod(weight.shape) for weight in weights),
+        trainable_parameters=sum(math.prod(weight.shape) for weight in weights if id(weight) in trained),
+        macs=sum(count for count in macs if count is not None),
+        macs_known=None not in macs,
+        activation_bytes=sum(step.activation_bytes for step in steps),
+    )
