@@ -26,7 +26,7 @@ from examples.plots import draw_run
 from examples.progress import ProgressLine
 from examples.provenance import command, versions
 from examples.training import METHODS, Recipe, TrainedRun, accuracy, train
-from tfmot_swd import plan_pruning, sparsity_report
+from tfmot_swd import plan_pruning, remove_dead_channels, sparsity_report
 from tfmot_swd.export import RECIPES, ExportError, ExportResult, export_tflite
 
 DATASET = flags.DEFINE_string("dataset", "fashion_mnist", "a tensorflow_datasets image classification set")
@@ -47,9 +47,10 @@ OUTPUT_DIR = flags.DEFINE_string("output_dir", "classification_output", "where t
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """A trained run with its test accuracy and its files."""
+    """A trained run, its model without dead channels, the test accuracy of that and its files."""
 
     run: TrainedRun
+    small: Any
     test_accuracy: float
     exports: tuple[ExportResult, ...]
 
@@ -63,6 +64,7 @@ class Outcome:
             "validation_accuracy": run.validation_accuracy,
             "cut": None if run.cut is None else dataclasses.asdict(run.cut),
             "sparsity": sparsity_report(run.model).to_dict(),
+            "parameters_without_dead_channels": self.small.count_params(),
             "seconds": run.seconds,
             "history": run.history,
             "statuses": [dataclasses.asdict(status) for status in run.statuses],
@@ -78,16 +80,16 @@ def check_flags() -> None:
             raise app.UsageError(f"--{flag.name} takes {', '.join(known)}. Received: {', '.join(unknown)}")
 
 
-def export_all(run: TrainedRun, data: ImageData, directory: Path, console: Console) -> tuple[ExportResult, ...]:
+def export_all(method: str, model: Any, data: ImageData, directory: Path, console: Console) -> tuple[ExportResult, ...]:
     """Exports every recipe; one that fails its proof is reported and leaves no file."""
     representative = data.to_float(data.train_x[:500])
     check = (data.to_float(data.test_x), data.test_y)
     results = []
     for name in RECIPES_FLAG.value:
-        console.print(f"Exporting {run.method} as {name} and checking it on {len(data.test_x):,} images ...")
+        console.print(f"Exporting {method} as {name} and checking it on {len(data.test_x):,} images ...")
         try:
-            path = directory / f"{run.method}_{name}.tflite"
-            results.append(export_tflite(run.model, path, name, representative, check))
+            path = directory / f"{method}_{name}.tflite"
+            results.append(export_tflite(model, path, name, representative, check))
         except ExportError as error:
             console.print(f"[red]{name}: {error}[/red]")
     return tuple(results)
@@ -96,7 +98,7 @@ def export_all(run: TrainedRun, data: ImageData, directory: Path, console: Conso
 def print_tables(outcomes: list[Outcome], console: Console) -> None:
     """Prints what is left of each model, and what its files weigh and answer."""
     models = Table(title="Trained models")
-    for heading in ("method", "test accuracy", "weights kept", "of all", "validation at the cut", "seconds"):
+    for heading in ("method", "test accuracy", "weights kept", "of all", "small model", "validation at the cut", "seconds"):
         models.add_column(heading, justify="left" if heading == "method" else "right")
     for outcome in outcomes:
         run, report = outcome.run, sparsity_report(outcome.run.model)
@@ -108,6 +110,7 @@ def print_tables(outcomes: list[Outcome], console: Console) -> None:
             f"{outcome.test_accuracy:.4f}",
             f"{report.pool_kept:,} ({report.pool_kept / report.pool:.2%})",
             f"{report.parameters_kept:,} ({report.parameters_kept / report.parameters:.2%})",
+            f"{outcome.small.count_params():,}",
             cut,
             f"{run.seconds:.0f}",
         )
@@ -177,9 +180,10 @@ def main(_: list[str]) -> None:
     for method in METHODS_FLAG.value:
         title = method if method == "dense" else f"{method} at {RATE.value:.1%}"
         run = train(method, build, data, recipe, RATE.value, (ProgressLine(title, console),))
-        run.model.save(directory / f"{method}.keras")
-        test_accuracy = accuracy(run.model, data.to_float(data.test_x), data.test_y)
-        outcomes.append(Outcome(run, test_accuracy, export_all(run, data, directory, console)))
+        small = remove_dead_channels(run.model)
+        small.save(directory / f"{method}.keras")
+        test_accuracy = accuracy(small, data.to_float(data.test_x), data.test_y)
+        outcomes.append(Outcome(run, small, test_accuracy, export_all(method, small, data, directory, console)))
     draw_run(
         [outcome.run for outcome in outcomes],
         len(data.train_x) // recipe.batch_size,

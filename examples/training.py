@@ -54,7 +54,7 @@ class TrainedRun:
 
     Args:
       method, rate: as asked.
-      model: the stripped model.
+      model: the stripped model, of full size.
       validation_accuracy: of that model, at the end.
       cut: what the final cut of SWD changed; None for other methods.
       statuses: the states of SWD on the way; empty for other methods.
@@ -129,7 +129,8 @@ def _selective(job: _Job, schedule: tfmot_swd.SelectiveDecay, learning_rate: Any
     every = max(job.steps // 200, 1)
     callback = tfmot_swd.UpdatePruningStep(validation_data=job.validation, update_freq=every)
     history = _fit(job, pruned, [callback], learning_rate)
-    return tfmot_swd.strip_pruning(pruned), history, callback
+    # Every method is counted at full size; what channel removal gains is told apart.
+    return tfmot_swd.strip_pruning(pruned, remove_channels=False), history, callback
 
 
 def _swd(job: _Job) -> Fitted:

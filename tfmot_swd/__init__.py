@@ -3,6 +3,17 @@
 # First, as it chooses Keras 2 before anything imports TensorFlow.
 from tfmot_swd import _compat as _compat
 from tfmot_swd.callbacks import PruningSummaries, PruningWarning, UpdatePruningStep
+from tfmot_swd.channels import (
+    ChannelGroup,
+    ChannelGroups,
+    RemovalPlan,
+    channel_groups,
+    plan_dead_removal,
+    plan_removal,
+    register_channel_rule,
+    remove_channels,
+    remove_dead_channels,
+)
 from tfmot_swd.export import ExportError, ExportResult, export_tflite
 from tfmot_swd.plan import PruningPlan, plan_pruning
 from tfmot_swd.schedules import SelectiveDecay
@@ -15,19 +26,28 @@ from tfmot_swd.wrappers import PruneSelectiveDecay
 __version__ = "0.1.0"
 
 __all__ = [
+    "ChannelGroup",
+    "ChannelGroups",
     "ExportError",
     "ExportResult",
     "PruneSelectiveDecay",
     "PruningPlan",
     "PruningSummaries",
     "PruningWarning",
+    "RemovalPlan",
     "SelectiveDecay",
     "SparsityReport",
     "UpdatePruningStep",
+    "channel_groups",
     "cut_now",
     "export_tflite",
+    "plan_dead_removal",
     "plan_pruning",
+    "plan_removal",
     "prune_selective_decay",
+    "register_channel_rule",
+    "remove_channels",
+    "remove_dead_channels",
     "sparsity_report",
     "strip_pruning",
 ]

@@ -76,7 +76,7 @@ class SelectiveDecay(PruningSchedule):
     mu: float | None = None
     a_min: float | None = None
     a_max: float | None = None
-    shrink_min: float = 0.01
+    shrink_min: float = 0.001
     shrink_max: float = 1e4
     penalty: str = "implicit"
     targets: str = "kernels"

@@ -1,4 +1,4 @@
-"""Takes the pruning wrappers off and gives back a plain Keras model with its zeros in place."""
+"""Takes the pruning wrappers off and gives back a plain Keras model, without the channels that pruning emptied."""
 
 from __future__ import annotations
 
@@ -7,12 +7,20 @@ from typing import Any
 import numpy as np
 
 from tfmot_swd._compat import PruneLowMagnitude, keras, master_variable
+from tfmot_swd.channels.dead import remove_dead_channels
 from tfmot_swd.cloning import clone_with, copy_layer
 from tfmot_swd.wrappers import PruneSelectiveDecay, collect_wrappers, is_revived
 
 
-def strip_pruning(model: Any) -> Any:
+def strip_pruning(model: Any, *, remove_channels: bool = True) -> Any:
     """Returns a new model without wrappers, its cut weights exactly zero; `model` stays as it is.
+
+    Channels that pruning left without any effect on the output leave too, so that tensors shrink; predictions stay the
+    same until the rounding of float32 (`tfmot_swd.remove_dead_channels`).
+
+    Args:
+      model: a model of `prune_selective_decay`, trained to its `end_step`.
+      remove_channels: False keeps every shape, as to count zeros or to compare with the dense model.
 
     Raises:
       TypeError: `model` is no tf_keras model.
@@ -47,7 +55,7 @@ def strip_pruning(model: Any) -> Any:
     stripped = clone_with(model, make)
     for inner, weights in copies:
         inner.set_weights(weights)
-    return stripped
+    return remove_dead_channels(stripped) if remove_channels else stripped
 
 
 def _masked_weights(wrapper: PruneSelectiveDecay) -> list[np.ndarray]:

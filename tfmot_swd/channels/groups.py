@@ -179,22 +179,27 @@ def channel_groups(model: Any) -> ChannelGroups:
         members += [each for each in roots if each not in group_of]
         for each in members:
             group_of[each] = home
-    groups = [_group(trace, np.array(roots, np.int64)) for _, roots in sorted(merged.items())]
-    return ChannelGroups(model, trace, _named_apart(groups), barriers)
+    classes_of = [np.array(roots, np.int64) for _, roots in sorted(merged.items())]
+    return ChannelGroups(model, trace, _named_apart(_groups(trace, classes_of)), barriers)
 
 
-def _group(trace: Trace, roots: np.ndarray) -> ChannelGroup:
-    order = np.argsort(roots)
-    members = []
+def _groups(trace: Trace, classes_of: list[np.ndarray]) -> list[ChannelGroup]:
+    """Returns the groups of these classes; one pass over the cuts, as a deep model has thousands of them."""
+    group_of, place_of = np.full((2, len(trace.classes.root)), -1)
+    for number, roots in enumerate(classes_of):
+        group_of[roots] = number
+        place_of[roots] = np.arange(len(roots))
+    members: list[list[Member]] = [[] for _ in classes_of]
     for cut in trace.cuts:
         found = trace.classes.of(cut.ids)
-        place = np.searchsorted(roots, found, sorter=order)
-        place = order[np.minimum(place, len(roots) - 1)]
-        channels = np.where(roots[place] == found, place, -1)
-        if (channels >= 0).any():
-            members.append(Member(cut.layer, cut.weight, cut.axis, channels, cut.role, cut.variable_id))
-    name = next(member.layer for member in members if member.role == PRODUCE)
-    return ChannelGroup(name, len(roots), tuple(members), roots)
+        owners = group_of[found]
+        for number in np.unique(owners[owners >= 0]).tolist():
+            channels = np.where(owners == number, place_of[found], -1)
+            members[number].append(Member(cut.layer, cut.weight, cut.axis, channels, cut.role, cut.variable_id))
+    return [
+        ChannelGroup(next(each.layer for each in mine if each.role == PRODUCE), len(roots), tuple(mine), roots)
+        for mine, roots in zip(members, classes_of, strict=True)
+    ]
 
 
 def _named_apart(groups: list[ChannelGroup]) -> list[ChannelGroup]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
+from functools import cached_property
 
 import numpy as np
 
@@ -168,7 +169,14 @@ class Classes:
 
     def is_pinned(self, ids: np.ndarray) -> np.ndarray:
         """Returns whether each id must stay."""
-        return np.isin(self.root[ids], np.fromiter(self.pinned, np.int64, len(self.pinned)))
+        return self._stays[ids]
+
+    @cached_property
+    def _stays(self) -> np.ndarray:
+        """Of each id whether it must stay."""
+        pinned = np.zeros(len(self.root), bool)
+        pinned[list(self.pinned)] = True
+        return pinned[self.root]
 
     def reasons(self, ids: np.ndarray) -> tuple[str, ...]:
         """Returns why ids among these stay, each reason once."""

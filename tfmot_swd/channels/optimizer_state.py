@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tfmot_swd._compat import keras
@@ -88,16 +89,15 @@ def _current(optimizer: Any, slicings: tuple[Slicing, ...]) -> Any:
         ]
         copy._exclude_from_weight_decay_names = list(optimizer._exclude_from_weight_decay_names)
     index = getattr(optimizer, "_index_dict", None)
+    owners: list[Key | None] = [None] * len(copy.variables)
     if index is not None:
         keys = sorted(index, key=lambda key: index[key])
         strangers = _strangers(optimizer, keys, by_key)
-        targets = [by_key[key].target if key in by_key else strangers[key] for key in keys]
-        references = _build(copy, targets, strangers)
-        _check_layout(optimizer, copy)
-        for old, new, place in zip(optimizer.variables, copy.variables, references, strict=True):
-            _carry(optimizer, old, new, by_key.get(keys[place]) if place is not None else None)
-        _carry_nadam_counter(optimizer, copy)
-    _carry_attributes(optimizer, copy)
+        owners = _build(copy, {key: by_key[key].target if key in by_key else strangers[key] for key in keys}, strangers)
+    _check_layout(optimizer.variables, copy.variables, optimizer)
+    for old, new, owner in zip(optimizer.variables, copy.variables, owners, strict=True):
+        _carry(optimizer, old, new, by_key.get(owner))
+    _carry_unlisted(optimizer, copy)
     return copy
 
 
@@ -110,33 +110,32 @@ def _unbuilt(optimizer: Any) -> Any:
     return type(optimizer).from_config(config)
 
 
-def _build(optimizer: Any, variables: list[Any], strangers: dict[Key, Any]) -> list[int | None]:
-    """Builds the optimizer, and returns for each of its variables which model variable it was made from.
+def _build(optimizer: Any, variables: dict[Key, Any], strangers: dict[Key, Any]) -> list[Key | None]:
+    """Builds the optimizer on model variables, given by the key that each had or has, and returns their slots' owners.
 
-    The optimizer says so itself when it makes a slot; names and shapes are not asked. Strangers go by their old key.
+    That is for each variable of the optimizer the key of the model variable that it was made from, None for one of
+    its own. The optimizer says so itself when it makes a slot; names and shapes are not asked.
     """
-    places = {id(variable): place for place, variable in enumerate(variables)}
-    keys = {id(variable): key for key, variable in strangers.items()}
-    made: list[tuple[Any, int | None]] = []
+    key_of = {id(variable): key for key, variable in variables.items()}
+    stands_for = {id(variable): key for key, variable in strangers.items()}
+    made: list[tuple[Any, Key | None]] = []
     add, var_key = optimizer.add_variable_from_reference, optimizer._var_key
 
     def recorded(model_variable: Any, *args: Any, **kwargs: Any) -> Any:
         slot = add(model_variable, *args, **kwargs)
-        made.append((slot, places.get(id(model_variable))))
+        made.append((slot, key_of.get(id(model_variable))))
         return slot
 
     def known_key(variable: Any) -> Key:
-        return keys[id(variable)] if id(variable) in keys else var_key(variable)
+        return stands_for[id(variable)] if id(variable) in stands_for else var_key(variable)
 
     with (
         _replaced(optimizer, "add_variable_from_reference", recorded),
         _replaced(optimizer, "_var_key", known_key),
-        # Keras builds under this name too, so that slots are called what they were called.
-        tf.name_scope(optimizer.name or "optimizer"),
     ):
-        optimizer.build(variables)
-    place_of = {id(slot): place for slot, place in made}
-    return [place_of.get(id(variable)) for variable in optimizer.variables]
+        optimizer.build(list(variables.values()))
+    owner_of = {id(slot): key for slot, key in made}
+    return [owner_of.get(id(variable)) for variable in optimizer.variables]
 
 
 @contextlib.contextmanager
@@ -160,12 +159,12 @@ def _strangers(optimizer: Any, keys: list[Key], by_key: dict[Key, Slicing]) -> d
         return {}
     scalars = {key: _stand_in(key, (), tf.float32) for key in missing}
     probe = _unbuilt(optimizer)
-    places = _build(probe, [by_key[key].target if key in by_key else scalars[key] for key in keys], scalars)
-    _check_layout(optimizer, probe)
+    owners = _build(probe, {key: by_key[key].target if key in by_key else scalars[key] for key in keys}, scalars)
+    _check_layout(optimizer.variables, probe.variables, optimizer)
     found = dict(scalars)
-    for slot, place in zip(optimizer.variables, places, strict=True):
-        if place is not None and keys[place] in found:
-            found[keys[place]] = _stand_in(keys[place], slot.shape, slot.dtype)
+    for slot, owner in zip(optimizer.variables, owners, strict=True):
+        if owner in found:
+            found[owner] = _stand_in(owner, slot.shape, slot.dtype)
     return found
 
 
@@ -173,12 +172,12 @@ def _stand_in(key: Key, shape: Any, dtype: tf.DType) -> tf.Variable:
     return tf.Variable(tf.zeros(shape, dtype), name=str(key))
 
 
-def _check_layout(optimizer: Any, copy: Any) -> None:
-    if len(optimizer.variables) != len(copy.variables):
+def _check_layout(old: Sequence[Any], new: Sequence[Any], optimizer: Any) -> None:
+    if len(old) != len(new):
         raise ValueError(
             f"{type(optimizer).__name__} does not come back from its config with the variables that it has: its "
             "get_config must hold every argument, and its hyperparameters must not have been changed since it was "
-            f"built. Received: {len(optimizer.variables)} variables, {len(copy.variables)} in the copy"
+            f"built. Received: {len(old)} variables, {len(new)} in the copy"
         )
 
 
@@ -195,12 +194,11 @@ def _carry(optimizer: Any, old: Any, new: Any, slicing: Slicing | None) -> None:
     new.assign(value)
 
 
-def _carry_attributes(optimizer: Any, copy: Any) -> None:
-    """Carries over variables that the optimizer does not list: its learning rate, Nadam's product of momenta."""
-    listed = optimizer.variables() if isinstance(optimizer, keras.optimizers.legacy.Optimizer) else optimizer.variables
-    slots = {id(variable) for variable in listed}
+def _carry_unlisted(optimizer: Any, copy: Any) -> None:
+    """Carries over what the optimizer does not list: its learning rate, Nadam's product of momenta."""
+    listed = {id(variable) for variable in optimizer.variables}
     for name, value in vars(optimizer).items():
-        if isinstance(value, tf.Variable) and id(value) not in slots:
+        if isinstance(value, tf.Variable) and id(value) not in listed:
             twin = vars(copy).get(name)
             if not isinstance(twin, tf.Variable):
                 raise ValueError(
@@ -209,17 +207,22 @@ def _carry_attributes(optimizer: Any, copy: Any) -> None:
                 )
             if twin is not value:
                 _carry(optimizer, value, twin, None)
+    if isinstance(optimizer, keras.optimizers.Nadam) and hasattr(optimizer, "_u_product"):
+        copy._u_product_counter = _nadam_counter(optimizer)
 
 
-def _carry_nadam_counter(optimizer: Any, copy: Any) -> None:
-    """Keeps count of how often Nadam has multiplied up its momenta, a Python number.
+def _nadam_counter(optimizer: Any) -> int:
+    """Returns where Nadam's Python counter of its products of momenta has to go on.
 
-    Only steps run eagerly count so. In a graph it is a constant of each trace and has to begin anew.
+    Run eagerly, it counts updates. In a graph each trace counts once through the variables and keeps what it met as
+    constants, so that the smaller model must be traced from where the larger one was.
     """
-    if isinstance(optimizer, keras.optimizers.Nadam):
-        updates = int(optimizer.iterations.numpy())
-        if optimizer._u_product_counter == updates + 1:
-            copy._u_product_counter = optimizer._u_product_counter
+    updates = int(optimizer.iterations.numpy())
+    factors = optimizer.beta_1 * (1.0 - 0.5 * 0.96 ** np.arange(1, updates + 1))
+    # In a graph it multiplies more often than once an update.
+    if np.isclose(float(optimizer._u_product.numpy()), factors.prod(), rtol=1e-3, atol=0.0):
+        return optimizer._u_product_counter
+    return max(optimizer._u_product_counter - len(optimizer._index_dict), 1)
 
 
 def _legacy(optimizer: Any, slicings: tuple[Slicing, ...]) -> Any:
@@ -233,7 +236,6 @@ def _legacy(optimizer: Any, slicings: tuple[Slicing, ...]) -> Any:
         copy.iterations.assign(optimizer._iterations.numpy())
     if optimizer._hypers_created:
         _carry_legacy_slots(optimizer, copy, {each.source._unique_id: each for each in slicings})
-        _carry_attributes(optimizer, copy)
     return copy
 
 
@@ -248,3 +250,12 @@ def _carry_legacy_slots(optimizer: Any, copy: Any, by_key: dict[Key, Slicing]) -
             _carry(optimizer, old, copy.add_slot(targets[key], name), by_key.get(key))
         if key not in by_key:
             copy._slots[key] = copy._slots.pop(targets[key]._unique_id)
+    own, copied = _without_slots(optimizer), _without_slots(copy)
+    _check_layout(own, copied, optimizer)
+    for old, new in zip(own, copied, strict=True):
+        _carry(optimizer, old, new, None)
+
+
+def _without_slots(optimizer: Any) -> list[Any]:
+    slots = {id(slot) for by_name in optimizer._slots.values() for slot in by_name.values()}
+    return [weight for weight in optimizer._weights if id(weight) not in slots]

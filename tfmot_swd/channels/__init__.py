@@ -1,0 +1,20 @@
+"""Channels that live and die together: found, removed, sliced out of optimizers, on any graph model of Keras."""
+
+from tfmot_swd.channels.dead import plan_dead_removal, remove_dead_channels
+from tfmot_swd.channels.groups import Barrier, ChannelGroup, ChannelGroups, Member, channel_groups
+from tfmot_swd.channels.registry import register_channel_rule
+from tfmot_swd.channels.removal import RemovalPlan, plan_removal, remove_channels
+
+__all__ = [
+    "Barrier",
+    "ChannelGroup",
+    "ChannelGroups",
+    "Member",
+    "RemovalPlan",
+    "channel_groups",
+    "plan_dead_removal",
+    "plan_removal",
+    "register_channel_rule",
+    "remove_channels",
+    "remove_dead_channels",
+]
