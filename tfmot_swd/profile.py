@@ -132,7 +132,7 @@ class Profile:
         for heading in ("parameters", "MACs", "activation bytes"):
             table.add_column(heading, justify="right")
         for row in self.rows:
-            shapes = " ".join("×".join(map(str, shape)) for shape in row.output_shapes)
+            shapes = " ".join("x".join(map(str, shape)) for shape in row.output_shapes)
             macs = f"{row.macs:,}" if row.macs_known else "unknown"
             table.add_row(row.layer, row.kind, shapes, f"{row.parameters:,}", macs, f"{row.activation_bytes:,}")
         table.add_section()
@@ -159,7 +159,8 @@ class ProfileComparison:
     def __rich__(self) -> Table:
         missing = [text for text in (_missing(self.before), _missing(self.after)) if text]
         table = Table(
-            title=f"before → after, batch of {self.before.batch_size}", caption="; ".join(dict.fromkeys(missing)) or None
+            title=f"before → after, batch of {self.before.batch_size}",
+            caption="; ".join(dict.fromkeys(missing)) or None,
         )
         table.add_column("layer", overflow="fold")
         for heading in ("parameters", "MACs", "activation bytes"):
