@@ -13,9 +13,12 @@ from tfmot_swd.channels import (
     register_channel_rule,
     remove_channels,
     remove_dead_channels,
+    shrink_model,
+    sliced_optimizer,
 )
 from tfmot_swd.export import ExportError, ExportResult, export_tflite
 from tfmot_swd.plan import PruningPlan, plan_pruning
+from tfmot_swd.profile import Profile, profile
 from tfmot_swd.schedules import SelectiveDecay
 from tfmot_swd.selective_decay import prune_selective_decay
 from tfmot_swd.sparsity import SparsityReport, sparsity_report
@@ -31,6 +34,7 @@ __all__ = [
     "ExportError",
     "ExportResult",
     "PruneSelectiveDecay",
+    "Profile",
     "PruningPlan",
     "PruningSummaries",
     "PruningWarning",
@@ -44,10 +48,13 @@ __all__ = [
     "plan_dead_removal",
     "plan_pruning",
     "plan_removal",
+    "profile",
     "prune_selective_decay",
     "register_channel_rule",
     "remove_channels",
     "remove_dead_channels",
+    "shrink_model",
+    "sliced_optimizer",
     "sparsity_report",
     "strip_pruning",
 ]

@@ -2,8 +2,10 @@
 
 from tfmot_swd.channels.dead import plan_dead_removal, remove_dead_channels
 from tfmot_swd.channels.groups import Barrier, ChannelGroup, ChannelGroups, Member, channel_groups
+from tfmot_swd.channels.optimizer_state import sliced_optimizer
 from tfmot_swd.channels.registry import register_channel_rule
 from tfmot_swd.channels.removal import RemovalPlan, plan_removal, remove_channels
+from tfmot_swd.channels.shrink import Shrunk, shrink_model
 
 __all__ = [
     "Barrier",
@@ -11,10 +13,13 @@ __all__ = [
     "ChannelGroups",
     "Member",
     "RemovalPlan",
+    "Shrunk",
     "channel_groups",
     "plan_dead_removal",
     "plan_removal",
     "register_channel_rule",
     "remove_channels",
     "remove_dead_channels",
+    "shrink_model",
+    "sliced_optimizer",
 ]
