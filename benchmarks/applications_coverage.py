@@ -18,8 +18,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,46 +29,16 @@ from absl import app, flags
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.exactness import SHARE, compare, masked, random_images, random_plan, randomize, take_statistics
 from benchmarks.journal import Journal
 from tfmot_swd._compat import master_variable
-from tfmot_swd.channels.call import CONSUME, PRODUCE
+from tfmot_swd.channels.call import PRODUCE
 from tfmot_swd.channels.groups import ChannelGroups, channel_groups
-from tfmot_swd.channels.removal import RemovalPlan, plan_removal
 from tfmot_swd.profile import profile
 
 RESULTS = Path(__file__).parent / "results"
-SHARE, SEED = 0.5, 0
-# Of the output's scale. In float32 the order of a sum alone makes some 1e-7 in each layer.
-TOLERANCE = 1e-5
-# Less change than this, of the output's scale, and equality would prove nothing.
-LEAST_EFFECT = 1e-2
+SEED = 0
 OUTPUT_ONLY = "model output"
-
-MODELS = flags.DEFINE_list("models", None, "which networks; all by default")
-SIZE = flags.DEFINE_integer("size", 0, "side of the input images; 0 for each network's own")
-CHILD = flags.DEFINE_string("child", "", "used by this program itself: write the result of one network here")
-REPORT = flags.DEFINE_bool("report", False, "only print the table and draw the plot of what is there")
-
-
-@dataclasses.dataclass(frozen=True)
-class Exactness:
-    """Outputs of the smaller model beside those of the masked one; all three are shares of the latter's scale.
-
-    Args:
-      difference: the largest between the two.
-      mask_effect: the largest that the masks made.
-      input_effect: the largest between two samples.
-    """
-
-    difference: float
-    mask_effect: float
-    input_effect: float
-
-    @property
-    def exact(self) -> bool:
-        """Whether the two agree, and could have disagreed."""
-        # A comparison with NaN is false.
-        return self.difference <= TOLERANCE and min(self.mask_effect, self.input_effect) >= LEAST_EFFECT
 
 
 def network_names() -> list[str]:
@@ -81,80 +49,10 @@ def network_names() -> list[str]:
 
 def build(name: str, size: int = 0, classes: int = 1000) -> keras.Model:
     """Returns an untrained network that ends in logits, as a softmax would hide differences."""
+    if name.startswith("MobileNetV3"):
+        size = size or 224  # Without one, Keras leaves the size of this one open.
     options = {"input_shape": (size, size, 3)} if size else {}
     return getattr(keras.applications, name)(weights=None, classes=classes, classifier_activation=None, **options)
-
-
-def randomize(model: keras.Model, rng: np.random.Generator) -> None:
-    """Gives every weight a random value, at a scale that keeps the signal alive where half of the inputs are gone."""
-    for variable in model.weights:
-        shape, kind = tuple(variable.shape), variable.name.rpartition("/")[2]
-        if len(shape) > 1:
-            depthwise = "depthwise" in kind
-            fan_in = np.prod(shape[:2]) if depthwise else SHARE * np.prod(shape[:-1])
-            variable.assign(rng.normal(0, np.sqrt(2 / fan_in), shape))
-        elif "gamma" in kind or "variance" in kind:
-            variable.assign(rng.uniform(0.5, 1.5, shape))
-        elif len(shape) == 1:
-            variable.assign(rng.normal(0, 0.2, shape))
-
-
-def randomize_statistics(model: keras.Model, x: np.ndarray, rng: np.random.Generator) -> None:
-    """Gives batch normalization random statistics around those of a batch: neither vanishing nor exploding signals."""
-    normalizations = [each for each in model._flatten_layers() if isinstance(each, keras.layers.BatchNormalization)]
-    momenta = [layer.momentum for layer in normalizations]
-    for layer in normalizations:
-        layer.momentum = 0.0
-    if normalizations:
-        model(x, training=True)
-    for layer, momentum in zip(normalizations, momenta, strict=True):
-        layer.momentum = momentum
-        mean, variance = layer.moving_mean, layer.moving_variance
-        mean.assign_add(tf.sqrt(variance) * rng.normal(0, 0.2, mean.shape))
-        variance.assign(variance * rng.uniform(0.5, 1.5, variance.shape))
-
-
-def random_plan(model: keras.Model, rng: np.random.Generator, groups: ChannelGroups) -> RemovalPlan:
-    """Returns the plan by which half of the channels of each group leave."""
-    keep = {name: rng.permutation(group.size) < max(1, round(SHARE * group.size)) for name, group in groups.items()}
-    return plan_removal(model, keep, groups=groups)
-
-
-@contextmanager
-def masked(model: keras.Model, plan: RemovalPlan) -> Iterator[None]:
-    """Holds at zero every slice of weights that reads a channel that leaves."""
-    variables = {id(master_variable(each)): master_variable(each) for each in model.weights}
-    originals: dict[int, np.ndarray] = {}
-    for cut in plan.groups.trace.cuts:
-        gone = ~plan.stays[cut.ids]
-        if cut.role == CONSUME and gone.any():
-            variable = variables[cut.variable_id]
-            value = variable.numpy()
-            originals.setdefault(cut.variable_id, value)
-            value = value.copy()
-            np.moveaxis(value, cut.axis, 0)[gone] = 0
-            variable.assign(value)
-    try:
-        yield
-    finally:
-        for identity, value in originals.items():
-            variables[identity].assign(value)
-
-
-def compare(model: keras.Model, plan: RemovalPlan, smaller: keras.Model, x: np.ndarray) -> Exactness:
-    """Compares the smaller model with the masked one on a batch of two or more samples.
-
-    What makes the channels keeps its weights: nothing of what leaves may be read, whatever its value.
-    """
-    with masked(model, plan):
-        expected = model(x, training=False).numpy()
-    whole, found = (each(x, training=False).numpy() for each in (model, smaller))
-    scale = np.abs(expected).max()
-
-    def largest(difference: np.ndarray) -> float:
-        return float(np.abs(difference).max() / scale)
-
-    return Exactness(largest(found - expected), largest(whole - expected), largest(expected[1:] - expected[:1]))
 
 
 def shares(groups: ChannelGroups) -> tuple[float, float]:
@@ -198,9 +96,9 @@ def measure(name: str, size: int = 0, classes: int = 1000) -> dict[str, Any]:
     plan = random_plan(model, rng, groups)
     times.append(time.process_time())
     randomize(model, rng)
-    x = rng.normal(size=(2, *model.input_shape[1:])).astype(np.float32)
+    x = random_images(model.input_shape[1:], rng)
     with masked(model, plan):
-        randomize_statistics(model, x, rng)
+        take_statistics(model, x)
     start = time.process_time()
     smaller = plan.apply()
     removal = time.process_time() - start
@@ -339,21 +237,21 @@ def draw(journal: Journal) -> Path:
 
 
 def main(_: list[str]) -> None:
-    if CHILD.value:
+    if flags.FLAGS.child:
         tf.config.threading.set_intra_op_parallelism_threads(1)
         tf.config.threading.set_inter_op_parallelism_threads(1)
-        Path(CHILD.value).write_text(json.dumps(measure(MODELS.value[0], SIZE.value)))
+        Path(flags.FLAGS.child).write_text(json.dumps(measure(flags.FLAGS.models[0], flags.FLAGS.size)))
         return
     journal = Journal(RESULTS / "applications_coverage.jsonl")
     console = Console(width=200)
     failed = []
-    names = [] if REPORT.value else MODELS.value or network_names()
+    names = [] if flags.FLAGS.report else flags.FLAGS.models or network_names()
     for number, name in enumerate(names, start=1):
-        key = {"network": name, "size": SIZE.value, "share": SHARE, "seed": SEED}
+        key = {"network": name, "size": flags.FLAGS.size, "share": SHARE, "seed": SEED}
         if journal.done(key):
             continue
         try:
-            journal.append(key, measure_apart(name, SIZE.value))
+            journal.append(key, measure_apart(name, flags.FLAGS.size))
         except RuntimeError as error:
             failed.append(name)
             console.print(str(error), markup=False)
@@ -367,5 +265,14 @@ def main(_: list[str]) -> None:
         raise SystemExit(f"Failed: {', '.join(failed)}")
 
 
+def define_flags() -> None:
+    """Defines the flags, which are those of one program and no other."""
+    flags.DEFINE_list("models", None, "which networks; all by default")
+    flags.DEFINE_integer("size", 0, "side of the input images; 0 for each network's own")
+    flags.DEFINE_string("child", "", "used by this program itself: write the result of one network here")
+    flags.DEFINE_bool("report", False, "only print the table and draw the plot of what is there")
+
+
 if __name__ == "__main__":
+    define_flags()
     app.run(main)

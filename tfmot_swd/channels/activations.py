@@ -9,10 +9,11 @@ import tensorflow as tf
 from tfmot_swd._compat import keras
 from tfmot_swd.channels.labels import Labels
 
-ELEMENTWISE = frozenset(
-    "linear relu relu6 leaky_relu elu selu softplus softsign tanh sigmoid hard_sigmoid exponential swish silu gelu "
-    "mish hard_swish log_sigmoid identity".split()
-)
+_NAMES = """
+    linear relu relu6 leaky_relu elu selu softplus softsign tanh sigmoid hard_sigmoid exponential swish silu gelu mish
+    hard_swish log_sigmoid identity
+"""
+ELEMENTWISE = frozenset(_NAMES.split())
 ACROSS = frozenset({"softmax", "log_softmax"})
 _HOMES = (keras.activations, keras.backend, tf.nn, tf.math, tf)
 _LAYERS = (keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.ELU, keras.layers.ThresholdedReLU)
@@ -20,7 +21,7 @@ _LAYERS = (keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.ELU, keras.la
 
 def mixes_channels(activation: Any, labels: Labels) -> str:
     """Returns why `activation` makes the channels of `labels` stay; empty where each passes by itself."""
-    if activation is None or isinstance(activation, _LAYERS):
+    if activation is None or type(activation) in _LAYERS:
         return ""
     name = getattr(activation, "__name__", type(activation).__name__)
     # By identity too: a function of the user's may have the name of a known one.

@@ -156,7 +156,8 @@ class LayerCall:
         if len(ids) != variable.shape[axis]:
             raise ValueError(
                 f"The channel rule of {type(self.layer).__name__} gives axis {axis} of {weight!r} as many channels as "
-                f"it has slices. Received: {len(ids)} channels for shape {tuple(variable.shape)} in {self.record.path!r}"
+                f"it has slices. Received: {len(ids)} channels for shape {tuple(variable.shape)} in "
+                f"{self.record.path!r}"
             )
         key = (self._prefix + weight, axis)
         known = self.record.cuts.get(key)
@@ -173,9 +174,7 @@ class LayerCall:
             for cut in list(self.record.cuts.values()):
                 if cut.variable_id == id(master_variable(weight)):
                     name = f"{cut.weight}:{copy.name}"
-                    like = dataclasses.replace(
-                        cut, weight=name, variable_id=id(master_variable(copy)), role=FOLLOW
-                    )
+                    like = dataclasses.replace(cut, weight=name, variable_id=id(master_variable(copy)), role=FOLLOW)
                     self.record.cuts.setdefault((name, cut.axis), like)
 
     def _resolve(self, weight: str) -> Any:

@@ -203,9 +203,13 @@ def _groups(trace: Trace, classes_of: list[np.ndarray]) -> list[ChannelGroup]:
 
 
 def _named_apart(groups: list[ChannelGroup]) -> list[ChannelGroup]:
-    """Adds the weight to the name where a layer makes channels of several kinds, as attention does."""
-    count = Counter(group.name for group in groups)
-    return [
-        dataclasses.replace(group, name=f"{group.name}:{group.producers[0].weight}") if count[group.name] > 1 else group
-        for group in groups
-    ]
+    """Adds the weight, then its axis, to the name where a layer makes channels of several kinds, as attention does."""
+    for part in ("weight", "axis"):
+        count = Counter(group.name for group in groups)
+        groups = [
+            dataclasses.replace(group, name=f"{group.name}:{getattr(group.producers[0], part)}")
+            if count[group.name] > 1
+            else group
+            for group in groups
+        ]
+    return groups

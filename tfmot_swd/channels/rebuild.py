@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import tempfile
+import types
 from collections.abc import Mapping
 from typing import Any
 
@@ -44,9 +46,7 @@ class Rebuilt:
     slicings: tuple[Slicing, ...]
 
 
-def rebuild(
-    model: Any, trace: Trace, stays: np.ndarray, added_bias: Mapping[int, np.ndarray] | None = None
-) -> Rebuilt:
+def rebuild(model: Any, trace: Trace, stays: np.ndarray, added_bias: Mapping[int, np.ndarray] | None = None) -> Rebuilt:
     """Returns the model that is left where `stays` (bool, by channel id) says which channels do.
 
     `added_bias`: identity of a layer → what is added to its bias, of the larger layer's size; a layer without a bias
@@ -61,6 +61,7 @@ def rebuild(
     for slicing in slicings:
         slicing.target.assign(slicing.of(slicing.source.numpy()))
     rebuilder.add_biases()
+    rebuilder.copy_other_state()
     return Rebuilt(smaller, slicings)
 
 
@@ -92,14 +93,24 @@ class _Rebuilder:
 
     def _functional(self, model: Any) -> Any:
         tensors: dict[int, Any] = {}
+        nodes = []
         for layer in model._input_layers:
             tensors[id(layer.output)] = self._input(layer).output
         for node in nodes_of(model):
             if not node.is_input:
-                self._call(node, tensors)
+                nodes.append(self._call(node, tensors))
         inputs = tf.nest.map_structure(lambda each: tensors[id(each)], model._nested_inputs)
         outputs = tf.nest.map_structure(lambda each: tensors[id(each)], model._nested_outputs)
-        return type(model)(inputs=inputs, outputs=outputs, name=model.name)
+        smaller = type(model)(inputs=inputs, outputs=outputs, name=model.name)
+        # Layers that no output follows from: what add_loss and add_metric have put in.
+        inside = {id(layer) for layer in smaller.layers}
+        place = {layer.name: number for number, layer in enumerate(model.layers)}
+        aside = sorted(
+            (node for node in nodes if id(node.layer) not in inside), key=lambda node: place[node.layer.name]
+        )
+        if aside:
+            smaller._insert_layers(list(dict.fromkeys(node.layer for node in aside)), relevant_nodes=aside)
+        return smaller
 
     def _input(self, layer: Any) -> Any:
         config = layer.get_config()
@@ -108,13 +119,15 @@ class _Rebuilder:
         self.layers[id(layer)] = made = keras.layers.InputLayer.from_config(config)
         return made
 
-    def _call(self, node: Any, tensors: dict[int, Any]) -> None:
+    def _call(self, node: Any, tensors: dict[int, Any]) -> Any:
+        """Makes the smaller twin of one call and returns its node."""
         layer = self._layer(node.layer)
         args, kwargs = self._arguments(node, tensors)
         outputs = layer(*args, **kwargs)
         for before, after in zip(tf.nest.flatten(node.outputs), tf.nest.flatten(outputs), strict=True):
             self._check(layer, before, after)
             tensors[id(before)] = after
+        return layer._inbound_nodes[-1]
 
     def _arguments(self, node: Any, tensors: dict[int, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         def replaced(structure: Any) -> Any:
@@ -134,13 +147,15 @@ class _Rebuilder:
         if isinstance(layer, keras.Model):
             return self.model(layer)
         if id(layer) not in self.layers:
-            config = layer.get_config()
+            # Some layers give out a part of themselves as their config.
+            config = {**_copied(layer.get_config()), **_given_objects(layer)}
             record = self.trace.records[id(layer)]
             for edit in record.edits.values():
                 edit(config, self.kept)
             if id(layer) in self.added_bias:
                 config["use_bias"] = True
-            self.layers[id(layer)] = smaller = type(layer).from_config(config)
+            with keras.utils.custom_object_scope(_functions_of(layer)):
+                self.layers[id(layer)] = smaller = type(layer).from_config(config)
             self._pairs.append((layer, smaller))
         return self.layers[id(layer)]
 
@@ -161,11 +176,16 @@ class _Rebuilder:
             masks.setdefault(cut.variable_id, {})[cut.axis] = self.kept.mask(cut.ids)
         found = []
         for layer, smaller in self._pairs:
+            # The order of weights depends on it.
+            for before, after in zip(layer._flatten_layers(), smaller._flatten_layers(), strict=True):
+                after.trainable = before.trainable
             # A bias that was made for constants comes last, and from nothing.
             made = id(layer) in self.added_bias and not layer.use_bias
             for source, target in zip(layer.weights, smaller.weights[: -1 if made else None], strict=True):
                 source, target = master_variable(source), master_variable(target)
-                found.append(Slicing(source, target, masks.get(id(source), {})))
+                # Keras counts the vocabulary of a lookup as a weight.
+                if isinstance(source, tf.Variable):
+                    found.append(Slicing(source, target, masks.get(id(source), {})))
         return tuple(found)
 
     def add_biases(self) -> None:
@@ -176,6 +196,48 @@ class _Rebuilder:
                 kept = self.kept.mask(self.trace.records[id(layer)].cuts[("kernel", len(layer.kernel.shape) - 1)].ids)
                 before = smaller.bias.numpy() if layer.use_bias else 0.0
                 smaller.bias.assign(before + added[kept].astype(smaller.bias.dtype.as_numpy_dtype))
+
+    def copy_other_state(self) -> None:
+        """Copies what layers keep beside variables, by the hooks that they have for files: statistics, vocabularies."""
+        for layer, smaller in self._pairs:
+            if type(layer).load_own_variables is not keras.layers.Layer.load_own_variables:
+                store: dict[str, Any] = {}
+                layer.save_own_variables(store)
+                smaller.load_own_variables(store)
+            elif hasattr(layer, "finalize_state"):
+                smaller.finalize_state()
+            if hasattr(layer, "load_assets"):
+                with tempfile.TemporaryDirectory() as folder:
+                    layer.save_assets(folder)
+                    smaller.load_assets(folder)
+
+
+def _copied(config: Any) -> Any:
+    """Returns a config whose dictionaries and lists can be changed."""
+    if isinstance(config, dict):
+        return {key: _copied(value) for key, value in config.items()}
+    return [_copied(each) for each in config] if isinstance(config, list) else config
+
+
+def _given_objects(layer: Any) -> dict[str, Any]:
+    """Returns entries of the config that may be objects, as they need not be registered for a copy in this process."""
+    found = {}
+    for key in layer.get_config():
+        given = getattr(layer, key, None)
+        # An activation that is a layer has weights of its own.
+        if key.endswith(("activation", "regularizer", "constraint")) and not isinstance(given, keras.layers.Layer):
+            found[key] = given
+    return found
+
+
+def _functions_of(layer: Any) -> dict[str, Any]:
+    """Returns the functions inside a layer, by the names that configs have for them, where that tells them apart."""
+    functions: dict[str, set[Any]] = {}
+    for part in layer._flatten_layers():
+        for value in vars(part).values():
+            if isinstance(value, types.FunctionType):
+                functions.setdefault(value.__name__, set()).add(value)
+    return {name: values.pop() for name, values in functions.items() if len(values) == 1}
 
 
 def _output_in(model: Any, layer: Any) -> Any:

@@ -46,14 +46,24 @@ def register_channel_rule(*classes: type) -> Callable[[ChannelRule], ChannelRule
     return register
 
 
+# What a subclass may define and still compute what its ancestor does.
+_HARMLESS = frozenset({"build", "get_config", "from_config", "compute_output_shape"})
+
+
 def rule_of(layer: Any) -> ChannelRule | None:
     """Returns the rule for a layer; None where neither its class nor an ancestor of it has one.
 
-    A subclass that computes something else than its ancestor, with a `call` of its own, has no rule by inheritance.
+    A subclass that overrides a method of its ancestor, `call` or one that `call` uses (as `convolution_op`), may
+    compute something else: it has no rule by inheritance. A property may stand for a weight and counts like a method.
     """
+    overridden: set[str] = set()
     for kind in type(layer).__mro__:
         if kind in _RULES:
-            return _RULES[kind]
-        if "call" in vars(kind):
-            return None
+            return None if any(hasattr(kind, name) for name in overridden) else _RULES[kind]
+        for name, value in vars(kind).items():
+            if isinstance(value, property):
+                return None
+            if name == "__call__" or (not name.startswith("__") and callable(value)):
+                overridden.add(name)
+        overridden -= _HARMLESS
     return None

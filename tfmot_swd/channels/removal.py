@@ -10,6 +10,7 @@ import numpy as np
 from rich.table import Table
 
 from tfmot_swd._compat import master_variable
+from tfmot_swd.channels.call import CONSUME
 from tfmot_swd.channels.groups import ChannelGroups, channel_groups
 from tfmot_swd.channels.rebuild import rebuild
 from tfmot_swd.tables import as_text
@@ -99,7 +100,7 @@ def plan_removal(
       round_to: the number kept of each group is rounded up to a multiple of this, as far as the group goes; those
         channels come back whose filters have the largest L2 norm.
       minimum: how many channels of each group stay at least.
-      protect: names of layers whose channels all stay.
+      protect: names of layers; the channels that they make or act on, as batch norm does, all stay.
       groups: of `model`, where they are known already.
       check: whether a tensor without channels is an error here already.
 
@@ -107,6 +108,14 @@ def plan_removal(
       TypeError, ValueError: as `channel_groups`; an unknown group or layer; a mask of the wrong length; no channel
         of a tensor left.
     """
+    if groups is not None and groups.model is not model:
+        raise ValueError(
+            f"groups must be those of the model itself. Received: groups of {groups.model.name!r} for {model.name!r}"
+        )
+    if min(round_to, minimum) < 1:
+        raise ValueError(f"round_to and minimum must be 1 or more. Received: {round_to} and {minimum}")
+    if not isinstance(keep, Mapping):
+        raise TypeError(f"keep must be a dictionary of masks by group. Received: {type(keep).__name__}")
     groups = channel_groups(model) if groups is None else groups
     _check_names(groups, keep, protect)
     stays = np.ones(len(groups.trace.classes.root), bool)
@@ -116,19 +125,21 @@ def plan_removal(
         if mask is not None and not mask.any():
             raise ValueError(
                 "At least one channel of each group must stay, as a layer without channels computes nothing: set one "
-                f"entry of the mask, or remove the layer. Received: keep[{group.name!r}] with no channel of {group.size}"
+                "entry of the mask, or remove the layer. "
+                f"Received: keep[{group.name!r}] with no channel of {group.size}"
             )
         reason = ""
         if mask is None:
             mask = np.ones(group.size, bool)
-        elif protect and any(member.layer in protect for member in group.members):
+        elif any(member.layer in protect and member.role != CONSUME for member in group.members):
             mask, reason = np.ones(group.size, bool), "protected"
         else:
             wanted = int(mask.sum())
             least = min(max(-(-wanted // round_to) * round_to, minimum), group.size)
             if least > wanted:
                 mask = _with_more(groups.model, group, mask, least - wanted)
-                reason = f"{wanted} asked; rounded up" if round_to > 1 else f"{wanted} asked; at least {minimum} stay"
+                why = f"at least {minimum} stay" if least == minimum else "rounded up"
+                reason = f"{wanted} asked; {why}"
         stays[group.ids] = mask
         rows.append(RemovalRow(group.name, group.size, int(mask.sum()), reason))
     stays = stays[groups.trace.classes.root]
@@ -159,16 +170,15 @@ def check_nothing_empty(groups: ChannelGroups, stays: np.ndarray) -> None:
     for cut in groups.trace.cuts:
         if not stays[cut.ids].any():
             raise ValueError(
-                f"Nothing would be left of {cut.weight!r} of layer {cut.layer!r}: keep at least one of the channels that "
-                f"it has slices for. Received: a keep-mask without any of its {len(cut.ids)} channels"
+                f"Nothing would be left of {cut.weight!r} of layer {cut.layer!r}: keep at least one of the channels "
+                f"that it has slices for. Received: a keep-mask without any of its {len(cut.ids)} channels"
             )
     for labels in groups.trace.labels.values():
-        for axis in labels.varying:
-            if not stays[labels.ids].any(axis=tuple(a for a in range(labels.ids.ndim) if a != axis)).any():
-                raise ValueError(
-                    "A tensor inside the model would have no channel left (part of a split or a slice): keep at least "
-                    f"one of them. Received: a keep-mask without any channel of a tensor of shape {labels.shape}"
-                )
+        if not stays[labels.ids].any():
+            raise ValueError(
+                "A tensor inside the model would have no channel left (part of a split or a slice): keep at least "
+                f"one of them. Received: a keep-mask without any channel of a tensor of shape {labels.shape}"
+            )
 
 
 def _check_names(groups: ChannelGroups, keep: Keep, protect: Collection[str]) -> None:

@@ -65,23 +65,54 @@ def shrink_model(
     >>> net.get_layer("hidden").units, shrunk.plan.removed
     (2, 1)
     """
+    return shrink_to(plan_removal(model, keep, round_to=round_to, minimum=minimum, protect=protect))
+
+
+def shrink_to(plan: RemovalPlan) -> Shrunk:
+    """Carries out a plan on the very model that it was made for, as `shrink_model` does; once.
+
+    A plan of `plan_dead_removal` may give a layer a bias, to take over constants. The optimizer in the middle of a
+    training does not know it, and it is refused there.
+
+    Raises:
+      ValueError: the model has been shrunk since it was planned; the plan makes a bias, and the optimizer is in use; as
+        `sliced_optimizer`.
+      RuntimeError: called inside a tf.function.
+    """
     if not tf.executing_eagerly():
         raise RuntimeError(
             "A model is made smaller between two steps, in a callback for example. "
             "Received: a call of shrink_model inside a tf.function"
         )
-    plan = plan_removal(model, keep, round_to=round_to, minimum=minimum, protect=protect)
+    model = plan.groups.model
+    if any(id(tensor) not in plan.groups.trace.labels for tensor in model.outputs):
+        raise ValueError(
+            "The model is another one since this plan was made for it: make a new one. "
+            f"Received: {model.name!r} and a plan that has been carried out, or made before another was"
+        )
     if not plan.removed:
         return Shrunk(plan, ())
     # All that can fail comes first: from the graft on, nothing does.
     with model.distribute_strategy.scope():
-        rebuilt = rebuild(model, plan.groups.trace, plan.stays)
+        rebuilt = rebuild(model, plan.groups.trace, plan.stays, plan.added_bias)
         slicings = rebuilt.slicings + _of_the_model_itself(model, rebuilt.slicings)
+        _check_all_known(model, rebuilt.model, slicings)
         successors = {id(old): sliced_optimizer(old, slicings) for old in _optimizers(model)}
         _graft(model, rebuilt.model)
         _succeed_optimizers(model, successors)
         _renew_functions(model)
     return Shrunk(plan, slicings)
+
+
+def _check_all_known(model: Any, smaller: Any, slicings: tuple[Slicing, ...]) -> None:
+    known = {id(each.target) for each in slicings}
+    made = [weight.name for weight in smaller.weights if id(master_variable(weight)) not in known]
+    if made and any(hasattr(unwrap(each), "_index_dict") for each in _optimizers(model)):
+        raise ValueError(
+            "The optimizer of a training under way cannot take up a new bias: protect the layers whose constants it "
+            "would take over, or finish the training and call plan.apply(). "
+            f"Received: a plan that makes {', '.join(made)}"
+        )
 
 
 def _of_the_model_itself(model: Any, slicings: tuple[Slicing, ...]) -> tuple[Slicing, ...]:
@@ -96,7 +127,7 @@ def _graft(model: Any, smaller: Any) -> None:
     twins = dict(_twins(model, smaller))
     outside = [each for each in model._self_tracked_trackables if not _mentions(each, twins)]
     model._init_graph_network(smaller._nested_inputs, smaller._nested_outputs)
-    model._self_tracked_trackables += outside
+    model._self_tracked_trackables.extend(outside)
     if isinstance(model, keras.Sequential):
         # Keras forgets these nodes when the model meets another input shape.
         model._created_nodes = {node for nodes in model._nodes_by_depth.values() for node in nodes}
@@ -133,7 +164,7 @@ def _mentions(value: Any, twins: dict[int, Any]) -> bool:
 
 def _with_twins(value: Any, twins: dict[int, Any]) -> Any:
     if isinstance(value, list | tuple):
-        return type(value)([_with_twins(each, twins) for each in value])
+        return [_with_twins(each, twins) for each in value]
     if isinstance(value, dict):
         return {key: _with_twins(each, twins) for key, each in value.items()}
     return twins.get(id(value), value)

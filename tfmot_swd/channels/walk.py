@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfmot_swd._compat import keras
+from tfmot_swd._compat import Functional, keras, master_variable
 from tfmot_swd.channels.call import ArgumentEdit, Cut, Kept, LayerCall, LayerRecord
 from tfmot_swd.channels.labels import Classes, Labels, Shape, Ties
 from tfmot_swd.channels.registry import rule_of
@@ -41,9 +41,10 @@ class Trace:
 def trace_channels(model: Any) -> Trace:
     """Walks the model once and returns what lives and dies with what."""
     walk = _Walk()
-    inputs = [walk.stays(tensor, "model input") for tensor in model.inputs]
+    inputs = [walk.stays(shape_of(tensor), "model input") for tensor in model.inputs]
     for labels in walk.model(model, inputs, ""):
         walk.ties.pin(labels.ids, "model output")
+    check_weights_have_one_layer(walk.records)
     cuts = tuple(cut for record in walk.records.values() for cut in record.cuts.values())
     return Trace(cuts, walk.records, walk.labels, walk.argument_edits, walk.ties.resolve())
 
@@ -69,12 +70,17 @@ class _Walk:
         self.argument_edits: dict[int, list[ArgumentEdit]] = {}
         self._models: dict[int, tuple[list[Labels], list[Labels]]] = {}
 
-    def stays(self, tensor: Any, reason: str) -> Labels:
-        shape = shape_of(tensor)
+    def stays(self, shape: Shape, reason: str) -> Labels:
         return Labels(self.ties.new_pinned(reason).reshape((1,) * len(shape)), shape)
 
     def model(self, model: Any, inputs: list[Labels], prefix: str) -> list[Labels]:
         """Walks one model; called again, it ties its inputs to those of the first call."""
+        check_is_its_graph(model)
+        check_takes(model, inputs)
+        inputs = [
+            self._conformed(labels, shape_of(tensor), f"{prefix}: its input is given with an axis more or less")
+            for labels, tensor in zip(inputs, model.inputs, strict=True)
+        ]
         if id(model) in self._models:
             first, outputs = self._models[id(model)]
             for before, now in zip(first, inputs, strict=True):
@@ -93,22 +99,100 @@ class _Walk:
 
     def _call(self, node: Any, prefix: str) -> list[Labels]:
         layer, path = node.layer, prefix + node.layer.name
-        inputs = [self.labels[id(tensor)] for tensor in node.keras_inputs]
-        if isinstance(layer, keras.Model):
-            return self.model(layer, inputs, f"{path}/")
-        record = self.records.setdefault(id(layer), LayerRecord(path, layer))
         shapes = [shape_of(tensor) for tensor in tf.nest.flatten(node.outputs)]
-        arguments = {
-            name: tf.nest.map_structure(lambda each: self.labels.get(id(each), each), value)
-            for name, value in bound_arguments(node).arguments.items()
-        }
-        call = LayerCall(record, inputs, shapes, arguments, self.ties)
+        if isinstance(layer, keras.Model):
+            # In the order of the model's inputs, which a dictionary need not have.
+            given = layer._flatten_to_reference_inputs(node.call_args[0])
+            found = self.model(layer, [self.labels[id(tensor)] for tensor in given], f"{path}/")
+            reason = f"{path}: a tensor of unknown rank"
+            return [self._conformed(labels, shape, reason) for labels, shape in zip(found, shapes, strict=True)]
+        record = self.records.setdefault(id(layer), LayerRecord(path, layer))
+        inputs = [self.labels[id(tensor)] for tensor in self._without_masks(node, path)]
+        call = LayerCall(record, inputs, shapes, {}, self.ties)
         rule = rule_of(layer)
         if rule is None:
             return call.barrier(f"no channel rule for {type(layer).__name__}")
+        if any(tensor.shape.rank is None for tensor in tf.nest.flatten([node.keras_inputs, node.outputs])):
+            return call.barrier("a tensor of unknown rank")
+        call.arguments = {
+            name: tf.nest.map_structure(lambda each: self.labels.get(id(each), each), value)
+            for name, value in bound_arguments(node).arguments.items()
+        }
         found = rule(call)
         self.argument_edits[id(node)] = call.argument_edits
-        return [found] if isinstance(found, Labels) else list(found)
+        return checked([found] if isinstance(found, Labels) else list(found), call)
+
+    def _conformed(self, labels: Labels, shape: Shape, reason: str) -> Labels:
+        """Returns labels for the same tensor inside and outside of a model: sizes may be known on one side only.
+
+        A model adds or drops a last axis of size one, and a rank may be unknown: then the channels stay.
+        """
+        if labels.rank == len(shape):
+            return Labels(labels.ids, shape)
+        self.ties.pin(labels.ids, reason)
+        return self.stays(shape, reason)
+
+    def _without_masks(self, node: Any, path: str) -> list[Any]:
+        """Returns the tensors that a layer computes with; masks and training flags given by hand stay whole."""
+        flags = [node.call_kwargs[name] for name in ("mask", "training") if name in node.call_kwargs]
+        aside = {id(tensor) for tensor in tf.nest.flatten(flags)}
+        for tensor in node.keras_inputs:
+            if id(tensor) in aside:
+                self.ties.pin(self.labels[id(tensor)].ids, f"{path}: given as a mask or a flag")
+        return [tensor for tensor in node.keras_inputs if id(tensor) not in aside]
+
+
+def check_is_its_graph(model: Any) -> None:
+    """Raises a ValueError where calling a model does something else than running its graph of layers."""
+    if not hasattr(model, "_nodes_by_depth"):
+        problem = "has no graph of layers, as one of them cannot be traced: give the first one an input_shape"
+    elif type(model).call not in (Functional.call, keras.Sequential.call):
+        problem = "has a call method of its own: write what it does as layers of a Functional model"
+    else:
+        return
+    raise ValueError(f"Channels are found in the graph of a model, and this one {problem}. Received: {model.name!r}")
+
+
+def check_takes(model: Any, inputs: list[Labels]) -> None:
+    """Raises a ValueError where a model is called with a tensor of another rank than in the graph that it has."""
+    for labels, tensor in zip(inputs, model.inputs, strict=True):
+        shapes = labels.shape, shape_of(tensor)
+        longer = max(shapes, key=len)
+        # Keras adds or drops a last axis of size one.
+        if len(shapes[0]) != len(shapes[1]) and (abs(len(shapes[0]) - len(shapes[1])) > 1 or longer[-1] != 1):
+            raise ValueError(
+                "A model inside a model must be called with tensors of the rank that it was built for: make another "
+                f"model for the other rank. Received: shape {shapes[0]} for {shapes[1]} of {model.name!r}"
+            )
+
+
+def check_weights_have_one_layer(records: dict[int, LayerRecord]) -> None:
+    """Raises a ValueError where two layers have one weight: the smaller layers would have one each."""
+    owner: dict[int, LayerRecord] = {}
+    for record in records.values():
+        for weight in record.layer.weights:
+            first = owner.setdefault(id(master_variable(weight)), record)
+            if first is not record:
+                raise ValueError(
+                    "A weight of two layers cannot stay one weight when both become smaller: call one layer twice "
+                    f"instead. Received: {weight.name!r} in {first.path!r} and {record.path!r}"
+                )
+
+
+def checked(found: list[Labels], call: LayerCall) -> list[Labels]:
+    """Returns what a channel rule has returned; raises a ValueError where it cannot be labels of the outputs."""
+    fits = len(found) == len(call.output_shapes) and all(
+        labels.ids.ndim == len(shape)
+        and all(ids in (1, size) for ids, size in zip(labels.ids.shape, shape, strict=True))
+        for labels, shape in zip(found, call.output_shapes, strict=True)
+    )
+    if not fits:
+        raise ValueError(
+            f"The channel rule of {type(call.layer).__name__} must return the labels of each output, of its rank and 1 "
+            f"or its size on each axis. Received: ids of shapes {[labels.ids.shape for labels in found]} for outputs "
+            f"of shapes {call.output_shapes} in {call.record.path!r}"
+        )
+    return found
 
 
 def shape_of(tensor: Any) -> Shape:

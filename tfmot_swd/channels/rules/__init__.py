@@ -1,15 +1,29 @@
 """Channel rules of Keras's layers and of TensorFlow's operators, a family a file; importing registers them."""
 
 from tfmot_swd.channels.rules import (
-    attention as attention,
-    convolution as convolution,
-    dense as dense,
-    elementwise as elementwise,
-    merging as merging,
-    normalization as normalization,
-    operators as operators,
-    recurrent as recurrent,
-    spatial as spatial,
-    structure as structure,
-    wrapping as wrapping,
+    attention,
+    convolution,
+    dense,
+    elementwise,
+    merging,
+    normalization,
+    operators,
+    recurrent,
+    spatial,
+    structure,
+    wrapping,
 )
+
+__all__ = [
+    "attention",
+    "convolution",
+    "dense",
+    "elementwise",
+    "merging",
+    "normalization",
+    "operators",
+    "recurrent",
+    "spatial",
+    "structure",
+    "wrapping",
+]

@@ -20,14 +20,17 @@ def multi_head_attention(call: LayerCall) -> Labels | list[Labels]:
     layer, arguments = call.layer, call.arguments
     if layer._output_dense.kernel.shape.rank != 3 or len(call.output_shapes) != 1:
         return call.barrier("attention over several axes, or with its scores given back, has no rule")
-    query, value = arguments["query"], arguments["value"]
-    key = arguments.get("key")
-    mask = arguments.get("attention_mask")
+    query, value, mask = arguments["query"], arguments["value"], arguments.get("attention_mask")
+    key = value if arguments.get("key") is None else arguments["key"]
+    if not all(isinstance(each, Labels) for each in (query, key, value)):
+        return call.barrier("attention to a constant has no rule")
+    heads = call.new(layer._num_heads, "heads")
     if isinstance(mask, Labels):
         call.ties.pin(mask.ids, f"{call.record.path}: attention mask")
-    heads = call.new(layer._num_heads, "heads")
+    if mask is not None and len(mask.shape) > 3:
+        call.ties.pin(heads, f"{call.record.path}: a mask for each head")
     target = call.new(int(layer._output_dense.kernel.shape[-1]), "output")
-    for name, source in (("_query_dense", query), ("_value_dense", value), ("_key_dense", value if key is None else key)):
+    for name, source in (("_query_dense", query), ("_value_dense", value), ("_key_dense", key)):
         call.consume(f"{name}.kernel", 0, call.channels(source, -1))
         call.produce(f"{name}.kernel", 1, heads)
         if layer._use_bias:
@@ -41,7 +44,7 @@ def multi_head_attention(call: LayerCall) -> Labels | list[Labels]:
     def resize(config: dict, kept: Kept) -> None:
         config["output_shape"] = (kept.count(target),)
         # Keras builds a loaded layer by the shapes in its config, which are those of the larger one.
-        for name, source in (("query_shape", query), ("value_shape", value), ("key_shape", value if key is None else key)):
+        for name, source in (("query_shape", query), ("value_shape", value), ("key_shape", key)):
             if config.get(name) is not None:
                 config[name] = kept.shape(source)
 

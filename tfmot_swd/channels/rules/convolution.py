@@ -13,8 +13,9 @@ layers = keras.layers
 
 
 def channel_axis(call: LayerCall) -> int:
-    """Returns the axis on which the layer's data format has the channels."""
-    return 1 if call.layer.data_format == "channels_first" else call.input.rank - 1
+    """Returns the axis on which the layer's data format has the channels; more than one batch axis may come first."""
+    rank = call.input.rank
+    return rank - 1 - call.layer.rank if call.layer.data_format == "channels_first" else rank - 1
 
 
 @register_channel_rule(layers.Conv1D, layers.Conv2D, layers.Conv3D)

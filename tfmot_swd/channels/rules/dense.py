@@ -40,19 +40,15 @@ def einsum_dense(call: LayerCall) -> Labels:
         letter = source[axis]
         if letter not in kernel or letter in result or len(call.input.varying) > 1:
             return call.barrier(f"equation {layer.equation!r} keeps the channels that come in")[0]
+        call.consume("kernel", kernel.index(letter), call.input.along(axis))
     made = [letter for letter in result if letter in kernel and letter not in source]
-    for letter in source:
-        if letter in kernel and letter not in result and call.input.shape[source.index(letter)] is not None:
-            ids = call.input.along(source.index(letter))
-            call.consume("kernel", kernel.index(letter), ids)
     if not made:
         return call.barrier(f"equation {layer.equation!r} makes no channels")[0]
     letter, axis = made[-1], result.index(made[-1])
     target = call.new(int(layer.kernel.shape[kernel.index(letter)]))
     call.produce("kernel", kernel.index(letter), target)
     if layer.bias is not None and letter in layer.bias_axes:
-        order = [each for each in result if each in layer.bias_axes]
-        call.produce("bias", order.index(letter) - len(result), target)
+        call.produce("bias", axis - len(result), target)
 
     def resize(config: dict[str, Any], kept: Kept) -> None:
         given = config["output_shape"]
@@ -67,6 +63,7 @@ def einsum_dense(call: LayerCall) -> Labels:
 @register_channel_rule(layers.Embedding)
 def embedding(call: LayerCall) -> Labels:
     """Table (words, out)."""
+    call.ties.pin(call.input.ids, f"{call.record.path}: rows of an embedding are looked up, not summed")
     target = call.new(call.layer.output_dim)
     call.produce("embeddings", 1, target)
     call.resize("output_dim", target)

@@ -9,7 +9,7 @@ from tf_keras.src.applications.convnext import LayerScale, StochasticDepth
 from tf_keras.src.applications.inception_resnet_v2 import CustomScaleLayer
 
 from tfmot_swd._compat import keras
-from tfmot_swd.channels.call import LayerCall
+from tfmot_swd.channels.call import Kept, LayerCall
 from tfmot_swd.channels.labels import Labels
 from tfmot_swd.channels.registry import register_channel_rule
 from tfmot_swd.channels.rules.merging import tied
@@ -34,6 +34,21 @@ layers = keras.layers
     StochasticDepth,
 )
 def passes(call: LayerCall) -> Labels:
+    labels = call.same(call.input)
+    if getattr(call.layer, "noise_shape", None) is not None:
+
+        def resize(config: dict[str, Any], kept: Kept) -> None:
+            sizes = zip(call.layer.noise_shape, labels.shape, kept.shape(labels), strict=True)
+            config["noise_shape"] = tuple(left if size == whole else size for size, whole, left in sizes)
+
+        call.reconfigure("noise_shape", resize)
+    return labels
+
+
+@register_channel_rule(layers.Masking)
+def masking(call: LayerCall) -> Labels:
+    if call.input.rank - 1 in call.input.varying:
+        return call.barrier("its mask is taken across channels")[0]
     return call.same(call.input)
 
 
@@ -46,7 +61,7 @@ def activation(call: LayerCall) -> Labels:
 def softmax(call: LayerCall) -> Labels:
     given: Any = call.layer.axis
     axes = {each % call.input.rank for each in ([given] if isinstance(given, int) else given)}
-    if axes & set(call.input.varying):
+    if axes & set(call.input.varying) or call.arguments.get("mask") is not None:
         return call.barrier("softmax looks across channels")[0]
     return call.same(call.input)
 

@@ -31,7 +31,10 @@ def tied(call: LayerCall, inputs: list[Labels], shape: Shape) -> Labels:
     whole = [labels for labels in aligned if labels is not None]
     varying = {axis for labels in whole for axis in labels.varying}
     spread = [
-        any(labels.shape[axis] == 1 and shape[axis] != 1 for axis in varying) and not labels.varying for labels in whole
+        not labels.varying
+        and all(labels.shape[axis] == 1 for axis in varying)
+        and any(shape[axis] != 1 for axis in varying)
+        for labels in whole
     ]
     found: np.ndarray | None = None
     for labels, alone in zip(whole, spread, strict=True):
@@ -50,7 +53,7 @@ def tied(call: LayerCall, inputs: list[Labels], shape: Shape) -> Labels:
 
 def _aligned(labels: Labels, rank: int) -> Labels | None:
     """Returns labels with leading axes added, as broadcasting does."""
-    if labels.rank > rank or (labels.rank == 0 and rank):
+    if labels.rank > rank:
         return None
     more = rank - labels.rank
     return Labels(labels.ids.reshape((1,) * more + labels.ids.shape), (1,) * more + labels.shape)

@@ -18,7 +18,7 @@ def _axes(axis: int | Sequence[int], rank: int) -> list[int]:
     return [each % rank for each in axes]
 
 
-@register_channel_rule(layers.BatchNormalization)
+@register_channel_rule(layers.BatchNormalization, layers.experimental.SyncBatchNormalization)
 def batch_normalization(call: LayerCall) -> Labels:
     """Gamma, beta, moving mean and variance, one each a channel."""
     layer = call.layer
@@ -35,9 +35,7 @@ def batch_normalization(call: LayerCall) -> Labels:
 @register_channel_rule(layers.LayerNormalization)
 def layer_normalization(call: LayerCall) -> Labels:
     axes = _axes(call.layer.axis, call.input.rank)
-    if set(axes) & set(call.input.varying) or call.input.rank - 1 in axes:
-        return call.barrier(SHARED)[0]
-    return call.same(call.input)
+    return call.barrier(SHARED)[0] if set(axes) & set(call.input.varying) else call.same(call.input)
 
 
 @register_channel_rule(layers.UnitNormalization)

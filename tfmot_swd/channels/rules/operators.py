@@ -22,17 +22,32 @@ Found = Labels | list[Labels]
 OperatorRule = Callable[[LayerCall], Found]
 
 
+# Arguments of TensorFlow 1 that stand for others, and how the noise of a dropout is shared.
+_WITHOUT_RULE = ("keep_dims", "reduction_indices", "squeeze_dims", "dim", "keep_prob", "noise_shape")
+
+
 @register_channel_rule(TFOpLambda)
 def operator(call: LayerCall) -> Found:
     symbol = (call.layer.symbol or getattr(call.layer.function, "__name__", "")).removeprefix("compat.v1.")
-    rule = OPERATORS.get(symbol)
-    return call.barrier(f"no channel rule for tf.{symbol}") if rule is None else rule(call)
+    rule, given = OPERATORS.get(symbol), call.arguments
+    if rule is None:
+        return call.barrier(f"no channel rule for tf.{symbol}")
+    if any(given.get(name) is not None for name in _WITHOUT_RULE):
+        return call.barrier(f"an argument of tf.{symbol} has no rule")
+    settings = [given.get(name) for name in ("axis", "perm", "paddings", "size", "ksize", "num_or_size_splits")]
+    if any(isinstance(each, Labels) for each in tf.nest.flatten(settings)):
+        return call.barrier(f"a computed argument of tf.{symbol} has no rule")
+    if str(given.get("data_format") or "").startswith("NC"):
+        return call.barrier("channels first in an operator has no rule")
+    return rule(call)
 
 
 def elementwise(call: LayerCall) -> Found:
     """A function of tensors and constants; a constant with one number a channel is cut like a weight."""
     if len(call.output_shapes) != 1:
         return call.barrier("an operator of several outputs has no rule")
+    if "condition" in call.arguments and call.arguments.get("x") is None:
+        return call.barrier("the places where a condition holds have no rule")
     found = tied(call, call.inputs, call.output_shape)
     for name, value in call.arguments.items():
         if all(isinstance(each, str | bool | int | float | tf.DType | Labels | None) for each in _parts(value)):
@@ -52,10 +67,9 @@ def _parts(value: Any) -> list[Any]:
 
 def _cut_constant(call: LayerCall, name: str, value: Any, labels: Labels) -> bool:
     """Says how a constant operand follows the channels; returns whether it can."""
-    try:
-        shape = np.shape(value)
-    except ValueError:
+    if any(isinstance(each, Labels) for each in tf.nest.flatten(value)):
         return False
+    shape = np.shape(value)
     if len(shape) > labels.rank:
         return False
     first = labels.rank - len(shape)
@@ -96,18 +110,17 @@ def _concat(call: LayerCall) -> Found:
 
 def _split(call: LayerCall) -> Found:
     axis = int(call.arguments.get("axis", 0)) % call.input.rank
-    if set(call.input.varying) - {axis}:
+    if axis not in call.input.varying:
         return [call.same(call.input, index) for index in range(len(call.output_shapes))]
-    if call.input.shape[axis] is None:
-        return call.barrier("a split of an axis of unknown size")
     sizes = [shape[axis] for shape in call.output_shapes]
+    if len(call.input.varying) > 1 or None in sizes:
+        return call.barrier("a split of channels on several axes, or into parts of unknown size")
     parts = np.split(call.input.along(axis), np.cumsum(sizes)[:-1])  # type: ignore[arg-type]
 
     def edit(arguments: dict[str, Any], kept: Kept) -> None:
         arguments["num_or_size_splits"] = [kept.count(part) for part in parts]
 
-    if call.input.varying:
-        call.edit_arguments(edit)
+    call.edit_arguments(edit)
     return [call.output(part, axis, index) for index, part in enumerate(parts)]
 
 
@@ -119,18 +132,19 @@ def _reduce(call: LayerCall) -> Found:
         return call.barrier("a reduction over channels")
     if call.arguments.get("keepdims"):
         return call.same(labels)
-    return Labels(labels.ids.reshape([s for each, s in enumerate(labels.ids.shape) if each not in gone]), call.output_shape)
+    return Labels(
+        labels.ids.reshape([s for each, s in enumerate(labels.ids.shape) if each not in gone]), call.output_shape
+    )
 
 
 def _reshape(call: LayerCall) -> Found:
-    found = structure.reshaped(call, call.input, call.output_shape)
-    shape = call.arguments["shape"]
-    if isinstance(shape, Labels):
+    if isinstance(call.arguments["shape"], Labels):
         return call.barrier("a reshape to a computed shape")
+    found = structure.reshaped(call, call.input, call.output_shape)
 
     def edit(arguments: dict[str, Any], kept: Kept) -> None:
         given = arguments["shape"]
-        given = given.numpy().tolist() if isinstance(given, tf.Tensor) else list(given)
+        given = np.asarray(given).tolist() if isinstance(given, tf.Tensor | np.ndarray) else list(given)
         arguments["shape"] = list(structure.smaller_shape(given, found, kept))
 
     call.edit_arguments(edit)
@@ -145,11 +159,17 @@ def _transpose(call: LayerCall) -> Found:
 
 def _squeeze(call: LayerCall) -> Found:
     labels, axis = call.input, call.arguments.get("axis")
-    if axis is None:
+    if axis is None or not np.size(axis):
         gone = {each for each, size in enumerate(labels.shape) if size == 1}
     else:
         gone = {each % labels.rank for each in np.atleast_1d(axis).tolist()}
-    return Labels(labels.ids.reshape([s for each, s in enumerate(labels.ids.shape) if each not in gone]), call.output_shape)
+    if not gone:
+        return call.barrier("a squeeze that finds nothing might find channels where one stays")
+    # Without axes given, the channels would go too where one stays.
+    call.edit_arguments(lambda arguments, kept: arguments.__setitem__("axis", sorted(gone)))
+    return Labels(
+        labels.ids.reshape([s for each, s in enumerate(labels.ids.shape) if each not in gone]), call.output_shape
+    )
 
 
 def _expand_dims(call: LayerCall) -> Found:
@@ -158,93 +178,89 @@ def _expand_dims(call: LayerCall) -> Found:
 
 def _per_channel(call: LayerCall) -> Found:
     """Pooling and resizing of (batch, …, channels)."""
-    if call.arguments.get("data_format") not in (None, "NHWC", "NWC", "NDHWC"):
-        return call.barrier("channels first in an operator has no rule")
+    windows = [np.atleast_1d(call.arguments.get(name, 1)) for name in ("ksize", "strides")]
+    if any(window.size == call.input.rank and window[-1] != 1 for window in windows):
+        return call.barrier("pooling across channels")
     ids = call.channels(call.input, -1)
     return call.output(ids, -1) if call.input.varying else call.same(call.input)
 
 
 def _pad(call: LayerCall) -> Found:
-    paddings = call.arguments["paddings"]
-    if isinstance(paddings, Labels) or any(np.asarray(paddings)[axis].any() for axis in call.input.varying):
-        return call.barrier("padding along the channels")
-    if not call.input.varying and np.asarray(paddings)[-1].any():
+    paddings = np.asarray(call.arguments["paddings"])
+    if paddings[-1].any() or any(paddings[axis].any() for axis in call.input.varying):
         return call.barrier("padding along the channels")
     return call.same(call.input)
 
 
 def _sizes(call: LayerCall) -> Found:
-    """tf.shape: numbers, not channels; they follow by themselves where they are computed anew."""
-    if call.input.varying:
-        return call.barrier("its sizes are computed with")
-    return call.barrier("sizes")
+    """tf.shape: numbers, not channels; what is computed from them is not known here."""
+    return call.barrier("its sizes are computed with")
 
 
 @register_channel_rule(SlicingOpLambda)
 def slicing(call: LayerCall) -> Found:
-    """x[:, 1:3, ..., :8]: along the channels, contiguous parts only."""
-    labels = call.input
-    spec = call.arguments.get("slice_spec", call.arguments.get("key"))
-    plan = _sliced_axes(spec, labels.rank)
-    if plan is None or any(isinstance(value, Labels) for value in tf.nest.flatten(call.arguments)[1:]):
+    """x[:, 1:3, ..., None, :8]: along the channels, contiguous parts only."""
+    given = call.arguments["slice_spec"]
+    parts = _parts_of_slice(given, call.input.rank)
+    if parts is None:
         return call.barrier("a slice with computed bounds, or with a list, has no rule")
-    sizes: list[int] = []
-    ids = labels.ids
+    ids, axis = call.input.ids, 0
     edits: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-    for axis, (place, part) in enumerate(plan):
+    for place, part in parts:
         if part is None:
-            continue
-        if axis in labels.varying:
-            if isinstance(part, int) or part.step not in (None, 1) or len(labels.varying) > 1:
+            ids = np.expand_dims(ids, axis)
+        elif ids.shape[axis] > 1 and part != slice(None):
+            if isinstance(part, int) or part.step not in (None, 1) or len(call.input.varying) > 1:
                 return call.barrier("a slice that takes single channels, or every other one")
             start, stop, _ = part.indices(ids.shape[axis])
-            line = labels.along(axis)
+            line = call.input.along(call.input.varying[0])
             edits[place] = line[:start], line[start:stop]
             ids = np.take(ids, np.arange(start, stop), axis)
-        elif axis == labels.rank - 1 and not labels.varying:
+        elif isinstance(part, int):
+            ids = np.take(ids, 0, axis)
             continue
-    kept_axes = [axis for axis, (_, part) in enumerate(plan) if not isinstance(part, int)]
-    sizes = [ids.shape[axis] for axis in kept_axes]
+        axis += 1
+    if not ids.size:
+        return call.barrier("a slice without elements")
 
     def edit(arguments: dict[str, Any], kept: Kept) -> None:
-        name = "slice_spec" if "slice_spec" in arguments else "key"
-        whole = isinstance(arguments[name], list | tuple)
-        items = list(arguments[name]) if whole else [arguments[name]]
+        several = isinstance(given, list | tuple)
+        items = list(arguments["slice_spec"]) if several else [arguments["slice_spec"]]
         for place, (before, inside) in edits.items():
             first = kept.count(before)
             items[place] = _like(items[place], first, first + kept.count(inside))
-        arguments[name] = tuple(items) if whole else items[0]
+        arguments["slice_spec"] = tuple(items) if several else items[0]
 
     if edits:
         call.edit_arguments(edit)
-    if len(sizes) != len(call.output_shape):
-        return call.barrier("a slice that adds axes has no rule")
-    return Labels(ids.reshape(sizes), call.output_shape)
+    return Labels(ids, call.output_shape)
 
 
-def _sliced_axes(spec: Any, rank: int) -> list[tuple[int, Any]] | None:
-    """Returns for each axis the place of its item in the spec and a slice, a number or None for all of it."""
+def _parts_of_slice(spec: Any, rank: int) -> list[tuple[int, slice | int | None]] | None:
+    """Returns the item of each axis with its place in the spec: a slice, a number, or None for an axis that is added.
+
+    None for the whole where it has anything else.
+    """
     items = list(spec) if isinstance(spec, list | tuple) else [spec]
-    if sum(item is Ellipsis for item in items) > 1 or any(item is None for item in items):
+    found: list[tuple[int, slice | int | None]] = []
+    dots = [place for place, item in enumerate(items) if item is Ellipsis] or [len(items)]
+    open_axes = rank - sum(item is not None and item is not Ellipsis for item in items)
+    if len(dots) > 1 or open_axes < 0:
         return None
-    dots = next((place for place, item in enumerate(items) if item is Ellipsis), len(items))
-    after = [place for place in range(dots + 1, len(items))]
-    plan: list[tuple[int, Any]] = [(-1, None)] * rank
-    for axis, place in [*enumerate(range(dots)), *((rank - len(after) + i, place) for i, place in enumerate(after))]:
-        part = _as_slice(items[place])
-        if part is None or not 0 <= axis < rank:
+    for place, item in enumerate([*items, Ellipsis] if dots[0] == len(items) else items):
+        if isinstance(item, dict) and {"start", "stop", "step"} == set(item):
+            item = slice(item["start"], item["stop"], item["step"])
+        if item is Ellipsis:
+            found += [(place, slice(None))] * open_axes
+        elif item is None or (isinstance(item, int | np.integer) and not isinstance(item, bool)):
+            found.append((place, None if item is None else int(item)))
+        elif isinstance(item, slice) and all(
+            each is None or isinstance(each, int | np.integer) for each in (item.start, item.stop, item.step)
+        ):
+            found.append((place, item))
+        else:
             return None
-        plan[axis] = place, part
-    return plan
-
-
-def _as_slice(item: Any) -> slice | int | None:
-    if isinstance(item, dict) and {"start", "stop", "step"} <= set(item):
-        item = slice(item["start"], item["stop"], item["step"])
-    if isinstance(item, slice):
-        bounds = (item.start, item.stop, item.step)
-        return item if all(each is None or isinstance(each, int | np.integer) for each in bounds) else None
-    return int(item) if isinstance(item, int | np.integer) else None
+    return found
 
 
 def _like(item: Any, start: int, stop: int) -> Any:
@@ -256,21 +272,24 @@ def _like(item: Any, start: int, stop: int) -> Any:
 _ELEMENTWISE = """
     __operators__.add math.add math.add_n math.subtract math.multiply math.multiply_no_nan math.divide math.truediv
     math.divide_no_nan math.maximum math.minimum math.pow math.squared_difference math.negative math.abs math.square
-    math.sqrt math.rsqrt math.exp math.log math.log1p math.erf math.floor math.ceil math.round math.sign math.sin math.cos
-    math.reciprocal math.reciprocal_no_nan math.tanh math.sigmoid math.softplus nn.softsign nn.softplus nn.sigmoid nn.tanh
-    nn.relu nn.relu6 nn.leaky_relu nn.elu nn.selu nn.gelu nn.silu nn.bias_add nn.dropout clip_by_value cast identity
-    stop_gradient math.greater math.greater_equal math.less math.less_equal where
+    math.sqrt math.rsqrt math.exp math.log math.log1p math.erf math.floor math.ceil math.round math.sign math.sin
+    math.cos math.reciprocal math.reciprocal_no_nan math.tanh math.sigmoid math.softplus nn.softsign nn.softplus
+    nn.sigmoid nn.tanh nn.relu nn.relu6 nn.leaky_relu nn.elu nn.selu nn.gelu nn.silu nn.bias_add nn.dropout
+    clip_by_value cast identity stop_gradient zeros_like ones_like where math.greater math.greater_equal math.less
+    math.less_equal __operators__.eq __operators__.ne math.equal math.not_equal math.logical_and math.logical_or
+    math.logical_not math.floormod floor_div math.log_sigmoid
+"""
+_REDUCTIONS = """
+    math.reduce_mean math.reduce_sum math.reduce_max math.reduce_min math.reduce_prod math.reduce_std
+    math.reduce_variance math.reduce_logsumexp math.reduce_any math.reduce_all
 """
 OPERATORS: dict[str, OperatorRule] = {
-    **{name: elementwise for name in _ELEMENTWISE.split()},
+    **dict.fromkeys(_ELEMENTWISE.split(), elementwise),
     "nn.softmax": _softmax,
     "nn.log_softmax": _softmax,
     "concat": _concat,
     "split": _split,
-    "math.reduce_mean": _reduce,
-    "math.reduce_sum": _reduce,
-    "math.reduce_max": _reduce,
-    "math.reduce_min": _reduce,
+    **dict.fromkeys(_REDUCTIONS.split(), _reduce),
     "reshape": _reshape,
     "transpose": _transpose,
     "squeeze": _squeeze,
@@ -280,5 +299,6 @@ OPERATORS: dict[str, OperatorRule] = {
     "nn.max_pool": _per_channel,
     "nn.avg_pool": _per_channel,
     "nn.max_pool2d": _per_channel,
+    "nn.avg_pool2d": _per_channel,
     "shape": _sizes,
 }

@@ -33,6 +33,8 @@ def recurrent(call: LayerCall) -> list[Labels]:
     call.resize("units", units)
     for state in call.inputs[1:]:
         call.ties.tie(call.channels(state, -1), units)
+    if call.arguments.get("initial_state") is not None:
+        call.ties.pin(units, f"{call.record.path}: constant initial states")
     outputs = [call.output(units, -1, index) for index in range(len(call.output_shapes))]
     for name in ("activation", "recurrent_activation"):
         call.activated(outputs[0], getattr(layer.cell, name, None))
@@ -41,22 +43,19 @@ def recurrent(call: LayerCall) -> list[Labels]:
 
 @register_channel_rule(layers.Bidirectional)
 def bidirectional(call: LayerCall) -> list[Labels]:
-    """Two layers over the same input; the units stay where they are not concatenated or summed."""
+    """Two layers over the same input, concatenated, merged element by element, or side by side."""
     layer = call.layer
-    kinds = (type(layer.forward_layer), type(layer.backward_layer))
-    if len(call.inputs) != 1 or len(call.output_shapes) != 1 or not all(kind in GATES for kind in kinds):
+    parts = layer.forward_layer, layer.backward_layer
+    if len(call.inputs) != 1 or layer.return_state or not all(type(part) in GATES for part in parts):
         return call.barrier("a bidirectional layer of these parts has no rule")
-    shapes = [(*call.output_shape[:-1], part.units) for part in (layer.forward_layer, layer.backward_layer)]
     halves = []
-    for part, key, shape in zip(("forward_layer", "backward_layer"), ("layer", "backward_layer"), shapes, strict=True):
-        inner = call.inner(part, call.inputs, [shape], key=key)
-        halves += recurrent(inner)
-    forward, backward = (half.along(-1) for half in halves)
-    if layer.merge_mode == "concat":
-        # Keras writes one config for both layers unless it was given two, so they keep as many units.
+    for part, name, key in zip(parts, ("forward_layer", "backward_layer"), ("layer", "backward_layer"), strict=True):
+        inner = call.inner(name, call.inputs, [(*call.output_shape[:-1], part.units)], key=key)
+        halves += [labels.along(-1) for labels in recurrent(inner)]
+    forward, backward = halves
+    # Keras writes one config for both layers unless it was given two, so they keep as many units.
+    if not hasattr(layer, "_backward_layer_config") or layer.merge_mode in ("sum", "mul", "ave"):
         call.ties.tie(forward, backward)
-        return [call.output(np.concatenate([forward, backward]), -1)]
-    if layer.merge_mode in ("sum", "mul", "ave"):
-        call.ties.tie(forward, backward)
-        return [call.output(forward, -1)]
-    return call.barrier(f"merge_mode {layer.merge_mode!r} has no rule")
+    if layer.merge_mode is None:
+        return [call.output(forward, -1, 0), call.output(backward, -1, 1)]
+    return [call.output(np.concatenate(halves) if layer.merge_mode == "concat" else forward, -1)]

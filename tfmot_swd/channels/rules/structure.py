@@ -83,13 +83,18 @@ def reshaped(call: LayerCall, labels: Labels, shape: Shape) -> Labels:
 
 
 def rectangular(call: LayerCall, labels: Labels) -> Labels:
-    """Ties channels that lie on several axes along all of these but the one of the most channels."""
-    if len(labels.varying) > 1:
-        widest = max(labels.varying, key=lambda axis: labels.ids.shape[axis])
-        for axis in labels.varying:
-            if axis != widest:
-                call.ties.tie_along(labels.ids, axis)
-    return labels
+    """Ties channels that lie on several axes along all of these but the one of the most channels.
+
+    The labels that it returns vary along that one alone: those of tied channels stand for each other.
+    """
+    if not labels.varying:
+        return labels
+    ids, widest = labels.ids, max(labels.varying, key=lambda axis: labels.ids.shape[axis])
+    for axis in labels.varying:
+        if axis != widest:
+            call.ties.tie_along(ids, axis)
+            ids = np.take(ids, [0], axis)
+    return Labels(ids, labels.shape)
 
 
 def _common_suffix(first: Shape, second: Shape) -> tuple[int | None, int]:

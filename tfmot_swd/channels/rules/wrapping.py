@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import inspect
+
 import numpy as np
 
 from tfmot_swd._compat import PruneLowMagnitude, keras
 from tfmot_swd.channels.call import LayerCall
 from tfmot_swd.channels.labels import Labels
 from tfmot_swd.channels.registry import register_channel_rule, rule_of
+from tfmot_swd.wrappers import PruneSelectiveDecay
 
 
-@register_channel_rule(PruneLowMagnitude)
+@register_channel_rule(PruneLowMagnitude, PruneSelectiveDecay)
 def pruning_wrapper(call: LayerCall) -> Labels | list[Labels]:
     """TFMOT's wrappers: masks are cut like the weights that they belong to."""
-    rule = rule_of(call.layer.layer)
+    layer = call.layer.layer
+    rule = rule_of(layer)
     if rule is None:
-        return call.barrier(f"no channel rule for {type(call.layer.layer).__name__}")
-    found = rule(call.inner("layer", call.inputs, call.output_shapes))
+        return call.barrier(f"no channel rule for {type(layer).__name__}")
+    inner = call.inner("layer", call.inputs, call.output_shapes)
+    given = call.arguments
+    # TFMOT's wrapper has one argument and hands the others on by name, ours also by place.
+    bound = inspect.signature(layer.call).bind(given["inputs"], *given.get("args", ()), **given.get("kwargs", {}))
+    inner.arguments = dict(bound.arguments)
+    found = rule(inner)
     call.mirror([(weight, mask) for weight, mask, _ in call.layer.pruning_vars])
     return found
 
