@@ -135,11 +135,11 @@ def plan_removal(
             mask, reason = np.ones(group.size, bool), "protected"
         else:
             wanted = int(mask.sum())
-            least = min(max(-(-wanted // round_to) * round_to, minimum), group.size)
+            rounded = -(-wanted // round_to) * round_to
+            least = min(max(rounded, minimum), group.size)
             if least > wanted:
                 mask = _with_more(groups.model, group, mask, least - wanted)
-                why = f"at least {minimum} stay" if least == minimum else "rounded up"
-                reason = f"{wanted} asked; {why}"
+                reason = f"{wanted} asked; " + (f"at least {minimum} stay" if minimum > rounded else "rounded up")
         stays[group.ids] = mask
         rows.append(RemovalRow(group.name, group.size, int(mask.sum()), reason))
     stays = stays[groups.trace.classes.root]

@@ -38,12 +38,13 @@ def shrink_model(
     `model` stays the same object, of the same class, name, loss, metrics and history; its layers, models inside it
     included, are new and smaller ones of the same names. Its optimizer is replaced by one with sliced slots
     (`sliced_optimizer`). A fit that is running trains the smaller model from its next step on, and traces once more;
-    so do evaluate and predict. Dropout draws from a new stream. Call it between steps, from a callback's
-    `on_train_batch_end` or `on_epoch_end` for example.
+    so do evaluate and predict. Dropout draws from a new stream, and states of stateful RNNs begin at zero. Call it
+    between steps, from a callback's `on_train_batch_end` or `on_epoch_end` for example.
 
     What else holds layers, variables or shapes of the larger model has to be seen to:
 
     - an optimizer that is not `model.optimizer`: `optimizer = sliced_optimizer(optimizer, shrunk.slicings)`;
+    - `UpdatePruningStep`, where the model is wrapped for pruning: call its `on_train_begin` again;
     - a `tf.function` of one's own, and the `train_function` of a model around this one: make it anew;
     - `EarlyStopping(restore_best_weights=True)` and earlier weights files: they no longer fit;
     - models that share layers with this one: they keep the larger layers.
@@ -119,7 +120,9 @@ def _of_the_model_itself(model: Any, slicings: tuple[Slicing, ...]) -> tuple[Sli
     """Returns slicings of what the model has outside its graph of layers, which stays as it is."""
     known = {id(each.source) for each in slicings}
     masters = [master_variable(weight) for weight in model.weights]
-    return tuple(Slicing(each, each, {}) for each in masters if id(each) not in known)
+    # Keras counts the vocabulary of a lookup as a weight.
+    variables = [each for each in masters if isinstance(each, tf.Variable)]
+    return tuple(Slicing(each, each, {}) for each in variables if id(each) not in known)
 
 
 def _graft(model: Any, smaller: Any) -> None:
@@ -127,6 +130,11 @@ def _graft(model: Any, smaller: Any) -> None:
     twins = dict(_twins(model, smaller))
     outside = [each for each in model._self_tracked_trackables if not _mentions(each, twins)]
     model._init_graph_network(smaller._nested_inputs, smaller._nested_outputs)
+    inside = {id(node) for node in nodes_of(model)}
+    aside = [node for node in nodes_of(smaller) if id(node) not in inside]
+    if aside:
+        # What add_loss and add_metric have put in: no output follows from it.
+        model._insert_layers([each for each in smaller.layers if each not in model.layers], relevant_nodes=aside)
     model._self_tracked_trackables.extend(outside)
     if isinstance(model, keras.Sequential):
         # Keras forgets these nodes when the model meets another input shape.

@@ -40,6 +40,7 @@ class Trace:
 
 def trace_channels(model: Any) -> Trace:
     """Walks the model once and returns what lives and dies with what."""
+    check_is_its_graph(model)
     walk = _Walk()
     inputs = [walk.stays(shape_of(tensor), "model input") for tensor in model.inputs]
     for labels in walk.model(model, inputs, ""):
@@ -50,9 +51,14 @@ def trace_channels(model: Any) -> Trace:
 
 
 def nodes_of(model: Any) -> list[Any]:
-    """Returns the calls of a graph model in the order in which Keras makes them."""
+    """Returns the calls of a graph model, each behind those that it needs; side by side, in the order of its layers."""
     by_depth = model._nodes_by_depth
-    return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
+    place = {id(layer): number for number, layer in enumerate(model.layers)}
+    return [
+        node
+        for depth in sorted(by_depth, reverse=True)
+        for node in sorted(by_depth[depth], key=lambda node: place.get(id(node.layer), -1))
+    ]
 
 
 def bound_arguments(node: Any) -> inspect.BoundArguments:
@@ -75,7 +81,6 @@ class _Walk:
 
     def model(self, model: Any, inputs: list[Labels], prefix: str) -> list[Labels]:
         """Walks one model; called again, it ties its inputs to those of the first call."""
-        check_is_its_graph(model)
         check_takes(model, inputs)
         inputs = [
             self._conformed(labels, shape_of(tensor), f"{prefix}: its input is given with an axis more or less")
@@ -101,6 +106,7 @@ class _Walk:
         layer, path = node.layer, prefix + node.layer.name
         shapes = [shape_of(tensor) for tensor in tf.nest.flatten(node.outputs)]
         if isinstance(layer, keras.Model):
+            check_is_its_graph(layer)
             # In the order of the model's inputs, which a dictionary need not have.
             given = layer._flatten_to_reference_inputs(node.call_args[0])
             found = self.model(layer, [self.labels[id(tensor)] for tensor in given], f"{path}/")

@@ -83,15 +83,18 @@ def reshaped(call: LayerCall, labels: Labels, shape: Shape) -> Labels:
 
 
 def rectangular(call: LayerCall, labels: Labels) -> Labels:
-    """Ties channels that lie on several axes along all of these but the one of the most channels.
+    """Ties channels that lie on several axes along all of these but one.
 
-    The labels that it returns vary along that one alone: those of tied channels stand for each other.
+    That is the last where all but the batch have channels, as in a feature map made of a vector; else that of the most.
+    The labels that it returns vary along it alone: those of tied channels stand for each other.
     """
     if not labels.varying:
         return labels
-    ids, widest = labels.ids, max(labels.varying, key=lambda axis: labels.ids.shape[axis])
+    ids, last = labels.ids, labels.rank - 1
+    whole = labels.varying == tuple(range(1, labels.rank))
+    chosen = last if whole else max(labels.varying, key=lambda axis: (ids.shape[axis], axis))
     for axis in labels.varying:
-        if axis != widest:
+        if axis != chosen:
             call.ties.tie_along(ids, axis)
             ids = np.take(ids, [0], axis)
     return Labels(ids, labels.shape)
