@@ -1,0 +1,236 @@
+"""Which rule a layer has, and rules of the user's own."""
+
+import pytest
+import tensorflow as tf
+import tf_keras as keras
+
+from tests.channels.exactness import assert_removal_is_exact, members, reasons, sizes
+from tfmot_swd.channels import registry
+from tfmot_swd.channels.groups import channel_groups
+from tfmot_swd.channels.registry import register_channel_rule, rule_of
+from tfmot_swd.channels.rules import convolution, dense
+
+L = keras.layers
+
+
+@pytest.fixture
+def _rules(monkeypatch):
+    """Rules that a test registers are gone after it."""
+    monkeypatch.setattr(registry, "_RULES", dict(registry._RULES))
+
+
+def between(*layers) -> keras.Model:
+    x = inputs = L.Input((4,))
+    for layer in (L.Dense(6, activation="relu", name="a"), *layers, L.Dense(2, name="d")):
+        x = layer(x)
+    return keras.Model(inputs, x)
+
+
+class Scale(L.Layer):
+    def build(self, input_shape):
+        self.scale = self.add_weight("scale", (input_shape[-1],))
+
+    def call(self, x):
+        return x * self.scale
+
+
+class Renamed(L.Dense):
+    """Computes what Dense does."""
+
+    def __init__(self, units, note="", **kwargs):
+        super().__init__(units, **kwargs)
+        self.note = note
+
+    def build(self, input_shape):
+        super().build(input_shape)
+
+    def get_config(self):
+        return {**super().get_config(), "note": self.note}
+
+
+class OwnCall(L.Dense):
+    def call(self, x):
+        return super().call(x) * tf.reduce_sum(x, -1, keepdims=True)
+
+
+class Standardized(L.Conv1D):
+    """Its kernel loses its mean over the inputs: without some, the mean is another."""
+
+    def convolution_op(self, inputs, kernel):
+        return super().convolution_op(inputs, kernel - tf.reduce_mean(kernel, axis=(0, 1), keepdims=True))
+
+
+class Mixed:
+    def call(self, x):
+        return super().call(x)[..., ::-1]
+
+
+class FromTheSide(Mixed, L.Dense):
+    pass
+
+
+class Normalized(L.Dense):
+    """Its kernel is computed from another weight."""
+
+    def build(self, input_shape):
+        self.direction = self.add_weight("direction", (input_shape[-1], self.units))
+        self.bias = self.add_weight("bias", (self.units,))
+
+    @property
+    def kernel(self):
+        return tf.math.l2_normalize(self.direction, axis=0)
+
+    @kernel.setter
+    def kernel(self, value):
+        pass
+
+
+def test_a_rule_is_found_through_the_ancestry():
+    assert rule_of(L.Dense(1)) is rule_of(Renamed(1)) is dense.dense
+    assert rule_of(L.Conv2D(1, 1)) is convolution.convolution
+    assert rule_of(L.Conv2DTranspose(1, 1)) is convolution.transposed
+    assert rule_of(L.DepthwiseConv2D(1)) is convolution.depthwise
+    assert rule_of(Scale()) is rule_of(L.Lambda(tf.abs)) is None
+
+
+def test_a_subclass_without_a_call_of_its_own_has_the_rule():
+    model = between(Renamed(5, note="mine", name="b"))
+
+    assert sizes(model) == {"a": 6, "b": 5}
+    assert assert_removal_is_exact(model).get_layer("b").note == "mine"
+
+
+@pytest.mark.parametrize("kind", [OwnCall, FromTheSide, Normalized])
+def test_a_subclass_that_computes_something_else_is_a_barrier(kind):
+    model = between(kind(5, name="b"))
+
+    assert rule_of(kind(5)) is None
+    assert reasons(model) == {"a": (f"b: no channel rule for {kind.__name__}",)}
+    assert_removal_is_exact(model)
+
+
+def test_a_subclass_that_overrides_what_call_uses_is_a_barrier():
+    x = L.Input((5, 4))
+    hidden = Standardized(3, 2, name="b")(L.Dense(6, name="a")(x))
+    model = keras.Model(x, L.Dense(2)(L.Flatten()(hidden)))
+
+    assert reasons(model) == {"a": ("b: no channel rule for Standardized",)}
+    assert_removal_is_exact(model)
+
+
+def test_unknown_layers_and_lambdas_are_barriers():
+    model = between(Scale(name="s"), L.Dense(5, name="b"), L.Lambda(lambda x: x * tf.reduce_sum(x), name="l"))
+
+    assert reasons(model) == {"a": ("s: no channel rule for Scale",), "b": ("l: no channel rule for Lambda",)}
+    assert_removal_is_exact(model)
+
+
+@pytest.mark.usefixtures("_rules")
+def test_a_rule_of_the_users():
+    @register_channel_rule(Scale)
+    def scale(call):
+        call.follow("scale", 0, call.channels(call.input, -1))
+        return call.same(call.input)
+
+    model = between(Scale(name="s"))
+    assert rule_of(Scale()) is scale
+    assert members(model, "a", "follow") == {"s.scale[0]": [0, 1, 2, 3, 4, 5]}
+    assert_removal_is_exact(model, train=True)
+
+
+@pytest.mark.usefixtures("_rules")
+def test_a_rule_of_the_users_for_a_layer_that_makes_channels():
+    class Twice(L.Layer):
+        """Two projections side by side."""
+
+        def __init__(self, units, **kwargs):
+            super().__init__(**kwargs)
+            self.units = units
+
+        def build(self, input_shape):
+            self.left = self.add_weight("left", (input_shape[-1], self.units))
+            self.right = self.add_weight("right", (input_shape[-1], self.units))
+
+        def call(self, x):
+            return tf.concat([x @ self.left, x @ self.right], -1)
+
+        def get_config(self):
+            return {**super().get_config(), "units": self.units}
+
+    @register_channel_rule(Twice)
+    def twice(call):
+        units = call.new(call.layer.units)
+        for weight in ("left", "right"):
+            call.consume(weight, 0, call.channels(call.input, -1))
+            call.produce(weight, 1, units)
+        call.resize("units", units)
+        return call.output([*units, *units], -1)
+
+    model = between(Twice(3, name="t"))
+    assert sizes(model) == {"a": 6, "t": 3}
+    assert members(model, "t", "consume") == {"d.kernel[0]": [0, 1, 2, 0, 1, 2]}
+    assert_removal_is_exact(model, train=True)
+
+
+@pytest.mark.usefixtures("_rules")
+def test_a_rule_for_a_subclass_with_a_call_of_its_own():
+    register_channel_rule(OwnCall)(dense.dense)
+
+    assert rule_of(OwnCall(1)) is dense.dense
+
+
+@pytest.mark.usefixtures("_rules")
+def test_the_last_rule_counts():
+    first, second = (lambda call: call.same(call.input) for _ in range(2))
+    register_channel_rule(Scale)(first)
+    assert register_channel_rule(Scale, L.Lambda)(second) is second
+
+    assert rule_of(Scale()) is rule_of(L.Lambda(tf.abs)) is second
+
+
+@pytest.mark.parametrize("wrong", ["Dense", L.Dense(1), int, tf.Module])
+def test_only_layer_classes_have_rules(wrong):
+    with pytest.raises(TypeError, match=r"takes classes of tf_keras layers. Received: "):
+        register_channel_rule(wrong)
+
+
+@pytest.mark.usefixtures("_rules")
+@pytest.mark.parametrize(
+    "returned",
+    [
+        lambda call: [],
+        lambda call: [call.input, call.input],
+        lambda call: call.output([1, 2], -1),
+        lambda call: type(call.input)(call.input.ids[0], (6,)),
+    ],
+    ids=["none", "two", "too few", "of another rank"],
+)
+def test_a_rule_that_returns_no_labels_of_its_outputs_is_an_error(returned):
+    register_channel_rule(Scale)(returned)
+
+    with pytest.raises(ValueError, match=r"The channel rule of Scale must return .* Received: .* in 's'"):
+        channel_groups(between(Scale(name="s")))
+
+
+@pytest.mark.usefixtures("_rules")
+def test_a_rule_that_gives_a_weight_too_few_channels_is_an_error():
+    @register_channel_rule(Scale)
+    def scale(call):
+        call.follow("scale", 0, call.channels(call.input, -1)[:2])
+        return call.same(call.input)
+
+    with pytest.raises(ValueError, match=r"as many channels as it has slices. Received: 2 channels for shape \(6,\)"):
+        channel_groups(between(Scale(name="s")))
+
+
+@pytest.mark.usefixtures("_rules")
+def test_a_rule_that_does_not_describe_its_layer_is_told():
+    class Half(L.Layer):
+        def call(self, x):
+            return x[..., : x.shape[-1] // 2]
+
+    register_channel_rule(Half)(lambda call: call.output(call.input.along(-1)[3:], -1))
+    model = between(Half(name="h"))
+
+    with pytest.raises(RuntimeError, match=r"The channel rule of Half does not describe what the layer does"):
+        assert_removal_is_exact(model, {"a": [True, True, True, False, False, True]})

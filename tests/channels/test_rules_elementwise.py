@@ -1,0 +1,198 @@
+"""What acts on each element alone: activations, dropout, scaling."""
+
+import pytest
+import tensorflow as tf
+import tf_keras as keras
+from tf_keras.src.applications.convnext import LayerScale, StochasticDepth
+from tf_keras.src.applications.inception_resnet_v2 import CustomScaleLayer
+
+from tests.channels.exactness import assert_removal_is_exact, members, reasons, sizes
+
+L = keras.layers
+
+
+def between(*layers) -> keras.Model:
+    image = x = L.Input((4, 4, 3))
+    for layer in (L.Conv2D(6, 1, name="a"), *layers, L.Conv2D(3, 1, name="b")):
+        x = layer(x)
+    return keras.Model(image, L.Dense(2)(L.GlobalAveragePooling2D()(x)))
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        L.ReLU(),
+        L.ReLU(max_value=6.0, negative_slope=0.1, threshold=0.5),
+        L.LeakyReLU(0.2),
+        L.ELU(),
+        L.ThresholdedReLU(0.3),
+        L.Activation("swish"),
+        L.Activation("gelu"),
+        L.Activation("hard_sigmoid"),
+        L.Activation("mish"),
+        L.Activation(tf.nn.relu6),
+        L.Dropout(0.5),
+        L.SpatialDropout2D(0.5),
+        L.AlphaDropout(0.5),
+        L.GaussianDropout(0.5),
+        L.GaussianNoise(0.5),
+        L.ActivityRegularization(l2=0.1),
+        L.Identity(),
+        L.Rescaling(2.0, offset=1.0),
+        StochasticDepth(0.5),
+    ],
+    ids=lambda layer: layer.name,
+)
+def test_channels_pass(layer):
+    model = between(layer)
+
+    assert sizes(model) == {"a": 6, "b": 3}
+    assert_removal_is_exact(model)
+
+
+@pytest.mark.parametrize("name", ["elu", "exponential", "linear", "relu", "selu", "sigmoid", "softplus", "softsign"])
+def test_a_constant_behind_an_activation_is_not_read(name):
+    """sigmoid(0) is 0.5, but the slices that would read it go with the channel."""
+    assert_removal_is_exact(between(L.Activation(name)), seed=1)
+
+
+@pytest.mark.parametrize("kind", [L.SpatialDropout1D, L.SpatialDropout3D])
+def test_spatial_dropout_in_other_dimensions(kind):
+    shape, convolution = ((4, 3), L.Conv1D) if kind is L.SpatialDropout1D else ((3, 3, 3, 2), L.Conv3D)
+    image = L.Input(shape)
+    model = keras.Model(image, L.Dense(2)(L.Flatten()(kind(0.5)(convolution(6, 1, name="a")(image)))))
+
+    assert_removal_is_exact(model)
+
+
+@pytest.mark.parametrize("kind", [L.Dropout, L.AlphaDropout])
+def test_a_noise_shape_that_names_the_channels_shrinks(kind):
+    image = L.Input((4, 4, 3), batch_size=2)
+    x = kind(0.5, noise_shape=(2, 1, 1, 6), name="drop")(L.Conv2D(6, 1, name="a")(image))
+    model = keras.Model(image, L.Dense(2)(L.Flatten()(x)))
+
+    small = assert_removal_is_exact(model, {"a": [True, False, True, True, False, False]})
+    assert tuple(small.get_layer("drop").noise_shape) == (2, 1, 1, 3)
+    small(tf.ones((2, 4, 4, 3)), training=True)
+
+
+def test_softmax_across_channels_is_a_barrier():
+    expected = {"a": ("s: softmax looks across channels",)}
+    assert reasons(between(L.Softmax(name="s"))) == expected
+    assert reasons(between(L.Softmax(axis=[1, 3], name="s"))) == expected
+    assert reasons(between(L.Activation("softmax", name="s"))) == {
+        "a": ("s: activation softmax looks across channels",)
+    }
+    assert_removal_is_exact(between(L.Softmax(name="s")))
+
+
+@pytest.mark.parametrize("axis", [1, [1, 2]], ids=str)
+def test_softmax_over_places_lets_channels_pass(axis):
+    model = between(L.Softmax(axis=axis))
+
+    assert sizes(model) == {"a": 6, "b": 3}
+    assert_removal_is_exact(model)
+
+
+def test_softmax_of_the_last_axis_lets_channels_on_another_pass():
+    model = between(L.Permute((3, 1, 2)), L.Activation("softmax"), L.Permute((2, 3, 1)))
+
+    assert sizes(model) == {"a": 6, "b": 3}
+    assert_removal_is_exact(model)
+
+
+def test_a_softmax_with_a_mask_is_a_barrier():
+    x, mask = L.Input((5, 4)), L.Input((5, 6), dtype="bool")
+    hidden = L.Softmax(axis=1, name="s")(L.Dense(6, name="a")(x), mask=mask)
+    model = keras.Model([x, mask], L.Dense(2)(hidden))
+
+    assert list(reasons(model)) == ["a"]
+
+
+def across(x):
+    return x * tf.reduce_max(x, axis=-1, keepdims=True)
+
+
+def test_a_function_of_the_users_is_a_barrier():
+    model = between(L.Activation(across, name="mine"), L.Conv2D(4, 1, activation=across, name="c"))
+
+    assert reasons(model) == {
+        "a": ("mine: activation across is not known to act on each channel alone",),
+        "c": ("c: activation across is not known to act on each channel alone",),
+    }
+    assert_removal_is_exact(model)
+
+
+def test_a_lambda_is_a_barrier_and_is_copied():
+    model = between(L.Activation(lambda x: x * 2.0, name="mine"), L.Conv2D(4, 1, activation=lambda x: x + 1.0))
+
+    assert "mine: activation <lambda> is not known to act on each channel alone" in reasons(model)["a"]
+    assert_removal_is_exact(model)
+
+
+def test_the_name_of_a_known_function_is_not_enough():
+    def relu(x):
+        return across(x)
+
+    assert list(reasons(between(L.Activation(relu)))) == ["a"]
+
+
+def test_a_layer_as_an_activation():
+    assert reasons(between(L.Conv2D(5, 1, activation=L.LeakyReLU(0.3), name="c"))) == {}
+    model = between(L.Conv2D(5, 1, activation=L.PReLU(), name="c"))
+    assert list(reasons(model)) == ["c"]
+    assert_removal_is_exact(model)
+
+
+@pytest.mark.parametrize("shared", [None, [1, 2], [1, 2, 3], [3]], ids=str)
+def test_prelu(shared):
+    model = between(L.PReLU(shared_axes=shared, name="p"))
+
+    follow = members(model, "a", "follow")
+    assert follow == ({} if shared and 3 in shared else {"p.alpha[2]": [0, 1, 2, 3, 4, 5]})
+    assert_removal_is_exact(model, train=True)
+
+
+def test_prelu_behind_flatten_has_a_slope_for_each_place():
+    image = L.Input((2, 2, 3))
+    x = L.PReLU(name="p")(L.Flatten()(L.Conv2D(3, 1, name="a")(image)))
+    model = keras.Model(image, L.Dense(2)(x))
+
+    assert members(model, "a", "follow") == {"p.alpha[0]": [0, 1, 2] * 4}
+    assert_removal_is_exact(model)
+
+
+def test_a_rescaling_for_each_channel_is_a_barrier():
+    model = between(L.Rescaling([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], name="r"))
+
+    assert reasons(model) == {"a": ("r: a scale for each channel has no rule",)}
+    assert_removal_is_exact(model)
+
+
+def test_layer_scale():
+    model = between(LayerScale(0.1, 6, name="scale"))
+
+    assert members(model, "a", "follow") == {"scale.gamma[0]": [0, 1, 2, 3, 4, 5]}
+    small = assert_removal_is_exact(model, {"a": [True, False] * 3}, train=True)
+    assert small.get_layer("scale").projection_dim == 3
+
+
+def test_the_scaled_sum_of_inception_resnet():
+    image = L.Input((4, 4, 3))
+    parts = [L.Conv2D(6, 1, name=name)(image) for name in "ab"]
+    model = keras.Model(image, L.Conv2D(2, 1)(CustomScaleLayer(0.3)(parts)))
+
+    assert sizes(model) == {"a": 6}
+    assert_removal_is_exact(model)
+
+
+def test_masking_looks_across_channels():
+    """A step is masked where all its channels are: without some of them, others are masked."""
+    x = L.Input((5, 4))
+    hidden = L.Masking(name="mask")(L.Dense(6, activation="relu", name="a")(x))
+    model = keras.Model(x, L.Dense(2)(L.LSTM(3, name="b")(hidden)))
+
+    assert reasons(model) == {"a": ("mask: its mask is taken across channels",)}
+    assert_removal_is_exact(model)
+    x = L.Input((5, 4))
+    assert_removal_is_exact(keras.Model(x, L.Dense(2)(L.LSTM(3)(L.Masking()(x)))))
