@@ -98,7 +98,15 @@ def export_all(method: str, model: Any, data: ImageData, directory: Path, consol
 def print_tables(outcomes: list[Outcome], console: Console) -> None:
     """Prints what is left of each model, and what its files weigh and answer."""
     models = Table(title="Trained models")
-    for heading in ("method", "test accuracy", "weights kept", "of all", "small model", "validation at the cut", "seconds"):
+    for heading in (
+        "method",
+        "test accuracy",
+        "weights kept",
+        "of all",
+        "small model",
+        "validation at the cut",
+        "seconds",
+    ):
         models.add_column(heading, justify="left" if heading == "method" else "right")
     for outcome in outcomes:
         run, report = outcome.run, sparsity_report(outcome.run.model)

@@ -83,8 +83,9 @@ def lenet5(input_shape: InputShape, num_classes: int, weight_decay: float = 0.0)
 def resnet8(input_shape: InputShape, num_classes: int, weight_decay: float = 0.0) -> keras.Model:
     """The residual network of the MLPerf Tiny suite: three blocks of 16, 32 and 64 maps.
 
-    Kernels start as Keras's "he_normal", as in the suite. Its convolutions keep their biases and its 1x1 shortcuts have no batch normalization, so that at
-    32x32x3 with 10 classes it has the suite's 78,666 parameters (moving averages counted).
+    Kernels start as Keras's "he_normal", as in the suite. Its convolutions keep their biases and its
+    1x1 shortcuts have no batch normalization, so that at 32x32x3 with 10 classes it has the suite's
+    78,666 parameters (moving averages counted).
     """
     decay = _decay(weight_decay)
 

@@ -36,7 +36,8 @@ _MOVES: frozenset[Any] = frozenset(
     }
 )
 _MOVING_OPERATORS = frozenset(
-    "concat split reshape transpose squeeze expand_dims math.reduce_mean math.reduce_max math.reduce_min".split()
+    {"concat", "split", "reshape", "transpose", "squeeze", "expand_dims"}
+    | {f"math.reduce_{name}" for name in ("mean", "max", "min")}
 )
 # A rule of layers that act on each element alone, so that they can be asked for the value by calling them.
 _EVALUATED: frozenset[Any] = frozenset(
@@ -83,9 +84,7 @@ def _model(model: Any, inputs: list[np.ndarray], trace: Trace, found: Inputs) ->
     return [values[id(tensor)] for tensor in model.outputs]
 
 
-def _call(
-    node: Any, inputs: list[np.ndarray], outputs: list[Labels], trace: Trace, found: Inputs
-) -> list[np.ndarray]:
+def _call(node: Any, inputs: list[np.ndarray], outputs: list[Labels], trace: Trace, found: Inputs) -> list[np.ndarray]:
     layer, rule = node.layer, rule_of(node.layer)
     unknown = [np.full(labels.ids.shape, np.nan) for labels in outputs]
     if rule is None:
@@ -94,9 +93,10 @@ def _call(
         linear = next(_LINEAR[kind] for kind in type(layer).__mro__ if kind in _LINEAR)
         labels = trace.labels[id(node.keras_inputs[0])]
         axis = 1 if getattr(layer, "data_format", None) == "channels_first" else labels.rank - 1
-        if set(labels.varying) - {axis} or labels.shape[axis] is None:
+        size = labels.shape[axis]
+        if set(labels.varying) - {axis} or size is None:
             return unknown
-        line = np.broadcast_to(inputs[0].reshape(-1), (labels.shape[axis],))
+        line = np.broadcast_to(inputs[0].reshape(-1), (size,))
         found.setdefault((id(layer), _consuming(layer)), []).append(line)
         return [_activated(layer, linear(layer, line)).reshape(outputs[0].ids.shape)]
     operator = rule is operators.operator

@@ -24,8 +24,10 @@ def remove_dead_channels(model: Any, *, round_to: int = 1, minimum: int = 1, pro
 
     A channel goes where each layer that reads it provably sees nothing of it: the slice of weights that reads it is
     zero, or the channel is zero whatever the input. A constant that is not zero is added to the bias of the layer that
-    reads it, where that is exact (Dense, unpadded convolution; a bias is made where there is none), and keeps the channel
-    otherwise. What falls makes more fall, until nothing changes. Arguments and errors are those of `plan_removal`.
+    reads it, where that is exact (Dense, unpadded convolution; a bias is made where there is none), and keeps the
+    channel otherwise. What falls makes more fall, until nothing changes.
+
+    Arguments and errors are those of `plan_removal`.
 
     The predictions agree until the rounding of float32. In training, batch norm sees batches: a constant may differ.
 
@@ -39,9 +41,7 @@ def remove_dead_channels(model: Any, *, round_to: int = 1, minimum: int = 1, pro
     return plan_dead_removal(model, round_to=round_to, minimum=minimum, protect=protect).apply()
 
 
-def plan_dead_removal(
-    model: Any, *, round_to: int = 1, minimum: int = 1, protect: Collection[str] = ()
-) -> RemovalPlan:
+def plan_dead_removal(model: Any, *, round_to: int = 1, minimum: int = 1, protect: Collection[str] = ()) -> RemovalPlan:
     """Returns what `remove_dead_channels` with the same arguments would do."""
     search = _Search(channel_groups(model))
     stays = search.alive()

@@ -140,7 +140,7 @@ class _Rebuilder:
         arguments = dict(bound.arguments)
         for edit in edits:
             edit(arguments, self.kept)
-        changed = inspect.BoundArguments(bound.signature, arguments)  # type: ignore[arg-type]
+        changed = inspect.BoundArguments(bound.signature, arguments)
         return tuple(replaced(list(changed.args))), replaced(changed.kwargs)
 
     def _layer(self, layer: Any) -> Any:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from tfmot_swd._compat import keras
 from tfmot_swd.channels.call import LayerCall
 from tfmot_swd.channels.labels import Labels
 
 ChannelRule = Callable[[LayerCall], "Labels | list[Labels]"]
+Rule = TypeVar("Rule", bound=ChannelRule)
 
 _RULES: dict[type, ChannelRule] = {}
 
 
-def register_channel_rule(*classes: type) -> Callable[[ChannelRule], ChannelRule]:
+def register_channel_rule(*classes: type) -> Callable[[Rule], Rule]:
     """Decorator: the function below is the channel rule of these layer classes and of what inherits from them.
 
     A rule gets a `LayerCall`, says which weights make, follow or read which channels, and returns the labels of the
@@ -38,7 +39,7 @@ def register_channel_rule(*classes: type) -> Callable[[ChannelRule], ChannelRule
         if not (isinstance(each, type) and issubclass(each, keras.layers.Layer)):
             raise TypeError(f"register_channel_rule takes classes of tf_keras layers. Received: {each!r}")
 
-    def register(rule: ChannelRule) -> ChannelRule:
+    def register(rule: Rule) -> Rule:
         for each in classes:
             _RULES[each] = rule
         return rule

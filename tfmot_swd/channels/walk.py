@@ -124,9 +124,9 @@ class _Walk:
             name: tf.nest.map_structure(lambda each: self.labels.get(id(each), each), value)
             for name, value in bound_arguments(node).arguments.items()
         }
-        found = rule(call)
+        made = rule(call)
         self.argument_edits[id(node)] = call.argument_edits
-        return checked([found] if isinstance(found, Labels) else list(found), call)
+        return checked([made] if isinstance(made, Labels) else list(made), call)
 
     def _conformed(self, labels: Labels, shape: Shape, reason: str) -> Labels:
         """Returns labels for the same tensor inside and outside of a model: sizes may be known on one side only.

@@ -91,7 +91,7 @@ def _cut_constant(call: LayerCall, name: str, value: Any, labels: Labels) -> boo
 
 def _stays(labels: Labels, axis: int, kept: Kept) -> np.ndarray:
     others = tuple(each for each in range(labels.ids.ndim) if each != axis)
-    return kept.mask(labels.ids).any(axis=others)
+    return np.asarray(kept.mask(labels.ids).any(axis=others))
 
 
 def _softmax(call: LayerCall) -> Found:

@@ -75,10 +75,11 @@ def reshaped(call: LayerCall, labels: Labels, shape: Shape) -> Labels:
     before, after = _common_suffix(labels.shape, shape)
     if before is None or min(labels.varying) < labels.rank - before:
         return call.barrier("the reshape moves channels among axes of unknown size")[0]
-    sizes = labels.shape[labels.rank - before :]
+    # No size of these axes is unknown.
+    sizes = [size or 0 for size in labels.shape[labels.rank - before :]]
     ids = labels.ids.reshape(labels.ids.shape[labels.rank - before :])
-    whole = np.broadcast_to(ids, sizes).reshape(shape[len(shape) - after :])
-    found = Labels.compressed(whole.reshape((1,) * (len(shape) - after) + whole.shape), shape)
+    whole = np.broadcast_to(ids, sizes).reshape([1] * (len(shape) - after) + [size or 0 for size in shape[-after:]])
+    found = Labels.compressed(whole, shape)
     return rectangular(call, found)
 
 
