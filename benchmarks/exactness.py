@@ -89,7 +89,8 @@ def take_statistics(model: keras.Model, x: np.ndarray) -> None:
     momenta = [layer.momentum for layer in found]
     for layer in found:
         layer.momentum = 0.0
-    model(x, training=True)
+    if found:
+        model(x, training=True)
     for layer, momentum in zip(found, momenta, strict=True):
         layer.momentum = momentum
 

@@ -33,8 +33,9 @@ def journal(tmp_path, monkeypatch):
     made = Journal(tmp_path / "applications_coverage.jsonl")
     made.append({"network": "MobileNet"}, RESULT)
     norm = {"reason": "its statistics are taken across channels", "layers": 2, "channels": 192}
-    other = {"exact": False, "difference": None, "barriers": [*RESULT["barriers"], norm]}
+    other = {"exact": False, "difference": None, "difference_float64": 0.5, "barriers": [*RESULT["barriers"], norm]}
     made.append({"network": "Another"}, {**RESULT, **other})
+    made.append({"network": "Chaotic"}, {**RESULT, "difference": 2e-5, "difference_float64": 1e-14})
     return made
 
 
@@ -62,15 +63,35 @@ def test_barriers_of_one_kind_are_one_row():
 
 
 def test_the_table_says_what_is_not_exact_and_what_stays(journal):
-    heading, first, second = (
-        dict(zip(benchmark.rows(journal)[0], row, strict=True)) for row in benchmark.rows(journal)
-    )
-    assert heading["network"] == "network"
-    assert (first["network"], first["exact"], first["difference"]) == ("Another", "NO", "")
+    headings, *body = benchmark.rows(journal)
+    first, second, third = (dict(zip(headings, row, strict=True)) for row in body)
+    assert (first["network"], first["exact"]) == ("Another", "NO")
+    assert first["difference"] == "not finite; 5e-01 in float64"
     assert first["what stays"] == "192 of 2 layers: its statistics are taken across channels"
-    assert (second["exact"], second["what stays"]) == ("yes", "the outputs")
-    assert second["parameters, M"] == "4.25 → 1.34"
-    assert benchmark.summary(journal).startswith("1 of 2 networks")
+    assert (second["exact"], second["difference"]) == ("yes", "2e-05; 1e-14 in float64")
+    assert (third["difference"], third["what stays"]) == ("2e-07", "the outputs")
+    assert third["parameters, M"] == "4.25 → 1.34"
+    assert benchmark.summary(journal).startswith("2 of 3 networks")
+    assert "(1 to 1e-05 in float32, 1 to 1e-10 in float64)" in benchmark.summary(journal)
+
+
+def test_what_rounding_may_have_made_is_measured_again_in_float64(monkeypatch):
+    answers = {
+        "float32": {"exact": False, "difference": 2e-5},
+        "float64": {"exact": True, "difference": 1e-14},
+    }
+    monkeypatch.setattr(benchmark, "measure", lambda *_: dict(answers[keras.backend.floatx()]))
+    try:
+        assert benchmark.measure_exactly("Chaotic", 0) == {
+            "exact": True,
+            "difference": 2e-5,
+            "difference_float64": 1e-14,
+        }
+        keras.backend.set_floatx("float32")
+        answers["float64"]["difference"] = 1e-6
+        assert not benchmark.measure_exactly("Chaotic", 0)["exact"]
+    finally:
+        keras.backend.set_floatx("float32")
 
 
 def test_the_report_writes_a_table_and_a_plot(journal):

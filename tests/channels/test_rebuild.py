@@ -6,6 +6,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from tests.channels.exactness import assert_removal_is_exact, sizes
+from tfmot_swd.channels.groups import channel_groups
 from tfmot_swd.channels.rebuild import Slicing, rebuild
 from tfmot_swd.channels.removal import plan_removal, remove_channels
 
@@ -190,3 +191,22 @@ def test_ragged_inputs():
     assert sizes(model) == {"e": 6, "r": 5}
     keep = {name: np.arange(size) % 2 == 0 for name, size in sizes(model).items()}
     assert_removal_is_exact(model, keep, inputs=tf.ragged.constant([[1, 2, 3], [2]], dtype=tf.int32))
+
+
+def test_a_loss_of_a_single_number_beside_the_outputs_is_followed():
+    inputs = keras.Input((4,))
+    hidden = keras.layers.Dense(3, name="hidden")(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(2)(hidden))
+    model.add_loss(0.1 * tf.reduce_mean(hidden, axis=[0, 1]))
+    model.add_loss(0.1 * tf.reduce_sum(tf.square(inputs)))
+
+    assert list(channel_groups(model)) == []
+
+
+def test_a_loss_that_a_copy_would_lose_is_an_error():
+    model = keras.Sequential([keras.layers.Dense(3, input_shape=(4,), name="hidden"), keras.layers.Dense(2)])
+    layer = model.get_layer("hidden")
+    layer.add_loss(lambda: tf.reduce_sum(layer.kernel))
+
+    with pytest.raises(ValueError, match="add_loss from outside a layer.*Received: layer 'hidden'"):
+        remove_channels(model, {"hidden": np.array([True, True, False])})

@@ -59,7 +59,7 @@ class Labels:
             first = np.take(whole, [0], axis)
             if whole.shape[axis] > 1 and (whole == first).all():
                 whole = first
-        return cls(np.ascontiguousarray(whole), tuple(shape))
+        return cls(np.array(whole), tuple(shape))
 
 
 class Ties:

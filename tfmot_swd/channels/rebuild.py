@@ -53,6 +53,7 @@ def rebuild(model: Any, trace: Trace, stays: np.ndarray, added_bias: Mapping[int
     gets one.
 
     Raises:
+      ValueError: a layer has a loss that its copy would not have.
       RuntimeError: a layer did not come out in the planned shape, so its channel rule is wrong.
     """
     rebuilder = _Rebuilder(trace, stays, added_bias or {})
@@ -176,6 +177,11 @@ class _Rebuilder:
             masks.setdefault(cut.variable_id, {})[cut.axis] = self.kept.mask(cut.ids)
         found = []
         for layer, smaller in self._pairs:
+            if len(getattr(smaller, "_callable_losses", ())) < len(getattr(layer, "_callable_losses", ())):
+                raise ValueError(
+                    "A function given to add_loss from outside a layer holds the larger layer and cannot follow: use a "
+                    f"regularizer, or call add_loss in the layer's call or build. Received: layer {layer.name!r}"
+                )
             # The order of weights depends on it.
             for before, after in zip(layer._flatten_layers(), smaller._flatten_layers(), strict=True):
                 after.trainable = before.trainable

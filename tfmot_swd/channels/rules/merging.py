@@ -48,7 +48,7 @@ def tied(call: LayerCall, inputs: list[Labels], shape: Shape) -> Labels:
             found = np.broadcast_arrays(found, labels.ids)[0]
     if found is None:
         return call.barrier("no tensor with channels")[0]
-    return rectangular(call, Labels(np.ascontiguousarray(found), shape))
+    return rectangular(call, Labels(np.array(found), shape))
 
 
 def _aligned(labels: Labels, rank: int) -> Labels | None:
