@@ -48,7 +48,7 @@ def main(strategy_name: str, schedule_name: str, precision: str) -> None:
         )
     callback = tfmot_swd.UpdatePruningStep()
     model.fit(data.with_options(options), verbose=0, callbacks=[callback])
-    weights = [value.tolist() for value in tfmot_swd.strip_pruning(model).get_weights()]
+    weights = [value.tolist() for value in tfmot_swd.strip_pruning(model, remove_channels=False).get_weights()]
     result = {
         "weights": weights,
         "step": callback.history[-1].step,

@@ -62,7 +62,7 @@ STEPS = st.one_of(
 )
 GRAPH = st.tuples(
     st.booleans(),
-    st.lists(STEPS, min_size=2, max_size=9),
+    st.lists(STEPS, min_size=5, max_size=9),
     st.lists(st.tuples(PLACES, st.sampled_from(["dense", "flat", "flat", "conv", "itself"])), max_size=2),
 )
 
