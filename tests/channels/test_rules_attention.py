@@ -95,6 +95,15 @@ def test_an_attention_of_images():
     assert_removal_is_exact(model)
 
 
+def test_what_is_not_its_own_config_stays():
+    x = L.Input((4, 3))
+    model = keras.Model(x, L.Dense(2)(attention(kernel_regularizer="l2", bias_constraint="non_neg")(x, x)))
+
+    small = assert_removal_is_exact(model)
+    assert len(small.losses) == 4
+    assert type(small.get_layer("m")._query_dense.bias_constraint) is keras.constraints.NonNeg
+
+
 def test_called_twice():
     x, y = L.Input((4, 3)), L.Input((5, 3))
     layer = attention()

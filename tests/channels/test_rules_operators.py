@@ -121,8 +121,12 @@ def test_a_variable_is_a_barrier():
         (lambda x: tf.nn.max_pool(x, [1, 1, 1, 2], [1, 1, 1, 2], "VALID"), "pooling across channels"),
         (lambda x: tf.nn.dropout(x, 0.0, noise_shape=[2, 1, 1, 6]), "an argument of tf.nn.dropout has no rule"),
         (lambda x: tf.nn.local_response_normalization(x), "no channel rule for tf.nn.local_response_normalization"),
-        (lambda x: tf.reshape(x, tf.shape(x)), "its sizes are computed with"),
-        (lambda x: tf.reshape(x, (tf.shape(x)[0], 96)), "its sizes are computed with"),
+        (lambda x: tf.reshape(x, tf.shape(x)), "the sizes of a tensor are computed with"),
+        (lambda x: x * tf.cast(tf.reduce_max(tf.shape(x)), tf.float32), "the sizes of a tensor are computed with"),
+        (lambda x: x / tf.cast(tf.shape(x)[-1], tf.float32), "the number of channels is computed with"),
+        (lambda x: tf.reshape(x, (2, 16, tf.shape(x)[3])), "the number of channels is computed with"),
+        (lambda x: x / tf.cast(tf.shape(x)[2:][1], tf.float32), "the number of channels is computed with"),
+        (lambda x: x / tf.cast(tf.unstack(tf.shape(x))[0], tf.float32), "the sizes of a tensor are computed with"),
         (lambda x: tf.matmul(x, x, transpose_b=True), "no channel rule for tf.linalg.matmul"),
         (lambda x: tf.math.top_k(x, 2)[0], "no channel rule for tf.math.top_k"),
     ],
@@ -279,6 +283,47 @@ def test_shapes(function):
     assert list(sizes(model)) == ["a"]
     for seed in range(2):
         assert_removal_is_exact(model, seed=seed)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: tf.reshape(x, (tf.shape(x)[0], 96)),
+        lambda x: tf.reshape(x, (tf.shape(x)[0], tf.shape(x)[1] * tf.shape(x)[2], 6)),
+        lambda x: tf.reshape(x, (-1, tf.shape(x)[1:3][0] * 4, 6)),
+        lambda x: tf.image.resize(x, 2 * tf.shape(x)[1:3]),
+        lambda x: tf.image.resize(x, tf.shape(x)[1:-1] + 1)[:, :5, :5],
+        lambda x: x / tf.cast(tf.reduce_prod(tf.shape(x)[:3]), tf.float32),
+    ],
+)
+def test_sizes_of_places_may_be_computed_with(function):
+    model = between(function)
+
+    assert sizes(model) == {"a": 6}
+    assert_removal_is_exact(model)
+
+
+def test_resizing_to_the_size_of_another_tensor():
+    image = L.Input((None, None, 3))
+    large = L.Conv2D(5, 1, name="large")(image)
+    small = L.Conv2D(6, 1, name="small")(L.MaxPooling2D()(large))
+    joined = L.Concatenate()([large, tf.image.resize(small, tf.shape(large)[1:3])])
+    model = keras.Model(image, L.Dense(2)(L.GlobalAveragePooling2D()(L.Conv2D(3, 1, name="out")(joined))))
+
+    assert sizes(model) == {"large": 5, "small": 6, "out": 3}
+    assert_removal_is_exact(model)
+
+
+def test_sizes_as_an_output_or_inside_another_model():
+    x = L.Input((4,))
+    hidden = L.Dense(5, name="h")(x)
+    assert sizes(keras.Model(x, [L.Dense(2)(hidden), tf.shape(hidden)])) == {}
+    assert sizes(keras.Model(x, [L.Dense(2)(hidden), tf.shape(hidden)[0]])) == {"h": 5}
+
+    numbers = L.Input((), batch_size=2, dtype="int32")
+    inner = keras.Model(numbers, numbers * 2, name="inner")
+    model = keras.Model(x, [L.Dense(2)(hidden), inner(tf.shape(hidden))])
+    assert reasons(model) == {"h": ("inner: the sizes of a tensor are computed with",)}
 
 
 def test_a_squeeze_leaves_the_only_channel_that_stays():

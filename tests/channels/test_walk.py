@@ -214,6 +214,32 @@ def test_an_output_that_is_read_too_stays():
     assert [barrier.layer for barrier in channel_groups(model).barriers] == ["h", "y"]
 
 
+def test_an_input_that_nobody_reads():
+    x, unread = L.Input((4,)), L.Input((3,))
+    model = keras.Model([x, unread], L.Dense(2)(L.Dense(5, name="h")(x)))
+
+    assert sizes(model) == {"h": 5}
+    assert_removal_is_exact(model)
+
+
+def test_a_model_called_with_a_mask():
+    x, mask = L.Input((3, 4)), L.Input((3,), dtype="bool")
+    inside = L.Input((3, 4))
+    inner = keras.Model(inside, L.LSTM(5, name="r")(inside), name="inner")
+    model = keras.Model([x, mask], L.Dense(2)(inner(L.Dense(4, name="a")(x), mask=mask)))
+
+    assert sizes(model) == {"a": 4, "inner/r": 5}
+    assert_removal_is_exact(model)
+
+
+def test_a_training_flag_given_by_hand():
+    x = L.Input((4,))
+    model = keras.Model(x, L.Dense(2)(L.BatchNormalization()(L.Dense(5, name="a")(x), training=False)))
+
+    assert sizes(model) == {"a": 5}
+    assert_removal_is_exact(model, train=True)
+
+
 def test_an_input_that_is_an_output():
     x = L.Input((4,))
     model = keras.Model(x, [x, L.Dense(2)(L.Dense(5, name="h")(x))])

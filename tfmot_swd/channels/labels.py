@@ -62,6 +62,17 @@ class Labels:
         return cls(np.array(whole), tuple(shape))
 
 
+@dataclasses.dataclass(frozen=True)
+class Sizes(Labels):
+    """The labels of tf.shape: numbers, of which some change with the channels of a tensor.
+
+    Args:
+      of: the labels of that tensor.
+    """
+
+    of: Labels
+
+
 class Ties:
     """Collects which channels must stay or go together and which must stay; resolved at the end.
 

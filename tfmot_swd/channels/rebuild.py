@@ -231,7 +231,8 @@ def _given_objects(layer: Any) -> dict[str, Any]:
     for key in layer.get_config():
         given = getattr(layer, key, None)
         # An activation that is a layer has weights of its own.
-        if key.endswith(("activation", "regularizer", "constraint")) and not isinstance(given, keras.layers.Layer):
+        kind = key.endswith(("activation", "regularizer", "constraint"))
+        if kind and given is not None and not isinstance(given, keras.layers.Layer):
             found[key] = given
     return found
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tf_keras.src.layers.core.tf_op_layer import SlicingOpLambda
 
 from tfmot_swd._compat import Functional, keras, master_variable
 from tfmot_swd.channels.call import ArgumentEdit, Cut, Kept, LayerCall, LayerRecord
-from tfmot_swd.channels.labels import Classes, Labels, Shape, Ties
+from tfmot_swd.channels.labels import Classes, Labels, Shape, Sizes, Ties
 from tfmot_swd.channels.registry import rule_of
 
 
@@ -44,7 +45,7 @@ def trace_channels(model: Any) -> Trace:
     walk = _Walk()
     inputs = [walk.stays(shape_of(tensor), "model input") for tensor in model.inputs]
     for labels in walk.model(model, inputs, ""):
-        walk.ties.pin(labels.ids, "model output")
+        walk.ties.pin(labels.of.ids if isinstance(labels, Sizes) else labels.ids, "model output")
     check_weights_have_one_layer(walk.records)
     cuts = tuple(cut for record in walk.records.values() for cut in record.cuts.values())
     return Trace(cuts, walk.records, walk.labels, walk.argument_edits, walk.ties.resolve())
@@ -66,6 +67,17 @@ def bound_arguments(node: Any) -> inspect.BoundArguments:
     layer = node.layer
     function = layer.function if hasattr(layer, "symbol") and hasattr(layer, "function") else layer.call
     return inspect.signature(function).bind(*node.call_args, **node.call_kwargs)
+
+
+def inputs_of(node: Any) -> list[Any]:
+    """Returns the tensors that a call computes with, in the order of the layer's inputs.
+
+    A model may be called with a dictionary in another order; a mask and a training flag given by hand are left out.
+    """
+    if isinstance(node.layer, keras.Model):
+        return list(node.layer._flatten_to_reference_inputs(node.call_args[0]))
+    flags = tf.nest.flatten([node.call_kwargs.get(name) for name in ("mask", "training")])
+    return [tensor for tensor in node.keras_inputs if not any(tensor is flag for flag in flags)]
 
 
 class _Walk:
@@ -105,15 +117,21 @@ class _Walk:
     def _call(self, node: Any, prefix: str) -> list[Labels]:
         layer, path = node.layer, prefix + node.layer.name
         shapes = [shape_of(tensor) for tensor in tf.nest.flatten(node.outputs)]
+        tensors = inputs_of(node)
+        inputs = [self.labels[id(tensor)] for tensor in tensors]
+        for tensor in node.keras_inputs:
+            if not any(tensor is each for each in tensors):
+                self._pin(self.labels[id(tensor)], f"{path}: given as a mask or a flag")
+        if not isinstance(layer, SlicingOpLambda):
+            for labels in inputs:
+                if isinstance(labels, Sizes):
+                    self._pin(labels, f"{path}: the sizes of a tensor are computed with")
         if isinstance(layer, keras.Model):
             check_is_its_graph(layer)
-            # In the order of the model's inputs, which a dictionary need not have.
-            given = layer._flatten_to_reference_inputs(node.call_args[0])
-            found = self.model(layer, [self.labels[id(tensor)] for tensor in given], f"{path}/")
+            found = self.model(layer, inputs, f"{path}/")
             reason = f"{path}: a tensor of unknown rank"
             return [self._conformed(labels, shape, reason) for labels, shape in zip(found, shapes, strict=True)]
         record = self.records.setdefault(id(layer), LayerRecord(path, layer))
-        inputs = [self.labels[id(tensor)] for tensor in self._without_masks(node, path)]
         call = LayerCall(record, inputs, shapes, {}, self.ties)
         rule = rule_of(layer)
         if rule is None:
@@ -138,14 +156,8 @@ class _Walk:
         self.ties.pin(labels.ids, reason)
         return self.stays(shape, reason)
 
-    def _without_masks(self, node: Any, path: str) -> list[Any]:
-        """Returns the tensors that a layer computes with; masks and training flags given by hand stay whole."""
-        flags = [node.call_kwargs[name] for name in ("mask", "training") if name in node.call_kwargs]
-        aside = {id(tensor) for tensor in tf.nest.flatten(flags)}
-        for tensor in node.keras_inputs:
-            if id(tensor) in aside:
-                self.ties.pin(self.labels[id(tensor)].ids, f"{path}: given as a mask or a flag")
-        return [tensor for tensor in node.keras_inputs if id(tensor) not in aside]
+    def _pin(self, labels: Labels, reason: str) -> None:
+        self.ties.pin(labels.of.ids if isinstance(labels, Sizes) else labels.ids, reason)
 
 
 def check_is_its_graph(model: Any) -> None:

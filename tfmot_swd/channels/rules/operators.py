@@ -13,7 +13,7 @@ import tensorflow as tf
 from tf_keras.src.layers.core.tf_op_layer import SlicingOpLambda, TFOpLambda
 
 from tfmot_swd.channels.call import Kept, LayerCall
-from tfmot_swd.channels.labels import Labels
+from tfmot_swd.channels.labels import Labels, Sizes
 from tfmot_swd.channels.registry import register_channel_rule
 from tfmot_swd.channels.rules import structure
 from tfmot_swd.channels.rules.merging import joined, tied
@@ -34,7 +34,7 @@ def operator(call: LayerCall) -> Found:
         return call.barrier(f"no channel rule for tf.{symbol}")
     if any(given.get(name) is not None for name in _WITHOUT_RULE):
         return call.barrier(f"an argument of tf.{symbol} has no rule")
-    settings = [given.get(name) for name in ("axis", "perm", "paddings", "size", "ksize", "num_or_size_splits")]
+    settings = [given.get(name) for name in ("axis", "perm", "paddings", "ksize", "num_or_size_splits")]
     if any(isinstance(each, Labels) for each in tf.nest.flatten(settings)):
         return call.barrier(f"a computed argument of tf.{symbol} has no rule")
     if str(given.get("data_format") or "").startswith("NC"):
@@ -181,6 +181,8 @@ def _per_channel(call: LayerCall) -> Found:
     windows = [np.atleast_1d(call.arguments.get(name, 1)) for name in ("ksize", "strides")]
     if any(window.size == call.input.rank and window[-1] != 1 for window in windows):
         return call.barrier("pooling across channels")
+    if call.input.rank != len(call.output_shape):
+        return call.barrier("an image that is no tensor of the model has no rule")
     ids = call.channels(call.input, -1)
     return call.output(ids, -1) if call.input.varying else call.same(call.input)
 
@@ -193,8 +195,16 @@ def _pad(call: LayerCall) -> Found:
 
 
 def _sizes(call: LayerCall) -> Found:
-    """tf.shape: numbers, not channels; what is computed from them is not known here."""
-    return call.barrier("its sizes are computed with")
+    """tf.shape: those of places may be read, by a slice; whatever else is done with them keeps the channels."""
+    ids = call.ties.new_pinned(f"{call.record.path}: numbers, no channels").reshape(1)
+    return Sizes(ids, call.output_shape, call.input)
+
+
+def _slice_of_sizes(call: LayerCall, sizes: Sizes, parts: list[tuple[int, slice | int | None]]) -> Found:
+    index = tuple(np.newaxis if part is None else part for _, part in parts)
+    if set(np.arange(sizes.of.rank)[index].reshape(-1).tolist()) & set(sizes.of.varying):
+        call.ties.pin(sizes.of.ids, f"{call.record.path}: the number of channels is computed with")
+    return Labels(sizes.ids.reshape((1,) * len(call.output_shape)), call.output_shape)
 
 
 @register_channel_rule(SlicingOpLambda)
@@ -204,6 +214,8 @@ def slicing(call: LayerCall) -> Found:
     parts = _parts_of_slice(given, call.input.rank)
     if parts is None:
         return call.barrier("a slice with computed bounds, or with a list, has no rule")
+    if isinstance(call.input, Sizes):
+        return _slice_of_sizes(call, call.input, parts)
     ids, axis = call.input.ids, 0
     edits: dict[int, tuple[np.ndarray, np.ndarray]] = {}
     for place, part in parts:
