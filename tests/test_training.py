@@ -121,7 +121,7 @@ def test_micro_batches_count_as_one_update(data):
             model(x, training=True)
         zero = [tf.zeros_like(variable) for variable in model.trainable_variables]
         model.optimizer.apply_gradients(zip(zero, model.trainable_variables, strict=True))
-    assert callback._pool.step == 4
+    assert callback._run._pool.step == 4
     callback.on_epoch_end(0)
     assert zeros(tfmot_swd.strip_pruning(model)) == pytest.approx(0.8, abs=0.01)
 
@@ -137,9 +137,9 @@ def test_a_shared_layer_counts_one_update_and_is_penalised_once(data):
     callback.set_model(model)
     callback.on_train_begin()
     model(tf.ones((2, 4)), training=True)
-    assert callback._pool.step == 1
-    threshold = callback._pool.leader.threshold.numpy()
-    kernels = [w.numpy() for w in callback._pool.counted()]
+    assert callback._run._pool.step == 1
+    threshold = callback._run._pool.leader.threshold.numpy()
+    kernels = [w.numpy() for w in callback._run._pool.counted()]
     below = sum(float((k[np.abs(k) < threshold] ** 2).sum()) for k in kernels)
     assert float(sum(model.losses)) == pytest.approx(5e-4 * 10 / 2 * below, rel=1e-5)
 
@@ -298,13 +298,13 @@ def test_training_on_after_an_early_cut_keeps_the_zeros(data):
     first = tfmot_swd.UpdatePruningStep(partial_fit=True)
     model.fit(*data, batch_size=BATCH, verbose=0, callbacks=[first])
     tfmot_swd.cut_now(model)
-    cut = [weight.numpy() == 0 for weight in first._pool.counted()]
+    cut = [weight.numpy() == 0 for weight in first._run._pool.counted()]
 
     class Look(keras.callbacks.Callback):
         def on_train_batch_begin(self, batch, logs=None):
             # Masks are applied at the beginning of each update, so one update's drift is all there is.
             self.model(data[0][:1], training=True)
-            for was_cut, weight in zip(cut, first._pool.counted(), strict=True):
+            for was_cut, weight in zip(cut, first._run._pool.counted(), strict=True):
                 assert not weight.numpy()[was_cut].any()
 
     second = tfmot_swd.UpdatePruningStep(partial_fit=True)

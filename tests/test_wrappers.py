@@ -10,8 +10,8 @@ import tf_keras as keras
 from tensorflow_model_optimization.python.core.sparsity.keras.pruning_wrapper import PruneLowMagnitude
 
 from tfmot_swd import PruneSelectiveDecay, SelectiveDecay, UpdatePruningStep, prune_selective_decay
+from tfmot_swd.pruning_wrapper import collect_wrappers
 from tfmot_swd.weight_pool import WeightPool
-from tfmot_swd.wrappers import collect_wrappers
 
 L = keras.layers
 SCHEDULE = SelectiveDecay(final_sparsity=0.5, end_step=4)
@@ -31,7 +31,7 @@ def train(pruned, callbacks=None, **options) -> None:
 
 
 def test_variables_of_a_fresh_wrapper():
-    (wrapper,) = collect_wrappers(model())
+    (wrapper,) = collect_wrappers(model(), PruneSelectiveDecay)
 
     own = {
         variable.name.split("/")[-1]: (variable.dtype, variable.shape.as_list(), variable.numpy().tolist())
@@ -49,7 +49,7 @@ def test_variables_of_a_fresh_wrapper():
 
 
 def test_it_is_a_tfmot_wrapper():
-    (wrapper,) = collect_wrappers(model())
+    (wrapper,) = collect_wrappers(model(), PruneSelectiveDecay)
 
     assert isinstance(wrapper, PruneLowMagnitude)
     assert wrapper.name == "prune_selective_decay_dense"
@@ -59,7 +59,7 @@ def test_it_is_a_tfmot_wrapper():
 
 def test_with_targets_all_only_the_kernel_of_a_convolution_counts():
     net = keras.Sequential([L.Conv2D(2, 3, input_shape=(5, 5, 1)), L.BatchNormalization()])
-    conv, norm = collect_wrappers(prune_selective_decay(net, COUPLED))
+    conv, norm = collect_wrappers(prune_selective_decay(net, COUPLED), PruneSelectiveDecay)
 
     assert ([len(conv.prunable_weights), conv.counted], [len(norm.prunable_weights), norm.counted]) == (
         [2, 1],
@@ -68,7 +68,7 @@ def test_with_targets_all_only_the_kernel_of_a_convolution_counts():
 
 
 def test_config_survives_json_without_custom_objects():
-    (wrapper,) = collect_wrappers(model())
+    (wrapper,) = collect_wrappers(model(), PruneSelectiveDecay)
     config = json.loads(json.dumps(keras.layers.serialize(wrapper)))
     again = keras.layers.deserialize(config)
 
@@ -130,7 +130,7 @@ def test_the_inner_layer_keeps_its_own_precision_policy():
     net = keras.Sequential(
         [L.Dense(2, input_shape=(3,), dtype="mixed_float16"), L.Dense(2, dtype="float32", name="head")]
     )
-    first, head = collect_wrappers(prune_selective_decay(net, SCHEDULE))
+    first, head = collect_wrappers(prune_selective_decay(net, SCHEDULE), PruneSelectiveDecay)
 
     assert (first(X).dtype, head(first(X)).dtype) == (tf.float16, tf.float32)
     assert [weight.dtype for weight in first.prunable_weights] == [tf.float32, tf.float32]
@@ -204,7 +204,7 @@ def test_a_model_recompiled_from_sgd_to_adam_loses_its_coupled_penalty():
 
 def test_a_layer_frozen_after_wrapping_is_left_alone():
     pruned = model(L.Dense(2, name="head"))
-    first, head = collect_wrappers(pruned)
+    first, head = collect_wrappers(pruned, PruneSelectiveDecay)
     first.trainable = False
     before = first.layer.get_weights()
     pruned.compile(keras.optimizers.SGD(0.1), "mse")
@@ -230,7 +230,7 @@ def test_collect_wrappers_follows_nested_models_and_lists_a_shared_layer_once():
     inputs = keras.Input((3,))
     shared = L.Dense(3, name="shared")
     net = keras.Model(inputs, shared(inner(shared(inner(inputs)))))
-    found = collect_wrappers(prune_selective_decay(net, SCHEDULE))
+    found = collect_wrappers(prune_selective_decay(net, SCHEDULE), PruneSelectiveDecay)
 
     assert sorted(wrapper.layer.name for wrapper in found) == ["inside", "shared"]
 
@@ -241,7 +241,7 @@ def test_the_first_wrapper_called_leads_whatever_the_order_of_construction():
     short = L.Dense(2, name="short")(first_input)
     long = L.Dense(2, name="deep2")(L.Dense(2, name="deep1")(second_input))
     pruned = prune_selective_decay(keras.Model([first_input, second_input], L.Add()([short, long])), SCHEDULE)
-    wrappers = collect_wrappers(pruned)
+    wrappers = collect_wrappers(pruned, PruneSelectiveDecay)
     called = []
     for wrapper in wrappers:
         wrapper._before_call = lambda training, name=wrapper.layer.name: called.append(name)

@@ -2,7 +2,7 @@
 
 # First, as it chooses Keras 2 before anything imports TensorFlow.
 from tfmot_swd import _compat as _compat
-from tfmot_swd.callbacks import PruningSummaries, PruningWarning, UpdatePruningStep
+from tfmot_swd.callbacks import UpdatePruningStep
 from tfmot_swd.channels import (
     ChannelGroup,
     ChannelGroups,
@@ -16,24 +16,36 @@ from tfmot_swd.channels import (
     shrink_model,
     sliced_optimizer,
 )
+from tfmot_swd.cutting import cut_now
 from tfmot_swd.export import ExportError, ExportResult, export_tflite
 from tfmot_swd.plan import PruningPlan, plan_pruning
 from tfmot_swd.profile import Profile, profile
+from tfmot_swd.progressive import (
+    ChannelCriterion,
+    ProgressiveRate,
+    PruneProgressiveGradient,
+    plan_progressive,
+    prune_progressive_gradient,
+)
+from tfmot_swd.pruning_warning import PruningWarning
 from tfmot_swd.schedules import SelectiveDecay
 from tfmot_swd.selective_decay import prune_selective_decay
 from tfmot_swd.sparsity import SparsityReport, sparsity_report
 from tfmot_swd.stripping import strip_pruning
-from tfmot_swd.weight_pool import cut_now
+from tfmot_swd.summaries import PruningSummaries
 from tfmot_swd.wrappers import PruneSelectiveDecay
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ChannelCriterion",
     "ChannelGroup",
     "ChannelGroups",
     "ExportError",
     "ExportResult",
     "Profile",
+    "ProgressiveRate",
+    "PruneProgressiveGradient",
     "PruneSelectiveDecay",
     "PruningPlan",
     "PruningSummaries",
@@ -46,9 +58,11 @@ __all__ = [
     "cut_now",
     "export_tflite",
     "plan_dead_removal",
+    "plan_progressive",
     "plan_pruning",
     "plan_removal",
     "profile",
+    "prune_progressive_gradient",
     "prune_selective_decay",
     "register_channel_rule",
     "remove_channels",

@@ -58,6 +58,7 @@ from tf_keras.src.mixed_precision.autocast_variable import (
 )
 
 __all__ = [
+    "AutoCastVariable",
     "Functional",
     "PrunableLayer",
     "PruneLowMagnitude",

@@ -92,3 +92,9 @@ def momentum(optimizer: Any) -> float:
 def decoupled_weight_decay(optimizer: Any) -> float:
     """Returns the optimizer's own `weight_decay`, 0 where it has none."""
     return float(getattr(unwrap(optimizer), "weight_decay", None) or 0.0)
+
+
+def loss_scale(optimizer: Any) -> tf.Tensor:
+    """Returns what a LossScaleOptimizer multiplies the loss by, float32; 1 for others."""
+    scale = getattr(optimizer, "loss_scale", None)
+    return tf.constant(1.0) if scale is None else tf.cast(scale, tf.float32)

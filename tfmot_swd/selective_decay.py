@@ -10,9 +10,10 @@ from absl import logging
 from tfmot_swd._compat import PruningPolicy
 from tfmot_swd.cloning import clone_with, copy_layer
 from tfmot_swd.plan import PruningPlan, plan_pruning
+from tfmot_swd.pruning_wrapper import find_wrapped
 from tfmot_swd.schedules import SelectiveDecay
 from tfmot_swd.validation import check_finite_weights, check_keras_model
-from tfmot_swd.wrappers import PruneSelectiveDecay, find_wrapped
+from tfmot_swd.wrappers import PruneSelectiveDecay
 
 
 def prune_selective_decay(

@@ -9,7 +9,9 @@ import numpy as np
 from tfmot_swd._compat import PruneLowMagnitude, keras, master_variable
 from tfmot_swd.channels.dead import remove_dead_channels
 from tfmot_swd.cloning import clone_with, copy_layer
-from tfmot_swd.wrappers import PruneSelectiveDecay, collect_wrappers, is_revived
+from tfmot_swd.progressive.wrapper import PruneProgressiveGradient
+from tfmot_swd.pruning_wrapper import PruningWrapper, collect_wrappers, is_revived
+from tfmot_swd.wrappers import PruneSelectiveDecay
 
 
 def strip_pruning(model: Any, *, remove_channels: bool = True) -> Any:
@@ -19,13 +21,13 @@ def strip_pruning(model: Any, *, remove_channels: bool = True) -> Any:
     same until the rounding of float32 (`tfmot_swd.remove_dead_channels`).
 
     Args:
-      model: a model of `prune_selective_decay`, trained to its `end_step`.
+      model: a model of `prune_selective_decay` or `prune_progressive_gradient`, trained to the end of its schedule.
       remove_channels: False keeps every shape, as to count zeros or to compare with the dense model.
 
     Raises:
       TypeError: `model` is no tf_keras model.
-      ValueError: it has no wrapper of `prune_selective_decay`; it was loaded without this package
-        (a revived SavedModel); or the final cut has not been made, so that it is not pruned yet.
+      ValueError: it has no wrapper of this package; it was loaded without this package (a revived SavedModel); or its
+        schedule is not finished, so that it is not pruned yet.
 
     >>> import tf_keras as keras, tfmot_swd
     >>> net = keras.Sequential([keras.layers.Dense(1, input_shape=(2,))])
@@ -40,11 +42,14 @@ def strip_pruning(model: Any, *, remove_channels: bool = True) -> Any:
     if not isinstance(model, keras.Model):
         raise TypeError(f"A tf_keras model is needed. Received: {type(model).__name__}")
     _check_strippable(model)
-    _check_cut(model)
+    if collect_wrappers(model, PruneSelectiveDecay):
+        _check_cut(model)
+    else:
+        _check_finished(model)
     copies: list[tuple[Any, list[np.ndarray]]] = []
 
     def make(layer: Any) -> Any:
-        wrapped = isinstance(layer, PruneSelectiveDecay)
+        wrapped = isinstance(layer, PruningWrapper)
         inner = copy_layer(layer.layer if wrapped else layer)
         # Without it a Sequential model that began with a wrapper would come back unbuilt.
         if wrapped and hasattr(layer, "_batch_input_shape"):
@@ -58,8 +63,10 @@ def strip_pruning(model: Any, *, remove_channels: bool = True) -> Any:
     return remove_dead_channels(stripped) if remove_channels else stripped
 
 
-def _masked_weights(wrapper: PruneSelectiveDecay) -> list[np.ndarray]:
-    """Returns the layer's weights in Keras's order, with what the optimizer moved since set to zero."""
+def _masked_weights(wrapper: PruningWrapper) -> list[np.ndarray]:
+    """Returns the layer's weights in Keras's order, with what the optimizer moved since the cut set to zero."""
+    if not isinstance(wrapper, PruneSelectiveDecay):
+        return wrapper.layer.get_weights()
     masks = {id(weight): mask.numpy() for weight, mask, _ in wrapper.pruning_vars}
     values = []
     for variable, value in zip(wrapper.layer.weights, wrapper.layer.get_weights(), strict=True):
@@ -72,7 +79,7 @@ def _check_strippable(model: Any) -> None:
     foreign = [
         layer.name
         for layer in model.submodules
-        if isinstance(layer, PruneLowMagnitude) and not isinstance(layer, PruneSelectiveDecay)
+        if isinstance(layer, PruneLowMagnitude) and not isinstance(layer, PruningWrapper)
     ]
     if foreign:
         raise ValueError(
@@ -86,15 +93,15 @@ def _check_strippable(model: Any) -> None:
             "import tfmot_swd before keras.models.load_model. "
             f"Received: {', '.join(revived)}"
         )
-    if not collect_wrappers(model):
+    if not collect_wrappers(model, PruningWrapper):
         raise ValueError(
-            "The model has no wrappers of prune_selective_decay: it is stripped already. "
+            "The model has no wrappers of prune_selective_decay or prune_progressive_gradient: it is stripped already. "
             f"Received: {model.name!r} with {len(model.layers)} layers"
         )
 
 
 def _check_cut(model: Any) -> None:
-    wrappers = collect_wrappers(model)
+    wrappers = collect_wrappers(model, PruneSelectiveDecay)
     uncut = [wrapper for wrapper in wrappers if not bool(wrapper.cut.numpy())]
     # A layer that was frozen when the others were cut is meant to be whole; a model frozen later is not.
     if len(uncut) == len(wrappers) or any(wrapper.trainable for wrapper in uncut):
@@ -104,4 +111,16 @@ def _check_cut(model: Any) -> None:
             "call tfmot_swd.cut_now(model) to cut at once. Early stopping and "
             "EarlyStopping(restore_best_weights=True) lead here too: they bring back weights from "
             f"before the cut. Received: {done} of {uncut[0].pruning_schedule.end_step} updates made"
+        )
+
+
+def _check_finished(model: Any) -> None:
+    wrappers = collect_wrappers(model, PruneProgressiveGradient)
+    done, epochs = max(int(each.pruning_step.numpy()) for each in wrappers), wrappers[0].pruning_schedule.epochs
+    if done < epochs:
+        raise ValueError(
+            "The schedule is not finished, so fewer filters have left than asked: train on, with "
+            "callbacks=[tfmot_swd.UpdatePruningStep()] in fit or its on_epoch_end(epoch) called after each epoch of a "
+            "custom loop; or call tfmot_swd.cut_now(model) to remove the rest at once. "
+            f"Received: {done} of {epochs} epochs finished"
         )

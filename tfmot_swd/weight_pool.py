@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_swd import optimizers
+from tfmot_swd.pruning_wrapper import collect_wrappers
 from tfmot_swd.schedules import SelectiveDecay
 from tfmot_swd.strength import DecayStrength
 from tfmot_swd.thresholds import (
@@ -22,7 +23,7 @@ from tfmot_swd.thresholds import (
     magnitude_bits,
     select_bits_near,
 )
-from tfmot_swd.wrappers import PruneSelectiveDecay, collect_wrappers
+from tfmot_swd.wrappers import PruneSelectiveDecay
 
 
 class WeightPool:
@@ -62,7 +63,7 @@ class WeightPool:
         Raises:
           ValueError: the model has no wrapper of `prune_selective_decay`.
         """
-        wrappers = collect_wrappers(model)
+        wrappers = collect_wrappers(model, PruneSelectiveDecay)
         if not wrappers:
             raise ValueError(
                 "The model has no wrapped layers: make it with tfmot_swd.prune_selective_decay first. "
@@ -269,15 +270,3 @@ def _shrunk(values: Sequence[tf.Tensor], bits: tf.Tensor, factor: tf.Tensor) -> 
 
 def _assign(strategy: tf.distribute.Strategy, variable: tf.Variable, value: tf.Tensor) -> None:
     strategy.extended.update(variable, lambda var, new: var.assign(new), args=(value,))
-
-
-def cut_now(model: Any) -> None:
-    """Makes the final cut of a wrapped model at once, at the final rate, wherever its schedule stands.
-
-    For a training that ended early; after it `strip_pruning` works. The accuracy drops unless the decay
-    had time to prepare the cut.
-
-    Raises:
-      ValueError: the model has no wrapper of `prune_selective_decay`.
-    """
-    WeightPool.of(model).finish()

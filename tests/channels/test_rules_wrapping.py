@@ -34,8 +34,8 @@ def test_selective_decay():
     assert list(sizes(model).values()) == [3, 3]
     produce = members(model, name, "produce")
     assert produce[f"{name}.layer.kernel[3]"] == [0, 1, 2, 0, 1, 2]
-    follow = members(model, name, "follow")
-    assert follow[f"{name}.layer.kernel:{name}/mask:0[3]"] == [0, 1, 2, 0, 1, 2]
+    state = members(model, name, "state")
+    assert state[f"{name}.layer.kernel:{name}/mask:0[3]"] == [0, 1, 2, 0, 1, 2]
     assert_removal_is_exact(model, save=True)
 
 

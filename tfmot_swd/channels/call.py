@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from tfmot_swd._compat import master_variable
 from tfmot_swd.channels.activations import mixes_channels
 from tfmot_swd.channels.labels import Labels, Shape, Ties
 
-PRODUCE, FOLLOW, CONSUME = "produce", "follow", "consume"
+PRODUCE, FOLLOW, CONSUME, STATE = "produce", "follow", "consume", "state"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +26,8 @@ class Cut:
       variable_id: identity of the variable.
       axis: of the weight, not negative.
       ids: the channel at each index of that axis.
-      role: "produce" (its slice makes the channel), "follow" (acts on it) or "consume" (reads it).
+      role: "produce" (its slice makes the channel), "follow" (acts on it), "consume" (reads it) or "state" (what a
+        pruning wrapper keeps about it).
     """
 
     layer: str
@@ -168,14 +169,15 @@ class LayerCall:
         path = self.record.path
         self.record.cuts[key] = Cut(path, id(self.record.layer), key[0], variable_id, axis, ids, role)
 
-    def mirror(self, pairs: Iterable[tuple[Any, Any]]) -> None:
-        """Says that in each pair of (weight, variable of its shape) the second is cut like the first."""
-        for weight, copy in pairs:
-            for cut in list(self.record.cuts.values()):
-                if cut.variable_id == id(master_variable(weight)):
-                    name = f"{cut.weight}:{copy.name}"
-                    like = dataclasses.replace(cut, weight=name, variable_id=id(master_variable(copy)), role=FOLLOW)
-                    self.record.cuts.setdefault((name, cut.axis), like)
+    def mirror(self, weight: Any, state: Any, axis: int | None = None) -> None:
+        """Says that a variable of the weight's shape is cut like it, or a vector like the weight's one axis."""
+        for cut in list(self.record.cuts.values()):
+            if cut.variable_id == id(master_variable(weight)) and axis in (None, cut.axis):
+                name, own_axis = f"{cut.weight}:{state.name}", cut.axis if axis is None else 0
+                like = dataclasses.replace(
+                    cut, weight=name, variable_id=id(master_variable(state)), axis=own_axis, role=STATE
+                )
+                self.record.cuts.setdefault((name, own_axis), like)
 
     def _resolve(self, weight: str) -> Any:
         found = self.layer

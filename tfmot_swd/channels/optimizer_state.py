@@ -48,6 +48,37 @@ def sliced_optimizer(optimizer: Any, slicings: Iterable[Slicing]) -> Any:
         return _sliced(optimizer, tuple(slicings))
 
 
+def slots_of(optimizer: Any, variables: Iterable[Any]) -> dict[int, list[Any]]:
+    """Returns what the optimizer keeps for each of these variables, by the variable's identity.
+
+    Slots are momentum, second moments, moving averages; none for a variable that the optimizer does not train, or
+    while it is not built.
+
+    >>> import tensorflow as tf, tf_keras as keras
+    >>> variable, optimizer = tf.Variable([1.0, 2.0]), keras.optimizers.Adam()
+    >>> optimizer.build([variable])
+    >>> [slot.name.split("/")[-1] for slot in slots_of(optimizer, [variable])[id(variable)]]
+    ['m', 'v']
+    """
+    inner = unwrap(optimizer)
+    if isinstance(inner, keras.optimizers.legacy.Optimizer):
+        return {id(each): list(inner._slots.get(each._unique_id, {}).values()) for each in variables}
+    found: dict[int, list[Any]] = {id(each): [] for each in variables}
+    index = getattr(inner, "_index_dict", None)
+    if index is None:
+        return found
+    by_key = {inner._var_key(each): id(each) for each in variables}
+    # A throwaway copy, built on scalars, tells which variable of the optimizer is whose.
+    scalars = {key: _stand_in(key, (), tf.float32) for key in sorted(index, key=lambda key: index[key])}
+    probe = _unbuilt(inner)
+    owners = _build(probe, scalars, scalars)
+    _check_layout(inner.variables, probe.variables, inner)
+    for slot, owner in zip(inner.variables, owners, strict=True):
+        if owner in by_key:
+            found[by_key[owner]].append(slot)
+    return found
+
+
 def _scope_of(optimizer: Any) -> Any:
     """Returns the scope in which the optimizer made its variables, if that is not the present one."""
     strategy = getattr(unwrap(optimizer), "_distribution_strategy", None)

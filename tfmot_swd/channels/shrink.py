@@ -69,8 +69,11 @@ def shrink_model(
     return shrink_to(plan_removal(model, keep, round_to=round_to, minimum=minimum, protect=protect))
 
 
-def shrink_to(plan: RemovalPlan) -> Shrunk:
+def shrink_to(plan: RemovalPlan, *, trained_by: Any = None) -> Shrunk:
     """Carries out a plan on the very model that it was made for, as `shrink_model` does; once.
+
+    Where that model stands inside another one, which holds the optimizer and the training step, `trained_by` is the
+    other one; by default it is the model itself.
 
     A plan of `plan_dead_removal` may give a layer a bias, to take over constants. The optimizer in the middle of a
     training does not know it, and it is refused there.
@@ -93,22 +96,27 @@ def shrink_to(plan: RemovalPlan) -> Shrunk:
         )
     if not plan.removed:
         return Shrunk(plan, ())
+    trainer = model if trained_by is None else trained_by
     # All that can fail comes first: from the graft on, nothing does.
     with model.distribute_strategy.scope():
         rebuilt = rebuild(model, plan.groups.trace, plan.stays, plan.added_bias)
-        slicings = rebuilt.slicings + _of_the_model_itself(model, rebuilt.slicings)
-        _check_all_known(model, rebuilt.model, slicings)
-        successors = {id(old): sliced_optimizer(old, slicings) for old in _optimizers(model)}
-        _graft(model, rebuilt.model)
-        _succeed_optimizers(model, successors)
-        _renew_functions(model)
+        slicings = rebuilt.slicings + _outside(trainer, rebuilt.slicings)
+        _check_all_known(trainer, rebuilt.model, slicings)
+        successors = {id(old): sliced_optimizer(old, slicings) for old in _optimizers(trainer)}
+        trainers = {id(model): model, id(trainer): trainer}.values()
+        twins = dict(_twins(model, rebuilt.model))
+        _graft(model, rebuilt.model, twins)
+        _succeed_optimizers(trainer, successors)
+        for each in trainers:
+            _carry_trainable(each, twins)
+            _renew_functions(each)
     return Shrunk(plan, slicings)
 
 
-def _check_all_known(model: Any, smaller: Any, slicings: tuple[Slicing, ...]) -> None:
+def _check_all_known(trainer: Any, smaller: Any, slicings: tuple[Slicing, ...]) -> None:
     known = {id(each.target) for each in slicings}
     made = [weight.name for weight in smaller.weights if id(master_variable(weight)) not in known]
-    if made and any(hasattr(unwrap(each), "_index_dict") for each in _optimizers(model)):
+    if made and any(hasattr(unwrap(each), "_index_dict") for each in _optimizers(trainer)):
         raise ValueError(
             "The optimizer of a training under way cannot take up a new bias: protect the layers whose constants it "
             "would take over, or finish the training and call plan.apply(). "
@@ -116,8 +124,8 @@ def _check_all_known(model: Any, smaller: Any, slicings: tuple[Slicing, ...]) ->
         )
 
 
-def _of_the_model_itself(model: Any, slicings: tuple[Slicing, ...]) -> tuple[Slicing, ...]:
-    """Returns slicings of what the model has outside its graph of layers, which stays as it is."""
+def _outside(model: Any, slicings: tuple[Slicing, ...]) -> tuple[Slicing, ...]:
+    """Returns slicings of what the model has outside the graph of layers that shrinks, which stays as it is."""
     known = {id(each.source) for each in slicings}
     masters = [master_variable(weight) for weight in model.weights]
     # Keras counts the vocabulary of a lookup as a weight.
@@ -125,9 +133,8 @@ def _of_the_model_itself(model: Any, slicings: tuple[Slicing, ...]) -> tuple[Sli
     return tuple(Slicing(each, each, {}) for each in variables if id(each) not in known)
 
 
-def _graft(model: Any, smaller: Any) -> None:
+def _graft(model: Any, smaller: Any, twins: dict[int, Any]) -> None:
     """Puts the graph of `smaller` in the place of the graph of `model`."""
-    twins = dict(_twins(model, smaller))
     outside = [each for each in model._self_tracked_trackables if not _mentions(each, twins)]
     model._init_graph_network(smaller._nested_inputs, smaller._nested_outputs)
     inside = {id(node) for node in nodes_of(model)}
@@ -142,7 +149,10 @@ def _graft(model: Any, smaller: Any) -> None:
     for name, value in list(vars(model).items()):
         if not name.startswith("_self_") and _mentions(value, twins):
             setattr(model, name, _with_twins(value, twins))
-    # What `trainable` was when the model was compiled counts until it is compiled again.
+
+
+def _carry_trainable(model: Any, twins: dict[int, Any]) -> None:
+    """Hands on what `trainable` was when the model was compiled, which counts until it is compiled again."""
     for layer, trainable in list(model._compiled_trainable_state.items()):
         if id(layer) in twins:
             model._compiled_trainable_state[twins[id(layer)]] = trainable

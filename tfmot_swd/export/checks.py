@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from tfmot_swd.pruning_wrapper import find_wrapped
 from tfmot_swd.validation import check_keras_model
-from tfmot_swd.wrappers import find_wrapped
 
 
 def check_exportable(model: Any) -> None:

@@ -16,6 +16,14 @@ from tfmot_swd.wrappers import PruneSelectiveDecay
 @register_channel_rule(PruneLowMagnitude, PruneSelectiveDecay)
 def pruning_wrapper(call: LayerCall) -> Labels | list[Labels]:
     """TFMOT's wrappers: masks are cut like the weights that they belong to."""
+    found = rule_of_wrapped(call)
+    for weight, mask, _ in call.layer.pruning_vars:
+        call.mirror(weight, mask)
+    return found
+
+
+def rule_of_wrapped(call: LayerCall) -> Labels | list[Labels]:
+    """Applies the rule of the layer that a pruning wrapper, whose layer is `layer`, is around."""
     layer = call.layer.layer
     rule = rule_of(layer)
     if rule is None:
@@ -25,9 +33,7 @@ def pruning_wrapper(call: LayerCall) -> Labels | list[Labels]:
     # TFMOT's wrapper has one argument and hands the others on by name, ours also by place.
     bound = inspect.signature(layer.call).bind(given["inputs"], *given.get("args", ()), **given.get("kwargs", {}))
     inner.arguments = dict(bound.arguments)
-    found = rule(inner)
-    call.mirror([(weight, mask) for weight, mask, _ in call.layer.pruning_vars])
-    return found
+    return rule(inner)
 
 
 @register_channel_rule(keras.layers.TimeDistributed)

@@ -1,0 +1,26 @@
+"""Ends the pruning of a wrapped model at once, wherever its schedule stands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tfmot_swd.progressive.run import finish_now
+from tfmot_swd.progressive.wrapper import PruneProgressiveGradient
+from tfmot_swd.pruning_wrapper import collect_wrappers
+from tfmot_swd.weight_pool import WeightPool
+
+
+def cut_now(model: Any) -> None:
+    """Prunes a wrapped model to its final rate at once, wherever its schedule stands; `strip_pruning` works then.
+
+    For a training that ended early. The accuracy drops unless the training had time to prepare it. With Progressive
+    Gradient Pruning filters are ranked by what their last epoch has shown so far; where that is nothing, as in a
+    model from a file, by the L1 norm of their weights.
+
+    Raises:
+      ValueError: the model is not wrapped for pruning.
+    """
+    if collect_wrappers(model, PruneProgressiveGradient):
+        finish_now(model)
+    else:
+        WeightPool.of(model).finish()

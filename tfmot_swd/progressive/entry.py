@@ -1,0 +1,131 @@
+"""Progressive Gradient Pruning on a Keras model: the entry function that puts the wrappers on."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from tfmot_swd.cloning import clone_with, copy_layer
+from tfmot_swd.progressive.criteria import ChannelCriterion, resolve_criterion
+from tfmot_swd.progressive.plan import ProgressivePlan, plan_progressive
+from tfmot_swd.progressive.rate import ProgressiveRate
+from tfmot_swd.progressive.settings import ProgressiveSettings
+from tfmot_swd.progressive.wrapper import PruneProgressiveGradient
+from tfmot_swd.pruning_wrapper import find_wrapped
+from tfmot_swd.validation import check_finite_weights, check_keras_model
+
+
+def prune_progressive_gradient(
+    model: Any,
+    schedule: ProgressiveRate,
+    criterion: str | ChannelCriterion = "rpgp",
+    *,
+    hard_share: float = 0.5,
+    reduction: str = "leader",
+    scope: str = "layer",
+    soft_reset: str = "all",
+    reset_slots: bool = True,
+    layers: str = "convolutions",
+    skip: Collection[str] = (),
+    round_to: int = 1,
+    minimum: int = 1,
+    seed: int = 0,
+) -> Any:
+    """Returns a copy of `model` whose filters leave while it trains; the original stays as it is.
+
+    After each epoch of the schedule the filters of each layer are ranked; of the weak ones a share is removed from
+    the model, its optimizer's state and its training step; the others are silenced, and ranked again. After the last
+    epoch of the schedule all weak ones leave. Compile the result, fit it with `tfmot_swd.UpdatePruningStep`, then
+    call `tfmot_swd.strip_pruning`.
+
+    Source: Nguyen-Meidine et al., "Progressive Gradient Pruning for Classification, Detection and Domain Adaptation",
+    arXiv 1906.08746.
+
+    Args:
+      model: a built tf_keras Sequential or Functional model, nested models included.
+      schedule: a `ProgressiveRate`.
+      criterion: "rpgp" (sum of gradient norms, seen during training), "pgp" (norm of the summed gradient, in a pass
+        of its own), "weight_change", "weight_taylor", "feature_taylor", "l1", "l2", "geometric_median", "random"; or
+        a `ChannelCriterion`. Gradients are those of the whole loss, before clipping, momentum and weight decay, and
+        without the regularizers of the weights themselves.
+      hard_share: share of the weak filters that are removed at once, in [0, 1]; the weakest.
+      reduction: how filters that an addition joins are ranked: by the convolution nearest to the input ("leader", as
+        published), or by the "sum" or "mean" over all that make them.
+      scope: "layer" prunes each layer at the same rate, as published; "global" compares over all.
+      soft_reset: what is set to zero of a silenced filter: "all" (kernel, bias, batch norm; as published), after
+        which it gets no gradient any more, or its "kernel" alone, from which it can come back.
+      reset_slots: whether what the optimizer keeps for the weights that are set to zero is set to zero too.
+      layers: "convolutions", as published, or "all"; see `plan_progressive`.
+      skip: names of layers whose channels stay whole.
+      round_to: the number of filters kept is a multiple of this, where the layer has as many.
+      minimum: how many filters of each layer stay at least.
+      seed: of the "random" criterion.
+
+    Returns:
+      An uncompiled tf_keras model with the same weights and predictions.
+
+    Raises:
+      TypeError: `model` is no tf_keras model, `schedule` no `ProgressiveRate`, `criterion` none.
+      ValueError: the model is subclassed, not built, already wrapped, holds NaN, or has nothing to prune; an
+        argument is outside its range.
+
+    >>> import tf_keras as keras
+    >>> net = keras.Sequential([keras.layers.Conv2D(4, 3, input_shape=(8, 8, 1)), keras.layers.Flatten(),
+    ...                         keras.layers.Dense(2)])
+    >>> pruned = prune_progressive_gradient(net, ProgressiveRate(final_rate=0.5, epochs=10))
+    >>> [type(layer).__name__ for layer in pruned.layers]
+    ['PruneProgressiveGradient', 'Flatten', 'Dense']
+    """
+    if not isinstance(schedule, ProgressiveRate):
+        raise TypeError(
+            "schedule must be a tfmot_swd.ProgressiveRate, for example ProgressiveRate(final_rate=0.5, epochs=30). "
+            f"Received: {type(schedule).__name__}"
+        )
+    settings = ProgressiveSettings(
+        resolve_criterion(criterion), hard_share, reduction, scope, soft_reset, reset_slots, round_to, minimum, seed
+    )
+    check_keras_model(model)
+    if find_wrapped(model):
+        raise ValueError(
+            "The model is wrapped for pruning already: strip it first "
+            f"(tfmot_swd.strip_pruning). Received: {model.name!r} with wrapped layers"
+        )
+    check_finite_weights(model)
+    plan = plan_progressive(model, layers=layers, skip=skip)
+    if not plan.ranked:
+        raise ValueError(f"No filter of this model can be pruned. Received: {plan.summary()}")
+    pruned = _wrap(model, schedule, settings, plan)
+    if len(plan.ranked) < len(plan.rows):
+        logging.info("tfmot_swd leaves whole: %s", plan.summary())
+    return pruned
+
+
+def _wrap(model: Any, schedule: ProgressiveRate, settings: ProgressiveSettings, plan: ProgressivePlan) -> Any:
+    layers = {record.path: record.layer for record in plan.groups.trace.records.values()}
+    ranked: dict[int, dict[str, int]] = {}
+    for row in plan.ranked:
+        for member in row.scored:
+            ranked.setdefault(id(layers[member.layer]), {})[member.weight] = member.axis
+    wrapped: dict[int, PruneProgressiveGradient] = {}
+    copies: list[tuple[Any, Any]] = []
+
+    def make(layer: Any) -> Any:
+        inner = copy_layer(layer)
+        copies.append((layer, inner))
+        if id(layer) not in ranked:
+            return inner
+        wrapped[id(layer)] = PruneProgressiveGradient(inner, schedule, settings, list(ranked[id(layer)].items()))
+        return wrapped[id(layer)]
+
+    pruned = clone_with(model, make)
+    for layer, inner in copies:
+        inner.set_weights(layer.get_weights())
+    for row in plan.ranked:
+        for member in row.scored:
+            leads = member.layer == row.scored[0].layer
+            wrapper = wrapped[id(layers[member.layer])]
+            wrapper.enlist(member.weight, np.flatnonzero(member.channels >= 0), row.channels, leads)
+    return pruned

@@ -1,0 +1,154 @@
+"""Which groups of filters would be ranked, by which weights, and which stay whole, before anything is done."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Iterator
+from typing import Any
+
+import tensorflow as tf
+from rich.table import Table
+
+from tfmot_swd._compat import keras, master_variable
+from tfmot_swd.channels.call import CONSUME
+from tfmot_swd.channels.groups import ChannelGroup, ChannelGroups, Member, channel_groups
+from tfmot_swd.channels.walk import nodes_of
+from tfmot_swd.tables import as_text
+
+LAYERS = ("convolutions", "all")
+_CONVOLUTIONS = (
+    keras.layers.Conv1D,
+    keras.layers.Conv2D,
+    keras.layers.Conv3D,
+    keras.layers.SeparableConv1D,
+    keras.layers.SeparableConv2D,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class ProgressiveRow:
+    """One group.
+
+    Args:
+      group: its name.
+      channels: how many it has.
+      scored: the weights whose filters are ranked, the leader's first; empty for a group that stays whole.
+      reason: why it stays whole; empty where it does not.
+    """
+
+    group: str
+    channels: int
+    scored: tuple[Member, ...]
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class ProgressivePlan:
+    """The rows of all groups; prints as a table."""
+
+    groups: ChannelGroups = dataclasses.field(repr=False)
+    rows: tuple[ProgressiveRow, ...]
+
+    @property
+    def ranked(self) -> tuple[ProgressiveRow, ...]:
+        """The groups whose filters are ranked."""
+        return tuple(row for row in self.rows if not row.reason)
+
+    def summary(self) -> str:
+        """Returns what stays whole, in one line."""
+        left = [f"{row.group} ({row.reason})" for row in self.rows if row.reason]
+        left += [f"{barrier.layer} ({'; '.join(barrier.reasons)})" for barrier in self.groups.barriers]
+        return ", ".join(left) or "a model without groups of channels"
+
+    def __rich__(self) -> Table:
+        table = Table(title=f"{sum(row.channels for row in self.ranked):,} channels are ranked")
+        table.add_column("group", overflow="fold")
+        table.add_column("channels", justify="right")
+        table.add_column("ranked by", overflow="fold")
+        table.add_column("stays whole because", overflow="fold")
+        for row in self.rows:
+            names = list(dict.fromkeys(member.layer for member in row.scored))
+            table.add_row(row.group, f"{row.channels:,}", ", ".join(names), row.reason)
+        for barrier in self.groups.barriers:
+            table.add_row(barrier.layer, f"{barrier.of:,}", "", "; ".join(barrier.reasons), style="dim")
+        return table
+
+    def __str__(self) -> str:
+        return as_text(self.__rich__())
+
+
+def plan_progressive(model: Any, *, layers: str = "convolutions", skip: Collection[str] = ()) -> ProgressivePlan:
+    """Returns what `prune_progressive_gradient` would rank with the same arguments.
+
+    Args:
+      model: a built tf_keras Sequential or Functional model, nested models included.
+      layers: "convolutions" ranks the filters of convolutions, as published; "all" every group of channels that can
+        leave, units of dense and recurrent layers and attention heads too.
+      skip: names of layers; the channels that they make or act on stay.
+
+    Raises:
+      TypeError, ValueError: as `channel_groups`; `skip` names a layer that does not exist.
+
+    >>> import tf_keras as keras
+    >>> net = keras.Sequential([keras.layers.Conv2D(4, 3, input_shape=(8, 8, 1), name="conv"),
+    ...                         keras.layers.Flatten(), keras.layers.Dense(2)])
+    >>> [(row.group, row.channels) for row in plan_progressive(net).ranked]
+    [('conv', 4)]
+    """
+    if layers not in LAYERS:
+        raise ValueError(f"layers must be one of {', '.join(LAYERS)}. Received: {layers!r}")
+    groups = channel_groups(model)
+    by_path = {record.path: record.layer for record in groups.trace.records.values()}
+    names = {name for path, layer in by_path.items() for name in (path, layer.name)}
+    unknown = sorted(set(skip) - names)
+    if unknown:
+        raise ValueError(f"skip names layers that the model does not have. Received: {unknown}")
+    skipped = {path for path, layer in by_path.items() if path in skip or layer.name in skip}
+    distance = dict(_distances(model))
+    shapes = {id(each): tuple(each.shape) for each in map(master_variable, model.weights)}
+    rows = [_row(group, by_path, skipped, layers, distance, shapes) for group in groups.values()]
+    return ProgressivePlan(groups, tuple(rows))
+
+
+def _row(
+    group: ChannelGroup,
+    by_path: dict[str, Any],
+    skipped: set[str],
+    layers: str,
+    distance: dict[str, int],
+    shapes: dict[int, tuple[int, ...]],
+) -> ProgressiveRow:
+    # A bias has one axis: it makes no channel by itself.
+    able = [member for member in group.producers if len(shapes[member.variable_id]) > 1]
+    if layers == "convolutions":
+        able = [member for member in able if isinstance(by_path[member.layer], _CONVOLUTIONS)]
+    reason = ""
+    if any(member.layer in skipped for member in group.members if member.role != CONSUME):
+        reason = "left out by name"
+    elif not able:
+        reason = "no convolution makes it" if layers == "convolutions" else "nothing makes it that can be ranked"
+    elif any(not by_path[member.layer].trainable for member in group.producers):
+        reason = "frozen"
+    elif group.size < 2:
+        reason = "only one channel"
+    ordered = sorted(able, key=lambda member: distance[member.layer])
+    return ProgressiveRow(group.name, group.size, () if reason else tuple(ordered), reason)
+
+
+def _distances(model: Any, prefix: str = "", start: int = 0) -> Iterator[tuple[str, int]]:
+    """Yields each layer's path and the most calls that lie between it and an input.
+
+    Of what an addition joins, the stem or the convolution of the shortcut is nearest, and leads.
+    """
+    found: dict[int, int] = {}
+    for node in nodes_of(model):
+        before = [found[id(tensor)] for tensor in node.keras_inputs if id(tensor) in found]
+        place = max(before, default=start) + 1
+        inside = place
+        if isinstance(node.layer, keras.Model):
+            deeper = list(_distances(node.layer, f"{prefix}{node.layer.name}/", place))
+            yield from deeper
+            inside = max((each for _, each in deeper), default=place)
+        for tensor in tf.nest.flatten(node.outputs):
+            found[id(tensor)] = inside
+        yield prefix + node.layer.name, place

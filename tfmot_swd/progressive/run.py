@@ -1,0 +1,221 @@
+"""One training by Progressive Gradient Pruning: what happens at the end of each epoch."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfmot_swd import optimizers
+from tfmot_swd._compat import Functional, keras
+from tfmot_swd.channels.removal import plan_removal
+from tfmot_swd.channels.shrink import shrink_to
+from tfmot_swd.progressive.criteria import Magnitude
+from tfmot_swd.progressive.decision import Decision, decide
+from tfmot_swd.progressive.extra_pass import ExtraPass, check_training_data
+from tfmot_swd.progressive.score_pool import ScorePool
+from tfmot_swd.progressive.silencing import silence
+from tfmot_swd.progressive.status import ProgressiveStatus
+from tfmot_swd.progressive.wrapper import PruneProgressiveGradient
+from tfmot_swd.pruning_run import PruningRun, RunOptions
+from tfmot_swd.pruning_warning import PruningWarning
+from tfmot_swd.pruning_wrapper import PruningWrapper, collect_wrappers
+
+
+class ProgressiveRun(PruningRun):
+    """Ranks filters at each epoch's end, removes the hard ones and silences the soft ones.
+
+    Raises:
+      ValueError: the fit is shorter than the schedule; the criterion needs training data and has none.
+      TypeError: the training data are no dataset.
+    """
+
+    wrapper_class = PruneProgressiveGradient
+
+    def __init__(self, model: Any, options: RunOptions, params: dict[str, Any]) -> None:
+        super().__init__(model, options, params)
+        self._graphs = _wrapped_graphs(model)
+        self._steps: int | None = params.get("steps")
+        self._batches = 0
+        self._finished_in_epoch = False
+        self._reported = 0
+        self._link()
+        if self._pool.settings.criterion.extra_pass:
+            check_training_data(options.training_data)
+        self._check_length()
+        self._pool.begin_epoch()
+        self._begun_at = self._epoch_begun_at = self._updates()
+
+    @property
+    def wrappers(self) -> list[PruningWrapper]:
+        return list(self._pool.wrappers)
+
+    def scalars(self) -> tuple[int, dict[str, float]]:
+        if not self.history:
+            return 0, {}
+        status: ProgressiveStatus = self.history[-1]
+        return status.epoch, status.scalars()
+
+    def on_batch_end(self, batch: int) -> None:
+        self._batches = batch + 1
+        every = self._pool.schedule.updates_per_epoch
+        if every is not None:
+            while self._updates() - self._epoch_begun_at >= every:
+                self._epoch_begun_at += every
+                self._finish_epoch()
+        elif self._steps is not None and self._batches >= self._steps and not self._finished_in_epoch:
+            # Before fit validates, so that what it validates is the pruned model.
+            self._finish_epoch()
+            self._finished_in_epoch = True
+
+    def on_test_begin(self) -> None:
+        """Does nothing: Keras has chosen by now what function validates."""
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None) -> None:
+        self._reported += 1
+        if self._pool.schedule.updates_per_epoch is None and not self._finished_in_epoch:
+            self._finish_epoch()
+        self._finished_in_epoch = False
+        # Keras finds the length of a generator in its first epoch.
+        self._steps = self._steps or self._batches or None
+        if logs is not None and self.history:
+            logs.update(self.history[-1].logs())
+
+    def on_train_end(self) -> None:
+        schedule, done = self._pool.schedule, self._pool.epochs
+        if done < schedule.epochs and not self.options.partial_fit:
+            updates = self._updates() - self._begun_at
+            hint = "Train on"
+            if not self._reported:
+                hint = "In a custom loop call callback.on_epoch_end(epoch) after each epoch"
+            warnings.warn(
+                f"Training ended after {done} of {schedule.epochs} epochs of the schedule, so that fewer filters left "
+                f"than asked. {hint}, or call tfmot_swd.cut_now(model) to remove the rest at once. "
+                f"Received: {updates} updates, {self._reported} reported ends of epochs",
+                PruningWarning,
+                stacklevel=3,
+            )
+        for wrapper in self._pool.wrappers:
+            wrapper.run = None
+        self._pool.leave()
+
+    def _link(self) -> None:
+        self._pool = ScorePool.of(self.model, tf.nest.flatten(self.model.optimizer)[0])
+        self._extra_pass = ExtraPass(self.model, self._pool)
+        for wrapper in self._pool.wrappers:
+            wrapper.run = self
+
+    def _updates(self) -> int:
+        return int(optimizers.iterations(self._pool.optimizer).numpy())
+
+    def _finish_epoch(self) -> None:
+        pool = self._pool
+        if pool.epochs >= pool.schedule.epochs:
+            return
+        if pool.settings.criterion.extra_pass:
+            self._extra_pass.over(self.options.training_data, self._steps)
+        pool.settle()
+        if not pool.has_seen_enough():
+            raise ValueError(
+                "The criterion has seen no gradient in this epoch, so filters cannot be ranked: a training step must "
+                "call the wrapped model with training=True and take the gradient of a loss of its outputs. "
+                f"Received: {type(pool.settings.criterion).__name__} and scores that are all zero"
+            )
+        self.finish(pool.epochs + 1)
+
+    def finish(self, epoch: int) -> None:
+        """Prunes as the schedule wants it after `epoch`, by the scores as they are."""
+        pool = self._pool
+        self.history.append(prune_after(self.model, self._graphs, pool, epoch))
+        if self.history[-1].removed:
+            # The wrappers are new ones.
+            self._link()
+        self._pool.begin_epoch()
+
+    def _check_length(self) -> None:
+        schedule, epochs = self._pool.schedule, self.params.get("epochs")
+        left = schedule.epochs - self._pool.epochs
+        every, reach = schedule.updates_per_epoch, epochs
+        if every is not None:
+            reach = self._steps * epochs // every if self._steps and epochs else None
+        if self.options.partial_fit or reach is None or left <= reach:
+            return
+        raise ValueError(
+            f"The schedule has {left} epochs left and this fit {reach}, so fewer filters would leave than asked: give "
+            "ProgressiveRate as many epochs as fit or fewer, or pass UpdatePruningStep(partial_fit=True) when more "
+            f"fits follow. Received: ProgressiveRate(epochs={schedule.epochs}), fit(epochs={epochs})"
+        )
+
+
+def finish_now(model: Any) -> None:
+    """Prunes a wrapped model to its final rate; in the middle of its training too."""
+    (first, *_) = collect_wrappers(model, PruneProgressiveGradient)
+    if first.run is not None:
+        first.run.finish(first.pruning_schedule.epochs)
+        return
+    pool = ScorePool.of(model, tf.nest.flatten(model.optimizer)[0])
+    try:
+        prune_after(model, _wrapped_graphs(model), pool, pool.schedule.epochs)
+    finally:
+        pool.leave()
+
+
+def prune_after(model: Any, graphs: list[Any], pool: ScorePool, epoch: int) -> ProgressiveStatus:
+    """Prunes the graphs of a model as the schedule wants it after `epoch`, and returns what is left."""
+    # Scores are forgotten when an epoch begins, and a file may be of that moment.
+    criterion = pool.settings.criterion if pool.has_seen_enough() else Magnitude(1)
+    decisions = [decide(graph, pool, criterion, epoch) for graph in graphs]
+    threshold = max(decision.threshold for decision in decisions)
+    with pool.strategy.scope():
+        for wrapper in pool.wrappers:
+            wrapper.pruning_step.assign(epoch)
+            wrapper.threshold.assign(threshold)
+    for graph, decision in zip(graphs, decisions, strict=True):
+        silence(graph, pool, decision, [each for each in tf.nest.flatten(model.optimizer) if each is not None])
+        _remove(model, graph, decision)
+    sizes = {
+        _plain(name): decision.groups[name].size - len(verdict.hard)
+        for decision in decisions
+        for name, verdict in decision.verdicts.items()
+    }
+    return ProgressiveStatus(
+        epoch=epoch,
+        rate=1.0 - pool.schedule.share_left(epoch),
+        channels=sum(sizes.values()),
+        silenced=sum(decision.soft for decision in decisions),
+        removed=sum(decision.hard for decision in decisions),
+        parameters=_parameters(graphs),
+        threshold=threshold,
+        sizes=sizes,
+        done=epoch >= pool.schedule.epochs,
+    )
+
+
+def _remove(model: Any, graph: Any, decision: Decision) -> None:
+    keep = decision.keep()
+    if keep:
+        shrink_to(plan_removal(graph, keep, groups=decision.groups), trained_by=model)
+
+
+def _wrapped_graphs(model: Any) -> list[Any]:
+    """Returns the graph models of a model, itself or those inside it, that have wrapped layers."""
+    if isinstance(model, keras.Sequential | Functional):
+        return [model] if collect_wrappers(model, PruneProgressiveGradient) else []
+    inside = [each for each in model.layers if isinstance(each, keras.Model)]
+    return list({id(graph): graph for each in inside for graph in _wrapped_graphs(each)}.values())
+
+
+def _plain(name: str) -> str:
+    """Returns the name that a group had before its layers were wrapped."""
+    *path, layer = name.split("/")
+    return "/".join([*path, layer.removeprefix("prune_progressive_gradient_")])
+
+
+def _parameters(graphs: list[Any]) -> int:
+    """Returns how many parameters the graphs have, without what the wrappers keep."""
+    wrappers = [each for graph in graphs for each in collect_wrappers(graph, PruneProgressiveGradient)]
+    own = {id(weight) for wrapper in wrappers for weight in wrapper.weights}
+    own -= {id(weight) for wrapper in wrappers for weight in wrapper.layer.weights}
+    return sum(int(np.prod(weight.shape)) for graph in graphs for weight in graph.weights if id(weight) not in own)

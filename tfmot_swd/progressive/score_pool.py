@@ -1,0 +1,154 @@
+"""All scored filters of one model: one clock, which settles what an update has added, and the scores of an epoch.
+
+As in Selective Weight Decay the clock stands in the graph, at the first wrapped layer that the forward pass reaches:
+so it holds for `model.fit`, for custom loops, for several steps in one call and under `tf.distribute`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from tfmot_swd import optimizers
+from tfmot_swd.progressive.rate import ProgressiveRate
+from tfmot_swd.progressive.settings import ProgressiveSettings
+from tfmot_swd.progressive.taps import weight_at
+from tfmot_swd.progressive.wrapper import PruneProgressiveGradient, ScoredWeight
+from tfmot_swd.pruning_wrapper import collect_wrappers
+
+
+class ScorePool:
+    """Joins the wrappers of a model under its optimizer.
+
+    Args:
+      wrappers: in call order; the first one that is trainable leads.
+      strategy: the `tf.distribute.Strategy` under which the model was built.
+      optimizer: whose updates are counted.
+
+    Attributes:
+      in_extra_pass: whether the backward passes of now are those of a pass of its own.
+
+    Raises:
+      ValueError: no wrapper is trainable, or their schedules or settings differ.
+    """
+
+    def __init__(
+        self, wrappers: Sequence[PruneProgressiveGradient], strategy: tf.distribute.Strategy, optimizer: Any
+    ) -> None:
+        self.wrappers = tuple(wrapper for wrapper in wrappers if wrapper.trainable)
+        if not self.wrappers:
+            raise ValueError(
+                "No wrapped layer is trainable, so nothing can be pruned: set layer.trainable = True "
+                f"on some. Received: {len(wrappers)} wrapped layers, all frozen."
+            )
+        shared = {(wrapper.pruning_schedule, wrapper.settings) for wrapper in self.wrappers}
+        if len(shared) > 1:
+            raise ValueError(
+                "All layers of a model are pruned by one schedule and one criterion: wrap them in one call. "
+                f"Received: {shared}"
+            )
+        self.strategy = strategy
+        self.optimizer = optimizer
+        self.leader = self.wrappers[0]
+        self.schedule: ProgressiveRate = self.leader.pruning_schedule
+        self.settings: ProgressiveSettings = self.leader.settings
+        self.in_extra_pass = False
+        self._scale: tf.Variable | None = None
+        with strategy.scope():
+            if hasattr(optimizer, "loss_scale"):
+                self._scale = tf.Variable(0.0, trainable=False)
+            # The first forward pass of a fit always begins an update, whatever was saved.
+            self.leader.last_iterations.assign(-1)
+        for wrapper in self.wrappers:
+            wrapper.join(self)
+
+    @classmethod
+    def of(cls, model: Any, optimizer: Any) -> ScorePool:
+        """Returns the pool of a model with wrapped layers."""
+        return cls(collect_wrappers(model, PruneProgressiveGradient), model.distribute_strategy, optimizer)
+
+    def leave(self) -> None:
+        """Unlinks the wrappers; a training function that is traced without the callback is an error then."""
+        for wrapper in self.wrappers:
+            wrapper.join(None)
+
+    @property
+    def epochs(self) -> int:
+        """The number of epochs of the schedule that are finished."""
+        return int(self.leader.pruning_step.numpy())
+
+    @property
+    def scored(self) -> list[ScoredWeight]:
+        """All scored weights, in call order."""
+        return [scored for wrapper in self.wrappers for scored in wrapper.scored]
+
+    def advance(self) -> None:
+        """Settles the update before the one that begins; does nothing when called again in the same update."""
+        if not self.settings.criterion.watches or self.settings.criterion.extra_pass:
+            return
+        replica = tf.distribute.get_replica_context()
+        if replica is None:
+            self._advance(self.strategy)
+        else:
+            replica.merge_call(self._advance)
+
+    def settle(self) -> None:
+        """Settles the last update, which no other follows."""
+        if self.settings.criterion.watches:
+            with self.strategy.scope():
+                self._settle(self.strategy)
+
+    def has_seen_enough(self) -> bool:
+        """Whether there is something to rank by: for criteria that watch or compare, anything but zeros."""
+        criterion = self.settings.criterion
+        if criterion.watches:
+            return any(each.total.numpy().any() for each in self.scored)
+        # A wrapped model that has not begun an epoch has zeros there, and every weight differs from them.
+        return not criterion.compares or any(each.start.numpy().any() for each in self.scored if each.start is not None)
+
+    def begin_epoch(self) -> None:
+        """Forgets the scores of the epoch that has ended."""
+        with self.strategy.scope():
+            for wrapper in self.wrappers:
+                for scored in wrapper.scored:
+                    scored.total.assign(tf.zeros_like(scored.total))
+                    if scored.update is not None:
+                        scored.update.assign(tf.zeros(scored.update.shape))
+                    if scored.start is not None:
+                        scored.start.assign(weight_at(wrapper.layer, scored.path).read_value())
+
+    def _advance(self, strategy: tf.distribute.Strategy) -> None:
+        now = optimizers.iterations(self.optimizer).read_value()
+        last = self.leader.last_iterations.read_value()
+        is_new = tf.not_equal(now, last) & tf.not_equal(last, -1)
+        tf.cond(is_new, lambda: self._settle(strategy), lambda: self._drop_if_skipped(strategy))
+        _assign(strategy, self.leader.last_iterations, now)
+        if self._scale is not None:
+            _assign(strategy, self._scale, optimizers.loss_scale(self.optimizer))
+
+    def _settle(self, strategy: tf.distribute.Strategy) -> tf.Tensor:
+        for scored in self.scored:
+            if scored.update is not None:
+                # Read from outside the replicas it is the sum of their parts.
+                added = self.settings.criterion.settled(scored.update.read_value(), scored.axis)
+                _assign(strategy, scored.total, scored.total.read_value() + added)
+        return self._clear(strategy)
+
+    def _clear(self, strategy: tf.distribute.Strategy) -> tf.Tensor:
+        for scored in self.scored:
+            if scored.update is not None:
+                _assign(strategy, scored.update, tf.zeros(scored.update.shape))
+        return tf.constant(True)
+
+    def _drop_if_skipped(self, strategy: tf.distribute.Strategy) -> tf.Tensor:
+        """Forgets an update that was not made: with a smaller loss scale it is tried again."""
+        if self._scale is None:
+            return tf.constant(True)
+        skipped = optimizers.loss_scale(self.optimizer) < self._scale.read_value()
+        return tf.cond(skipped, lambda: self._clear(strategy), lambda: tf.constant(True))
+
+
+def _assign(strategy: tf.distribute.Strategy, variable: tf.Variable, value: tf.Tensor) -> None:
+    strategy.extended.update(variable, lambda var, new: var.assign(new), args=(value,))

@@ -1,0 +1,58 @@
+"""How filters are chosen and what becomes of them: the settings that all wrappers of a model share."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from tfmot_swd._compat import keras
+from tfmot_swd.progressive.criteria import ChannelCriterion, resolve_criterion
+from tfmot_swd.progressive.ranking import SCOPES
+
+REDUCTIONS = ("leader", "sum", "mean")
+SOFT_RESETS = ("all", "kernel")
+
+
+@keras.utils.register_keras_serializable("tfmot_swd")
+@dataclasses.dataclass(frozen=True)
+class ProgressiveSettings:
+    """Settings of Progressive Gradient Pruning beside its schedule; arguments of `prune_progressive_gradient`.
+
+    Raises:
+      ValueError: an argument is outside its range.
+      TypeError: the criterion is none.
+    """
+
+    criterion: ChannelCriterion
+    hard_share: float = 0.5
+    reduction: str = "leader"
+    scope: str = "layer"
+    soft_reset: str = "all"
+    reset_slots: bool = True
+    round_to: int = 1
+    minimum: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "criterion", resolve_criterion(self.criterion))
+        share = self.hard_share
+        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
+            raise ValueError(
+                f"hard_share must be in [0, 1], the share of the weak filters that leave at once. Received: {share!r}"
+            )
+        for name, known in (("reduction", REDUCTIONS), ("scope", SCOPES), ("soft_reset", SOFT_RESETS)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}. Received: {getattr(self, name)!r}")
+        for name in ("round_to", "minimum"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} must be a whole number, 1 or more. Received: {name}={value!r}")
+
+    def get_config(self) -> dict[str, Any]:
+        config = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {**config, "criterion": keras.utils.serialize_keras_object(self.criterion)}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> ProgressiveSettings:
+        criterion = keras.utils.deserialize_keras_object(config["criterion"])
+        return cls(**{**config, "criterion": criterion})

@@ -1,0 +1,68 @@
+"""Silencing filters: what they are made of becomes zero, in the model and in its optimizer's state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfmot_swd._compat import master_variable
+from tfmot_swd.channels.groups import Member
+from tfmot_swd.channels.optimizer_state import slots_of
+from tfmot_swd.progressive.decision import Decision
+from tfmot_swd.progressive.score_pool import ScorePool
+from tfmot_swd.progressive.taps import weight_at
+
+
+def silence(model: Any, pool: ScorePool, decision: Decision, optimizers: list[Any]) -> None:
+    """Sets the soft filters of `decision` to zero as the settings say, and marks them in the wrappers' masks."""
+    variables = {id(each): each for each in map(master_variable, model.weights) if isinstance(each, tf.Variable)}
+    with pool.strategy.scope():
+        _mark(pool, decision)
+        dying = _dying(pool, decision)
+        touched = [variables[variable_id] for variable_id in dying]
+        kept = [slots_of(each, touched) for each in optimizers] if pool.settings.reset_slots else []
+        for variable in touched:
+            slots = [slot for by_variable in kept for slot in by_variable[id(variable)]]
+            cuts = dying[id(variable)]
+            for target in [variable, *(slot for slot in slots if slot.shape == variable.shape)]:
+                value = target.numpy()
+                for axis, indices in cuts:
+                    np.moveaxis(value, axis, 0)[indices] = 0
+                target.assign(value)
+
+
+def _dying(pool: ScorePool, decision: Decision) -> dict[int, list[tuple[int, np.ndarray]]]:
+    """Returns variable → (axis, indices) of what becomes zero."""
+    kernels = {id(weight_at(wrapper.layer, each.path)) for wrapper in pool.wrappers for each in wrapper.scored}
+    found: dict[int, list[tuple[int, np.ndarray]]] = {}
+    for member, indices in _slices(decision):
+        if pool.settings.soft_reset == "all" or member.variable_id in kernels:
+            found.setdefault(member.variable_id, []).append((member.axis, indices))
+    return found
+
+
+def _slices(decision: Decision) -> Iterator[tuple[Member, np.ndarray]]:
+    """Yields each member of a group that makes soft channels or acts on them, and their places on its axis."""
+    for name, verdict in decision.verdicts.items():
+        group = decision.groups[name]
+        for member in (*group.producers, *group.followers):
+            indices = np.flatnonzero(np.isin(member.channels, verdict.soft))
+            if len(verdict.soft) and len(indices):
+                yield member, indices
+
+
+def _mark(pool: ScorePool, decision: Decision) -> None:
+    places = {
+        id(weight_at(wrapper.layer, each.path)): (each, np.ones(each.mask.shape, np.float32))
+        for wrapper in pool.wrappers
+        for each in wrapper.scored
+    }
+    for member, indices in _slices(decision):
+        found = places.get(member.variable_id)
+        if found is not None and found[0].axis == member.axis:
+            found[1][indices] = 0.0
+    for scored, mask in places.values():
+        scored.mask.assign(mask)

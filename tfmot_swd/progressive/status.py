@@ -1,0 +1,50 @@
+"""What a progressively pruned model looks like after an epoch, as numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class ProgressiveStatus:
+    """State after an epoch of Progressive Gradient Pruning.
+
+    Args:
+      epoch: epochs of the schedule that are finished.
+      rate: share of the filters that the schedule wants removed by now.
+      channels: how many the model has left in ranked groups, silenced ones among them.
+      silenced: how many of them are silenced.
+      removed: how many left after this epoch.
+      parameters: what the model has left, moving averages counted.
+      threshold: the largest score among the weak filters.
+      sizes: channels left, by group.
+      done: whether the schedule is finished.
+    """
+
+    epoch: int
+    rate: float
+    channels: int
+    silenced: int
+    removed: int
+    parameters: int
+    threshold: float
+    sizes: dict[str, int]
+    done: bool
+
+    def logs(self) -> dict[str, Any]:
+        """Returns the numbers that join Keras's epoch logs, and so History and the progress bar."""
+        return {"channels": self.channels, "soft_channels": self.silenced, "parameters": self.parameters}
+
+    def scalars(self) -> dict[str, float]:
+        """Returns the numbers for TensorBoard."""
+        found: dict[str, float] = {
+            "rate": self.rate,
+            "channels": self.channels,
+            "silenced": self.silenced,
+            "removed": self.removed,
+            "parameters": self.parameters,
+            "threshold": self.threshold,
+        }
+        found |= {f"channels/{name}": size for name, size in self.sizes.items()}
+        return {f"progressive_gradient/{name}": float(value) for name, value in found.items()}

@@ -1,0 +1,80 @@
+"""Watching a gradient go by: identities whose backward pass calls a function, and a layer that computes through one.
+
+The gradient is that of the loss with regard to a weight as its layer uses it: before momentum, clipping and weight
+decay, without the regularizers that read the variable directly, whoever takes the gradient and whatever becomes of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import tensorflow as tf
+
+from tfmot_swd._compat import AutoCastVariable, master_variable
+
+Watch = Callable[[tf.Tensor], None]
+
+
+def watched(value: tf.Tensor, watch: Watch) -> tf.Tensor:
+    """Returns `value`; a backward pass through it calls `watch` with the gradient.
+
+    >>> import tensorflow as tf
+    >>> seen, x = [], tf.Variable(3.0)
+    >>> with tf.GradientTape() as tape:
+    ...     y = watched(x.read_value(), seen.append) ** 2
+    >>> float(tape.gradient(y, x)), float(seen[0])
+    (6.0, 6.0)
+    """
+
+    @tf.custom_gradient
+    def identity(value: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+        def backward(gradient: tf.Tensor) -> tf.Tensor:
+            watch(gradient)
+            return gradient
+
+        return tf.identity(value), backward
+
+    return identity(value)
+
+
+def part_of(layer: Any, path: str) -> tuple[Any, str]:
+    """Returns the object inside `layer` that has the weight of a dotted path, and the attribute's name."""
+    *parents, name = path.split(".")
+    for parent in parents:
+        layer = getattr(layer, parent)
+    return layer, name
+
+
+def weight_at(layer: Any, path: str) -> Any:
+    """Returns the variable at a dotted path, in full precision."""
+    owner, name = part_of(layer, path)
+    return master_variable(getattr(owner, name))
+
+
+@contextlib.contextmanager
+def weight_watched(layer: Any, path: str, watch: Watch) -> Iterator[None]:
+    """Within it the layer computes with its weight through `watched`, in the precision of the layer.
+
+    Raises:
+      TypeError: the class of the layer does not keep this weight as a plain attribute.
+    """
+    owner, name = part_of(layer, path)
+    attributes = vars(owner)
+    if name not in attributes:
+        raise TypeError(
+            "The gradient of this weight cannot be watched, as its class computes the attribute: choose a criterion "
+            "that needs no gradient, such as 'weight_change', or leave the layer out with skip. "
+            f"Received: {type(owner).__name__}.{name} of layer {layer.name!r}"
+        )
+    variable = attributes[name]
+    value = watched(tf.convert_to_tensor(master_variable(variable)), watch)
+    if isinstance(variable, AutoCastVariable) and owner.compute_dtype != value.dtype.name:
+        value = tf.cast(value, owner.compute_dtype)
+    # Past Keras's tracking, which would take the tensor for state of the layer.
+    attributes[name] = value
+    try:
+        yield
+    finally:
+        attributes[name] = variable

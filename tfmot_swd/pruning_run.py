@@ -1,0 +1,100 @@
+"""What a pruning method does in the course of one training: the part of a method that the callback drives."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+
+from tfmot_swd.pruning_wrapper import PruningWrapper
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions:
+    """What the user has told `UpdatePruningStep`; see there."""
+
+    validation_data: Any = None
+    training_data: Any = None
+    update_freq: str | int = "epoch"
+    learning_rate: Callable[[int], float] | None = None
+    partial_fit: bool = False
+
+    def __post_init__(self) -> None:
+        check_update_freq(self.update_freq)
+        _check_validation_data(self.validation_data)
+
+
+class PruningRun(abc.ABC):
+    """One training of a wrapped model by one method.
+
+    Args:
+      model: the model that is being trained; it or models inside it are wrapped.
+      options: of the callback.
+      params: Keras's `params` of the fit; empty in a custom loop.
+
+    Attributes:
+      history: a status of each epoch, or of every so many batches.
+    """
+
+    wrapper_class: ClassVar[type[PruningWrapper]]
+
+    def __init__(self, model: Any, options: RunOptions, params: dict[str, Any]) -> None:
+        if getattr(model, "optimizer", None) is None:
+            raise ValueError(
+                "The model has no optimizer: call model.compile, or set model.optimizer = optimizer "
+                "before on_train_begin in a custom training loop. Received: optimizer=None"
+            )
+        if getattr(model, "jit_compile", None):
+            raise ValueError(
+                "What pruning does inside a training step cannot be compiled by XLA as a whole: "
+                "compile the model without jit_compile. Received: jit_compile=True"
+            )
+        self.model = model
+        self.options = options
+        self.params = params
+        self.history: list[Any] = []
+
+    @property
+    @abc.abstractmethod
+    def wrappers(self) -> list[PruningWrapper]:
+        """The wrappers that are pruned."""
+
+    @abc.abstractmethod
+    def scalars(self) -> tuple[int, dict[str, float]]:
+        """Returns the step, and the numbers of the present state for TensorBoard."""
+
+    @abc.abstractmethod
+    def on_batch_end(self, batch: int) -> None:
+        """Called after each training batch, or after the last of those that ran in one call."""
+
+    @abc.abstractmethod
+    def on_test_begin(self) -> None:
+        """Called before fit validates."""
+
+    @abc.abstractmethod
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None) -> None:
+        """Called after each epoch, validation included."""
+
+    @abc.abstractmethod
+    def on_train_end(self) -> None:
+        """Called after the last epoch."""
+
+
+def check_update_freq(update_freq: str | int) -> None:
+    if update_freq != "epoch" and (not isinstance(update_freq, int) or update_freq < 1):
+        raise ValueError(f"update_freq must be 'epoch' or a number of batches. Received: {update_freq!r}")
+
+
+def _check_validation_data(data: Any) -> None:
+    if isinstance(data, tuple) and len(data) not in (2, 3):
+        received = f"a tuple of {len(data)}"
+    elif isinstance(data, list | dict | np.ndarray):
+        received = type(data).__name__
+    else:
+        return
+    raise ValueError(
+        f"validation_data must be (x, y), (x, y, sample_weight) or a dataset of such batches. Received: {received}"
+    )
