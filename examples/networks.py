@@ -55,10 +55,14 @@ def fashion_net(input_shape: InputShape, num_classes: int, weight_decay: float =
     return keras.Model(inputs, outputs, name="fashion_net")
 
 
-def lenet5(input_shape: InputShape, num_classes: int, weight_decay: float = 0.0) -> keras.Model:
+def lenet5(
+    input_shape: InputShape, num_classes: int, weight_decay: float = 0.0, *, convolutional: bool = False
+) -> keras.Model:
     """LeNet-5's layer sizes (LeCun 1998) with ReLU and max pooling: 61,706 parameters.
 
     The count is that of a 28x28x1 input, padded to 32x32 by the first convolution, and 10 classes.
+    `convolutional` makes the first dense layer the 5x5 convolution that it was in 1998, which has as
+    many weights.
     """
     decay = _decay(weight_decay)
     inputs = x = keras.Input(input_shape, name="image")
@@ -73,9 +77,14 @@ def lenet5(input_shape: InputShape, num_classes: int, weight_decay: float = 0.0)
             name=f"conv{index}",
         )(x)
         x = keras.layers.MaxPooling2D(name=f"pool{index}")(x)
+    if convolutional:
+        x = keras.layers.Conv2D(
+            120, 5, activation="relu", kernel_initializer=_pytorch_uniform(), kernel_regularizer=decay, name="conv3"
+        )(x)
     x = keras.layers.Flatten(name="flatten")(x)
     for index, units in enumerate((120, 84), start=1):
-        x = _dense(units, decay, f"dense{index}", "relu")(x)
+        if index > 1 or not convolutional:
+            x = _dense(units, decay, f"dense{index}", "relu")(x)
     outputs = _dense(num_classes, decay, "logits")(x)
     return keras.Model(inputs, outputs, name="lenet5")
 
@@ -126,19 +135,47 @@ def resnet20(
     width: int = 16,
     post_add_bn: bool = True,
 ) -> keras.Model:
-    """ResNet-20 for small images (He 2016), as the selective weight decay paper trains it.
+    """ResNet-20 for small images (He 2016), as the selective weight decay paper trains it: see `_small_resnet`.
 
-    Three stages of three blocks with `width`, `2 * width` and `4 * width` maps; projection
-    shortcuts; stride-2 convolutions padded alike on all sides, where Keras's "same" is lopsided.
+    Trainable parameters at 32x32x3 and 10 classes: 273,146 with `post_add_bn`, 272,474 without (width
+    16); 4,330,442 with it at width 64.
+    """
+    return _small_resnet(3, input_shape, num_classes, weight_decay, width, post_add_bn, "resnet20")
+
+
+def resnet56(
+    input_shape: InputShape,
+    num_classes: int,
+    weight_decay: float = 0.0,
+    *,
+    width: int = 16,
+    post_add_bn: bool = False,
+) -> keras.Model:
+    """ResNet-56 for small images (He 2016): see `_small_resnet`; 855,770 trainable parameters."""
+    return _small_resnet(9, input_shape, num_classes, weight_decay, width, post_add_bn, "resnet56")
+
+
+def _small_resnet(
+    blocks: int,
+    input_shape: InputShape,
+    num_classes: int,
+    weight_decay: float,
+    width: int,
+    post_add_bn: bool,
+    name: str,
+) -> keras.Model:
+    """Three stages of so many blocks with `width`, `2 * width` and `4 * width` maps; projection shortcuts.
+
+    Stride-2 convolutions are padded alike on all sides, where Keras's "same" is lopsided.
 
     Args:
+        blocks: of each stage; the network has 6 * blocks + 2 layers.
         input_shape: `(height, width, channels)`.
         num_classes: width of the logits.
         weight_decay: see the module's docstring.
         width: maps of the stem and of the first stage.
-        post_add_bn: normalize after each addition too, as the paper's code does. Trainable
-            parameters at 32x32x3 and 10 classes: 273,146 with, 272,474 without (width 16);
-            4,330,442 with it at width 64.
+        post_add_bn: normalize after each addition too, as the selective weight decay paper's code does.
+        name: of the model.
     """
     decay = _decay(weight_decay)
 
@@ -178,12 +215,51 @@ def resnet20(
     inputs = keras.Input(input_shape, name="image")
     x = keras.layers.ReLU(name="stem_relu")(conv_bn(inputs, width, 1, "stem"))
     for stage in (1, 2, 3):
-        for index in (1, 2, 3):
+        for index in range(1, blocks + 1):
             strides = 2 if stage > 1 and index == 1 else 1
             x = block(x, width * 2 ** (stage - 1), strides, f"stage{stage}_block{index}")
     x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
     outputs = _dense(num_classes, decay, "logits")(x)
-    return keras.Model(inputs, outputs, name="resnet20")
+    return keras.Model(inputs, outputs, name=name)
+
+
+def vgg8(input_shape: InputShape, num_classes: int, weight_decay: float = 0.0) -> keras.Model:
+    """A small network in the manner of VGG: pairs of 3x3 convolutions of 32, 64 and 128 maps, batch-normalized.
+
+    Pooled globally, so that nearly all of it is convolution: 289,194 trainable parameters at 32x32x3 with 10 classes.
+    """
+    widths = (32, 32, 0, 64, 64, 0, 128, 128)
+    return _vgg(widths, input_shape, num_classes, weight_decay, "vgg8")
+
+
+def vgg19(input_shape: InputShape, num_classes: int, weight_decay: float = 0.0) -> keras.Model:
+    """VGG-19 with batch normalization for 32x32 images: sixteen convolutions and one dense layer, 20.04 million."""
+    widths = (64, 64, 0, 128, 128, 0, *(256,) * 4, 0, *(512,) * 4, 0, *(512,) * 4)
+    return _vgg(widths, input_shape, num_classes, weight_decay, "vgg19")
+
+
+def _vgg(
+    widths: tuple[int, ...], input_shape: InputShape, num_classes: int, weight_decay: float, name: str
+) -> keras.Model:
+    """3x3 convolutions of these widths, 0 for a pooling that halves; then global pooling and the classifier."""
+    decay = _decay(weight_decay)
+    inputs = x = keras.Input(input_shape, name="image")
+    for index, filters in enumerate(widths, start=1):
+        if not filters:
+            x = keras.layers.MaxPooling2D(name=f"pool{index}")(x)
+            continue
+        x = keras.layers.Conv2D(
+            filters,
+            3,
+            padding="same",
+            kernel_initializer="he_normal",
+            kernel_regularizer=decay,
+            name=f"conv{index}",
+        )(x)
+        x = keras.layers.BatchNormalization(**_BATCH_NORM, name=f"bn{index}")(x)
+        x = keras.layers.ReLU(name=f"relu{index}")(x)
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    return keras.Model(inputs, _dense(num_classes, decay, "logits")(x), name=name)
 
 
 def mobilenet_v1(
@@ -238,5 +314,8 @@ NETWORKS: dict[str, Callable[..., keras.Model]] = {
     "lenet5": lenet5,
     "resnet8": resnet8,
     "resnet20": resnet20,
+    "resnet56": resnet56,
+    "vgg8": vgg8,
+    "vgg19": vgg19,
     "mobilenet_v1": mobilenet_v1,
 }

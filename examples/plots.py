@@ -1,4 +1,4 @@
-"""The picture of a run: accuracy, targeted share, threshold and strength over the updates."""
+"""The picture of a run: accuracy, and what the methods did, over the updates."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from examples.training import TrainedRun
 
 
 def draw_run(runs: Sequence[TrainedRun], steps_per_epoch: int, path: Path, title: str) -> None:
-    """Draws all runs' validation accuracy, and below it what Selective Weight Decay did, to a PNG."""
+    """Draws all runs' validation accuracy, and below it what the methods of this package did, to a PNG."""
     selective = [run for run in runs if run.statuses]
-    rows = 4 if selective else 1
+    progressive = [run for run in runs if run.filters]
+    rows = 1 + 3 * bool(selective) + bool(progressive)
     figure, panels = plt.subplots(rows, 1, figsize=(8, 2.6 * rows + 0.4), sharex=True, squeeze=False)
     top = panels[0][0]
     for run in runs:
@@ -41,6 +42,15 @@ def draw_run(runs: Sequence[TrainedRun], steps_per_epoch: int, path: Path, title
         strength.set_yscale("log")
         strength.set_ylabel("strength")
         strength.legend(fontsize=8)
+    for run in progressive:
+        steps = [steps_per_epoch * epoch for epoch in range(len(run.history["channels"]) + 1)]
+        first = run.filters[0]
+        filters = [first.channels + first.removed, *run.history["channels"]]
+        left = panels[-1][0].step(steps, filters, where="post", label=f"{run.method}, filters left")[0]
+        silent = [0, *run.history["soft_channels"]]
+        panels[-1][0].step(steps, silent, ":", where="post", color=left.get_color(), label=f"{run.method}, silenced")
+        panels[-1][0].set_ylabel("filters")
+        panels[-1][0].legend(fontsize=8)
     panels[-1][0].set_xlabel("updates")
     for row in panels:
         row[0].grid(alpha=0.3)

@@ -13,39 +13,17 @@ import tensorflow_model_optimization as tfmot
 import tf_keras as keras
 
 import tfmot_swd
-from examples.datasets import ImageData, batches
+from examples.datasets import ImageData
+from examples.filter_methods import FILTER_METHODS
+from examples.job import Fitted, Job, Recipe, fit
 from examples.references import GlobalMagnitude, Rates, gradual, once
 from tfmot_swd.monitor import CutReport, PruningStatus
+from tfmot_swd.progressive.status import ProgressiveStatus
 
 # The references begin their last third, of fine-tuning, where the default ramp of SelectiveDecay ends.
 RAMP_END = 2 / 3
 # TFMOT sorts every tensor at each refresh; its default of 100 updates is too coarse for short runs.
 TFMOT_FREQUENCY = 10
-
-
-@dataclasses.dataclass(frozen=True)
-class Recipe:
-    """How every method of a comparison trains.
-
-    Args:
-      epochs: of training in all, whatever the method does with them.
-      batch_size: images an update.
-      learning_rate: at the beginning; falls to 0 along a cosine.
-      momentum: of SGD.
-      weight_decay: L2 decay of the kernels as PyTorch counts it (the network is built with it).
-      augment: random crops and mirrors.
-      validation_freq: epochs between two looks at the validation split.
-      seed: of the initial weights, the order of images and the augmentation.
-    """
-
-    epochs: int
-    batch_size: int = 128
-    learning_rate: float = 0.1
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    augment: bool = False
-    validation_freq: int = 1
-    seed: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +36,7 @@ class TrainedRun:
       validation_accuracy: of that model, at the end.
       cut: what the final cut of SWD changed; None for other methods.
       statuses: the states of SWD on the way; empty for other methods.
+      filters: the states of a progressive removal of filters, one an epoch; empty for other methods.
       history: Keras's epoch logs.
       seconds: of training, validation included.
     """
@@ -68,76 +47,29 @@ class TrainedRun:
     validation_accuracy: float
     cut: CutReport | None
     statuses: tuple[PruningStatus, ...]
+    filters: tuple[ProgressiveStatus, ...]
     history: dict[str, list[float]]
     seconds: float
 
 
-@dataclasses.dataclass
-class _Job:
-    """One training about to start: the model, its data and what the methods need to know of the run."""
-
-    model: keras.Model
-    data: ImageData
-    recipe: Recipe
-    rate: float
-    callbacks: list[keras.callbacks.Callback]
-
-    @property
-    def steps(self) -> int:
-        return self.recipe.epochs * (len(self.data.train_x) // self.recipe.batch_size)
-
-    @property
-    def validation(self) -> tuple[np.ndarray, np.ndarray]:
-        return self.data.to_float(self.data.validation_x), self.data.validation_y
+def _dense(job: Job) -> Fitted:
+    return job.model, fit(job, job.model, []), None
 
 
-Fitted = tuple[keras.Model, dict[str, list[float]], "tfmot_swd.UpdatePruningStep | None"]
-
-
-def _fit(
-    job: _Job, model: keras.Model, callbacks: list[keras.callbacks.Callback], learning_rate: Any = None
-) -> dict[str, list[float]]:
-    recipe, data = job.recipe, job.data
-    if learning_rate is None:
-        learning_rate = keras.optimizers.schedules.CosineDecay(recipe.learning_rate, job.steps)
-    model.compile(
-        keras.optimizers.SGD(learning_rate, momentum=recipe.momentum),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-    )
-    stream = batches(
-        data.train_x, data.train_y, recipe.batch_size, recipe.seed, augment=recipe.augment, pixels=data.pixels
-    )
-    fitted = model.fit(
-        stream,
-        epochs=recipe.epochs,
-        validation_data=job.validation,
-        validation_batch_size=500,
-        validation_freq=recipe.validation_freq,
-        callbacks=[*callbacks, *job.callbacks],
-        verbose=0,
-    )
-    return fitted.history
-
-
-def _dense(job: _Job) -> Fitted:
-    return job.model, _fit(job, job.model, []), None
-
-
-def _selective(job: _Job, schedule: tfmot_swd.SelectiveDecay, learning_rate: Any = None) -> Fitted:
+def _selective(job: Job, schedule: tfmot_swd.SelectiveDecay, learning_rate: Any = None) -> Fitted:
     pruned = tfmot_swd.prune_selective_decay(job.model, schedule)
     every = max(job.steps // 200, 1)
     callback = tfmot_swd.UpdatePruningStep(validation_data=job.validation, update_freq=every)
-    history = _fit(job, pruned, [callback], learning_rate)
+    history = fit(job, pruned, [callback], learning_rate)
     # Every method is counted at full size; what channel removal gains is told apart.
     return tfmot_swd.strip_pruning(pruned, remove_channels=False), history, callback
 
 
-def _swd(job: _Job) -> Fitted:
+def _swd(job: Job) -> Fitted:
     return _selective(job, tfmot_swd.SelectiveDecay(job.rate, end_step=job.steps))
 
 
-def _swd_paper(job: _Job) -> Fitted:
+def _swd_paper(job: Job) -> Fitted:
     """The published method, with the published steps of the learning rate: ÷10 at 1/3 and 2/3."""
     schedule = tfmot_swd.SelectiveDecay.paper(job.rate, end_step=job.steps, mu=job.recipe.weight_decay)
     rates = [job.recipe.learning_rate / 10**power for power in range(3)]
@@ -145,28 +77,28 @@ def _swd_paper(job: _Job) -> Fitted:
     return _selective(job, schedule, keras.optimizers.schedules.PiecewiseConstantDecay(falls, rates))
 
 
-def _tfmot_gradual(job: _Job) -> Fitted:
+def _tfmot_gradual(job: Job) -> Fitted:
     """TFMOT as its guides have it: a rate per layer that climbs as a cubic, then fine-tuning."""
     end_step = int(job.steps * RAMP_END) // TFMOT_FREQUENCY * TFMOT_FREQUENCY
     schedule = tfmot.sparsity.keras.PolynomialDecay(0.0, job.rate, 0, end_step, frequency=TFMOT_FREQUENCY)
     pruned = tfmot.sparsity.keras.prune_low_magnitude(job.model, schedule)
-    history = _fit(job, pruned, [tfmot.sparsity.keras.UpdatePruningStep()])
+    history = fit(job, pruned, [tfmot.sparsity.keras.UpdatePruningStep()])
     return tfmot.sparsity.keras.strip_pruning(pruned), history, None
 
 
-def _magnitude(job: _Job, rates: Rates, learning_rate: Any = None) -> Fitted:
-    return job.model, _fit(job, job.model, [GlobalMagnitude(rates)], learning_rate), None
+def _magnitude(job: Job, rates: Rates, learning_rate: Any = None) -> Fitted:
+    return job.model, fit(job, job.model, [GlobalMagnitude(rates)], learning_rate), None
 
 
-def _global_gradual(job: _Job) -> Fitted:
+def _global_gradual(job: Job) -> Fitted:
     return _magnitude(job, gradual(job.rate, int(job.steps * RAMP_END)))
 
 
-def _magnitude_once(job: _Job) -> Fitted:
+def _magnitude_once(job: Job) -> Fitted:
     return _magnitude(job, once(job.rate, int(job.steps * RAMP_END)))
 
 
-def _rewinding(job: _Job) -> Fitted:
+def _rewinding(job: Job) -> Fitted:
     """Learning-rate rewinding (Renda et al. 2020): train, cut, and play the same schedule again; momentum goes on."""
     # Rounded up: a restart more in the very last update would undo what the schedule brought down.
     half = (job.steps + 1) // 2
@@ -174,7 +106,7 @@ def _rewinding(job: _Job) -> Fitted:
     return _magnitude(job, once(job.rate, half), twice)
 
 
-METHODS: dict[str, Callable[[_Job], Fitted]] = {
+METHODS: dict[str, Callable[[Job], Fitted]] = {
     "dense": _dense,
     "swd": _swd,
     "swd_paper": _swd_paper,
@@ -182,6 +114,7 @@ METHODS: dict[str, Callable[[_Job], Fitted]] = {
     "global_gradual": _global_gradual,
     "magnitude_once": _magnitude_once,
     "lr_rewinding": _rewinding,
+    **FILTER_METHODS,
 }
 
 
@@ -200,7 +133,8 @@ def train(
       build: makes the network; called once, after seeding.
       data: its train split is trained on, its validation split watched; its test split is not touched.
       recipe: what all methods share.
-      rate: share of the counted weights to remove; "dense" ignores it.
+      rate: share of the counted weights to remove, or of the filters for methods that remove those; "dense" ignores
+        it.
       callbacks: more Keras callbacks, for progress bars.
 
     Raises:
@@ -220,14 +154,14 @@ def train_selective(
 ) -> TrainedRun:
     """As `train`, with a Selective Weight Decay schedule of the caller's: number of updates → schedule."""
 
-    def method(job: _Job) -> Fitted:
+    def method(job: Job) -> Fitted:
         return _selective(job, schedule(job.steps))
 
     return _train(method, "swd", build, data, recipe, rate, ())
 
 
 def _train(
-    fit: Callable[[_Job], Fitted],
+    run: Callable[[Job], Fitted],
     method: str,
     build: Callable[[], keras.Model],
     data: ImageData,
@@ -236,17 +170,19 @@ def _train(
     callbacks: tuple[keras.callbacks.Callback, ...],
 ) -> TrainedRun:
     keras.utils.set_random_seed(recipe.seed)
-    job = _Job(build(), data, recipe, rate, list(callbacks))
+    job = Job(build(), data, recipe, rate, list(callbacks))
     start = time.perf_counter()
-    model, history, callback = fit(job)
+    model, history, callback = run(job)
     seconds = time.perf_counter() - start
+    states = callback.history if callback else []
     return TrainedRun(
         method=method,
         rate=0.0 if method == "dense" else rate,
         model=model,
         validation_accuracy=accuracy(model, *job.validation),
         cut=callback.cut_report if callback else None,
-        statuses=tuple(callback.history) if callback else (),
+        statuses=tuple(each for each in states if isinstance(each, PruningStatus)),
+        filters=tuple(each for each in states if isinstance(each, ProgressiveStatus)),
         history={name: [float(value) for value in values] for name, values in history.items()},
         seconds=seconds,
     )

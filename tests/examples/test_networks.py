@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tf_keras as keras
 
-from examples.networks import NETWORKS, fashion_net, lenet5, mobilenet_v1, resnet8, resnet20
+from examples.networks import NETWORKS, fashion_net, lenet5, mobilenet_v1, resnet8, resnet20, resnet56, vgg8, vgg19
 
 
 def trainable(model):
@@ -24,6 +24,21 @@ def test_fashion_net_kernels():
 
 def test_lenet5_parameters():
     assert lenet5((28, 28, 1), 10).count_params() == 61_706
+
+
+def test_lenet5_with_its_convolution_of_1998_has_as_many_parameters():
+    model = lenet5((28, 28, 1), 10, convolutional=True)
+    assert model.count_params() == 61_706
+    assert model.get_layer("conv3").output.shape[1:] == (1, 1, 120)
+
+
+def test_resnet56_parameters():
+    assert trainable(resnet56((32, 32, 3), 10)) == 855_770
+
+
+def test_vgg_parameters():
+    assert trainable(vgg8((32, 32, 3), 10)) == 289_194
+    assert trainable(vgg19((32, 32, 3), 10)) == 20_040_522
 
 
 def test_resnet8_parameters():

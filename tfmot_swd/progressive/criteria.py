@@ -179,7 +179,7 @@ class Random(ChannelCriterion):
     def scores(
         self, weight: np.ndarray, total: np.ndarray, start: np.ndarray | None, axis: int, rng: np.random.Generator
     ) -> np.ndarray:
-        return rng.random(np.shape(weight)[axis])
+        return rng.random((np.shape(weight)[axis],))
 
 
 CRITERIA: dict[str, ChannelCriterion] = {

@@ -16,17 +16,28 @@ class Ranked:
 
     Args:
       name: of the group.
-      initial: how many filters it had before any pruning.
+      initial: how many filters it had before any pruning, of the size that they have now.
       scores: one of each filter that it has now, float64; the smallest go first.
+      parts: indices of filters of which some must stay beside the group as a whole, such as those that one of two
+        concatenated convolutions makes.
     """
 
     name: str
-    initial: int
+    initial: float
     scores: np.ndarray
+    parts: tuple[np.ndarray, ...] = ()
 
     @property
     def size(self) -> int:
         return len(self.scores)
+
+    def able(self, minimum: int) -> np.ndarray:
+        """Returns the filters that may leave, the weakest first: all but the `minimum` strongest of each part."""
+        order = np.argsort(self.scores, kind="stable")
+        stays = np.zeros(self.size, bool)
+        for part in (np.arange(self.size), *self.parts):
+            stays[order[np.isin(order, part)][-max(minimum, 1) :]] = True
+        return order[~stays[order]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +53,7 @@ class Verdict:
     soft: np.ndarray
 
 
-def count_weak(initial: int, now: int, share_left: float) -> int:
+def count_weak(initial: float, now: int, share_left: float) -> int:
     """Returns int(now - initial · share_left): the filters beyond what the schedule leaves; at least one stays.
 
     >>> count_weak(64, 60, 0.5 ** 0.3)
@@ -63,39 +74,38 @@ def judge(
 ) -> dict[str, Verdict]:
     """Returns the verdict on each group, by name.
 
-    Per layer, the `count_weak` filters of least score in each group are weak. Global, as many as that is in all, of
-    all groups: scores are divided by the Euclidean norm of their group's first (Molchanov et al., arXiv 1611.06440).
-    Of the weak, the int(hard_share · weak) weakest are hard; fewer where a group would keep less than `minimum`, or
-    not a multiple of `round_to`.
+    Per layer, the `count_weak` filters of least score in each group are weak. Global, as many as that is of all
+    groups together: scores are divided by the Euclidean norm of their group's first (Molchanov et al., arXiv
+    1611.06440). Of the weak, the int(hard_share · weak) weakest are hard; fewer where a group, or a part of it, would
+    keep less than `minimum`, or the group not a multiple of `round_to`.
     """
+    able = {group.name: group.able(minimum) for group in groups}
     counts = {group.name: count_weak(group.initial, group.size, share_left) for group in groups}
     hard_counts = {name: int(hard_share * count + 1e-9) for name, count in counts.items()}
     if scope == "global":
-        total = sum(counts.values())
-        order = _weakest_of_all(groups, total, minimum)
+        # A group that has lost more than its share makes up for others: counted one by one it would not.
+        total = count_weak(sum(group.initial for group in groups), sum(group.size for group in groups), share_left)
+        order = _weakest_of_all(groups, able, total)
         hard = order[: int(hard_share * total + 1e-9)]
-        counts = {group.name: sum(name == group.name for name in order) for group in groups}
-        hard_counts = {group.name: sum(name == group.name for name in hard) for group in groups}
+        counts = {group.name: order.count(group.name) for group in groups}
+        hard_counts = {group.name: hard.count(group.name) for group in groups}
     verdicts = {}
     for group in groups:
-        order_here = np.argsort(group.scores, kind="stable")
-        least = min(max(minimum, 1), group.size)
-        weak = min(counts[group.name], group.size - least)
-        kept = max(group.size - hard_counts[group.name], least)
+        weak = able[group.name][: counts[group.name]]
+        kept = group.size - min(hard_counts[group.name], len(weak))
         kept = min(-(-kept // round_to) * round_to, group.size)
         leaves = group.size - kept
-        verdicts[group.name] = Verdict(order_here[:leaves], order_here[leaves:weak])
+        verdicts[group.name] = Verdict(weak[:leaves], weak[leaves:])
     return verdicts
 
 
-def _weakest_of_all(groups: Sequence[Ranked], total: int, minimum: int) -> list[str]:
-    """Returns the group of each of the `total` weakest filters, the weakest first; each group keeps its minimum."""
+def _weakest_of_all(groups: Sequence[Ranked], able: dict[str, np.ndarray], total: int) -> list[str]:
+    """Returns the group of each of the `total` weakest filters that may leave, the weakest first."""
     scores, names = [], []
     for group in groups:
         norm = float(np.linalg.norm(group.scores))
-        # The strongest of each group are out of the contest.
-        able = np.sort(group.scores)[: max(group.size - max(minimum, 1), 0)]
-        scores.append(able / norm if norm > 0 else able)
-        names += [group.name] * len(able)
+        mine = group.scores[able[group.name]]
+        scores.append(mine / norm if norm > 0 else mine)
+        names += [group.name] * len(mine)
     order: np.ndarray = np.argsort(np.concatenate(scores), kind="stable") if scores else np.zeros(0, np.int64)
     return [names[each] for each in order[:total]]

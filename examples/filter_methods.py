@@ -1,0 +1,86 @@
+"""Methods that remove filters, all made of the same parts, and the dense net that they should beat."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tf_keras as keras
+
+import tfmot_swd
+from examples.job import Fitted, Job, fit
+
+# Of the epochs, those in which filters leave; the rest fine-tunes. The same for every method.
+PRUNING_SHARE = 2 / 3
+
+
+@dataclasses.dataclass(frozen=True)
+class FilterMethod:
+    """How one method removes filters; arguments of `prune_progressive_gradient` and `ProgressiveRate`."""
+
+    criterion: str
+    curve: str = "exponential"
+    hard_share: float = 0.5
+    soft_reset: str = "all"
+    reset_slots: bool = True
+    reduction: str = "leader"
+    removal_frequency: int = 1
+
+
+def schedule_of(method: FilterMethod, rate: float, epochs: int) -> tfmot_swd.ProgressiveRate:
+    """Returns the method's schedule in a training of so many epochs."""
+    pruning = max(round(PRUNING_SHARE * epochs), 1)
+    return tfmot_swd.ProgressiveRate(rate, pruning, method.curve, min(method.removal_frequency, pruning))
+
+
+def progressive(method: FilterMethod, job: Job) -> Fitted:
+    """Trains while filters leave, and returns the model that is left."""
+    pruned = tfmot_swd.prune_progressive_gradient(
+        job.model,
+        schedule_of(method, job.rate, job.recipe.epochs),
+        method.criterion,
+        hard_share=method.hard_share,
+        soft_reset=method.soft_reset,
+        reset_slots=method.reset_slots,
+        reduction=method.reduction,
+        seed=job.recipe.seed,
+    )
+    callback = tfmot_swd.UpdatePruningStep(training_data=job.stream)
+    history = fit(job, pruned, [callback])
+    return tfmot_swd.strip_pruning(pruned), history, callback
+
+
+def small_dense(job: Job) -> Fitted:
+    """A dense net of the widths that the published schedule ends with, trained from its own random start."""
+    schedule = schedule_of(FILTER_TABLE["rpgp"], job.rate, job.recipe.epochs)
+    keep = {}
+    for row in tfmot_swd.plan_progressive(job.model).ranked:
+        target = row.channels * schedule.share_left(schedule.epochs)
+        keep[row.group] = np.arange(row.channels) < max(int(np.ceil(target - 1e-9)), 1)
+    # A clone starts from weights of its own, drawn for the smaller shapes.
+    small = keras.models.clone_model(tfmot_swd.remove_channels(job.model, keep))
+    return small, fit(job, small, []), None
+
+
+FILTER_TABLE = {
+    "rpgp": FilterMethod("rpgp"),
+    "pgp": FilterMethod("pgp"),
+    "weight_change": FilterMethod("weight_change"),
+    "weight_taylor": FilterMethod("weight_taylor"),
+    "psfp": FilterMethod("l2", "psfp", hard_share=0.0, soft_reset="kernel", reset_slots=False),
+    "asfp": FilterMethod("l2", "asfp", hard_share=0.0, soft_reset="kernel", reset_slots=False),
+    "sfp": FilterMethod("l2", "constant", hard_share=0.0, soft_reset="kernel", reset_slots=False),
+    "l1_once": FilterMethod("l1", "once"),
+    "rpgp_hard": FilterMethod("rpgp", hard_share=1.0),
+    "rpgp_kernel": FilterMethod("rpgp", soft_reset="kernel"),
+    "rpgp_mean": FilterMethod("rpgp", reduction="mean"),
+    "rpgp_geometric": FilterMethod("rpgp", "geometric"),
+    "l2_progressive": FilterMethod("l2"),
+}
+FILTER_METHODS: dict[str, Callable[[Any], Fitted]] = {
+    **{name: functools.partial(progressive, method) for name, method in FILTER_TABLE.items()},
+    "small_dense": small_dense,
+}
