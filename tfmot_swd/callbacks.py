@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from tfmot_swd import _compat
+from tfmot_swd.backup import Resumed, TrainingBackup
 from tfmot_swd.monitor import CutReport
 from tfmot_swd.progressive.run import ProgressiveRun
 from tfmot_swd.pruning_run import PruningRun, RunOptions
@@ -40,6 +43,10 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
         has one an epoch.
       learning_rate: update → learning rate, for the check of the run ahead where a callback decides it.
       partial_fit: this fit is one of several, so it may end before the schedule does.
+      backup_dir: directory for a backup of the training after each epoch. A fit that finds one there goes on behind
+        it, in the architecture that was reached, as if it had not been interrupted, if the data of an epoch do not
+        depend on earlier ones; write the script as for a first start. It is removed when fit has come to its end. The
+        states of other callbacks are not in it, and dropout draws from a new stream.
 
     Attributes:
       cut_report: a `CutReport`, once the cut of Selective Weight Decay has been made by this callback.
@@ -58,8 +65,11 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
         update_freq: str | int = "epoch",
         learning_rate: Callable[[int], float] | None = None,
         partial_fit: bool = False,
+        backup_dir: str | os.PathLike[str] | None = None,
     ) -> None:
         super().__init__()
+        self._backup = None if backup_dir is None else TrainingBackup(Path(backup_dir))
+        self._finished_epochs = self._saved_epochs = 0
         self._options = RunOptions(validation_data, training_data, update_freq, learning_rate, partial_fit)
         self._run: PruningRun | None = None
 
@@ -88,8 +98,16 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
                 "tfmot_swd.prune_progressive_gradient first. "
                 f"Received: {getattr(self.model, 'name', self.model)!r}"
             )
+        if self._backup is not None:
+            self._finished_epochs = self._saved_epochs = self._backup.restore(self.model)
+            # Keras's fit asks there where to begin.
+            self.model._training_state = Resumed(self._finished_epochs)
         self._run = kind(self.model, self._options, getattr(self, "params", None) or {})
         self.prunable_layers = self._run.wrappers
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        # Only now have all callbacks done at the epoch's end what they do, to the learning rate for example.
+        self._save()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self._begun.on_batch_end(batch)
@@ -100,6 +118,18 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._begun.on_epoch_end(epoch, logs)
+        self._finished_epochs = epoch + 1
+        if not getattr(self, "params", None):
+            # A custom loop need not say that an epoch begins.
+            self._save()
 
     def on_train_end(self, logs: Any = None) -> None:
         self._begun.on_train_end()
+        if self._backup is not None:
+            self.model._training_state = None
+            self._backup.delete()
+
+    def _save(self) -> None:
+        if self._backup is not None and self._finished_epochs > self._saved_epochs:
+            self._backup.save(self.model, self._finished_epochs)
+            self._saved_epochs = self._finished_epochs

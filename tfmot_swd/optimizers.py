@@ -94,6 +94,15 @@ def decoupled_weight_decay(optimizer: Any) -> float:
     return float(getattr(unwrap(optimizer), "weight_decay", None) or 0.0)
 
 
+def build(optimizer: Any, variables: list[Any]) -> None:
+    """Has the optimizer make its slots for these variables now, where it has none yet."""
+    inner = unwrap(optimizer)
+    if isinstance(inner, keras.optimizers.legacy.Optimizer):
+        inner._create_all_weights(variables)
+    elif getattr(inner, "_index_dict", None) is None:
+        inner.build(variables)
+
+
 def loss_scale(optimizer: Any) -> tf.Tensor:
     """Returns what a LossScaleOptimizer multiplies the loss by, float32; 1 for others."""
     scale = getattr(optimizer, "loss_scale", None)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import tensorflow as tf
 
-from tfmot_swd._compat import PruneLowMagnitude, Pruning, is_saving, is_tracing_keras_graph, keras
+from tfmot_swd._compat import Functional, PruneLowMagnitude, Pruning, is_saving, is_tracing_keras_graph, keras
 from tfmot_swd.prunable import build_parts, make_prunable
 
 
@@ -145,6 +145,14 @@ def collect_wrappers(model: Any, kind: type[Kind]) -> list[Kind]:
         elif isinstance(layer, keras.Model):
             found += collect_wrappers(layer, kind)
     return list(dict.fromkeys(found))
+
+
+def wrapped_graphs(model: Any) -> list[Any]:
+    """Returns the graph models of a model, itself or those inside it, that have wrappers of this package."""
+    if isinstance(model, keras.Sequential | Functional):
+        return [model] if collect_wrappers(model, PruningWrapper) else []
+    inside = [each for each in model.layers if isinstance(each, keras.Model)]
+    return list({id(graph): graph for each in inside for graph in wrapped_graphs(each)}.values())
 
 
 def find_wrapped(model: Any) -> list[str]:

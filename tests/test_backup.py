@@ -1,0 +1,127 @@
+"""A training that is killed goes on where it was, and ends with the weights of one that was not."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras as keras
+
+from tfmot_swd import ProgressiveRate, UpdatePruningStep, prune_progressive_gradient, strip_pruning
+from tfmot_swd.backup import TrainingBackup
+
+WORKER = Path(__file__).with_name("backup_worker.py")
+NEVER = (-1, -1)
+
+
+def train(method: str, optimizer: str, directory: Path | str, at: tuple[int, int] = NEVER) -> subprocess.Popen:
+    env = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(WORKER.parents[1])}
+    command = [sys.executable, str(WORKER), method, optimizer, str(directory), *map(str, at)]
+    return subprocess.Popen(command, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def result(process: subprocess.Popen) -> dict:
+    out, err = process.communicate(timeout=240)
+    lines = [line for line in out.splitlines() if line.startswith("RESULT ")]
+    assert lines, err[-3000:]
+    return json.loads(lines[0].removeprefix("RESULT "))
+
+
+@pytest.mark.parametrize(
+    ("method", "optimizer", "deaths"),
+    [
+        ("rpgp", "sgd", [(1, 3), (3, 0)]),
+        ("weight_change", "adam", [(4, 2)]),
+        ("pgp", "sgd", [(2, 5)]),
+        ("swd", "sgd", [(2, 1)]),
+    ],
+)
+def test_killed_and_started_again_it_ends_with_the_same_weights(method, optimizer, deaths, tmp_path):
+    whole = train(method, optimizer, "")
+    for at in deaths:
+        killed = train(method, optimizer, tmp_path / "backup", at)
+        killed.communicate(timeout=240)
+        assert killed.returncode == -signal.SIGKILL
+        assert [path.name for path in (tmp_path / "backup").glob("epoch_*")] == [f"epoch_{at[0]:05d}"]
+    resumed, expected = result(train(method, optimizer, tmp_path / "backup")), result(whole)
+    assert resumed["epochs"] == 5 - deaths[-1][0]
+    for part in ("weights", "slots"):
+        assert len(resumed[part]) == len(expected[part])
+        for ours, theirs in zip(resumed[part], expected[part], strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    # It has come to its end: the next start is a new training.
+    assert not resumed["left"]
+
+
+def wrapped(width: int = 8, rate: float = 0.5, criterion: str = "l1") -> keras.Model:
+    net = keras.Sequential(
+        [
+            keras.layers.Conv2D(width, 3, input_shape=(6, 6, 1), name="conv"),
+            keras.layers.Flatten(),
+            keras.layers.Dense(1, name="head"),
+        ],
+        name="net",
+    )
+    model = prune_progressive_gradient(net, ProgressiveRate(rate, 4), criterion)
+    model.compile(keras.optimizers.Adam(), "mse")
+    return model
+
+
+def after_two_epochs(directory: Path) -> keras.Model:
+    model = wrapped()
+    data = tf.data.Dataset.from_tensor_slices((np.ones((4, 6, 6, 1), "float32"), np.ones(4, "float32"))).batch(2)
+    model.fit(data, epochs=2, verbose=0, callbacks=[UpdatePruningStep(partial_fit=True)])
+    TrainingBackup(directory).save(model, 2)
+    return model
+
+
+def test_it_comes_back_with_the_channels_scores_and_slots_that_it_had(tmp_path):
+    trained = after_two_epochs(tmp_path)
+    fresh = wrapped()
+    assert TrainingBackup(tmp_path).restore(fresh) == 2
+    assert fresh.get_layer("prune_progressive_gradient_conv").layer.filters == 6
+    for ours, theirs in zip(fresh.weights, trained.weights, strict=True):
+        np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+    for ours, theirs in zip(fresh.optimizer.variables, trained.optimizer.variables, strict=True):
+        np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"width": 4}, "groups of channels"),
+        ({"rate": 0.7}, "schedule was"),
+        ({"criterion": "l2"}, "settings was"),
+    ],
+)
+def test_a_backup_of_another_training_is_refused(other, message, tmp_path):
+    after_two_epochs(tmp_path)
+    model = wrapped(**other)
+    before = model.get_weights()
+    with pytest.raises(ValueError, match=f"(?s)is of another training.*Received: {message}"):
+        TrainingBackup(tmp_path).restore(model)
+    for ours, theirs in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_backup_that_was_not_finished_does_not_count(tmp_path):
+    after_two_epochs(tmp_path)
+    partial = tmp_path / "partial"
+    partial.mkdir()
+    (partial / "state.index").write_bytes(b"half")
+    assert TrainingBackup(tmp_path).restore(wrapped()) == 2
+    TrainingBackup(tmp_path).save(wrapped(), 3)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch_00003"]
+
+
+def test_an_empty_directory_begins_at_the_beginning_and_is_removed_at_the_end(tmp_path):
+    model = wrapped()
+    data = tf.data.Dataset.from_tensor_slices((np.ones((4, 6, 6, 1), "float32"), np.ones(4, "float32"))).batch(2)
+    model.fit(data, epochs=4, verbose=0, callbacks=[UpdatePruningStep(backup_dir=tmp_path / "new" / "backup")])
+    assert strip_pruning(model).get_layer("conv").filters == 4
+    assert not (tmp_path / "new" / "backup").exists()

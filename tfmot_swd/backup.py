@@ -1,0 +1,145 @@
+"""A pruned training that can be killed: after each epoch everything it needs to go on is on the disk."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from tfmot_swd._compat import keras
+from tfmot_swd.channels.groups import channel_groups
+from tfmot_swd.channels.removal import plan_removal
+from tfmot_swd.channels.shrink import shrink_to
+from tfmot_swd.optimizers import build
+from tfmot_swd.pruning_wrapper import PruningWrapper, collect_wrappers, wrapped_graphs
+
+_NOTE = "training.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingBackup:
+    """The last epoch of a training in a directory: weights, scores, masks, clocks, optimizer state, sizes of channels.
+
+    A new one is written beside the old one and takes its place when it is whole.
+
+    Args:
+      directory: of its own; made when it is missing.
+    """
+
+    directory: Path
+
+    def save(self, model: Any, epoch: int) -> None:
+        """Writes the state of `model` after `epoch` finished epochs."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        partial, final = self.directory / "partial", self.directory / f"epoch_{epoch:05d}"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        _checkpoint(model).write(str(partial / "state"))
+        sizes = [{name: group.size for name, group in channel_groups(graph).items()} for graph in wrapped_graphs(model)]
+        note = {"epoch": epoch, "training": _training_of(model), "sizes": sizes}
+        (partial / _NOTE).write_text(json.dumps(note, indent=1))
+        if final.exists():
+            shutil.rmtree(final)
+        os.replace(partial, final)
+        for older in self._finished()[:-1]:
+            shutil.rmtree(older)
+
+    def restore(self, model: Any) -> int:
+        """Brings `model` to the state of the backup, channels that had left included; returns its epoch, 0 for none.
+
+        Args:
+          model: wrapped and compiled as it was at the start of the training that was interrupted.
+
+        Raises:
+          ValueError: the backup is of another model, or of another way of pruning.
+        """
+        finished = self._finished()
+        if not finished:
+            return 0
+        path = finished[-1]
+        note = json.loads((path / _NOTE).read_text())
+        self._check(model, note, path)
+        for graph, sizes in zip(wrapped_graphs(model), note["sizes"], strict=True):
+            groups = channel_groups(graph)
+            keep = {name: np.arange(groups[name].size) < size for name, size in sizes.items()}
+            keep = {name: mask for name, mask in keep.items() if not mask.all()}
+            if keep:
+                shrink_to(plan_removal(graph, keep, groups=groups), trained_by=model)
+        for optimizer in tf.nest.flatten(model.optimizer):
+            build(optimizer, model.trainable_variables)
+        try:
+            _checkpoint(model).read(str(path / "state")).assert_existing_objects_matched()
+        except (AssertionError, ValueError, tf.errors.OpError) as error:
+            raise ValueError(_another(path, f"the weights do not fit: {error}")) from error
+        logging.info("tfmot_swd goes on after epoch %d, from %s", note["epoch"], path)
+        return int(note["epoch"])
+
+    def delete(self) -> None:
+        """Removes what was written, and the directory where nothing else is in it."""
+        for each in (*self._finished(), self.directory / "partial"):
+            shutil.rmtree(each, ignore_errors=True)
+        if self.directory.is_dir() and not any(self.directory.iterdir()):
+            self.directory.rmdir()
+
+    def _finished(self) -> list[Path]:
+        return sorted(each for each in self.directory.glob("epoch_*") if (each / _NOTE).is_file())
+
+    def _check(self, model: Any, note: dict[str, Any], path: Path) -> None:
+        mine, graphs = _training_of(model), wrapped_graphs(model)
+        for part, value in note["training"].items():
+            if mine[part] != value:
+                raise ValueError(_another(path, f"{part} was {value}, and is {mine[part]}"))
+        if len(note["sizes"]) != len(graphs):
+            raise ValueError(_another(path, f"{len(note['sizes'])} wrapped models, and {len(graphs)} now"))
+        for graph, sizes in zip(graphs, note["sizes"], strict=True):
+            now = {name: group.size for name, group in channel_groups(graph).items()}
+            if now.keys() != sizes.keys() or any(now[name] < size for name, size in sizes.items()):
+                raise ValueError(_another(path, f"groups of channels {sizes}, and {now} now"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Resumed:
+    """What Keras's fit asks for the epoch to begin with, in the place of its own BackupAndRestore.
+
+    Args:
+      epoch: how many are finished.
+    """
+
+    epoch: int
+
+    def maybe_load_initial_counters_from_ckpt(
+        self, steps_per_epoch: int | None, initial_epoch: int, mode: Any
+    ) -> tuple[int, int]:
+        """Returns (epoch, step)."""
+        return max(self.epoch, initial_epoch), 0
+
+
+def _checkpoint(model: Any) -> tf.train.Checkpoint:
+    optimizers = {f"optimizer_{index}": each for index, each in enumerate(tf.nest.flatten(model.optimizer))}
+    return tf.train.Checkpoint(model=model, **optimizers)
+
+
+def _training_of(model: Any) -> dict[str, Any]:
+    """Returns what must be the same for a training to go on, as JSON says it."""
+    wrapper = collect_wrappers(model, PruningWrapper)[0]
+    parts: dict[str, Any] = {"model": model.name, "schedule": wrapper.pruning_schedule.get_config()}
+    settings = getattr(wrapper, "settings", None)
+    if settings is not None:
+        parts["settings"] = keras.utils.serialize_keras_object(settings)
+    parts["optimizer"] = [type(each).__name__ for each in tf.nest.flatten(model.optimizer)]
+    found: dict[str, Any] = json.loads(json.dumps(parts))
+    return found
+
+
+def _another(path: Path, received: str) -> str:
+    return (
+        f"The backup in {path} is of another training: choose another backup_dir, or remove that one to start anew. "
+        f"Received: {received}"
+    )
