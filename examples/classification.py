@@ -2,6 +2,7 @@
 
     python -m examples.classification                              # SWD at 98 % beside the dense net
     python -m examples.classification --methods=dense,tfmot,magnitude_once,swd --rate=0.995
+    python -m examples.classification --method=pgp --network=vgg8   # filters that leave while it trains
     python -m examples.classification --dataset=cifar10 --network=resnet20 --augment --epochs=30
 
 Writes to --output_dir: run.png, results.json, a .keras model and a .tflite file for each recipe.
@@ -21,19 +22,22 @@ from rich.console import Console
 from rich.table import Table
 
 from examples.datasets import DatasetUnavailableError, ImageData, load_images
+from examples.filter_methods import FILTER_METHODS
 from examples.networks import NETWORKS
 from examples.plots import draw_run
 from examples.progress import ProgressLine
 from examples.provenance import command, versions
 from examples.training import METHODS, Recipe, TrainedRun, accuracy, train
-from tfmot_swd import plan_pruning, remove_dead_channels, sparsity_report
+from tfmot_swd import plan_progressive, plan_pruning, profile, remove_dead_channels, sparsity_report
 from tfmot_swd.export import RECIPES, ExportError, ExportResult, export_tflite
 
 DATASET = flags.DEFINE_string("dataset", "fashion_mnist", "a tensorflow_datasets image classification set")
 DATA_DIR = flags.DEFINE_string("data_dir", None, "where tensorflow_datasets keeps its files")
 NETWORK = flags.DEFINE_enum("network", "fashion_net", list(NETWORKS), "which network")
 METHODS_FLAG = flags.DEFINE_list("methods", ["dense", "swd"], f"any of {', '.join(METHODS)}")
+flags.DEFINE_alias("method", "methods")
 RATE = flags.DEFINE_float("rate", 0.98, "share of the prunable weights to remove", 0.0, 0.9999)
+FILTER_RATE = flags.DEFINE_float("filter_rate", 0.5, "share of the filters, for methods that remove those", 0.01, 0.99)
 EPOCHS = flags.DEFINE_integer("epochs", 8, "epochs of each method", 1)
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 128, "images an update", 1)
 LEARNING_RATE = flags.DEFINE_float("learning_rate", 0.1, "at the beginning; falls to 0 along a cosine", 0.0)
@@ -65,9 +69,11 @@ class Outcome:
             "cut": None if run.cut is None else dataclasses.asdict(run.cut),
             "sparsity": sparsity_report(run.model).to_dict(),
             "parameters_without_dead_channels": self.small.count_params(),
+            "macs": profile(self.small).macs,
             "seconds": run.seconds,
             "history": run.history,
             "statuses": [dataclasses.asdict(status) for status in run.statuses],
+            "filters": [dataclasses.asdict(status) for status in run.filters],
             "exports": [{**result.to_dict(), "path": Path(result.path).name} for result in self.exports],
         }
 
@@ -102,8 +108,8 @@ def print_tables(outcomes: list[Outcome], console: Console) -> None:
         "method",
         "test accuracy",
         "weights kept",
-        "of all",
-        "small model",
+        "parameters without dead channels",
+        "MACs",
         "validation at the cut",
         "seconds",
     ):
@@ -116,9 +122,9 @@ def print_tables(outcomes: list[Outcome], console: Console) -> None:
         models.add_row(
             run.method,
             f"{outcome.test_accuracy:.4f}",
-            f"{report.pool_kept:,} ({report.pool_kept / report.pool:.2%})",
-            f"{report.parameters_kept:,} ({report.parameters_kept / report.parameters:.2%})",
+            f"{report.pool_kept:,}" + ("" if run.filters else f" ({report.pool_kept / report.pool:.2%})"),
             f"{outcome.small.count_params():,}",
+            f"{profile(outcome.small).macs:,}",
             cut,
             f"{run.seconds:.0f}",
         )
@@ -184,10 +190,13 @@ def main(_: list[str]) -> None:
 
     if any(method.startswith("swd") for method in METHODS_FLAG.value):
         console.print(plan_pruning(build()))
+    if any(method in FILTER_METHODS for method in METHODS_FLAG.value):
+        console.print(plan_progressive(build()))
     outcomes = []
     for method in METHODS_FLAG.value:
-        title = method if method == "dense" else f"{method} at {RATE.value:.1%}"
-        run = train(method, build, data, recipe, RATE.value, (ProgressLine(title, console),))
+        rate = FILTER_RATE.value if method in FILTER_METHODS else RATE.value
+        title = method if method == "dense" else f"{method} at {rate:.1%}"
+        run = train(method, build, data, recipe, rate, (ProgressLine(title, console),))
         small = remove_dead_channels(run.model)
         small.save(directory / f"{method}.keras")
         test_accuracy = accuracy(small, data.to_float(data.test_x), data.test_y)

@@ -34,6 +34,17 @@ def test_from_the_command_line_to_a_file_that_runs(tmp_path):
     assert f"{swd['test_accuracy']:.4f}" in done.stdout
 
 
+def test_filters_that_leave_make_a_smaller_file(tmp_path):
+    small = ("--train_limit=640", "--epochs=2", "--network=vgg8", "--batch_size=64", "--filter_rate=0.7")
+    done = run("--method=dense,rpgp", f"--output_dir={tmp_path}", "--recipes=float32", *small)
+    assert done.returncode == 0, done.stderr[-3000:]
+    dense, pruned = json.loads((tmp_path / "results.json").read_text())["outcomes"]
+    assert [status["done"] for status in pruned["filters"]] == [True]
+    assert pruned["macs"] < 0.2 * dense["macs"]
+    assert pruned["exports"][0]["bytes"] < 0.2 * dense["exports"][0]["bytes"]
+    assert pruned["exports"][0]["worst_difference"] < 1e-3
+
+
 @pytest.mark.parametrize(
     ("argument", "message"),
     [

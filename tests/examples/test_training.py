@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from examples.datasets import ImageData, load_images
+from examples.filter_methods import FILTER_METHODS, FILTER_TABLE, schedule_of
 from examples.networks import NETWORKS
 from examples.references import gradual, once
 from examples.training import METHODS, Recipe, train
@@ -23,7 +24,7 @@ def build(data: ImageData):
 
 # The published method warns that ten updates are too few for it.
 @pytest.mark.filterwarnings("ignore:The final cut will be visible")
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [name for name in METHODS if name not in FILTER_METHODS])
 def test_a_method_ends_at_its_rate(method, data):
     run = train(method, lambda: build(data), data, Recipe(epochs=2, batch_size=128), RATE)
     report = sparsity_report(run.model)
@@ -39,6 +40,16 @@ def test_a_method_ends_at_its_rate(method, data):
         assert run.cut.before["accuracy"] == pytest.approx(run.cut.after["accuracy"], abs=0.001)
         assert run.validation_accuracy == pytest.approx(run.cut.after["accuracy"], abs=1e-6)
         assert len(run.statuses) > 0
+
+
+@pytest.mark.parametrize("method", FILTER_METHODS)
+def test_a_method_that_removes_filters_ends_with_fewer(method, data):
+    run = train(method, lambda: build(data), data, Recipe(epochs=2, batch_size=128), 0.5)
+    schedule = schedule_of(FILTER_TABLE.get(method, FILTER_TABLE["rpgp"]), 0.5, 2)
+    expected = [int(np.ceil(filters * schedule.share_left(1))) for filters in (6, 16)]
+    assert [run.model.get_layer(name).filters for name in ("conv1", "conv2")] == expected
+    assert [status.done for status in run.filters] == [True] * (method != "small_dense")
+    assert np.isfinite(run.validation_accuracy)
 
 
 def test_one_seed_is_one_run(data):

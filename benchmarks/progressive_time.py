@@ -1,0 +1,177 @@
+"""What removing filters during training saves of its time, and what scoring them costs: against dense training.
+
+    python -m benchmarks.progressive_time              # on an otherwise idle machine
+    python -m benchmarks.progressive_time --report     # tables of what is there
+
+Two trainings go side by side, an epoch of each in turn, so that a slow moment of the machine falls on both; removals
+and the new traces after them are in their epochs. The step of RPGP is timed before any filter leaves, one step of each
+in turn. Resumable: `benchmarks/results/progressive_time.jsonl`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tf_keras as keras
+from absl import app, flags
+from rich.console import Console
+from rich.table import Table
+
+import tfmot_swd
+from benchmarks.cifar10_jpeg import load_cifar10_jpeg
+from benchmarks.journal import Journal
+from benchmarks.step_overhead import stepper
+from examples.datasets import ImageData, load_images
+from examples.filter_methods import FILTER_TABLE, schedule_of
+from examples.job import Job, Recipe
+from examples.networks import NETWORKS
+
+RESULTS = Path(__file__).parent / "results" / "progressive_time.jsonl"
+BATCH, EPOCHS, IMAGES = 128, 12, 6_400
+# (network, dataset)
+CASES = (("resnet20", "cifar10_jpeg"), ("vgg8", "cifar10_jpeg"), ("vgg8", "fashion_mnist"))
+# (rate, epochs between removals)
+RATES = ((0.5, 1), (0.9, 1), (0.5, 2))
+STEP_CASES = (("lenet5", 120), ("fashion_net", 60), ("vgg8", 30), ("resnet20", 24), ("mobilenet_v1", 60))
+
+REPORT = flags.DEFINE_bool("report", False, "only print the tables of what is there")
+
+
+def load(dataset: str) -> ImageData:
+    if dataset == "cifar10_jpeg":
+        return load_cifar10_jpeg(train_limit=IMAGES)
+    return load_images(dataset, train_limit=IMAGES)
+
+
+def compiled(model: keras.Model) -> keras.Model:
+    model.compile(
+        keras.optimizers.SGD(0.05, momentum=0.9), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    )
+    return model
+
+
+def epoch_of(model: keras.Model, stream: Any, callbacks: list[Any]) -> Callable[[int], float]:
+    """Returns what trains one epoch and returns its seconds."""
+
+    def train(epoch: int) -> float:
+        start = time.perf_counter()
+        model.fit(stream, initial_epoch=epoch, epochs=epoch + 1, callbacks=callbacks, verbose=0)
+        return time.perf_counter() - start
+
+    return train
+
+
+def measure_training(network: str, data: ImageData, rate: float, frequency: int) -> dict[str, Any]:
+    """Returns seconds of each epoch, dense and with RPGP, and the sizes that it went through."""
+    recipe = Recipe(EPOCHS, BATCH)
+
+    def build() -> keras.Model:
+        return NETWORKS[network](data.input_shape, data.num_classes, weight_decay=recipe.weight_decay)
+
+    keras.utils.set_random_seed(0)
+    schedule = schedule_of(FILTER_TABLE["rpgp"], rate, EPOCHS)
+    schedule = tfmot_swd.ProgressiveRate(rate, schedule.epochs, schedule.curve, frequency)
+    callback = tfmot_swd.UpdatePruningStep(partial_fit=True)
+    pruned = compiled(tfmot_swd.prune_progressive_gradient(build(), schedule))
+    job = Job(build(), data, recipe, rate, [])
+    ways = {
+        "dense": epoch_of(compiled(job.model), job.stream, []),
+        "rpgp": epoch_of(pruned, job.stream, [callback]),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for epoch in range(EPOCHS):
+        for name in list(ways)[:: 1 if epoch % 2 else -1]:
+            seconds[name].append(ways[name](epoch))
+    small = tfmot_swd.strip_pruning(pruned)
+    return {
+        "seconds": seconds,
+        "ratio": sum(seconds["rpgp"]) / sum(seconds["dense"]),
+        "last_epoch_ratio": seconds["rpgp"][-1] / seconds["dense"][-1],
+        "macs": [tfmot_swd.profile(job.model).macs, tfmot_swd.profile(small).macs],
+        "parameters": [job.model.count_params(), small.count_params()],
+        "activation_bytes": [tfmot_swd.profile(each).activation_bytes for each in (job.model, small)],
+    }
+
+
+def measure_step(network: str, steps: int) -> dict[str, Any]:
+    """Returns seconds of a step, dense and with RPGP's scores, and the median ratio of the pairs."""
+    shape = (28, 28, 1) if network in ("lenet5", "fashion_net") else (32, 32, 3)
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(BATCH, *shape)).astype(np.float32), rng.integers(0, 10, BATCH)
+    models = {"dense": compiled(NETWORKS[network](shape, 10, weight_decay=5e-4))}
+    wrapped = tfmot_swd.prune_progressive_gradient(models["dense"], tfmot_swd.ProgressiveRate(0.5, 10))
+    models["rpgp"] = compiled(wrapped)
+    callback = tfmot_swd.UpdatePruningStep(partial_fit=True)
+    callback.set_model(models["rpgp"])
+    callback.on_train_begin()
+    run = {name: stepper(model, x, y) for name, model in models.items()}
+    times: dict[str, list[float]] = {name: [] for name in run}
+    for step in range(steps + 3):
+        for name in list(run)[:: 1 if step % 2 else -1]:
+            start = time.perf_counter()
+            run[name]()
+            if step >= 3:
+                times[name].append(time.perf_counter() - start)
+    dense, scored = np.array(times["dense"]), np.array(times["rpgp"])
+    return {"seconds": {"dense": float(np.median(dense))}, "ratio": float(np.median(scored / dense)), "steps": steps}
+
+
+def print_tables(journal: Journal, console: Console) -> None:
+    trainings = Table(title=f"Time of training with RPGP as a share of dense training, {EPOCHS} epochs")
+    for heading in (
+        "network",
+        "data",
+        "filters removed",
+        "removal every",
+        "dense s",
+        "share",
+        "last epoch",
+        "MACs left",
+    ):
+        trainings.add_column(heading, justify="left" if heading in ("network", "data") else "right")
+    steps = Table(title="One step with RPGP's scores, ratio to a dense one (median of pairs)")
+    for heading in ("network", "dense ms", "ratio"):
+        steps.add_column(heading, justify="left" if heading == "network" else "right")
+    for record in journal.records():
+        key, result = record["key"], record["result"]
+        if key["what"] == "step":
+            steps.add_row(key["network"], f"{1000 * result['seconds']['dense']:.1f}", f"{result['ratio']:.3f}")
+            continue
+        trainings.add_row(
+            key["network"],
+            key["dataset"],
+            f"{key['rate']:.0%}",
+            str(key["frequency"]),
+            f"{sum(result['seconds']['dense']):.1f}",
+            f"{result['ratio']:.3f}",
+            f"{result['last_epoch_ratio']:.3f}",
+            f"{result['macs'][1] / result['macs'][0]:.1%}",
+        )
+    console.print(trainings)
+    console.print(steps)
+
+
+def main(_: list[str]) -> None:
+    journal, console = Journal(RESULTS), Console(width=130)
+    if not REPORT.value:
+        for network, count in STEP_CASES:
+            key: dict[str, Any] = {"what": "step", "network": network, "batch": BATCH}
+            if not journal.done(key):
+                journal.append(key, measure_step(network, count))
+                console.print(f"Timed a step of {network}")
+        for rate, frequency in RATES:
+            for network, dataset in CASES:
+                key = {"what": "training", "network": network, "dataset": dataset, "images": IMAGES}
+                key |= {"batch": BATCH, "epochs": EPOCHS, "rate": rate, "frequency": frequency}
+                if not journal.done(key):
+                    journal.append(key, measure_training(network, load(dataset), rate, frequency))
+                    console.print(f"Timed {network} on {dataset} at {rate:.0%}, removal every {frequency}")
+    print_tables(journal, console)
+
+
+if __name__ == "__main__":
+    app.run(main)
