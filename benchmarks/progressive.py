@@ -70,6 +70,7 @@ CASES = {
 
 CASE = flags.DEFINE_enum("case", "resnet20", list(CASES), "which network on which data")
 SEEDS = flags.DEFINE_integer("progressive_seeds", 1, "how many seeds")
+RATES = flags.DEFINE_list("progressive_rates", None, "only these rates; 0 is the dense net")
 REPORT = flags.DEFINE_bool("progressive_report", False, "only print the tables and draw the plot of what is there")
 
 
@@ -223,8 +224,9 @@ def main(_: list[str]) -> None:
         tf.config.threading.set_inter_op_parallelism_threads(1)
         journal = journal_of(CASE.value)
         data = load(CASES[CASE.value])
+        wanted = None if RATES.value is None else {float(rate) for rate in RATES.value}
         for key in keys(CASE.value):
-            if journal.done(key):
+            if journal.done(key) or (wanted is not None and key["rate"] not in wanted):
                 continue
             result = run(key, data)
             journal.append(key, result)

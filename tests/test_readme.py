@@ -7,10 +7,14 @@ README = Path(__file__).parents[1] / "README.md"
 
 
 def test_the_quick_start_runs_and_is_short(tmp_path, monkeypatch, capsys):
-    (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-    assert len(code.strip().splitlines()) <= 15
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    assert len(blocks) == 2
     monkeypatch.chdir(tmp_path)
-    exec(compile(code, str(README), "exec"), {})
+    names: dict = {}
+    for block in blocks:
+        assert len(block.strip().splitlines()) <= 15
+        exec(compile(block, str(README), "exec"), names)
     said = capsys.readouterr().out
     assert "prunable weights kept (2.00%)" in said
     assert (tmp_path / "model.tflite").stat().st_size > 1000
+    assert names["pruned"].layers[0].layer.filters == 7
