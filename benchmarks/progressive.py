@@ -45,7 +45,7 @@ LABELS = {
     "l2_progressive": "L2 instead of gradients",
 }
 # At the other rates only what tells most.
-EVERYWHERE = ("rpgp", "rpgp_geometric", "psfp", "l1_once")
+EVERYWHERE = ("rpgp", "rpgp_geometric", "psfp", "l1_once", "small_dense")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Case:
 
 
 CASES = {
-    "resnet20": Case(f"{TITLE}, ResNet-20/16", "cifar10_jpeg", "resnet20", 5_000, 9, 64, True, (0.5, 0.9), (0.7, 0.3)),
+    "resnet20": Case(f"{TITLE}, ResNet-20/16", "cifar10_jpeg", "resnet20", 5_000, 9, 64, True, (0.5,), (0.9, 0.7, 0.3)),
     "vgg8": Case("Fashion-MNIST, VGG-like", "fashion_mnist", "vgg8", 5_000, 9, 64, False, (0.5, 0.9), (0.7, 0.3)),
 }
 
