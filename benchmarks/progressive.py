@@ -35,6 +35,7 @@ LABELS = {
     "pgp": "PGP",
     "weight_change": "weight change",
     "psfp": "PSFP",
+    "psfp_whole": "PSFP, in all epochs",
     "sfp": "SFP",
     "l1_once": "L1 once + fine-tune",
     "small_dense": "dense, same widths",

@@ -13,7 +13,7 @@ import tf_keras as keras
 import tfmot_swd
 from examples.job import Fitted, Job, fit
 
-# Of the epochs, those in which filters leave; the rest fine-tunes. The same for every method.
+# Of the epochs, those in which filters leave; the rest fine-tunes.
 PRUNING_SHARE = 2 / 3
 
 
@@ -28,11 +28,12 @@ class FilterMethod:
     reset_slots: bool = True
     reduction: str = "leader"
     removal_frequency: int = 1
+    pruning_share: float = PRUNING_SHARE
 
 
 def schedule_of(method: FilterMethod, rate: float, epochs: int) -> tfmot_swd.ProgressiveRate:
     """Returns the method's schedule in a training of so many epochs."""
-    pruning = max(round(PRUNING_SHARE * epochs), 1)
+    pruning = max(round(method.pruning_share * epochs), 1)
     return tfmot_swd.ProgressiveRate(rate, pruning, method.curve, min(method.removal_frequency, pruning))
 
 
@@ -71,6 +72,7 @@ FILTER_TABLE = {
     "weight_change": FilterMethod("weight_change"),
     "weight_taylor": FilterMethod("weight_taylor"),
     "psfp": FilterMethod("l2", "psfp", hard_share=0.0, soft_reset="kernel", reset_slots=False),
+    "psfp_whole": FilterMethod("l2", "psfp", hard_share=0.0, soft_reset="kernel", reset_slots=False, pruning_share=1.0),
     "asfp": FilterMethod("l2", "asfp", hard_share=0.0, soft_reset="kernel", reset_slots=False),
     "sfp": FilterMethod("l2", "constant", hard_share=0.0, soft_reset="kernel", reset_slots=False),
     "l1_once": FilterMethod("l1", "once"),
