@@ -36,6 +36,7 @@ LABELS = {
     "weight_change": "weight change",
     "psfp": "PSFP",
     "psfp_whole": "PSFP, in all epochs",
+    "psfp_clipped": "PSFP, gradients clipped",
     "sfp": "SFP",
     "l1_once": "L1 once + fine-tune",
     "small_dense": "dense, same widths",

@@ -29,6 +29,7 @@ class FilterMethod:
     reduction: str = "leader"
     removal_frequency: int = 1
     pruning_share: float = PRUNING_SHARE
+    clipnorm: float | None = None
 
 
 def schedule_of(method: FilterMethod, rate: float, epochs: int) -> tfmot_swd.ProgressiveRate:
@@ -50,7 +51,7 @@ def progressive(method: FilterMethod, job: Job) -> Fitted:
         seed=job.recipe.seed,
     )
     callback = tfmot_swd.UpdatePruningStep(training_data=job.stream)
-    history = fit(job, pruned, [callback])
+    history = fit(job, pruned, [callback], clipnorm=method.clipnorm)
     return tfmot_swd.strip_pruning(pruned), history, callback
 
 
@@ -73,6 +74,8 @@ FILTER_TABLE = {
     "weight_taylor": FilterMethod("weight_taylor"),
     "psfp": FilterMethod("l2", "psfp", hard_share=0.0, soft_reset="kernel", reset_slots=False),
     "psfp_whole": FilterMethod("l2", "psfp", hard_share=0.0, soft_reset="kernel", reset_slots=False, pruning_share=1.0),
+    # Behind batch norm the gradient of a filter that was set to zero is hundreds of times larger.
+    "psfp_clipped": FilterMethod("l2", "psfp", hard_share=0.0, soft_reset="kernel", reset_slots=False, clipnorm=1.0),
     "asfp": FilterMethod("l2", "asfp", hard_share=0.0, soft_reset="kernel", reset_slots=False),
     "sfp": FilterMethod("l2", "constant", hard_share=0.0, soft_reset="kernel", reset_slots=False),
     "l1_once": FilterMethod("l1", "once"),

@@ -70,14 +70,18 @@ Fitted = tuple[keras.Model, dict[str, list[float]], UpdatePruningStep | None]
 
 
 def fit(
-    job: Job, model: keras.Model, callbacks: list[keras.callbacks.Callback], learning_rate: Any = None
+    job: Job,
+    model: keras.Model,
+    callbacks: list[keras.callbacks.Callback],
+    learning_rate: Any = None,
+    clipnorm: float | None = None,
 ) -> dict[str, list[float]]:
-    """Trains a model as the recipe says and returns Keras's history."""
+    """Trains a model as the recipe says and returns Keras's history; `clipnorm` bounds each weight's gradient."""
     recipe = job.recipe
     if learning_rate is None:
         learning_rate = keras.optimizers.schedules.CosineDecay(recipe.learning_rate, job.steps)
     model.compile(
-        keras.optimizers.SGD(learning_rate, momentum=recipe.momentum),
+        keras.optimizers.SGD(learning_rate, momentum=recipe.momentum, clipnorm=clipnorm),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
