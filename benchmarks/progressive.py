@@ -47,7 +47,7 @@ LABELS = {
     "l2_progressive": "L2 instead of gradients",
 }
 # At the other rates only what tells most.
-EVERYWHERE = ("rpgp", "rpgp_geometric", "psfp", "l1_once", "small_dense")
+EVERYWHERE = ("rpgp", "rpgp_geometric", "psfp", "psfp_clipped", "l1_once", "small_dense")
 
 
 @dataclasses.dataclass(frozen=True)
