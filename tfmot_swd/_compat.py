@@ -6,9 +6,12 @@ so; the version ranges in setup.cfg are pinned for their sake. Nothing else here
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 # TFMOT and plain tf.keras choose Keras 2 or 3 when they are first touched: choose before that.
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
@@ -33,6 +36,7 @@ _import_tfmot()
 
 import tensorflow as tf
 import tf_keras as keras
+from tensorflow.python.framework import ops
 from tensorflow_model_optimization.python.core.sparsity.keras.prunable_layer import (
     PrunableLayer,
 )
@@ -66,6 +70,7 @@ __all__ = [
     "PruningPolicy",
     "PruningSchedule",
     "UpdatePruningStep",
+    "forget_gradients",
     "is_saving",
     "is_tracing_keras_graph",
     "keras",
@@ -76,6 +81,37 @@ __all__ = [
 def master_variable(variable: tf.Variable) -> tf.Variable:
     """Returns the float32 variable behind a mixed-precision one, or the variable itself."""
     return variable._variable if isinstance(variable, AutoCastVariable) else variable
+
+
+def forget_gradients(variables: Iterable[tf.Variable]) -> None:
+    """Has TensorFlow forget the custom gradients of graphs that these variables are in; to be used on dead ones.
+
+    Each `tf.custom_gradient` that is traced, one or more in any training step of Keras, is registered for good. It
+    holds the graph that it was traced in, and so the memory of the variables there, which would never be freed.
+    """
+    parts = [part for variable in variables for part in getattr(variable, "values", (variable,))]
+    handles = {id(part.handle) for part in parts}
+    registry = ops.gradient_registry
+    for name in [each for each in registry.list() if each.startswith("CustomGradient")]:
+        graphs = {id(graph): graph for graph in _graphs_behind(registry.lookup(name))}
+        if any(id(given) in handles for graph in graphs.values() for given, _ in graph.captures):
+            del registry._registry[name]
+
+
+def _graphs_behind(function: Callable[..., Any], deep: int = 3) -> Iterator[Any]:
+    """Yields the graphs of functions that a registered gradient holds tensors of, and those around them."""
+    for cell in function.__closure__ or ():
+        value = None
+        # A name that is not bound has an empty cell.
+        with contextlib.suppress(ValueError):
+            value = cell.cell_contents
+        for each in value if isinstance(value, list | tuple) else (value,):
+            graph: Any = getattr(each, "graph", None) if isinstance(each, tf.Tensor) else None
+            while hasattr(graph, "captures"):
+                yield graph
+                graph = graph.outer_graph
+            if deep and hasattr(each, "__closure__"):
+                yield from _graphs_behind(each, deep - 1)
 
 
 def is_saving() -> bool:

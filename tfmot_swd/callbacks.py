@@ -12,7 +12,7 @@ from tfmot_swd.backup import Resumed, TrainingBackup
 from tfmot_swd.monitor import CutReport
 from tfmot_swd.progressive.run import ProgressiveRun
 from tfmot_swd.pruning_run import PruningRun, RunOptions
-from tfmot_swd.pruning_wrapper import collect_wrappers
+from tfmot_swd.pruning_wrapper import PruningWrapper, collect_wrappers
 from tfmot_swd.selective_run import SelectiveRun
 
 _RUNS: tuple[type[PruningRun], ...] = (SelectiveRun, ProgressiveRun)
@@ -74,6 +74,16 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
         self._run: PruningRun | None = None
 
     @property
+    def prunable_layers(self) -> list[PruningWrapper]:
+        """The wrappers that are pruned, where TFMOT's tools look for them; others once filters have left."""
+        return [] if self._run is None else self._run.wrappers
+
+    @prunable_layers.setter
+    def prunable_layers(self, layers: list[PruningWrapper]) -> None:
+        # TFMOT's own callback begins with none. Kept here, they would keep the larger model alive.
+        pass
+
+    @property
     def cut_report(self) -> CutReport | None:
         return getattr(self._run, "cut_report", None)
 
@@ -103,7 +113,6 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
             # Keras's fit asks there where to begin.
             self.model._training_state = Resumed(self._finished_epochs)
         self._run = kind(self.model, self._options, getattr(self, "params", None) or {})
-        self.prunable_layers = self._run.wrappers
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         # Only now have all callbacks done at the epoch's end what they do, to the learning rate for example.

@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfmot_swd._compat import keras, master_variable
+from tfmot_swd._compat import forget_gradients, keras, master_variable
 from tfmot_swd.channels.optimizer_state import sliced_optimizer
 from tfmot_swd.channels.rebuild import Slicing, rebuild
 from tfmot_swd.channels.removal import Keep, RemovalPlan, plan_removal
@@ -110,6 +110,7 @@ def shrink_to(plan: RemovalPlan, *, trained_by: Any = None) -> Shrunk:
         for each in trainers:
             _carry_trainable(each, twins)
             _renew_functions(each)
+        forget_gradients(each.source for each in slicings if each.source is not each.target)
     return Shrunk(plan, slicings)
 
 

@@ -199,10 +199,17 @@ def resolve_criterion(criterion: str | ChannelCriterion) -> ChannelCriterion:
     """Returns the criterion of a name, or the one given.
 
     Raises:
-      ValueError: no such name.
+      ValueError: no such name, or a class that is not registered.
       TypeError: neither a name nor a criterion.
     """
     if isinstance(criterion, ChannelCriterion):
+        kind = type(criterion)
+        if keras.utils.get_registered_object(keras.utils.get_registered_name(kind)) is not kind:
+            raise ValueError(
+                "The class of a criterion must be registered, as layers are made anew from their configs when filters "
+                "leave: decorate it with @keras.utils.register_keras_serializable(package). "
+                f"Received: {kind.__name__}"
+            )
         return criterion
     if not isinstance(criterion, str):
         raise TypeError(f"criterion must be a name or a ChannelCriterion. Received: {type(criterion).__name__}")

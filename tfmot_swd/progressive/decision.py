@@ -62,18 +62,24 @@ def decide(model: Any, pool: ScorePool, criterion: ChannelCriterion, epoch: int)
     """Returns the verdicts on the filters of `model` after `epoch` epochs of the schedule, by `criterion`.
 
     Raises:
-      ValueError: a score is NaN or infinite.
+      ValueError: a score is NaN or infinite, or there is not one a filter.
     """
     schedule, settings = pool.schedule, pool.settings
     is_last = epoch >= schedule.epochs
     groups = channel_groups(model)
+    layers = {record.path: record.layer for record in groups.trace.records.values()}
     scores = _scores(pool, criterion, epoch)
+    parts = _parts(groups)
     ranked = []
     for group in groups.values():
-        found = _reduced(group, scores, settings.reduction)
-        if found is not None:
-            ranked.append(Ranked(group.name, *found))
-    hard_share = 1.0 if is_last else settings.hard_share if schedule.removes_after(epoch) else 0.0
+        # A layer frozen after wrapping keeps what the others in its group would lose.
+        if all(layers[member.layer].trainable for member in group.producers):
+            found = _reduced(group, scores, settings.reduction)
+            if found is not None:
+                ranked.append(Ranked(group.name, *found, tuple(parts.get(group.name, ()))))
+    # More than one epoch may have ended since filters were ranked last.
+    removes = any(schedule.removes_after(each) for each in range(pool.epochs + 1, epoch + 1))
+    hard_share = 1.0 if is_last else settings.hard_share if removes else 0.0
     verdicts = judge(
         ranked,
         schedule.share_left(epoch),
@@ -100,6 +106,11 @@ def _scores(pool: ScorePool, criterion: ChannelCriterion, epoch: int) -> dict[in
             rng = np.random.default_rng([pool.settings.seed, epoch, zlib.crc32(name.encode())])
             start = None if scored.start is None else scored.start.numpy()
             values = criterion.scores(variable.numpy(), scored.total.numpy(), start, scored.axis, rng)
+            if np.shape(values) != tuple(scored.mask.shape):
+                raise ValueError(
+                    f"{type(criterion).__name__}.scores must return one number a filter, of shape "
+                    f"{tuple(scored.mask.shape)} for {name}. Received: shape {np.shape(values)}"
+                )
             if not np.isfinite(values).all():
                 raise ValueError(
                     "Filters cannot be ranked by scores that are NaN or infinite: the training has diverged; lower "
@@ -109,22 +120,47 @@ def _scores(pool: ScorePool, criterion: ChannelCriterion, epoch: int) -> dict[in
     return found
 
 
-def _reduced(group: ChannelGroup, scores: dict[int, Scores], reduction: str) -> tuple[int, np.ndarray] | None:
+def _parts(groups: ChannelGroups) -> dict[str, list[np.ndarray]]:
+    """Returns the places in each group that one weight or tensor has, where it has some of them and no more.
+
+    A weight that makes a part of what is concatenated, or a piece of a tensor that is split, must not come out empty.
+    """
+    classes = groups.trace.classes
+    owner, place = np.full((2, len(classes.root)), -1)
+    for number, group in enumerate(groups.values()):
+        owner[group.ids] = number
+        place[group.ids] = np.arange(group.size)
+    names, found = list(groups), {}
+    for ids in (*(cut.ids for cut in groups.trace.cuts), *(each.ids for each in groups.trace.labels.values())):
+        channels = np.unique(classes.of(ids))
+        owners = np.unique(owner[channels])
+        # What stays, as an input does, or what has another group too, is not empty without them.
+        if len(owners) == 1 and owners[0] >= 0 and len(channels) < groups[names[owners[0]]].size:
+            found[channels.tobytes()] = (names[owners[0]], np.sort(place[channels]))
+    parts: dict[str, list[np.ndarray]] = {}
+    for name, places in found.values():
+        parts.setdefault(name, []).append(places)
+    return parts
+
+
+def _reduced(group: ChannelGroup, scores: dict[int, Scores], reduction: str) -> tuple[float, np.ndarray] | None:
     """Returns (initial size, scores of its channels), or None for a group that is not ranked."""
-    initial, total, count = 0, np.zeros(group.size), np.zeros(group.size)
+    initial, now, total, count = 0, 0, np.zeros(group.size), np.zeros(group.size)
     for member in group.producers:
         found = scores.get(member.variable_id)
         if found is None or found.scored.axis != member.axis:
             continue
         own = member.channels >= 0
-        sizes, leads = found.scored.initial.numpy()[own], found.scored.leads.numpy()[own]
-        if not sizes.size or not sizes.max():
+        sizes = found.scored.initial.numpy()[own]
+        if not sizes.any():
             continue
-        initial = max(initial, int(sizes.max()))
-        if reduction != "leader" or leads.any():
-            # More than one filter may belong to a channel, as in grouped convolutions.
-            np.add.at(total, member.channels[own], found.values[own])
-            count[np.unique(member.channels[own])] += 1
+        initial, now = initial + int(sizes.max()), now + len(sizes)
+        counted = own & found.scored.leads.numpy() if reduction == "leader" else own
+        # More than one filter may belong to a channel, as in grouped convolutions.
+        np.add.at(total, member.channels[counted], found.values[counted])
+        count[np.unique(member.channels[counted])] += 1
     if not initial:
         return None
-    return initial, total / np.maximum(count, 1) if reduction == "mean" else total
+    # In filters and not in channels: a grouped convolution has other channels once groups have left.
+    size = initial * group.size / now
+    return size, total / np.maximum(count, 1) if reduction == "mean" else total

@@ -56,7 +56,8 @@ def prune_progressive_gradient(
         published), or by the "sum" or "mean" over all that make them.
       scope: "layer" prunes each layer at the same rate, as published; "global" compares over all.
       soft_reset: what is set to zero of a silenced filter: "all" (kernel, bias, batch norm; as published), after
-        which it gets no gradient any more, or its "kernel" alone, from which it can come back.
+        which it gets no gradient any more if a batch norm or a ReLU follows, or its "kernel" alone, from which it can
+        come back if the constant that its bias or batch norm makes of it passes the ReLU.
       reset_slots: whether what the optimizer keeps for the weights that are set to zero is set to zero too.
       layers: "convolutions", as published, or "all"; see `plan_progressive`.
       skip: names of layers whose channels stay whole.
@@ -124,8 +125,11 @@ def _wrap(model: Any, schedule: ProgressiveRate, settings: ProgressiveSettings, 
     for layer, inner in copies:
         inner.set_weights(layer.get_weights())
     for row in plan.ranked:
+        leader = np.full(row.channels, "", object)
         for member in row.scored:
-            leads = member.layer == row.scored[0].layer
-            wrapper = wrapped[id(layers[member.layer])]
-            wrapper.enlist(member.weight, np.flatnonzero(member.channels >= 0), row.channels, leads)
+            filters = np.flatnonzero(member.channels >= 0)
+            channels = member.channels[filters]
+            # Where filters are concatenated before an addition, each channel has a leader of its own.
+            leader[channels] = np.where(leader[channels] == "", member.layer, leader[channels])
+            wrapped[id(layers[member.layer])].enlist(member.weight, filters, leader[channels] == member.layer)
     return pruned

@@ -61,12 +61,12 @@ class ExtraPass:
         tape.gradient(loss, [weight for wrapper in self._pool.wrappers for weight in wrapper.prunable_weights])
 
 
-def check_training_data(data: Any) -> None:
-    """Raises unless a criterion with a pass of its own can pass over `data`.
+def check_can_pass(model: Any, data: Any) -> None:
+    """Raises unless a criterion with a pass of its own can pass over `data` with the loss of `model`.
 
     Raises:
-      ValueError: there is none.
-      TypeError: it is no dataset.
+      ValueError: there is no data, or no loss.
+      TypeError: the data are no dataset.
     """
     if data is None:
         raise ValueError(
@@ -76,3 +76,10 @@ def check_training_data(data: Any) -> None:
         )
     if not isinstance(data, tf.data.Dataset):
         raise TypeError(f"training_data must be a tf.data.Dataset of batches. Received: {type(data).__name__}")
+    compiled = getattr(model, "compiled_loss", None)
+    if type(model).compute_loss is keras.Model.compute_loss and getattr(compiled, "_user_losses", None) is None:
+        raise ValueError(
+            "This criterion takes gradients of model.compute_loss in a pass of its own: give model.compile the loss, "
+            "or the model's class a compute_loss method; or choose 'rpgp', which sees the gradients of your own "
+            f"training step. Received: {model.name!r} without a loss"
+        )

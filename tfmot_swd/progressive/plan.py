@@ -104,7 +104,10 @@ def plan_progressive(model: Any, *, layers: str = "convolutions", skip: Collecti
     if unknown:
         raise ValueError(f"skip names layers that the model does not have. Received: {unknown}")
     skipped = {path for path, layer in by_path.items() if path in skip or layer.name in skip}
-    distance = dict(_distances(model))
+    distance: dict[str, int] = {}
+    for path, calls in _distances(model):
+        # Of a shared layer the first call counts.
+        distance.setdefault(path, calls)
     shapes = {id(each): tuple(each.shape) for each in map(master_variable, model.weights)}
     rows = [_row(group, by_path, skipped, layers, distance, shapes) for group in groups.values()]
     return ProgressivePlan(groups, tuple(rows))
@@ -118,8 +121,12 @@ def _row(
     distance: dict[str, int],
     shapes: dict[int, tuple[int, ...]],
 ) -> ProgressiveRow:
-    # A bias has one axis: it makes no channel by itself.
-    able = [member for member in group.producers if len(shapes[member.variable_id]) > 1]
+    # A bias makes no channel by itself; that of attention or of a GRU has two axes.
+    able = [
+        member
+        for member in group.producers
+        if len(shapes[member.variable_id]) > 1 and member.weight.split(".")[-1] != "bias"
+    ]
     if layers == "convolutions":
         able = [member for member in able if isinstance(by_path[member.layer], _CONVOLUTIONS)]
     reason = ""
@@ -136,19 +143,19 @@ def _row(
 
 
 def _distances(model: Any, prefix: str = "", start: int = 0) -> Iterator[tuple[str, int]]:
-    """Yields each layer's path and the most calls that lie between it and an input.
+    """Yields each layer's path and the most calls of layers from an input to it.
 
     Of what an addition joins, the stem or the convolution of the shortcut is nearest, and leads.
     """
     found: dict[int, int] = {}
     for node in nodes_of(model):
-        before = [found[id(tensor)] for tensor in node.keras_inputs if id(tensor) in found]
-        place = max(before, default=start) + 1
-        inside = place
+        place = max((found[id(tensor)] for tensor in node.keras_inputs if id(tensor) in found), default=start)
         if isinstance(node.layer, keras.Model):
-            deeper = list(_distances(node.layer, f"{prefix}{node.layer.name}/", place))
-            yield from deeper
-            inside = max((each for _, each in deeper), default=place)
+            inside = list(_distances(node.layer, f"{prefix}{node.layer.name}/", place))
+            yield from inside
+            place = max((each for _, each in inside), default=place)
+        elif not node.is_input:
+            place += 1
         for tensor in tf.nest.flatten(node.outputs):
-            found[id(tensor)] = inside
+            found[id(tensor)] = place
         yield prefix + node.layer.name, place

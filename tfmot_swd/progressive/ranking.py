@@ -57,7 +57,7 @@ def count_weak(initial: float, now: int, share_left: float) -> int:
     """Returns int(now - initial · share_left): the filters beyond what the schedule leaves; at least one stays.
 
     >>> count_weak(64, 60, 0.5 ** 0.3)
-    7
+    8
     """
     # A whole number of filters must not fall short of itself by rounding: 20 - 20·(1 - 0.7) is 13.999...
     return max(min(int(now - initial * share_left + 1e-9), now - 1), 0)

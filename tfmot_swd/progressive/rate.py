@@ -58,7 +58,8 @@ class ProgressiveRate(PruningSchedule):
       curve: a key of the table above.
       removal_frequency: filters are removed after each so many epochs, and after the last; in between the weak ones
         are only silenced. Each removal has Keras trace the training step anew.
-      updates_per_epoch: what counts as an epoch here, in optimizer updates; None for the epochs of fit.
+      updates_per_epoch: what counts as an epoch here, in optimizer updates; None for the epochs of fit. With
+        `steps_per_execution` filters are ranked after the call in which one has ended, once for all that have.
 
     Raises:
       ValueError: an argument is outside its range.

@@ -9,26 +9,26 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_swd import optimizers
-from tfmot_swd._compat import Functional, keras
 from tfmot_swd.channels.removal import plan_removal
 from tfmot_swd.channels.shrink import shrink_to
 from tfmot_swd.progressive.criteria import Magnitude
 from tfmot_swd.progressive.decision import Decision, decide
-from tfmot_swd.progressive.extra_pass import ExtraPass, check_training_data
+from tfmot_swd.progressive.extra_pass import ExtraPass, check_can_pass
 from tfmot_swd.progressive.score_pool import ScorePool
 from tfmot_swd.progressive.silencing import silence
 from tfmot_swd.progressive.status import ProgressiveStatus
 from tfmot_swd.progressive.wrapper import PruneProgressiveGradient
 from tfmot_swd.pruning_run import PruningRun, RunOptions
 from tfmot_swd.pruning_warning import PruningWarning
-from tfmot_swd.pruning_wrapper import PruningWrapper, collect_wrappers
+from tfmot_swd.pruning_wrapper import PruningWrapper, collect_wrappers, wrapped_graphs
 
 
 class ProgressiveRun(PruningRun):
     """Ranks filters at each epoch's end, removes the hard ones and silences the soft ones.
 
     Raises:
-      ValueError: the fit is shorter than the schedule; the criterion needs training data and has none.
+      ValueError: the fit is shorter than the schedule; the criterion needs training data and a loss to pass over them
+        with, and has none; a wrapped layer is in two models.
       TypeError: the training data are no dataset.
     """
 
@@ -36,14 +36,15 @@ class ProgressiveRun(PruningRun):
 
     def __init__(self, model: Any, options: RunOptions, params: dict[str, Any]) -> None:
         super().__init__(model, options, params)
-        self._graphs = _wrapped_graphs(model)
+        self._graphs = wrapped_graphs(model)
+        _check_apart(self._graphs)
         self._steps: int | None = params.get("steps")
         self._batches = 0
         self._finished_in_epoch = False
         self._reported = 0
         self._link()
-        if self._pool.settings.criterion.extra_pass:
-            check_training_data(options.training_data)
+        if self._pool.settings.criterion.extra_pass and self._pool.epochs < self._pool.schedule.epochs:
+            check_can_pass(model, options.training_data)
         self._check_length()
         self._pool.begin_epoch()
         self._begun_at = self._epoch_begun_at = self._updates()
@@ -62,12 +63,13 @@ class ProgressiveRun(PruningRun):
         self._batches = batch + 1
         every = self._pool.schedule.updates_per_epoch
         if every is not None:
-            while self._updates() - self._epoch_begun_at >= every:
-                self._epoch_begun_at += every
-                self._finish_epoch()
+            # Several may have ended in one call of the training function.
+            ended = (self._updates() - self._epoch_begun_at) // every
+            self._epoch_begun_at += ended * every
+            self._finish_epochs(ended)
         elif self._steps is not None and self._batches >= self._steps and not self._finished_in_epoch:
             # Before fit validates, so that what it validates is the pruned model.
-            self._finish_epoch()
+            self._finish_epochs(1)
             self._finished_in_epoch = True
 
     def on_test_begin(self) -> None:
@@ -76,7 +78,7 @@ class ProgressiveRun(PruningRun):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None) -> None:
         self._reported += 1
         if self._pool.schedule.updates_per_epoch is None and not self._finished_in_epoch:
-            self._finish_epoch()
+            self._finish_epochs(1)
         self._finished_in_epoch = False
         # Keras finds the length of a generator in its first epoch.
         self._steps = self._steps or self._batches or None
@@ -110,9 +112,10 @@ class ProgressiveRun(PruningRun):
     def _updates(self) -> int:
         return int(optimizers.iterations(self._pool.optimizer).numpy())
 
-    def _finish_epoch(self) -> None:
+    def _finish_epochs(self, count: int) -> None:
         pool = self._pool
-        if pool.epochs >= pool.schedule.epochs:
+        epoch = min(pool.epochs + count, pool.schedule.epochs)
+        if epoch <= pool.epochs:
             return
         if pool.settings.criterion.extra_pass:
             self._extra_pass.over(self.options.training_data, self._steps)
@@ -120,15 +123,19 @@ class ProgressiveRun(PruningRun):
         if not pool.has_seen_enough():
             raise ValueError(
                 "The criterion has seen no gradient in this epoch, so filters cannot be ranked: a training step must "
-                "call the wrapped model with training=True and take the gradient of a loss of its outputs. "
+                "call the wrapped model with training=True, take the gradient of a loss of its outputs and apply it "
+                "with model.optimizer. "
                 f"Received: {type(pool.settings.criterion).__name__} and scores that are all zero"
             )
-        self.finish(pool.epochs + 1)
+        self._prune(epoch)
 
-    def finish(self, epoch: int) -> None:
-        """Prunes as the schedule wants it after `epoch`, by the scores as they are."""
-        pool = self._pool
-        self.history.append(prune_after(self.model, self._graphs, pool, epoch))
+    def finish_now(self) -> None:
+        """Prunes to the final rate, by what this epoch has shown so far."""
+        self._pool.settle()
+        self._prune(self._pool.schedule.epochs)
+
+    def _prune(self, epoch: int) -> None:
+        self.history.append(prune_after(self.model, self._graphs, self._pool, epoch))
         if self.history[-1].removed:
             # The wrappers are new ones.
             self._link()
@@ -153,11 +160,13 @@ def finish_now(model: Any) -> None:
     """Prunes a wrapped model to its final rate; in the middle of its training too."""
     (first, *_) = collect_wrappers(model, PruneProgressiveGradient)
     if first.run is not None:
-        first.run.finish(first.pruning_schedule.epochs)
+        first.run.finish_now()
         return
+    graphs = wrapped_graphs(model)
+    _check_apart(graphs)
     pool = ScorePool.of(model, tf.nest.flatten(model.optimizer)[0])
     try:
-        prune_after(model, _wrapped_graphs(model), pool, pool.schedule.epochs)
+        prune_after(model, graphs, pool, pool.schedule.epochs)
     finally:
         pool.leave()
 
@@ -176,8 +185,9 @@ def prune_after(model: Any, graphs: list[Any], pool: ScorePool, epoch: int) -> P
         silence(graph, pool, decision, [each for each in tf.nest.flatten(model.optimizer) if each is not None])
         _remove(model, graph, decision)
     sizes = {
-        _plain(name): decision.groups[name].size - len(verdict.hard)
-        for decision in decisions
+        # Models side by side may have layers of one name.
+        (f"{graph.name}/" if len(graphs) > 1 else "") + _plain(name): decision.groups[name].size - len(verdict.hard)
+        for graph, decision in zip(graphs, decisions, strict=True)
         for name, verdict in decision.verdicts.items()
     }
     return ProgressiveStatus(
@@ -199,12 +209,15 @@ def _remove(model: Any, graph: Any, decision: Decision) -> None:
         shrink_to(plan_removal(graph, keep, groups=decision.groups), trained_by=model)
 
 
-def _wrapped_graphs(model: Any) -> list[Any]:
-    """Returns the graph models of a model, itself or those inside it, that have wrapped layers."""
-    if isinstance(model, keras.Sequential | Functional):
-        return [model] if collect_wrappers(model, PruneProgressiveGradient) else []
-    inside = [each for each in model.layers if isinstance(each, keras.Model)]
-    return list({id(graph): graph for each in inside for graph in _wrapped_graphs(each)}.values())
+def _check_apart(graphs: list[Any]) -> None:
+    """Raises where a wrapped layer stands in two models that are pruned each on its own."""
+    wrappers = [wrapper for graph in graphs for wrapper in collect_wrappers(graph, PruneProgressiveGradient)]
+    shared = sorted({each.name for each in wrappers if sum(each is other for other in wrappers) > 1})
+    if shared:
+        raise ValueError(
+            "Models that share wrapped layers cannot lose channels each on its own: put them into one Functional "
+            f"model, or wrap one of them. Received: {', '.join(shared)} in more than one model"
+        )
 
 
 def _plain(name: str) -> str:

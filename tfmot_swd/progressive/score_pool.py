@@ -57,7 +57,7 @@ class ScorePool:
         self.in_extra_pass = False
         self._scale: tf.Variable | None = None
         with strategy.scope():
-            if hasattr(optimizer, "loss_scale"):
+            if getattr(optimizer, "dynamic", False):
                 self._scale = tf.Variable(0.0, trainable=False)
             # The first forward pass of a fit always begins an update, whatever was saved.
             self.leader.last_iterations.assign(-1)
@@ -77,7 +77,13 @@ class ScorePool:
     @property
     def epochs(self) -> int:
         """The number of epochs of the schedule that are finished."""
-        return int(self.leader.pruning_step.numpy())
+        # A layer that was frozen for a while has missed some.
+        return max(int(wrapper.pruning_step.numpy()) for wrapper in self.wrappers)
+
+    @property
+    def scales(self) -> bool:
+        """Whether the optimizer finds the scale of the loss by trying, and skips updates that have overflowed."""
+        return self._scale is not None
 
     @property
     def scored(self) -> list[ScoredWeight]:
@@ -95,10 +101,13 @@ class ScorePool:
             replica.merge_call(self._advance)
 
     def settle(self) -> None:
-        """Settles the last update, which no other follows."""
-        if self.settings.criterion.watches:
-            with self.strategy.scope():
-                self._settle(self.strategy)
+        """Settles the last update, which no other follows; forgets one that was begun and not made."""
+        criterion = self.settings.criterion
+        if not criterion.watches:
+            return
+        made = optimizers.iterations(self.optimizer).numpy() != self.leader.last_iterations.numpy()
+        with self.strategy.scope():
+            (self._settle if made or criterion.extra_pass else self._clear)(self.strategy)
 
     def has_seen_enough(self) -> bool:
         """Whether there is something to rank by: for criteria that watch or compare, anything but zeros."""
@@ -123,17 +132,18 @@ class ScorePool:
         now = optimizers.iterations(self.optimizer).read_value()
         last = self.leader.last_iterations.read_value()
         is_new = tf.not_equal(now, last) & tf.not_equal(last, -1)
-        tf.cond(is_new, lambda: self._settle(strategy), lambda: self._drop_if_skipped(strategy))
+        tf.cond(is_new, lambda: self._settle(strategy), lambda: tf.constant(True))
         _assign(strategy, self.leader.last_iterations, now)
         if self._scale is not None:
             _assign(strategy, self._scale, optimizers.loss_scale(self.optimizer))
 
     def _settle(self, strategy: tf.distribute.Strategy) -> tf.Tensor:
-        for scored in self.scored:
-            if scored.update is not None:
-                # Read from outside the replicas it is the sum of their parts.
-                added = self.settings.criterion.settled(scored.update.read_value(), scored.axis)
-                _assign(strategy, scored.total, scored.total.read_value() + added)
+        # Read from outside the replicas they are the sums of their parts.
+        updates = [(each, each.update.read_value()) for each in self.scored if each.update is not None]
+        skipped = self._skipped([update for _, update in updates])
+        for scored, update in updates:
+            added = self.settings.criterion.settled(update, scored.axis)
+            _assign(strategy, scored.total, scored.total.read_value() + tf.where(skipped, tf.zeros_like(added), added))
         return self._clear(strategy)
 
     def _clear(self, strategy: tf.distribute.Strategy) -> tf.Tensor:
@@ -142,12 +152,15 @@ class ScorePool:
                 _assign(strategy, scored.update, tf.zeros(scored.update.shape))
         return tf.constant(True)
 
-    def _drop_if_skipped(self, strategy: tf.distribute.Strategy) -> tf.Tensor:
-        """Forgets an update that was not made: with a smaller loss scale it is tried again."""
-        if self._scale is None:
-            return tf.constant(True)
+    def _skipped(self, updates: list[tf.Tensor]) -> tf.Tensor:
+        """Whether the optimizer has not made an update, though it counts it: the scaled gradient was not finite."""
+        if self._scale is None or self.settings.criterion.extra_pass:
+            return tf.constant(False)
+        # It has made its scale smaller then, but for one that cannot become smaller.
         skipped = optimizers.loss_scale(self.optimizer) < self._scale.read_value()
-        return tf.cond(skipped, lambda: self._clear(strategy), lambda: tf.constant(True))
+        for update in updates:
+            skipped |= ~tf.reduce_all(tf.math.is_finite(update))
+        return skipped
 
 
 def _assign(strategy: tf.distribute.Strategy, variable: tf.Variable, value: tf.Tensor) -> None:

@@ -50,9 +50,14 @@ class ProgressiveSettings:
 
     def get_config(self) -> dict[str, Any]:
         config = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return {**config, "criterion": keras.utils.serialize_keras_object(self.criterion)}
+        return {**config, "criterion": as_entry(self.criterion)}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> ProgressiveSettings:
         criterion = keras.utils.deserialize_keras_object(config["criterion"])
         return cls(**{**config, "criterion": criterion})
+
+
+def as_entry(part: Any) -> dict[str, Any]:
+    """Returns what a registered object is in the config of another, in a form that HDF5 files bring back too."""
+    return {"class_name": keras.utils.get_registered_name(type(part)), "config": part.get_config()}

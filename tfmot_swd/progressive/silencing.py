@@ -14,14 +14,18 @@ from tfmot_swd.channels.optimizer_state import slots_of
 from tfmot_swd.progressive.decision import Decision
 from tfmot_swd.progressive.score_pool import ScorePool
 from tfmot_swd.progressive.taps import weight_at
+from tfmot_swd.progressive.wrapper import PruneProgressiveGradient, ScoredWeight
+from tfmot_swd.pruning_wrapper import collect_wrappers
 
 
 def silence(model: Any, pool: ScorePool, decision: Decision, optimizers: list[Any]) -> None:
     """Sets the soft filters of `decision` to zero as the settings say, and marks them in the wrappers' masks."""
     variables = {id(each): each for each in map(master_variable, model.weights) if isinstance(each, tf.Variable)}
     with pool.strategy.scope():
-        _mark(pool, decision)
-        dying = _dying(pool, decision)
+        scored = _scored(model)
+        _mark(scored, decision)
+        kernels = None if pool.settings.soft_reset == "all" else set(scored)
+        dying = _dying(kernels, decision)
         touched = [variables[variable_id] for variable_id in dying]
         kept = [slots_of(each, touched) for each in optimizers] if pool.settings.reset_slots else []
         for variable in touched:
@@ -34,12 +38,17 @@ def silence(model: Any, pool: ScorePool, decision: Decision, optimizers: list[An
                 target.assign(value)
 
 
-def _dying(pool: ScorePool, decision: Decision) -> dict[int, list[tuple[int, np.ndarray]]]:
-    """Returns variable → (axis, indices) of what becomes zero."""
-    kernels = {id(weight_at(wrapper.layer, each.path)) for wrapper in pool.wrappers for each in wrapper.scored}
+def _scored(model: Any) -> dict[int, ScoredWeight]:
+    """Returns the scored weights of a graph by the identity of the variable; other graphs have other decisions."""
+    wrappers = collect_wrappers(model, PruneProgressiveGradient)
+    return {id(weight_at(wrapper.layer, each.path)): each for wrapper in wrappers for each in wrapper.scored}
+
+
+def _dying(kernels: set[int] | None, decision: Decision) -> dict[int, list[tuple[int, np.ndarray]]]:
+    """Returns variable → (axis, indices) of what becomes zero, of these variables or of all."""
     found: dict[int, list[tuple[int, np.ndarray]]] = {}
     for member, indices in _slices(decision):
-        if pool.settings.soft_reset == "all" or member.variable_id in kernels:
+        if kernels is None or member.variable_id in kernels:
             found.setdefault(member.variable_id, []).append((member.axis, indices))
     return found
 
@@ -54,15 +63,10 @@ def _slices(decision: Decision) -> Iterator[tuple[Member, np.ndarray]]:
                 yield member, indices
 
 
-def _mark(pool: ScorePool, decision: Decision) -> None:
-    places = {
-        id(weight_at(wrapper.layer, each.path)): (each, np.ones(each.mask.shape, np.float32))
-        for wrapper in pool.wrappers
-        for each in wrapper.scored
-    }
+def _mark(scored: dict[int, ScoredWeight], decision: Decision) -> None:
+    masks = {variable_id: np.ones(each.mask.shape, np.float32) for variable_id, each in scored.items()}
     for member, indices in _slices(decision):
-        found = places.get(member.variable_id)
-        if found is not None and found[0].axis == member.axis:
-            found[1][indices] = 0.0
-    for scored, mask in places.values():
-        scored.mask.assign(mask)
+        if member.variable_id in scored and scored[member.variable_id].axis == member.axis:
+            masks[member.variable_id][indices] = 0.0
+    for variable_id, each in scored.items():
+        each.mask.assign(masks[variable_id])

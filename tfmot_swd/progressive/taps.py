@@ -14,7 +14,8 @@ import tensorflow as tf
 
 from tfmot_swd._compat import AutoCastVariable, master_variable
 
-Watch = Callable[[tf.Tensor], None]
+# In a graph it returns the operation that must run, if any.
+Watch = Callable[[tf.Tensor], Any]
 
 
 def watched(value: tf.Tensor, watch: Watch) -> tf.Tensor:
@@ -31,8 +32,12 @@ def watched(value: tf.Tensor, watch: Watch) -> tf.Tensor:
     @tf.custom_gradient
     def identity(value: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
         def backward(gradient: tf.Tensor) -> tf.Tensor:
-            watch(gradient)
-            return gradient
+            done = watch(gradient)
+            if done is None or tf.executing_eagerly():
+                return gradient
+            # What no output depends on does not run, in the backward half of a tf.function that is differentiated.
+            with tf.control_dependencies([done]):
+                return tf.identity(gradient)
 
         return tf.identity(value), backward
 

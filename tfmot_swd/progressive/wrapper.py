@@ -14,7 +14,7 @@ import tensorflow as tf
 from tfmot_swd._compat import is_saving, is_tracing_keras_graph, keras
 from tfmot_swd.optimizers import loss_scale
 from tfmot_swd.progressive.rate import ProgressiveRate
-from tfmot_swd.progressive.settings import ProgressiveSettings
+from tfmot_swd.progressive.settings import ProgressiveSettings, as_entry
 from tfmot_swd.progressive.taps import watched, weight_at, weight_watched
 from tfmot_swd.pruning_wrapper import PruningWrapper
 
@@ -35,9 +35,9 @@ class ScoredWeight:
     Args:
       path: of the weight in the wrapped layer, dots for parts.
       axis: of the filters.
-      initial: int32 `(filters,)`, how many channels the group of each had before any pruning; 0 for filters of groups
-        that stay whole.
-      leads: bool `(filters,)`, whether it decides for its group where the reduction is "leader".
+      initial: int32 `(filters,)`, how many filters this weight had in the group of each before any pruning; 0 for
+        filters of groups that stay whole.
+      leads: bool `(filters,)`, whether it decides for its channel where the reduction is "leader".
       mask: float32 `(filters,)`, 0 for filters that were silenced after the last epoch.
       total: float32 `(filters,)`, what the updates of this epoch have added.
       update: what the running update adds; None where the criterion watches nothing.
@@ -143,10 +143,10 @@ class PruneProgressiveGradient(PruningWrapper):
             synchronization=synchronization,
         )
 
-    def enlist(self, path: str, filters: np.ndarray, initial: int, leads: bool) -> None:
-        """Has these filters of a scored weight ranked, in a group that has `initial` channels now."""
+    def enlist(self, path: str, filters: np.ndarray, leads: np.ndarray) -> None:
+        """Has these filters of a scored weight, all that one group has of it, ranked; `leads` says which decide."""
         scored = next(each for each in self.scored if each.path == path)
-        for variable, value in ((scored.initial, initial), (scored.leads, leads)):
+        for variable, value in ((scored.initial, len(filters)), (scored.leads, leads)):
             values = variable.numpy()
             values[filters] = value
             variable.assign(values)
@@ -183,19 +183,23 @@ class PruneProgressiveGradient(PruningWrapper):
             return False
         return self._pool.in_extra_pass if criterion.extra_pass else self._in_training_call
 
-    def _add(self, scored: ScoredWeight, value: Any, axis: int, gradient: tf.Tensor) -> None:
-        """Adds what one backward pass has shown; runs inside it."""
+    def _add(self, scored: ScoredWeight, value: Any, axis: int, gradient: tf.Tensor) -> Any:
+        """Adds what one backward pass has shown, runs inside it, and returns the operation that does it."""
         pool = self._pool
         if pool is None or scored.update is None:
-            return
+            return None
         gradient = tf.cast(gradient, tf.float32) / loss_scale(pool.optimizer)
         value = tf.cast(tf.convert_to_tensor(value), tf.float32)
-        scored.update.assign_add(self.settings.criterion.contribution(value, gradient, axis))
+        added = self.settings.criterion.contribution(value, gradient, axis)
+        if pool.in_extra_pass and pool.scales:
+            # A training step would be skipped that has overflowed.
+            added = tf.where(tf.reduce_all(tf.math.is_finite(added)), added, tf.zeros_like(added))
+        return scored.update.assign_add(added, read_value=False)
 
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
-            "settings": keras.utils.serialize_keras_object(self.settings),
+            "settings": as_entry(self.settings),
             "ranked_weights": [list(each) for each in self.ranked_weights],
         }
 

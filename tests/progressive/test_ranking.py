@@ -1,0 +1,117 @@
+"""Which filters are weak and which leave, on scores written out."""
+
+import numpy as np
+import pytest
+
+from tfmot_swd.progressive.ranking import Ranked, Verdict, count_weak, judge
+
+
+def group(scores, initial=None, name="g", parts=()):
+    scores = np.array(scores, np.float64)
+    return Ranked(name, len(scores) if initial is None else initial, scores, tuple(map(np.array, parts)))
+
+
+def lists(verdict: Verdict) -> tuple[list[int], list[int]]:
+    return verdict.hard.tolist(), verdict.soft.tolist()
+
+
+@pytest.mark.parametrize(
+    ("initial", "now", "share", "weak"),
+    [
+        (64, 60, 0.5**0.3, 8),
+        # 20 - 20·(1 - 0.7) is 13.999... in float64
+        (20, 20, 1 - 0.7, 14),
+        (10, 10, 0.96, 0),
+        (10, 4, 0.5, 0),
+        (4, 4, 0.01, 3),
+        (1, 1, 0.1, 0),
+        # A group whose filters have become larger counts them in parts of the larger ones.
+        (9.5, 9, 0.5, 4),
+    ],
+)
+def test_the_number_of_weak_filters_is_truncated_and_one_stays(initial, now, share, weak):
+    assert count_weak(initial, now, share) == weak
+
+
+def test_the_weakest_leave_and_the_next_are_silenced():
+    verdict = judge([group([5, 1, 4, 2, 3, 9, 8, 7])], 0.5, 0.5)["g"]
+    assert lists(verdict) == ([1, 3], [4, 2])
+
+
+@pytest.mark.parametrize(("share", "hard"), [(0.0, []), (0.3, [1]), (1.0, [1, 3, 4, 2])])
+def test_the_hard_share_is_truncated(share, hard):
+    verdict = judge([group([5, 1, 4, 2, 3, 9, 8, 7])], 0.5, share)["g"]
+    assert verdict.hard.tolist() == hard
+    assert len(verdict.soft) == 4 - len(hard)
+
+
+def test_of_equal_scores_the_first_go():
+    assert lists(judge([group([0, 0, 0, 0])], 0.5, 0.5)["g"]) == ([0], [1])
+
+
+def test_at_least_one_stays():
+    assert lists(judge([group([2, 1])], 0.01, 1.0)["g"]) == ([1], [])
+    assert lists(judge([group([2])], 0.01, 1.0)["g"]) == ([], [])
+
+
+@pytest.mark.parametrize(("minimum", "hard", "soft"), [(3, [0, 1, 2], []), (6, [], []), (9, [], [])])
+def test_a_minimum_stays(minimum, hard, soft):
+    assert lists(judge([group([1, 2, 3, 4, 5, 6])], 0.2, 1.0, minimum=minimum)["g"]) == (hard, soft)
+
+
+def test_the_minimum_bounds_the_silenced_ones_too():
+    # 4 are weak, of which 2 are hard, but 3 stay whole.
+    assert lists(judge([group([1, 2, 3, 4, 5, 6])], 0.2, 0.5, minimum=3)["g"]) == ([0, 1], [2])
+
+
+@pytest.mark.parametrize(
+    ("round_to", "hard", "soft"),
+    [
+        (1, [0, 1, 2], [3, 4]),
+        (4, [0, 1], [2, 3, 4]),
+        (8, [0, 1], [2, 3, 4]),
+        (16, [], [0, 1, 2, 3, 4]),
+    ],
+)
+def test_what_is_kept_is_rounded_up_and_the_rest_is_silenced(round_to, hard, soft):
+    assert lists(judge([group(np.arange(10))], 0.5, 0.6, round_to=round_to)["g"]) == (hard, soft)
+
+
+def test_each_part_keeps_its_strongest():
+    # The first three are made by one convolution, the others by another; all weak ones stand in the first.
+    weak_half = group([1, 2, 3, 7, 8, 9], parts=[[0, 1, 2], [3, 4, 5]])
+    assert lists(judge([weak_half], 0.5, 1.0)["g"]) == ([0, 1, 3], [])
+    assert lists(judge([weak_half], 0.5, 1.0, minimum=2)["g"]) == ([0, 3], [])
+
+
+def test_global_compares_scores_over_the_norm_of_their_group():
+    # Over the norms, which are 5 and about 50.6: .6 .8 and .61 .79 .01 .005; the absolute ones of "a" are no weaker.
+    groups = [group([3, 4], name="a"), group([31, 40, 0.5, 0.25], name="b")]
+    verdicts = judge(groups, 0.5, 1.0, scope="global")
+    assert lists(verdicts["a"]) == ([0], [])
+    assert lists(verdicts["b"]) == ([3, 2], [])
+
+
+def test_global_splits_hard_and_soft_over_all_groups():
+    groups = [group([1, 2, 100, 100], name="a"), group([30, 40, 50, 60], name="b")]
+    verdicts = judge(groups, 0.5, 0.5, scope="global")
+    assert lists(verdicts["a"]) == ([0, 1], [])
+    assert lists(verdicts["b"]) == ([], [0, 1])
+
+
+def test_global_removes_as_many_as_asked_of_all_together():
+    # "a" has lost more than its share before: that counts for "b".
+    groups = [group([5, 6], initial=10, name="a"), group(np.arange(1, 11), initial=10, name="b")]
+    verdicts = judge(groups, 0.5, 1.0, scope="global")
+    assert sum(len(each.hard) for each in verdicts.values()) == 2
+    assert not sum(len(each.hard) for each in judge(groups, 0.6, 1.0, scope="global").values())
+
+
+def test_global_leaves_one_of_each_group():
+    groups = [group([0, 0, 0], name="a"), group([1, 1, 1], name="b")]
+    verdicts = judge(groups, 0.01, 1.0, scope="global")
+    assert [len(each.hard) for each in verdicts.values()] == [2, 2]
+
+
+def test_no_groups_no_verdicts():
+    assert judge([], 0.5, 0.5) == judge([], 0.5, 0.5, scope="global") == {}
