@@ -28,14 +28,15 @@ from benchmarks.step_overhead import stepper
 from examples.datasets import ImageData, load_images
 from examples.filter_methods import FILTER_TABLE, schedule_of
 from examples.job import Job, Recipe
-from examples.networks import NETWORKS
+from examples.networks import NETWORKS, resnet20
 
 RESULTS = Path(__file__).parent / "results" / "progressive_time.jsonl"
-BATCH, EPOCHS, IMAGES = 128, 9, 10_000
+BATCH, EPOCHS, IMAGES = 128, 9, 6_400
 # (network, dataset)
-CASES = (("resnet20", "cifar10_jpeg"), ("vgg8", "cifar10_jpeg"))
-# (rate, epochs between removals)
-RATES = ((0.5, 1), (0.9, 1))
+CASES = (("vgg8", "cifar10_jpeg"), ("resnet20", "cifar10_jpeg"))
+# (rate, multiple that the number of filters is rounded up to)
+RATES = ((0.5, 8), (0.9, 8), (0.5, 1))
+WIDTHS = (16, 14, 13, 12, 10, 9, 8, 7, 6, 4)
 STEP_CASES = (("lenet5", 120), ("fashion_net", 60), ("vgg8", 30), ("resnet20", 24), ("mobilenet_v1", 60))
 
 REPORT = flags.DEFINE_bool("report", False, "only print the tables of what is there")
@@ -65,7 +66,7 @@ def epoch_of(model: keras.Model, stream: Any, callbacks: list[Any]) -> Callable[
     return train
 
 
-def measure_training(network: str, data: ImageData, rate: float, frequency: int) -> dict[str, Any]:
+def measure_training(network: str, data: ImageData, rate: float, round_to: int) -> dict[str, Any]:
     """Returns seconds of each epoch, dense and with RPGP, and the sizes that it went through."""
     recipe = Recipe(EPOCHS, BATCH)
 
@@ -73,10 +74,9 @@ def measure_training(network: str, data: ImageData, rate: float, frequency: int)
         return NETWORKS[network](data.input_shape, data.num_classes, weight_decay=recipe.weight_decay)
 
     keras.utils.set_random_seed(0)
-    schedule = schedule_of(FILTER_TABLE["rpgp"], rate, EPOCHS)
-    schedule = tfmot_swd.ProgressiveRate(rate, schedule.epochs, schedule.curve, frequency)
+    schedule = schedule_of(FILTER_TABLE["rpgp_geometric"], rate, EPOCHS)
     callback = tfmot_swd.UpdatePruningStep(partial_fit=True)
-    pruned = compiled(tfmot_swd.prune_progressive_gradient(build(), schedule))
+    pruned = compiled(tfmot_swd.prune_progressive_gradient(build(), schedule, round_to=round_to))
     job = Job(build(), data, recipe, rate, [])
     ways = {
         "dense": epoch_of(compiled(job.model), job.stream, []),
@@ -120,6 +120,19 @@ def measure_step(network: str, steps: int) -> dict[str, Any]:
     return {"seconds": {"dense": float(np.median(dense))}, "ratio": float(np.median(scored / dense)), "steps": steps}
 
 
+def measure_width(width: int) -> dict[str, Any]:
+    """Returns the median seconds of a step of a dense ResNet-20 of this width."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(BATCH, 32, 32, 3)).astype(np.float32), rng.integers(0, 10, BATCH)
+    run = stepper(compiled(resnet20((32, 32, 3), 10, weight_decay=5e-4, width=width)), x, y)
+    seconds = []
+    for _ in range(11):
+        start = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - start)
+    return {"seconds": float(np.median(seconds[3:]))}
+
+
 def print_tables(journal: Journal, console: Console) -> None:
     trainings = Table(title=f"Time of training with RPGP as a share of dense training, {EPOCHS} epochs")
     for heading in (
@@ -136,8 +149,14 @@ def print_tables(journal: Journal, console: Console) -> None:
     steps = Table(title="One step with RPGP's scores, ratio to a dense one (median of pairs)")
     for heading in ("network", "dense ms", "ratio"):
         steps.add_column(heading, justify="left" if heading == "network" else "right")
+    widths = Table(title="A step of a dense ResNet-20 by the width of its first stage")
+    for heading in ("width", "ms"):
+        widths.add_column(heading, justify="right")
     for record in journal.records():
         key, result = record["key"], record["result"]
+        if key["what"] == "width":
+            widths.add_row(str(key["width"]), f"{1000 * result['seconds']:.0f}")
+            continue
         if key["what"] == "step":
             steps.add_row(key["network"], f"{1000 * result['seconds']['dense']:.1f}", f"{result['ratio']:.3f}")
             continue
@@ -145,7 +164,7 @@ def print_tables(journal: Journal, console: Console) -> None:
             key["network"],
             key["dataset"],
             f"{key['rate']:.0%}",
-            str(key["frequency"]),
+            str(key["round_to"]),
             f"{sum(result['seconds']['dense']):.1f}",
             f"{result['ratio']:.3f}",
             f"{result['last_epoch_ratio']:.3f}",
@@ -153,6 +172,7 @@ def print_tables(journal: Journal, console: Console) -> None:
         )
     console.print(trainings)
     console.print(steps)
+    console.print(widths)
 
 
 def main(_: list[str]) -> None:
@@ -163,13 +183,17 @@ def main(_: list[str]) -> None:
             if not journal.done(key):
                 journal.append(key, measure_step(network, count))
                 console.print(f"Timed a step of {network}")
-        for rate, frequency in RATES:
+        for width in WIDTHS:
+            key = {"what": "width", "width": width, "batch": BATCH}
+            if not journal.done(key):
+                journal.append(key, measure_width(width))
+        for rate, round_to in RATES:
             for network, dataset in CASES:
                 key = {"what": "training", "network": network, "dataset": dataset, "images": IMAGES}
-                key |= {"batch": BATCH, "epochs": EPOCHS, "rate": rate, "frequency": frequency}
+                key |= {"batch": BATCH, "epochs": EPOCHS, "rate": rate, "round_to": round_to}
                 if not journal.done(key):
-                    journal.append(key, measure_training(network, load(dataset), rate, frequency))
-                    console.print(f"Timed {network} on {dataset} at {rate:.0%}, removal every {frequency}")
+                    journal.append(key, measure_training(network, load(dataset), rate, round_to))
+                    console.print(f"Timed {network} on {dataset} at {rate:.0%}, rounded to {round_to}")
     print_tables(journal, console)
 
 
