@@ -139,7 +139,7 @@ def print_tables(journal: Journal, console: Console) -> None:
         "network",
         "data",
         "filters removed",
-        "removal every",
+        "rounded to",
         "dense s",
         "share",
         "last epoch",
