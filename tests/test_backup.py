@@ -94,7 +94,7 @@ def test_it_comes_back_with_the_channels_scores_and_slots_that_it_had(tmp_path):
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        ({"width": 4}, "groups of channels"),
+        ({"width": 4}, "filters"),
         ({"rate": 0.7}, "schedule was"),
         ({"criterion": "l2"}, "settings was"),
     ],
@@ -107,6 +107,31 @@ def test_a_backup_of_another_training_is_refused(other, message, tmp_path):
         TrainingBackup(tmp_path).restore(model)
     for ours, theirs in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_parts_of_a_concatenation_come_back_as_they_were(tmp_path):
+    def build() -> keras.Model:
+        inputs = keras.Input((6, 6, 1))
+        left = keras.layers.Conv2D(6, 3, padding="same")(inputs)
+        right = keras.layers.Conv2D(6, 3, padding="same")(inputs)
+        both = keras.layers.Concatenate()([left, right])
+        both = keras.layers.Add()([both, keras.layers.Conv2D(12, 3, padding="same")(inputs)])
+        grouped = keras.layers.Conv2D(8, 1, groups=4)(keras.layers.Conv2D(8, 3)(both))
+        net = keras.Model(inputs, keras.layers.Dense(1)(keras.layers.GlobalAveragePooling2D()(grouped)))
+        model = prune_progressive_gradient(net, ProgressiveRate(0.6, 3), "random", seed=5)
+        model.compile(keras.optimizers.SGD(0.01, 0.9), "mse")
+        return model
+
+    data = tf.data.Dataset.from_tensor_slices((np.ones((4, 6, 6, 1), "float32"), np.ones(4, "float32"))).batch(2)
+    trained = build()
+    trained.fit(data, epochs=2, verbose=0, callbacks=[UpdatePruningStep(partial_fit=True)])
+    TrainingBackup(tmp_path).save(trained, 2)
+    # Keras gives these layers other names than those in the backup.
+    fresh = build()
+    assert TrainingBackup(tmp_path).restore(fresh) == 2
+    assert fresh.count_params() < build().count_params()
+    for ours, theirs in zip(fresh.weights, trained.weights, strict=True):
+        np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
 
 
 def test_a_backup_that_was_not_finished_does_not_count(tmp_path):

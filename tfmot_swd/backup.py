@@ -14,10 +14,12 @@ import tensorflow as tf
 from absl import logging
 
 from tfmot_swd._compat import keras
-from tfmot_swd.channels.groups import channel_groups
+from tfmot_swd.channels.groups import ChannelGroup, channel_groups
 from tfmot_swd.channels.removal import plan_removal
 from tfmot_swd.channels.shrink import shrink_to
 from tfmot_swd.optimizers import build
+from tfmot_swd.progressive.taps import weight_at
+from tfmot_swd.progressive.wrapper import PruneProgressiveGradient, ScoredWeight
 from tfmot_swd.pruning_wrapper import PruningWrapper, collect_wrappers, wrapped_graphs
 
 _NOTE = "training.json"
@@ -42,8 +44,7 @@ class TrainingBackup:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
         _checkpoint(model).write(str(partial / "state"))
-        sizes = [{name: group.size for name, group in channel_groups(graph).items()} for graph in wrapped_graphs(model)]
-        note = {"epoch": epoch, "training": _training_of(model), "sizes": sizes}
+        note = {"epoch": epoch, "training": _training_of(model), "filters": [_filters(each) for each in _scored(model)]}
         (partial / _NOTE).write_text(json.dumps(note, indent=1))
         if final.exists():
             shutil.rmtree(final)
@@ -66,10 +67,11 @@ class TrainingBackup:
         path = finished[-1]
         note = json.loads((path / _NOTE).read_text())
         self._check(model, note, path)
-        for graph, sizes in zip(wrapped_graphs(model), note["sizes"], strict=True):
+        # By variable, as Keras names layers anew in each process.
+        kept = dict(zip(map(id, _weights(model)), (set(each["origin"]) for each in note["filters"]), strict=True))
+        for graph in wrapped_graphs(model):
             groups = channel_groups(graph)
-            keep = {name: np.arange(groups[name].size) < size for name, size in sizes.items()}
-            keep = {name: mask for name, mask in keep.items() if not mask.all()}
+            keep = {name: mask for name, group in groups.items() if not (mask := _mask(group, kept)).all()}
             if keep:
                 shrink_to(plan_removal(graph, keep, groups=groups), trained_by=model)
         for optimizer in tf.nest.flatten(model.optimizer):
@@ -92,16 +94,25 @@ class TrainingBackup:
         return sorted(each for each in self.directory.glob("epoch_*") if (each / _NOTE).is_file())
 
     def _check(self, model: Any, note: dict[str, Any], path: Path) -> None:
-        mine, graphs = _training_of(model), wrapped_graphs(model)
+        mine = _training_of(model)
         for part, value in note["training"].items():
             if mine[part] != value:
                 raise ValueError(_another(path, f"{part} was {value}, and is {mine[part]}"))
-        if len(note["sizes"]) != len(graphs):
-            raise ValueError(_another(path, f"{len(note['sizes'])} wrapped models, and {len(graphs)} now"))
-        for graph, sizes in zip(graphs, note["sizes"], strict=True):
-            now = {name: group.size for name, group in channel_groups(graph).items()}
-            if now.keys() != sizes.keys() or any(now[name] < size for name, size in sizes.items()):
-                raise ValueError(_another(path, f"groups of channels {sizes}, and {now} now"))
+        now = [_filters(each) for each in _scored(model)]
+        if len(now) != len(note["filters"]):
+            raise ValueError(
+                _another(path, f"{len(note['filters'])} weights with filters that are ranked, and {len(now)}")
+            )
+        for before, after in zip(note["filters"], now, strict=True):
+            at = dict(zip(after["origin"], after["initial"], strict=True))
+            if [at.get(place) for place in before["origin"]] != before["initial"]:
+                raise ValueError(
+                    _another(
+                        path,
+                        f"filters {before['origin']} of a weight in a group of {max(before['initial'])}, and "
+                        f"{len(at)} filters in a group of {max(at.values())} now",
+                    )
+                )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,6 +132,32 @@ class Resumed:
         return max(self.epoch, initial_epoch), 0
 
 
+def _scored(model: Any) -> list[ScoredWeight]:
+    return [each for wrapper in collect_wrappers(model, PruneProgressiveGradient) for each in wrapper.scored]
+
+
+def _weights(model: Any) -> list[Any]:
+    """Returns the variable of each scored weight."""
+    wrappers = collect_wrappers(model, PruneProgressiveGradient)
+    return [weight_at(wrapper.layer, each.path) for wrapper in wrappers for each in wrapper.scored]
+
+
+def _filters(scored: ScoredWeight) -> dict[str, list[int]]:
+    return {"origin": scored.origin.numpy().tolist(), "initial": scored.initial.numpy().tolist()}
+
+
+def _mask(group: ChannelGroup, kept: dict[int, set[int]]) -> np.ndarray:
+    """Returns the keep-mask of a group, by the filters that are kept of each scored weight."""
+    ranked, stays = np.zeros((2, group.size), bool)
+    for member in group.producers:
+        if member.variable_id in kept and len(member.channels) > 1:
+            own = member.channels >= 0
+            staying = own & np.isin(np.arange(len(member.channels)), list(kept[member.variable_id]))
+            ranked[member.channels[own]] = True
+            stays[member.channels[staying]] = True
+    return stays | ~ranked
+
+
 def _checkpoint(model: Any) -> tf.train.Checkpoint:
     optimizers = {f"optimizer_{index}": each for index, each in enumerate(tf.nest.flatten(model.optimizer))}
     return tf.train.Checkpoint(model=model, **optimizers)
@@ -129,7 +166,7 @@ def _checkpoint(model: Any) -> tf.train.Checkpoint:
 def _training_of(model: Any) -> dict[str, Any]:
     """Returns what must be the same for a training to go on, as JSON says it."""
     wrapper = collect_wrappers(model, PruningWrapper)[0]
-    parts: dict[str, Any] = {"model": model.name, "schedule": wrapper.pruning_schedule.get_config()}
+    parts: dict[str, Any] = {"schedule": wrapper.pruning_schedule.get_config()}
     settings = getattr(wrapper, "settings", None)
     if settings is not None:
         parts["settings"] = keras.utils.serialize_keras_object(settings)

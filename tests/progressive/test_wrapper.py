@@ -40,7 +40,7 @@ def test_it_keeps_what_its_criterion_needs_and_no_more(criterion):
     wrapper = wrapper_of(wrapped(criterion=criterion), "a")
     scored = wrapper.scored[0]
     names = {each.name.split("/")[-1].removesuffix(":0") for each in scored.states()}
-    assert names == {"initial", "leads", "mask", "total", *KINDS[criterion]}
+    assert names == {"origin", "initial", "leads", "mask", "total", *KINDS[criterion]}
     full = {"rpgp", "pgp", "weight_change"}
     for name in KINDS[criterion]:
         shape = (3, 3, 2, 8) if criterion in full else (8,)

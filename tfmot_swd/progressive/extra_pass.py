@@ -25,12 +25,13 @@ class ExtraPass:
         self._step = tf.function(self._distributed_step, reduce_retracing=True)
 
     def over(self, data: tf.data.Dataset, steps: int | None) -> None:
-        """Passes over `data`, or over its first `steps` batches.
+        """Passes over `data`; over its first `steps` batches where it has no end.
 
         Raises:
           ValueError: the data has no end and `steps` is not known.
         """
-        if steps is None and data.cardinality() == tf.data.INFINITE_CARDINALITY:
+        is_endless = data.cardinality() == tf.data.INFINITE_CARDINALITY
+        if steps is None and is_endless:
             raise ValueError(
                 "A pass over training data without end needs to know its length: give fit steps_per_epoch. "
                 "Received: an infinite training_data and no steps_per_epoch"
@@ -41,7 +42,7 @@ class ExtraPass:
         states = [(metric, metric.get_weights()) for metric in self._model.metrics]
         pool.in_extra_pass = True
         try:
-            for batch in itertools.islice(whole, steps):
+            for batch in itertools.islice(whole, steps if is_endless else None):
                 self._step(batch)
         finally:
             pool.in_extra_pass = False

@@ -28,6 +28,7 @@ class ScorePool:
       optimizer: whose updates are counted.
 
     Attributes:
+      is_done: whether the schedule was finished when the wrappers were joined; nothing is watched then.
       in_extra_pass: whether the backward passes of now are those of a pass of its own.
 
     Raises:
@@ -55,6 +56,7 @@ class ScorePool:
         self.schedule: ProgressiveRate = self.leader.pruning_schedule
         self.settings: ProgressiveSettings = self.leader.settings
         self.in_extra_pass = False
+        self.is_done = self.epochs >= self.schedule.epochs
         self._scale: tf.Variable | None = None
         with strategy.scope():
             if getattr(optimizer, "dynamic", False):

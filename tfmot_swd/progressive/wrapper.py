@@ -35,6 +35,7 @@ class ScoredWeight:
     Args:
       path: of the weight in the wrapped layer, dots for parts.
       axis: of the filters.
+      origin: int32 `(filters,)`, the place that each filter had before any pruning.
       initial: int32 `(filters,)`, how many filters this weight had in the group of each before any pruning; 0 for
         filters of groups that stay whole.
       leads: bool `(filters,)`, whether it decides for its channel where the reduction is "leader".
@@ -46,6 +47,7 @@ class ScoredWeight:
 
     path: str
     axis: int
+    origin: tf.Variable
     initial: tf.Variable
     leads: tf.Variable
     mask: tf.Variable
@@ -55,7 +57,7 @@ class ScoredWeight:
 
     def states(self) -> list[tf.Variable]:
         """Returns the variables of this state, those of the weight's shape and those of its filters alone."""
-        found = (self.initial, self.leads, self.mask, self.total, self.update, self.start)
+        found = (self.origin, self.initial, self.leads, self.mask, self.total, self.update, self.start)
         return [each for each in found if each is not None]
 
 
@@ -114,6 +116,9 @@ class PruneProgressiveGradient(PruningWrapper):
         return ScoredWeight(
             path,
             axis,
+            origin=self._add_state(
+                f"origin{suffix}", vector, tf.int32, keras.initializers.Constant(list(range(vector[0])))
+            ),
             initial=self._add_state(f"initial{suffix}", vector, tf.int32),
             leads=self._add_state(f"leads{suffix}", vector, tf.bool),
             mask=self._add_state(f"mask{suffix}", vector, initializer="ones"),
@@ -127,7 +132,7 @@ class PruneProgressiveGradient(PruningWrapper):
         name: str,
         shape: Any,
         dtype: tf.DType = tf.float32,
-        initializer: str = "zeros",
+        initializer: Any = "zeros",
         per_replica: bool = False,
     ) -> tf.Variable:
         # Each replica adds up its own part of a gradient; read from outside they are one sum.
@@ -179,7 +184,7 @@ class PruneProgressiveGradient(PruningWrapper):
 
     def _watches_now(self) -> bool:
         criterion = self.settings.criterion
-        if self._pool is None or not criterion.watches or is_saving() or is_tracing_keras_graph():
+        if self._pool is None or self._pool.is_done or not criterion.watches or is_saving() or is_tracing_keras_graph():
             return False
         return self._pool.in_extra_pass if criterion.extra_pass else self._in_training_call
 
