@@ -108,7 +108,7 @@ def print_tables(outcomes: list[Outcome], console: Console) -> None:
         "method",
         "test accuracy",
         "weights kept",
-        "parameters without dead channels",
+        "parameters left",
         "MACs",
         "validation at the cut",
         "seconds",
