@@ -48,7 +48,7 @@ def test_a_method_that_removes_filters_ends_with_fewer(method, data):
     schedule = schedule_of(FILTER_TABLE.get(method, FILTER_TABLE["rpgp"]), 0.5, 2)
     expected = [int(np.ceil(filters * schedule.share_left(schedule.epochs))) for filters in (6, 16)]
     assert [run.model.get_layer(name).filters for name in ("conv1", "conv2")] == expected
-    assert [status.done for status in run.filters] == [True] * (method != "small_dense")
+    assert [status.done for status in run.filters][-1:] == [True] * (method != "small_dense")
     assert np.isfinite(run.validation_accuracy)
 
 
