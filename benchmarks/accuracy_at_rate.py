@@ -16,15 +16,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import tensorflow as tf
 from absl import app, flags
 from rich.console import Console
-from rich.table import Table
 
-from benchmarks.cifar10_jpeg import TITLE, load_cifar10_jpeg
+from benchmarks.cifar10_jpeg import TITLE
+from benchmarks.data import load
 from benchmarks.journal import Journal
-from examples.datasets import ImageData, load_images
+from benchmarks.tables import Panel, ResultTable, draw_panels, write_markdown
+from examples.datasets import ImageData
 from examples.networks import NETWORKS
 from examples.training import METHODS, Recipe, accuracy, train
 from tfmot_swd import sparsity_report
@@ -74,14 +74,6 @@ THREADS = flags.DEFINE_integer("threads", 1, "threads: two processes of one thre
 RATES = flags.DEFINE_list("rates", None, "only these rates; all by default")
 PART = flags.DEFINE_string("part", "", "suffix of this process's own file of results")
 REPORT = flags.DEFINE_bool("report", False, "only print the table and draw the plot of what is there")
-
-
-def load(name: str) -> ImageData:
-    """Returns the data of a setting, cut to its number of training images."""
-    limit = SETTINGS[name].train_limit
-    if name == "cifar10_jpeg":
-        return load_cifar10_jpeg(train_limit=limit)
-    return load_images(name, train_limit=limit)
 
 
 def journal_of(name: str, part: str = "") -> Journal:
@@ -163,10 +155,10 @@ def score(results: list[dict[str, Any]]) -> float:
     return statistics.mean(result["test_accuracy"] or 0.0 for result in results)
 
 
-def rows(name: str) -> list[list[str]]:
-    """Returns the table as text: a heading, then a row for each rate that has a result."""
-    found = means(name)
-    table = [["rate removed", *LABELS.values(), "SWD jump at the cut"]]
+def table_of(name: str) -> ResultTable:
+    """Returns a row for each rate that has a result."""
+    setting, found = SETTINGS[name], means(name)
+    rows = []
     for rate in sorted({rate for method, rate in found if method != "dense"}):
         cells = []
         for method in LABELS:
@@ -174,74 +166,38 @@ def rows(name: str) -> list[list[str]]:
             seeds = f" ({len(results)})" if len(results) > 1 else ""
             cells.append(f"{100 * score(results):.2f}{seeds}" if results else "")
         jumps = [abs(r["after_cut"] - r["before_cut"]) for r in found.get(("swd", rate), [])]
-        table.append([f"{rate:.1%}", *cells, f"{100 * max(jumps):.2f}" if jumps else ""])
-    return table
-
-
-def title_of(name: str) -> str:
-    setting = SETTINGS[name]
+        rows.append((f"{rate:.1%}", *cells, f"{100 * max(jumps):.2f}" if jumps else ""))
     updates = setting.train_limit // setting.batch_size
-    return (
+    title = (
         f"{setting.title}: test accuracy in %, {setting.train_limit:,} images, "
         f"{setting.epochs} epochs of {updates} updates"
     )
+    return ResultTable(title, ("rate removed", *LABELS.values(), "SWD jump at the cut"), tuple(rows))
 
 
-def print_table(name: str, console: Console) -> None:
-    heading, *body = rows(name)
-    table = Table(title=title_of(name))
-    for column in heading:
-        table.add_column(column, justify="right")
-    for row in body:
-        table.add_row(*row)
-    console.print(table)
-
-
-def write_markdown(names: list[str]) -> Path:
-    """Writes the tables as Markdown, for README."""
-    lines = []
-    for name in names:
-        heading, *body = rows(name)
-        lines += [f"**{title_of(name)}**", "", "| " + " | ".join(heading) + " |", "|---" * len(heading) + "|"]
-        lines += ["| " + " | ".join(row) + " |" for row in body] + [""]
-    path = RESULTS / "accuracy_at_rate.md"
-    path.write_text("\n".join(lines))
-    return path
-
-
-def draw(names: list[str]) -> Path:
-    """Draws accuracy against the share of weights kept, one panel a dataset."""
-    figure, panels = plt.subplots(1, len(names), figsize=(6.5 * len(names), 4.6), squeeze=False)
-    for panel, name in zip(panels[0], names, strict=True):
-        found = means(name)
-        for method, label in LABELS.items():
-            points = sorted((1 - rate, score(results)) for (m, rate), results in found.items() if m == method)
-            if method == "dense" and points:
-                panel.axhline(100 * points[0][1], color="black", linestyle=":", label="dense")
-            elif points:
-                style = {"linewidth": 2.5, "marker": "o"} if method == "swd" else {"linewidth": 1.2, "marker": "."}
-                panel.plot([100 * x for x, _ in points], [100 * y for _, y in points], label=label, **style)
-        panel.set_xscale("log")
-        panel.invert_xaxis()
-        panel.set_xlabel("weights kept (% of the prunable ones)")
-        panel.set_ylabel("test accuracy (%)")
-        panel.set_title(SETTINGS[name].title)
-        panel.grid(alpha=0.3)
-    panels[0][0].legend(fontsize=8)
-    figure.tight_layout()
-    path = RESULTS / "accuracy_at_rate.png"
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
-    return path
+def panel_of(name: str) -> Panel:
+    """Returns accuracy against the share of weights kept."""
+    found = means(name)
+    lines = {}
+    for method, label in LABELS.items():
+        points = [(100 * (1 - rate), 100 * score(results)) for (m, rate), results in found.items() if m == method]
+        if points:
+            lines[label] = sorted(points)
+    dense = lines.pop(LABELS["dense"], None)
+    level = (LABELS["dense"], dense[0][1]) if dense else None
+    xlabel = "weights kept (% of the prunable ones)"
+    return Panel(SETTINGS[name].title, xlabel, lines, level, bold=(LABELS["swd"],), falling=True)
 
 
 def main(_: list[str]) -> None:
     console = Console(width=150)
     if REPORT.value:
         names = [name for name in SETTINGS if records_of(name)]
-        for name in names:
-            print_table(name, console)
-        console.print(f"Written: {write_markdown(names).name}, {draw(names).name}")
+        tables = [table_of(name) for name in names]
+        console.print(*tables)
+        written = write_markdown(RESULTS / "accuracy_at_rate.md", tables)
+        drawn = draw_panels(RESULTS / "accuracy_at_rate.png", [panel_of(name) for name in names])
+        console.print(f"Written: {written.name}, {drawn.name}")
         return
     tf.config.threading.set_intra_op_parallelism_threads(THREADS.value)
     tf.config.threading.set_inter_op_parallelism_threads(THREADS.value)
@@ -249,7 +205,7 @@ def main(_: list[str]) -> None:
     finished = [record["key"] for record in records_of(DATASET.value)]
     wanted = jobs(DATASET.value, METHODS_FLAG.value, SEEDS.value, RATES.value)
     todo = [key for key in wanted if key not in finished]
-    data = load(DATASET.value)
+    data = load(DATASET.value, SETTINGS[DATASET.value].train_limit)
     for number, key in enumerate(todo, start=1):
         result = run(key, data)
         journal.append(key, result)
@@ -257,7 +213,7 @@ def main(_: list[str]) -> None:
             f"[{number}/{len(todo)}] {LABELS[key['method']]} {key['rate']:.1%} seed {key['seed']}: "
             f"test {result['test_accuracy']:.4f}, {result['seconds']:.0f} s"
         )
-    print_table(DATASET.value, console)
+    console.print(table_of(DATASET.value))
 
 
 if __name__ == "__main__":

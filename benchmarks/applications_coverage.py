@@ -28,7 +28,6 @@ import tensorflow as tf
 import tf_keras as keras
 from absl import app, flags
 from rich.console import Console
-from rich.table import Table
 
 from benchmarks.exactness import (
     SHARE,
@@ -41,6 +40,7 @@ from benchmarks.exactness import (
     take_statistics,
 )
 from benchmarks.journal import Journal
+from benchmarks.tables import ResultTable, save_figure, write_markdown
 from tfmot_swd._compat import master_variable
 from tfmot_swd.channels.call import PRODUCE
 from tfmot_swd.channels.groups import ChannelGroups, channel_groups
@@ -164,11 +164,20 @@ def measure_apart(name: str, size: int) -> dict[str, Any]:
         return json.loads(path.read_text())
 
 
-def rows(journal: Journal) -> list[list[str]]:
-    """Returns the table as text: a heading, then a row for each network by name."""
-    heading = ["network", "input", "exact", "difference", "layers", "groups", "can leave", "of channels"]
-    heading += ["of parameters", "parameters, M", "MACs, G", "plan, s", "removal, s", "what stays"]
-    table = [heading]
+HEADING = (
+    *("network", "input", "exact", "difference", "layers", "groups", "can leave", "of channels"),
+    *("of parameters", "parameters, M", "MACs, G", "plan, s", "removal, s", "what stays"),
+)
+NOTE = (
+    "Random weights and statistics. The smaller network beside the whole one in which every weight that reads a "
+    "channel that left is zero; difference as a share of the output's scale, in float32 unless it says float64. "
+    "Shares are those that belong to groups that can leave. Seconds of one CPU core."
+)
+
+
+def table_of(journal: Journal) -> ResultTable:
+    """Returns a row for each network by name."""
+    rows = []
     for record in sorted(journal.records(), key=lambda each: each["key"]["network"]):
         result = record["result"]
         stays = [
@@ -177,8 +186,8 @@ def rows(journal: Journal) -> list[list[str]]:
             if row["reason"] != OUTPUT_ONLY
         ]
         macs = " → ".join(f"{count / 1e9:.3g}" for count in result["macs"])
-        table.append(
-            [
+        rows.append(
+            (
                 record["key"]["network"],
                 str(result["input"][0]),
                 "yes" if result["exact"] else "NO",
@@ -193,9 +202,9 @@ def rows(journal: Journal) -> list[list[str]]:
                 f"{result['seconds']['plan']:.2f}",
                 f"{result['seconds']['removal']:.2f}",
                 "; ".join(stays) or "the outputs",
-            ]
+            )
         )
-    return table
+    return ResultTable(summary(journal), HEADING, tuple(rows), left=("network", "what stays"), notes=(NOTE,))
 
 
 def _difference(result: dict[str, Any]) -> str:
@@ -214,38 +223,6 @@ def summary(journal: Journal) -> str:
     )
 
 
-def print_table(journal: Journal, console: Console) -> None:
-    heading, *body = rows(journal)
-    table = Table(title=summary(journal))
-    for column in heading:
-        left = column in ("network", "what stays")
-        table.add_column(column, justify="left" if left else "right", overflow="fold")
-    for row in body:
-        table.add_row(*row)
-    console.print(table)
-
-
-def write_markdown(journal: Journal) -> Path:
-    heading, *body = rows(journal)
-    lines = [
-        f"**{summary(journal)}**",
-        "",
-        "Random weights and statistics. The smaller network beside the whole one in which every weight that reads a "
-        "channel that left is zero; difference as a share of the output's scale, in float32 unless it says float64. "
-        "Shares are those that belong to groups that can leave. Seconds of one CPU core.",
-        "",
-        "| " + " | ".join(heading) + " |",
-        "|---" * len(heading) + "|",
-        *("| " + " | ".join(row) + " |" for row in body),
-        "",
-    ]
-    if any(record["result"]["macs_unknown"] for record in journal.records()):
-        lines += ["\\* without the layers of classes whose MACs are not known", ""]
-    path = RESULTS / "applications_coverage.md"
-    path.write_text("\n".join(lines))
-    return path
-
-
 def draw(journal: Journal) -> Path:
     """Draws the seconds of planning and of removal, and of building the network, against the number of layers."""
     figure, panels = plt.subplots(1, 2, figsize=(11, 4.2))
@@ -261,11 +238,7 @@ def draw(journal: Journal) -> Path:
         panel.set_ylabel("CPU seconds")
         panel.grid(alpha=0.3)
         panel.legend()
-    figure.tight_layout()
-    path = RESULTS / "applications_coverage.png"
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
-    return path
+    return save_figure(figure, RESULTS / "applications_coverage.png")
 
 
 def main(_: list[str]) -> None:
@@ -290,9 +263,13 @@ def main(_: list[str]) -> None:
             continue
         result = journal.records()[-1]["result"]
         console.print(f"[{number}/{len(names)}] {name}: exact {result['exact']}, {result['difference']}", markup=False)
-    print_table(journal, console)
+    table = table_of(journal)
+    console.print(table)
     if journal.records():
-        console.print(f"Written: {write_markdown(journal).name}, {draw(journal).name}")
+        unknown = any(record["result"]["macs_unknown"] for record in journal.records())
+        remark = "\\* without the layers of classes whose MACs are not known" if unknown else ""
+        written = write_markdown(RESULTS / "applications_coverage.md", [table], remark)
+        console.print(f"Written: {written.name}, {draw(journal).name}")
     if failed:
         raise SystemExit(f"Failed: {', '.join(failed)}")
 

@@ -25,10 +25,10 @@ import numpy as np
 import tf_keras as keras
 from absl import app, flags
 from rich.console import Console
-from rich.table import Table
 
 from benchmarks.exactness import random_images, randomize, take_statistics
 from benchmarks.journal import Journal
+from benchmarks.tables import ResultTable, save_figure, write_markdown
 from examples.networks import NETWORKS
 from tfmot_swd.channels.groups import ChannelGroups, channel_groups
 from tfmot_swd.channels.removal import RemovalPlan, plan_removal
@@ -169,18 +169,19 @@ def longest(journal: Journal) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def rows(journal: Journal) -> list[list[str]]:
-    """Returns the table as text: a heading, then a row for each file."""
-    table = [
-        ["network", "recipe", "threads", "channels", "round to", "MACs, M", "MAC ratio", "KiB", "ms", "latency ratio"]
-    ]
+HEADING = ("network", "recipe", "threads", "channels", "round to", "MACs, M", "MAC ratio", "KiB", "ms", "latency ratio")
+
+
+def table_of(journal: Journal) -> ResultTable:
+    """Returns a row for each file."""
+    rows = []
     for record in longest(journal):
         key = record["key"]
         for variant in record["result"]["variants"]:
             low, high = variant["quartiles"]
             whole = variant["share"] == 1
-            table.append(
-                [
+            rows.append(
+                (
                     key["network"],
                     key["recipe"],
                     str(key["threads"]),
@@ -191,31 +192,10 @@ def rows(journal: Journal) -> list[list[str]]:
                     f"{variant['bytes'] / 1024:,.0f}",
                     f"{1000 * variant['seconds']:.2f}",
                     "1" if whole else f"{variant['ratio']:.3f} ({low:.3f} to {high:.3f})",
-                ]
+                )
             )
-    return table
-
-
-TITLE = "Latency of smaller TFLite files, ratio to the whole network (median and quartiles)"
-
-
-def print_table(journal: Journal, console: Console) -> None:
-    heading, *body = rows(journal)
-    table = Table(title=TITLE)
-    for column in heading:
-        table.add_column(column, justify="left" if column in ("network", "recipe") else "right")
-    for row in body:
-        table.add_row(*row)
-    console.print(table)
-
-
-def write_markdown(journal: Journal) -> Path:
-    heading, *body = rows(journal)
-    lines = [f"**{TITLE}**", "", "| " + " | ".join(heading) + " |", "|---" * len(heading) + "|"]
-    lines += ["| " + " | ".join(row) + " |" for row in body] + [""]
-    path = RESULTS / "channel_latency.md"
-    path.write_text("\n".join(lines))
-    return path
+    title = "Latency of smaller TFLite files, ratio to the whole network (median and quartiles)"
+    return ResultTable(title, HEADING, tuple(rows), left=("network", "recipe"))
 
 
 def draw(journal: Journal) -> Path:
@@ -242,11 +222,7 @@ def draw(journal: Journal) -> Path:
             panel.set_ylabel("latency, ratio")
             panel.grid(alpha=0.3)
     panels[0][0].legend(fontsize=7)
-    figure.tight_layout()
-    path = RESULTS / "channel_latency.png"
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
-    return path
+    return save_figure(figure, RESULTS / "channel_latency.png")
 
 
 def main(_: list[str]) -> None:
@@ -268,9 +244,11 @@ def main(_: list[str]) -> None:
         for key in keys:
             console.print(f"Timing {name}, {key['recipe']}, threads: {key['threads']} ...")
             journal.append(key, {"variants": measure(contents[key["recipe"]], key["threads"], key["rounds"])})
-    print_table(journal, console)
+    table = table_of(journal)
+    console.print(table)
     if journal.records():
-        console.print(f"Written: {write_markdown(journal).name}, {draw(journal).name}")
+        written = write_markdown(RESULTS / "channel_latency.md", [table])
+        console.print(f"Written: {written.name}, {draw(journal).name}")
 
 
 def define_flags() -> None:

@@ -19,9 +19,9 @@ from absl import app, flags
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.cifar10_jpeg import load_cifar10_jpeg
+from benchmarks.data import load
 from benchmarks.journal import Journal
-from examples.datasets import ImageData, load_images
+from examples.datasets import ImageData
 from examples.networks import NETWORKS
 from examples.training import Recipe, train, train_selective
 from tfmot_swd import SelectiveDecay
@@ -64,13 +64,6 @@ CASES = (
 )
 SEEDS = flags.DEFINE_integer("search_seeds", 1, "how many seeds")
 REPORT_ONLY = flags.DEFINE_bool("search_report", False, "only print the table of what is there")
-
-
-def load(case: Case) -> ImageData:
-    """Returns the data of a case, cut to its number of training images."""
-    if case.dataset == "cifar10_jpeg":
-        return load_cifar10_jpeg(train_limit=case.train_limit)
-    return load_images(case.dataset, train_limit=case.train_limit)
 
 
 def keys() -> Iterator[dict[str, Any]]:
@@ -134,7 +127,7 @@ def main(_: list[str]) -> None:
             if journal.done(key):
                 continue
             if key["dataset"] not in data:
-                data[key["dataset"]] = load(next(case for case in CASES if case.dataset == key["dataset"]))
+                data[key["dataset"]] = load(key["dataset"], key["train_limit"])
             journal.append(key, run(key, data[key["dataset"]]))
             console.print(f"{key['candidate']}, {key['network']}, {key['epochs']} epochs")
     print_table(journal, console)

@@ -1,10 +1,7 @@
 """A training that is killed goes on where it was, and ends with the weights of one that was not."""
 
-import json
-import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +9,7 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
+from tests.workers import result, start
 from tfmot_swd import ProgressiveRate, UpdatePruningStep, prune_progressive_gradient, strip_pruning
 from tfmot_swd.backup import TrainingBackup
 
@@ -20,16 +18,7 @@ NEVER = (-1, -1)
 
 
 def train(method: str, optimizer: str, directory: Path | str, at: tuple[int, int] = NEVER) -> subprocess.Popen:
-    env = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(WORKER.parents[1])}
-    command = [sys.executable, str(WORKER), method, optimizer, str(directory), *map(str, at)]
-    return subprocess.Popen(command, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-
-
-def result(process: subprocess.Popen) -> dict:
-    out, err = process.communicate(timeout=240)
-    lines = [line for line in out.splitlines() if line.startswith("RESULT ")]
-    assert lines, err[-3000:]
-    return json.loads(lines[0].removeprefix("RESULT "))
+    return start(WORKER, method, optimizer, directory, *at)
 
 
 @pytest.mark.parametrize(

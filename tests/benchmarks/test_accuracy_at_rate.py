@@ -4,6 +4,7 @@ import pytest
 
 from benchmarks import accuracy_at_rate as benchmark
 from benchmarks.journal import Journal
+from benchmarks.tables import draw_panels, write_markdown
 
 
 @pytest.fixture
@@ -27,8 +28,9 @@ def test_parts_and_seeds_join_and_other_settings_stay_out(results):
     results("_b", "swd", 0.98, 0.1, epochs=1)
     results("_b", "tfmot", 0.98, None)
 
-    heading, row = benchmark.rows("fashion_mnist")
-    cells = dict(zip(heading, row, strict=True))
+    table = benchmark.table_of("fashion_mnist")
+    (row,) = table.rows
+    cells = dict(zip(table.heading, row, strict=True))
     assert cells["rate removed"] == "98.0%"
     assert cells["dense"] == "90.00"
     assert cells["SWD (default)"] == "70.00 (2)"
@@ -42,9 +44,12 @@ def test_jobs_name_every_method_at_the_wanted_rates():
     assert [(key["method"], key["rate"]) for key in keys] == [("dense", 0.0), ("swd", 0.99)]
 
 
-def test_report_writes_a_table_and_a_plot(results):
+def test_report_writes_a_table_and_a_plot(results, tmp_path):
     results("", "dense", 0.0, 0.9)
     results("", "swd", 0.98, 0.88)
-    path = benchmark.write_markdown(["fashion_mnist"])
+    path = write_markdown(tmp_path / "table.md", [benchmark.table_of("fashion_mnist")])
     assert "| 98.0% | 90.00 | 88.00 |" in path.read_text()
-    assert benchmark.draw(["fashion_mnist"]).stat().st_size > 10_000
+    panel = benchmark.panel_of("fashion_mnist")
+    assert panel.level == ("dense", 90.0)
+    assert panel.lines == {"SWD (default)": [(pytest.approx(2.0), 88.0)]}
+    assert draw_panels(tmp_path / "plot.png", [panel]).stat().st_size > 10_000

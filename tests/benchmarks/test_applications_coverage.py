@@ -63,8 +63,8 @@ def test_barriers_of_one_kind_are_one_row():
 
 
 def test_the_table_says_what_is_not_exact_and_what_stays(journal):
-    headings, *body = benchmark.rows(journal)
-    first, second, third = (dict(zip(headings, row, strict=True)) for row in body)
+    table = benchmark.table_of(journal)
+    first, second, third = (dict(zip(table.heading, row, strict=True)) for row in table.rows)
     assert (first["network"], first["exact"]) == ("Another", "NO")
     assert first["difference"] == "not finite; 5e-01 in float64"
     assert first["what stays"] == "192 of 2 layers: its statistics are taken across channels"
@@ -95,7 +95,7 @@ def test_what_rounding_may_have_made_is_measured_again_in_float64(monkeypatch):
 
 
 def test_the_report_writes_a_table_and_a_plot(journal):
-    assert "| MobileNet | 224 | yes | 2e-07 | 90 | 14 |" in benchmark.write_markdown(journal).read_text()
+    assert "| MobileNet | 224 | yes | 2e-07 | 90 | 14 |" in benchmark.table_of(journal).markdown()
     assert benchmark.draw(journal).stat().st_size > 10_000
 
 

@@ -54,6 +54,6 @@ def test_a_network_is_measured_from_model_to_report(model, tmp_path, monkeypatch
             journal.append(key, {"variants": found})
 
     assert [record["key"]["rounds"] for record in benchmark.longest(journal)] == [5, 5]
-    assert len(benchmark.rows(journal)) == 1 + 2 * 3
-    assert "| tiny | int8 | 1 | 50% | 8 |" in benchmark.write_markdown(journal).read_text()
+    assert len(benchmark.table_of(journal).rows) == 2 * 3
+    assert "| tiny | int8 | 1 | 50% | 8 |" in benchmark.table_of(journal).markdown()
     assert benchmark.draw(journal).stat().st_size > 10_000

@@ -103,7 +103,7 @@ def main() -> None:
     strategies = tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     record()
     for name, case in CASES.items():
-        print(f"RESULT {name} {json.dumps([case(each) for each in strategies])}", flush=True)
+        print("RESULT " + json.dumps([name, [case(each) for each in strategies]]), flush=True)
 
 
 if __name__ == "__main__":

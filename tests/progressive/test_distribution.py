@@ -1,13 +1,11 @@
 """Under tf.distribute filters have the scores that they have on one device, and leave on all replicas alike."""
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from tests import workers
 
 WORKER = Path(__file__).with_name("distributed_worker.py")
 CASES = ("steps_per_execution", "extra_pass", "own_loop")
@@ -16,13 +14,9 @@ CASES = ("steps_per_execution", "extra_pass", "own_loop")
 @pytest.fixture(scope="module")
 def results() -> dict[str, list[dict]]:
     """Returns (one device, two replicas) by case."""
-    environment = {**os.environ, "TF_USE_LEGACY_KERAS": "1", "PYTHONPATH": str(WORKER.parents[2])}
-    process = subprocess.run(
-        [sys.executable, str(WORKER)], env=environment, capture_output=True, text=True, timeout=540
-    )
-    lines = [line.split(" ", 2)[1:] for line in process.stdout.splitlines() if line.startswith("RESULT ")]
-    assert len(lines) == len(CASES), process.stderr[-3000:]
-    return {case: json.loads(found) for case, found in lines}
+    found = dict(workers.results(workers.start(WORKER), timeout=540))
+    assert set(found) == set(CASES)
+    return found
 
 
 @pytest.mark.parametrize("case", CASES)
