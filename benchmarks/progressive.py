@@ -10,22 +10,20 @@ measured by progressive_time.py.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import tensorflow as tf
 from absl import app, flags
 from rich.console import Console
-from rich.table import Table
 
-from benchmarks.cifar10_jpeg import TITLE, load_cifar10_jpeg
+from benchmarks.cases import Case, mean
+from benchmarks.cifar10_jpeg import TITLE
 from benchmarks.journal import Journal
-from examples.datasets import ImageData, load_images
-from examples.networks import NETWORKS
-from examples.training import Recipe, accuracy, train
+from benchmarks.tables import Panel, ResultTable, draw_panels, write_markdown
+from examples.datasets import ImageData
+from examples.training import accuracy
 from tfmot_swd import profile
 
 RESULTS = Path(__file__).parent / "results"
@@ -46,74 +44,54 @@ LABELS = {
     "rpgp_geometric": "RPGP, ends at P",
     "l2_progressive": "L2 instead of gradients",
 }
+METHODS = tuple(method for method in LABELS if method != "dense")
+# Settings of RPGP that a default could have.
+CANDIDATES = ("rpgp", "rpgp_hard", "rpgp_kernel", "rpgp_mean", "rpgp_geometric")
 # At the other rates only what tells most.
 EVERYWHERE = ("rpgp", "rpgp_geometric", "psfp", "psfp_clipped", "l1_once", "small_dense")
 
 
-@dataclasses.dataclass(frozen=True)
-class Case:
-    """One network on one dataset. Rates stand in the order in which they are worth running."""
-
-    title: str
-    dataset: str
-    network: str
-    train_limit: int
-    epochs: int
-    batch_size: int
-    augment: bool
-    full_rates: tuple[float, ...]
-    other_rates: tuple[float, ...]
-
-
 CASES = {
-    "resnet20": Case(f"{TITLE}, ResNet-20/16", "cifar10_jpeg", "resnet20", 5_000, 9, 64, True, (0.5,), (0.9, 0.7, 0.3)),
-    "vgg8": Case("Fashion-MNIST, VGG-like", "fashion_mnist", "vgg8", 5_000, 9, 64, False, (0.5, 0.9), (0.7, 0.3)),
+    case.name: case
+    for case in (
+        Case("resnet20", f"{TITLE}, ResNet-20/16", "cifar10_jpeg", "resnet20", 5_000, 9, 64, True),
+        Case("vgg8", "Fashion-MNIST, VGG-like", "fashion_mnist", "vgg8", 5_000, 9, 64, False),
+        # Of another length, to choose a default by.
+        Case("resnet20_long", f"{TITLE}, ResNet-20/16", "cifar10_jpeg", "resnet20", 5_000, 18, 64, True),
+        Case("vgg8_long", "Fashion-MNIST, VGG-like", "fashion_mnist", "vgg8", 5_000, 18, 64, False),
+    )
+}
+# In the order in which they are worth running: (rate, methods).
+RUNS = {
+    "resnet20": ((0.5, METHODS), (0.9, EVERYWHERE), (0.7, EVERYWHERE), (0.3, EVERYWHERE)),
+    "vgg8": ((0.5, METHODS), (0.9, METHODS), (0.7, EVERYWHERE), (0.3, EVERYWHERE)),
+    "resnet20_long": ((0.5, CANDIDATES),),
+    "vgg8_long": ((0.9, CANDIDATES),),
 }
 
 CASE = flags.DEFINE_enum("case", "resnet20", list(CASES), "which network on which data")
 SEEDS = flags.DEFINE_integer("progressive_seeds", 1, "how many seeds")
 RATES = flags.DEFINE_list("progressive_rates", None, "only these rates; 0 is the dense net")
+METHODS_FLAG = flags.DEFINE_list("progressive_methods", list(LABELS), "which methods")
 REPORT = flags.DEFINE_bool("progressive_report", False, "only print the tables and draw the plot of what is there")
-
-
-def load(case: Case) -> ImageData:
-    """Returns the data of a case, cut to its number of training images."""
-    if case.dataset == "cifar10_jpeg":
-        return load_cifar10_jpeg(train_limit=case.train_limit)
-    return load_images(case.dataset, train_limit=case.train_limit)
 
 
 def journal_of(name: str) -> Journal:
     return Journal(RESULTS / f"progressive_{name}.jsonl")
 
 
-def shared_key(name: str) -> dict[str, Any]:
-    """The part of a run's key that all runs of a case have in common."""
-    left_out = ("title", "full_rates", "other_rates")
-    fields = dataclasses.asdict(CASES[name])
-    return {"case": name, **{field: value for field, value in fields.items() if field not in left_out}}
-
-
 def keys(name: str) -> Iterator[dict[str, Any]]:
     """Yields the keys of all runs, the most telling first."""
-    case, shared = CASES[name], shared_key(name)
     for seed in range(SEEDS.value):
-        yield {**shared, "method": "dense", "rate": 0.0, "seed": seed}
-        for rate in case.full_rates + case.other_rates:
-            for method in LABELS:
-                if method != "dense" and (rate in case.full_rates or method in EVERYWHERE):
-                    yield {**shared, "method": method, "rate": rate, "seed": seed}
+        yield CASES[name].key("dense", 0.0, seed)
+        for rate, methods in RUNS[name]:
+            for method in methods:
+                yield CASES[name].key(method, rate, seed)
 
 
 def run(key: dict[str, Any], data: ImageData) -> dict[str, Any]:
     """Trains one run and returns what the journal keeps of it."""
-    epochs = key["epochs"]
-    recipe = Recipe(epochs, key["batch_size"], augment=key["augment"], validation_freq=epochs, seed=key["seed"])
-
-    def build() -> Any:
-        return NETWORKS[key["network"]](data.input_shape, data.num_classes, weight_decay=recipe.weight_decay)
-
-    trained = train(key["method"], build, data, recipe, key["rate"])
+    trained = CASES[key["case"]].train(key, data)
     found = profile(trained.model)
     return {
         "validation_accuracy": trained.validation_accuracy,
@@ -128,95 +106,52 @@ def run(key: dict[str, Any], data: ImageData) -> dict[str, Any]:
     }
 
 
-def results(name: str) -> dict[tuple[str, float], list[dict[str, Any]]]:
-    """Returns the results of each (method, rate), over the seeds."""
-    found: dict[tuple[str, float], list[dict[str, Any]]] = {}
-    shared = shared_key(name)
-    for record in journal_of(name).records():
-        key = record["key"]
-        if {**key, **shared} == key:
-            found.setdefault((key["method"], key["rate"]), []).append(record["result"])
-    return found
+HEADING = (
+    *("filters removed", "method", "validation %", "test %", "parameters", "MACs", "share of MACs"),
+    "share of activations",
+)
 
 
-def mean(found: list[dict[str, Any]], field: str) -> float:
-    return sum(float(result[field] or 0.0) for result in found) / len(found)
-
-
-def rows(name: str) -> list[list[str]]:
-    """Returns the table as text: a heading, then a row for each method and rate that has a result."""
-    found = results(name)
+def table_of(name: str) -> ResultTable:
+    """Returns a row for each method and rate that has a result."""
+    found = CASES[name].results(journal_of(name))
     dense = found.get(("dense", 0.0))
-    table = [["filters removed", "method", "validation %", "test %", "parameters", "MACs", "share of MACs"]]
+    rows = []
     for (method, rate), runs in sorted(found.items(), key=lambda item: (item[0][1], list(LABELS).index(item[0][0]))):
         macs = mean(runs, "macs")
         seeds = f" ({len(runs)})" if len(runs) > 1 else ""
-        table.append(
-            [
+        rows.append(
+            (
                 f"{rate:.0%}",
                 LABELS[method] + seeds,
                 f"{100 * mean(runs, 'validation_accuracy'):.2f}",
                 f"{100 * mean(runs, 'test_accuracy'):.2f}",
                 f"{mean(runs, 'parameters'):,.0f}",
                 f"{macs / 1e6:.2f} M",
-                f"{macs / mean(dense, 'macs'):.1%}" if dense else "",
-            ]
-        )
-    return table
-
-
-def title_of(name: str) -> str:
-    case = CASES[name]
-    return f"{case.title}: {case.train_limit:,} images, {case.epochs} epochs of {case.train_limit // case.batch_size}"
-
-
-def print_table(name: str, console: Console) -> None:
-    heading, *body = rows(name)
-    table = Table(title=title_of(name))
-    for column in heading:
-        table.add_column(column, justify="left" if column == "method" else "right")
-    for row in body:
-        table.add_row(*row)
-    console.print(table)
-
-
-def write_markdown(names: list[str]) -> Path:
-    """Writes the tables as Markdown."""
-    lines = []
-    for name in names:
-        heading, *body = rows(name)
-        lines += [f"**{title_of(name)}**", "", "| " + " | ".join(heading) + " |", "|---" * len(heading) + "|"]
-        lines += ["| " + " | ".join(row) + " |" for row in body] + [""]
-    path = RESULTS / "progressive.md"
-    path.write_text("\n".join(lines))
-    return path
-
-
-def draw(names: list[str]) -> Path:
-    """Draws test accuracy against MACs, one panel a case."""
-    figure, panels = plt.subplots(1, len(names), figsize=(6.5 * len(names), 4.6), squeeze=False)
-    for panel, name in zip(panels[0], names, strict=True):
-        found = results(name)
-        for method, label in LABELS.items():
-            points = sorted(
-                (mean(runs, "macs"), mean(runs, "test_accuracy")) for (m, _), runs in found.items() if m == method
+                *(
+                    f"{mean(runs, field) / mean(dense, field):.1%}" if dense else ""
+                    for field in ("macs", "activation_bytes")
+                ),
             )
-            if method == "dense" and points:
-                panel.axhline(100 * points[0][1], color="black", linestyle=":", label="dense")
-            elif points:
-                style = {"linewidth": 2.5, "marker": "o"} if method == "rpgp" else {"linewidth": 1.2, "marker": "."}
-                panel.plot([x / 1e6 for x, _ in points], [100 * y for _, y in points], label=label, **style)
-        panel.set_xscale("log")
-        panel.set_xlabel("million MACs")
-        panel.set_ylabel("test accuracy (%)")
-        panel.set_title(CASES[name].title)
-        panel.grid(alpha=0.3)
-    panels[0][0].legend(fontsize=7)
-    figure.tight_layout()
-    path = RESULTS / "progressive.png"
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
-    return path
+        )
+    return ResultTable(CASES[name].heading, HEADING, tuple(rows), left=("method",))
+
+
+def panel_of(name: str) -> Panel:
+    """Returns test accuracy against MACs."""
+    found = CASES[name].results(journal_of(name))
+    lines = {}
+    for method, label in LABELS.items():
+        points = [
+            (mean(runs, "macs") / 1e6, 100 * mean(runs, "test_accuracy"))
+            for (m, _), runs in found.items()
+            if m == method
+        ]
+        if points:
+            lines[label] = sorted(points)
+    dense = lines.pop(LABELS["dense"], None)
+    level = (LABELS["dense"], dense[0][1]) if dense else None
+    return Panel(CASES[name].title, "million MACs", lines, level, bold=(LABELS["rpgp"],))
 
 
 def main(_: list[str]) -> None:
@@ -225,10 +160,11 @@ def main(_: list[str]) -> None:
         tf.config.threading.set_intra_op_parallelism_threads(1)
         tf.config.threading.set_inter_op_parallelism_threads(1)
         journal = journal_of(CASE.value)
-        data = load(CASES[CASE.value])
+        data = CASES[CASE.value].load()
         wanted = None if RATES.value is None else {float(rate) for rate in RATES.value}
         for key in keys(CASE.value):
-            if journal.done(key) or (wanted is not None and key["rate"] not in wanted):
+            asked = key["method"] in METHODS_FLAG.value and (wanted is None or key["rate"] in wanted)
+            if journal.done(key) or not asked:
                 continue
             result = run(key, data)
             journal.append(key, result)
@@ -236,12 +172,14 @@ def main(_: list[str]) -> None:
                 f"{LABELS[key['method']]} {key['rate']:.0%} seed {key['seed']}: test {result['test_accuracy']:.4f}, "
                 f"{result['macs'] / 1e6:.2f} M MACs, {result['seconds']:.0f} s"
             )
-        print_table(CASE.value, console)
+        console.print(table_of(CASE.value))
         return
-    names = [name for name in CASES if results(name)]
-    for name in names:
-        print_table(name, console)
-    console.print(f"Written: {write_markdown(names).name}, {draw(names).name}")
+    names = [name for name in CASES if journal_of(name).records()]
+    tables = [table_of(name) for name in names]
+    console.print(*tables)
+    written = write_markdown(RESULTS / "progressive.md", tables)
+    drawn = draw_panels(RESULTS / "progressive.png", [panel_of(name) for name in names if not name.endswith("_long")])
+    console.print(f"Written: {written.name}, {drawn.name}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,69 @@
+"""A network on a dataset, trained by one method after the other, and what was found of each."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from benchmarks.data import load
+from benchmarks.journal import Journal
+from examples.datasets import ImageData
+from examples.networks import NETWORKS
+from examples.training import Recipe, TrainedRun, train
+
+Results = dict[tuple[str, float], list[dict[str, Any]]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One network on one dataset, with what all methods share."""
+
+    name: str
+    title: str
+    dataset: str
+    network: str
+    train_limit: int
+    epochs: int
+    batch_size: int
+    augment: bool
+
+    @property
+    def heading(self) -> str:
+        updates = self.train_limit // self.batch_size
+        return f"{self.title}: {self.train_limit:,} images, {self.epochs} epochs of {updates}"
+
+    def key(self, method: str, rate: float, seed: int) -> dict[str, Any]:
+        """Returns what identifies a run in a journal."""
+        return {**self._shared(), "method": method, "rate": rate, "seed": seed}
+
+    def load(self) -> ImageData:
+        return load(self.dataset, self.train_limit)
+
+    def train(self, key: dict[str, Any], data: ImageData) -> TrainedRun:
+        """Trains the run of a key."""
+        recipe = Recipe(
+            self.epochs, self.batch_size, augment=self.augment, validation_freq=self.epochs, seed=key["seed"]
+        )
+
+        def build() -> Any:
+            return NETWORKS[self.network](data.input_shape, data.num_classes, weight_decay=recipe.weight_decay)
+
+        return train(key["method"], build, data, recipe, key["rate"])
+
+    def results(self, journal: Journal) -> Results:
+        """Returns the results of each (method, rate), over the seeds."""
+        found: Results = {}
+        for record in journal.records():
+            key = record["key"]
+            if {**key, **self._shared()} == key:
+                found.setdefault((key["method"], key["rate"]), []).append(record["result"])
+        return found
+
+    def _shared(self) -> dict[str, Any]:
+        fields = {name: value for name, value in dataclasses.asdict(self).items() if name not in ("name", "title")}
+        return {"case": self.name, **fields}
+
+
+def mean(found: list[dict[str, Any]], field: str) -> float:
+    """Returns the mean of a number over seeds; a run that diverged counts as 0."""
+    return sum(float(result[field] or 0.0) for result in found) / len(found)
