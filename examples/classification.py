@@ -28,7 +28,7 @@ from examples.plots import draw_run
 from examples.progress import ProgressLine
 from examples.provenance import command, versions
 from examples.training import METHODS, Recipe, TrainedRun, accuracy, train
-from tfmot_swd import plan_progressive, plan_pruning, profile, remove_dead_channels, sparsity_report
+from tfmot_swd import plan_channels, plan_pruning, profile, remove_dead_channels, sparsity_report
 from tfmot_swd.export import RECIPES, ExportError, ExportResult, export_tflite
 
 DATASET = flags.DEFINE_string("dataset", "fashion_mnist", "a tensorflow_datasets image classification set")
@@ -191,7 +191,7 @@ def main(_: list[str]) -> None:
     if any(method.startswith("swd") for method in METHODS_FLAG.value):
         console.print(plan_pruning(build()))
     if any(method in FILTER_METHODS for method in METHODS_FLAG.value):
-        console.print(plan_progressive(build()))
+        console.print(plan_channels(build()))
     outcomes = []
     for method in METHODS_FLAG.value:
         rate = FILTER_RATE.value if method in FILTER_METHODS else RATE.value

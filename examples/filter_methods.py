@@ -59,7 +59,7 @@ def small_dense(job: Job) -> Fitted:
     """A dense net of the widths that the published schedule ends with, trained from its own random start."""
     schedule = schedule_of(FILTER_TABLE["rpgp"], job.rate, job.recipe.epochs)
     keep = {}
-    for row in tfmot_swd.plan_progressive(job.model).ranked:
+    for row in tfmot_swd.plan_channels(job.model).ranked:
         target = row.channels * schedule.share_left(schedule.epochs)
         keep[row.group] = np.arange(row.channels) < max(int(np.ceil(target - 1e-9)), 1)
     # A clone starts from weights of its own, drawn for the smaller shapes.

@@ -53,6 +53,12 @@ class Job:
         return self.recipe.epochs * (len(self.data.train_x) // self.recipe.batch_size)
 
     @property
+    def falling_learning_rate(self) -> keras.optimizers.schedules.LearningRateSchedule:
+        """The published steps of Selective Weight Decay: ÷10 at 1/3 and 2/3."""
+        rates = [self.recipe.learning_rate / 10**power for power in range(3)]
+        return keras.optimizers.schedules.PiecewiseConstantDecay([self.steps // 3, 2 * self.steps // 3], rates)
+
+    @property
     def stream(self) -> tf.data.Dataset:
         """The training data, an epoch of whole batches; the same sequence of epochs from each."""
         recipe, data = self.recipe, self.data

@@ -13,12 +13,14 @@ import tensorflow_model_optimization as tfmot
 import tf_keras as keras
 
 import tfmot_swd
+from examples.channel_methods import CHANNEL_METHODS
 from examples.datasets import ImageData
 from examples.filter_methods import FILTER_METHODS
 from examples.job import Fitted, Job, Recipe, fit
 from examples.references import GlobalMagnitude, Rates, gradual, once
 from tfmot_swd.monitor import CutReport, PruningStatus
 from tfmot_swd.progressive.status import ProgressiveStatus
+from tfmot_swd.structured.monitor import StructuredStatus
 
 # The references begin their last third, of fine-tuning, where the default ramp of SelectiveDecay ends.
 RAMP_END = 2 / 3
@@ -36,6 +38,7 @@ class TrainedRun:
       validation_accuracy: of that model, at the end.
       cut: what the final cut of SWD changed; None for other methods.
       statuses: the states of SWD on the way; empty for other methods.
+      channels: the states of structured SWD on the way; empty for other methods.
       filters: the states of a progressive removal of filters, one an epoch; empty for other methods.
       history: Keras's epoch logs.
       seconds: of training, validation included.
@@ -47,6 +50,7 @@ class TrainedRun:
     validation_accuracy: float
     cut: CutReport | None
     statuses: tuple[PruningStatus, ...]
+    channels: tuple[StructuredStatus, ...]
     filters: tuple[ProgressiveStatus, ...]
     history: dict[str, list[float]]
     seconds: float
@@ -70,11 +74,9 @@ def _swd(job: Job) -> Fitted:
 
 
 def _swd_paper(job: Job) -> Fitted:
-    """The published method, with the published steps of the learning rate: ÷10 at 1/3 and 2/3."""
+    """The published method, with the published steps of the learning rate."""
     schedule = tfmot_swd.SelectiveDecay.paper(job.rate, end_step=job.steps, mu=job.recipe.weight_decay)
-    rates = [job.recipe.learning_rate / 10**power for power in range(3)]
-    falls = [job.steps // 3, 2 * job.steps // 3]
-    return _selective(job, schedule, keras.optimizers.schedules.PiecewiseConstantDecay(falls, rates))
+    return _selective(job, schedule, job.falling_learning_rate)
 
 
 def _tfmot_gradual(job: Job) -> Fitted:
@@ -115,6 +117,7 @@ METHODS: dict[str, Callable[[Job], Fitted]] = {
     "magnitude_once": _magnitude_once,
     "lr_rewinding": _rewinding,
     **FILTER_METHODS,
+    **CHANNEL_METHODS,
 }
 
 
@@ -133,8 +136,8 @@ def train(
       build: makes the network; called once, after seeding.
       data: its train split is trained on, its validation split watched; its test split is not touched.
       recipe: what all methods share.
-      rate: share of the counted weights to remove, or of the filters for methods that remove those; "dense" ignores
-        it.
+      rate: share of the counted weights to remove, of the filters for methods that remove those, or of all
+        parameters for those that meet a budget; "dense" ignores it.
       callbacks: more Keras callbacks, for progress bars.
 
     Raises:
@@ -182,6 +185,7 @@ def _train(
         validation_accuracy=accuracy(model, *job.validation),
         cut=callback.cut_report if callback else None,
         statuses=tuple(each for each in states if isinstance(each, PruningStatus)),
+        channels=tuple(each for each in states if isinstance(each, StructuredStatus)),
         filters=tuple(each for each in states if isinstance(each, ProgressiveStatus)),
         history={name: [float(value) for value in values] for name, values in history.items()},
         seconds=seconds,

@@ -5,7 +5,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from tests.progressive.nets import L, network, residual
-from tfmot_swd.progressive.plan import plan_progressive
+from tfmot_swd.channel_plan import plan_channels
 
 
 def image(*size: int) -> keras.layers.Input:
@@ -26,7 +26,7 @@ def reasons(plan) -> dict[str, str]:
 
 
 def test_filters_of_convolutions_are_ranked_and_the_output_stays():
-    plan = plan_progressive(network())
+    plan = plan_channels(network())
     assert ranked(plan) == {"a": ["a"], "b": ["b"]}
     assert [row.channels for row in plan.ranked] == [8, 6]
     assert [member.weight for row in plan.ranked for member in row.scored] == ["kernel", "kernel"]
@@ -34,7 +34,7 @@ def test_filters_of_convolutions_are_ranked_and_the_output_stays():
 
 
 def test_the_stem_or_the_shortcut_leads_what_an_addition_joins():
-    assert ranked(plan_progressive(residual())) == {
+    assert ranked(plan_channels(residual())) == {
         "stem": ["stem", "a2"],
         "a1": ["a1"],
         "b1": ["b1"],
@@ -47,7 +47,7 @@ def test_what_leads_is_nearest_to_the_input_inside_nested_models_too():
     x = L.Conv2D(4, 1, name="stem")(inputs)
     inner_in = keras.Input((6, 6, 4))
     inner = keras.Model(inner_in, L.Conv2D(4, 1, name="second")(L.Conv2D(5, 1, name="first")(inner_in)), name="inner")
-    plan = plan_progressive(headed(inputs, L.Add()([inner(x), L.Conv2D(4, 1, name="far")(L.ReLU()(L.ReLU()(x)))])))
+    plan = plan_channels(headed(inputs, L.Add()([inner(x), L.Conv2D(4, 1, name="far")(L.ReLU()(L.ReLU()(x)))])))
     assert ranked(plan)["inner/second"] == ["inner/second", "far"]
     assert ranked(plan)["inner/first"] == ["inner/first"]
 
@@ -57,7 +57,7 @@ def test_a_shared_layer_is_as_near_as_its_first_call():
     shared = L.Conv2D(4, 1, name="shared")
     other = L.Conv2D(4, 1, name="other")(L.ReLU()(inputs))
     x = L.Add()([shared(inputs), other])
-    plan = plan_progressive(headed(inputs, shared(L.ReLU()(L.ReLU()(L.Conv2D(4, 1, name="last")(x))))))
+    plan = plan_channels(headed(inputs, shared(L.ReLU()(L.ReLU()(L.Conv2D(4, 1, name="last")(x))))))
     assert ranked(plan)["shared"] == ["shared", "other"]
 
 
@@ -65,15 +65,15 @@ def test_frozen_layers_stay_whole_with_all_that_they_are_joined_to():
     net = residual()
     net.get_layer("a2").trainable = False
     net.get_layer("b1").trainable = False
-    assert reasons(plan_progressive(net)) == {"stem": "frozen", "b1": "frozen"}
+    assert reasons(plan_channels(net)) == {"stem": "frozen", "b1": "frozen"}
 
 
 def test_skipped_layers_stay_whole():
-    plan = plan_progressive(network(), skip=["norm"])
+    plan = plan_channels(network(), skip=["norm"])
     assert reasons(plan)["a"] == "left out by name"
     assert ranked(plan) == {"b": ["b"]}
     # Reading a group is no reason.
-    assert ranked(plan_progressive(network(), skip=["b"])) == {"a": ["a"]}
+    assert ranked(plan_channels(network(), skip=["b"])) == {"a": ["a"]}
 
 
 def test_skip_knows_names_and_paths():
@@ -81,14 +81,14 @@ def test_skip_knows_names_and_paths():
     body = keras.Sequential([L.Conv2D(4, 1, name="inner", input_shape=(6, 6, 2))], name="body")
     net = headed(inputs, body(inputs))
     for name in ("inner", "body/inner"):
-        assert ranked(plan_progressive(net, skip=[name])) == {}
+        assert ranked(plan_channels(net, skip=[name])) == {}
     with pytest.raises(ValueError, match=r"skip names layers that the model does not have. Received: \['iner'\]"):
-        plan_progressive(net, skip=["inner", "iner"])
+        plan_channels(net, skip=["inner", "iner"])
 
 
 def test_one_filter_is_not_ranked():
     inputs = image()
-    plan = plan_progressive(headed(inputs, L.Conv2D(1, 3, name="one")(inputs)))
+    plan = plan_channels(headed(inputs, L.Conv2D(1, 3, name="one")(inputs)))
     assert reasons(plan)["one"] == "only one channel"
 
 
@@ -99,7 +99,7 @@ def test_kinds_of_convolutions():
     x = L.Conv2DTranspose(6, 2, name="transposed")(x)
     x = L.SeparableConv2D(5, 2, name="separable")(x)
     x = L.DepthwiseConv2D(2, name="depthwise")(x)
-    plan = plan_progressive(headed(inputs, x))
+    plan = plan_channels(headed(inputs, x))
     scored = {row.group: [(each.layer, each.weight, each.axis) for each in row.scored] for row in plan.ranked}
     assert scored == {
         "plain": [("plain", "kernel", 3)],
@@ -120,7 +120,7 @@ def test_a_convolution_whose_maps_are_split_is_one_group_with_what_half_of_it_is
     inputs = image()
     first, second = tf.split(L.Conv2D(8, 1, name="a")(inputs), 2, axis=-1)
     x = L.Concatenate()([L.Add()([first, L.Conv2D(4, 1, name="b")(inputs)]), L.Conv2D(3, 1, name="c")(second)])
-    plan = plan_progressive(headed(inputs, x))
+    plan = plan_channels(headed(inputs, x))
     assert {row.group: row.channels for row in plan.ranked} == {"a": 8, "c": 3}
     of_a, of_b = plan.ranked[0].scored
     assert (of_a.layer, of_a.channels.tolist()) == ("a", [0, 1, 2, 3, 4, 5, 6, 7])
@@ -132,10 +132,10 @@ def test_dense_and_recurrent_layers_on_request():
     x = L.GRU(6, return_sequences=True, name="gru")(L.Conv1D(4, 2, name="conv")(inputs))
     x = L.Dense(7, name="hidden")(L.LSTM(3, name="lstm")(x))
     net = keras.Model(inputs, L.Dense(2, name="head")(x))
-    by_default = plan_progressive(net)
+    by_default = plan_channels(net)
     assert ranked(by_default) == {"conv": ["conv"]}
     assert reasons(by_default)["lstm"] == "no convolution makes it"
-    plan = plan_progressive(net, layers="all")
+    plan = plan_channels(net, layers="all")
     assert list(ranked(plan)) == ["conv", "gru", "lstm", "hidden"]
     weights = {row.group: [member.weight for member in row.scored] for row in plan.ranked}
     # Never a bias, though that of a GRU has two axes.
@@ -147,7 +147,7 @@ def test_heads_of_attention_on_request():
     inputs = keras.Input((4, 3))
     x = L.Dense(6, name="a")(inputs)
     x = L.MultiHeadAttention(3, 2, name="m")(x, x)
-    plan = plan_progressive(keras.Model(inputs, L.Dense(2)(x)), layers="all")
+    plan = plan_channels(keras.Model(inputs, L.Dense(2)(x)), layers="all")
     weights = [member.weight for row in plan.ranked for member in row.scored]
     assert [each for each in weights if "bias" in each] == []
     assert [row.channels for row in plan.ranked] == [6, 3, 6]
@@ -155,11 +155,11 @@ def test_heads_of_attention_on_request():
 
 def test_unknown_kinds_of_layers_are_refused():
     with pytest.raises(ValueError, match="layers must be one of convolutions, all. Received: 'dense'"):
-        plan_progressive(network(), layers="dense")
+        plan_channels(network(), layers="dense")
 
 
 def test_it_prints_as_a_table():
-    printed = str(plan_progressive(residual(), skip=["a1"]))
+    printed = str(plan_channels(residual(), skip=["a1"]))
     for text in ("16 channels are ranked", "stem, a2", "shortcut, b2", "left out by name"):
         assert text in printed
 
@@ -167,5 +167,5 @@ def test_it_prints_as_a_table():
 def test_a_lookup_in_the_model_is_no_obstacle():
     inputs = keras.Input((4,), dtype="int64")
     x = L.Embedding(4, 3)(L.IntegerLookup(vocabulary=[5, 6, 7])(inputs))
-    plan = plan_progressive(keras.Model(inputs, L.Dense(2)(L.Flatten()(L.Conv1D(4, 2, name="conv")(x)))))
+    plan = plan_channels(keras.Model(inputs, L.Dense(2)(L.Flatten()(L.Conv1D(4, 2, name="conv")(x)))))
     assert ranked(plan) == {"conv": ["conv"]}

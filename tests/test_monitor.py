@@ -5,7 +5,7 @@ import pytest
 import tf_keras as keras
 
 from tfmot_swd import SelectiveDecay, UpdatePruningStep, prune_selective_decay
-from tfmot_swd.monitor import Monitor, status_logs
+from tfmot_swd.monitor import Monitor, cut_and_report
 from tfmot_swd.weight_pool import WeightPool
 
 L = keras.layers
@@ -92,7 +92,7 @@ def test_who_entered_and_who_left_since_the_last_status():
 
 def test_the_cut_report():
     pruned, pool = pool_of(coupled())
-    report = Monitor(pool).cut()
+    report = cut_and_report(pool)
 
     assert (report.step, report.removed) == (0, 2)
     assert report.largest_removed == pytest.approx(0.2)
@@ -104,7 +104,7 @@ def test_the_cut_report():
 
 def test_a_cut_of_all_zero_weights_has_norm_zero():
     _, pool = pool_of(coupled(), kernel=np.zeros((4, 1)))
-    report = Monitor(pool).cut()
+    report = cut_and_report(pool)
 
     # All equal: the threshold is zero, and nothing is below it.
     assert (report.removed, report.largest_removed, report.removed_norm) == (0, 0.0, 0.0)
@@ -113,7 +113,7 @@ def test_a_cut_of_all_zero_weights_has_norm_zero():
 def test_logs_hold_what_applies():
     pruned, pool = pool_of(coupled())
     begin_update(pruned)
-    assert set(status_logs(Monitor(pool).status())) == {
+    assert set(Monitor(pool).status().logs()) == {
         "target_sparsity",
         "targeted_share",
         "threshold",
@@ -123,7 +123,7 @@ def test_logs_hold_what_applies():
 
     pruned, pool = pool_of(SelectiveDecay(0.5, 4))
     begin_update(pruned)
-    assert set(status_logs(Monitor(pool).status())) == {
+    assert set(Monitor(pool).status().logs()) == {
         "target_sparsity",
         "targeted_share",
         "threshold",

@@ -2,7 +2,9 @@
 
 # First, as it chooses Keras 2 before anything imports TensorFlow.
 from tfmot_swd import _compat as _compat
+from tfmot_swd.budget import Budget
 from tfmot_swd.callbacks import UpdatePruningStep
+from tfmot_swd.channel_plan import ChannelPlan, plan_channels
 from tfmot_swd.channels import (
     ChannelGroup,
     ChannelGroups,
@@ -16,6 +18,7 @@ from tfmot_swd.channels import (
     shrink_model,
     sliced_optimizer,
 )
+from tfmot_swd.cost_limits import BudgetFit, fit_budget
 from tfmot_swd.cutting import cut_now
 from tfmot_swd.export import ExportError, ExportResult, export_tflite
 from tfmot_swd.plan import PruningPlan, plan_pruning
@@ -24,7 +27,6 @@ from tfmot_swd.progressive import (
     ChannelCriterion,
     ProgressiveRate,
     PruneProgressiveGradient,
-    plan_progressive,
     prune_progressive_gradient,
 )
 from tfmot_swd.pruning_warning import PruningWarning
@@ -32,33 +34,41 @@ from tfmot_swd.schedules import SelectiveDecay
 from tfmot_swd.selective_decay import prune_selective_decay
 from tfmot_swd.sparsity import SparsityReport, sparsity_report
 from tfmot_swd.stripping import strip_pruning
+from tfmot_swd.structured import PruneStructuredDecay, StructuredDecay, channel_scores
 from tfmot_swd.summaries import PruningSummaries
 from tfmot_swd.wrappers import PruneSelectiveDecay
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Budget",
+    "BudgetFit",
     "ChannelCriterion",
     "ChannelGroup",
     "ChannelGroups",
+    "ChannelPlan",
     "ExportError",
     "ExportResult",
     "Profile",
     "ProgressiveRate",
     "PruneProgressiveGradient",
     "PruneSelectiveDecay",
+    "PruneStructuredDecay",
     "PruningPlan",
     "PruningSummaries",
     "PruningWarning",
     "RemovalPlan",
     "SelectiveDecay",
     "SparsityReport",
+    "StructuredDecay",
     "UpdatePruningStep",
     "channel_groups",
+    "channel_scores",
     "cut_now",
     "export_tflite",
+    "fit_budget",
+    "plan_channels",
     "plan_dead_removal",
-    "plan_progressive",
     "plan_pruning",
     "plan_removal",
     "profile",

@@ -18,9 +18,9 @@ from tfmot_swd.channels.groups import ChannelGroup, channel_groups
 from tfmot_swd.channels.removal import plan_removal
 from tfmot_swd.channels.shrink import shrink_to
 from tfmot_swd.optimizers import build
-from tfmot_swd.progressive.taps import weight_at
 from tfmot_swd.progressive.wrapper import PruneProgressiveGradient, ScoredWeight
 from tfmot_swd.pruning_wrapper import PruningWrapper, collect_wrappers, wrapped_graphs
+from tfmot_swd.weight_paths import weight_at
 
 _NOTE = "training.json"
 

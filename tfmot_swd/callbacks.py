@@ -14,8 +14,9 @@ from tfmot_swd.progressive.run import ProgressiveRun
 from tfmot_swd.pruning_run import PruningRun, RunOptions
 from tfmot_swd.pruning_wrapper import PruningWrapper, collect_wrappers
 from tfmot_swd.selective_run import SelectiveRun
+from tfmot_swd.structured.run import StructuredRun
 
-_RUNS: tuple[type[PruningRun], ...] = (SelectiveRun, ProgressiveRun)
+_RUNS: tuple[type[PruningRun], ...] = (SelectiveRun, StructuredRun, ProgressiveRun)
 
 
 class UpdatePruningStep(_compat.UpdatePruningStep):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -26,7 +26,7 @@ _CONVOLUTIONS = (
 
 
 @dataclasses.dataclass(frozen=True)
-class ProgressiveRow:
+class ChannelRow:
     """One group.
 
     Args:
@@ -43,14 +43,14 @@ class ProgressiveRow:
 
 
 @dataclasses.dataclass(frozen=True)
-class ProgressivePlan:
+class ChannelPlan:
     """The rows of all groups; prints as a table."""
 
     groups: ChannelGroups = dataclasses.field(repr=False)
-    rows: tuple[ProgressiveRow, ...]
+    rows: tuple[ChannelRow, ...]
 
     @property
-    def ranked(self) -> tuple[ProgressiveRow, ...]:
+    def ranked(self) -> tuple[ChannelRow, ...]:
         """The groups whose filters are ranked."""
         return tuple(row for row in self.rows if not row.reason)
 
@@ -77,7 +77,7 @@ class ProgressivePlan:
         return as_text(self.__rich__())
 
 
-def plan_progressive(model: Any, *, layers: str = "convolutions", skip: Collection[str] = ()) -> ProgressivePlan:
+def plan_channels(model: Any, *, layers: str = "convolutions", skip: Collection[str] = ()) -> ChannelPlan:
     """Returns what `prune_progressive_gradient` would rank with the same arguments.
 
     Args:
@@ -92,7 +92,7 @@ def plan_progressive(model: Any, *, layers: str = "convolutions", skip: Collecti
     >>> import tf_keras as keras
     >>> net = keras.Sequential([keras.layers.Conv2D(4, 3, input_shape=(8, 8, 1), name="conv"),
     ...                         keras.layers.Flatten(), keras.layers.Dense(2)])
-    >>> [(row.group, row.channels) for row in plan_progressive(net).ranked]
+    >>> [(row.group, row.channels) for row in plan_channels(net).ranked]
     [('conv', 4)]
     """
     if layers not in LAYERS:
@@ -108,9 +108,21 @@ def plan_progressive(model: Any, *, layers: str = "convolutions", skip: Collecti
     for path, calls in _distances(model):
         # Of a shared layer the first call counts.
         distance.setdefault(path, calls)
-    shapes = {id(each): tuple(each.shape) for each in map(master_variable, model.weights)}
-    rows = [_row(group, by_path, skipped, layers, distance, shapes) for group in groups.values()]
-    return ProgressivePlan(groups, tuple(rows))
+    variables = {id(each): each for each in map(master_variable, model.weights)}
+    rows = [_row(group, by_path, skipped, layers, distance, variables) for group in groups.values()]
+    return ChannelPlan(groups, tuple(rows))
+
+
+def makers_of(group: ChannelGroup, variables: Mapping[int, Any]) -> list[Member]:
+    """Returns the weights, of those given by identity, whose slices are the filters of a group."""
+    # A bias makes no channel by itself; that of attention or of a GRU has two axes.
+    return [
+        member
+        for member in group.producers
+        if member.variable_id in variables
+        and len(variables[member.variable_id].shape) > 1
+        and member.weight.split(".")[-1] != "bias"
+    ]
 
 
 def _row(
@@ -119,14 +131,9 @@ def _row(
     skipped: set[str],
     layers: str,
     distance: dict[str, int],
-    shapes: dict[int, tuple[int, ...]],
-) -> ProgressiveRow:
-    # A bias makes no channel by itself; that of attention or of a GRU has two axes.
-    able = [
-        member
-        for member in group.producers
-        if len(shapes[member.variable_id]) > 1 and member.weight.split(".")[-1] != "bias"
-    ]
+    variables: dict[int, Any],
+) -> ChannelRow:
+    able = makers_of(group, variables)
     if layers == "convolutions":
         able = [member for member in able if isinstance(by_path[member.layer], _CONVOLUTIONS)]
     reason = ""
@@ -139,7 +146,7 @@ def _row(
     elif group.size < 2:
         reason = "only one channel"
     ordered = sorted(able, key=lambda member: distance[member.layer])
-    return ProgressiveRow(group.name, group.size, () if reason else tuple(ordered), reason)
+    return ChannelRow(group.name, group.size, () if reason else tuple(ordered), reason)
 
 
 def _distances(model: Any, prefix: str = "", start: int = 0) -> Iterator[tuple[str, int]]:

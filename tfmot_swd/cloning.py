@@ -13,6 +13,20 @@ def copy_layer(layer: Any) -> Any:
     return type(layer).from_config(layer.get_config())
 
 
+def wrap_with(model: Any, wrap: Callable[[Any, Any], Any]) -> Any:
+    """Returns a copy of `model` with its weights, every layer replaced by `wrap(layer, copy of it)`."""
+    copies: list[tuple[Any, Any]] = []
+
+    def make(layer: Any) -> Any:
+        copies.append((layer, copy_layer(layer)))
+        return wrap(*copies[-1])
+
+    wrapped = clone_with(model, make)
+    for layer, inner in copies:
+        inner.set_weights(layer.get_weights())
+    return wrapped
+
+
 def clone_with(model: Any, make: Callable[[Any], Any]) -> Any:
     """Returns a copy of `model` with every layer replaced by `make(layer)`, nested models followed.
 

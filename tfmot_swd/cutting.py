@@ -7,6 +7,8 @@ from typing import Any
 from tfmot_swd.progressive.run import finish_now
 from tfmot_swd.progressive.wrapper import PruneProgressiveGradient
 from tfmot_swd.pruning_wrapper import collect_wrappers
+from tfmot_swd.structured.channel_pool import ChannelPool
+from tfmot_swd.structured.wrapper import PruneStructuredDecay
 from tfmot_swd.weight_pool import WeightPool
 
 
@@ -22,5 +24,7 @@ def cut_now(model: Any) -> None:
     """
     if collect_wrappers(model, PruneProgressiveGradient):
         finish_now(model)
+    elif collect_wrappers(model, PruneStructuredDecay):
+        ChannelPool.of(model).finish()
     else:
         WeightPool.of(model).finish()

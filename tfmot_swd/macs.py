@@ -99,6 +99,28 @@ def count_macs(layer: Any, call: LayerCall) -> int | None:
     return 0 if from_keras and all(len(weight.shape) < 2 for weight in layer.weights) else None
 
 
+def macs_by_weight(layer: Any, call: LayerCall) -> tuple[list[tuple[Any, float]], int]:
+    """Returns (weight, MACs of each of its elements) of one call, and the MACs that no weight takes part in.
+
+    Together they are `count_macs`; unknown ones are 0. Elements of one layer's matrices count alike, but in attention,
+    where queries and values may be of different length.
+    """
+    matrices = [weight for weight in layer.weights if len(weight.shape) > 1]
+    total = count_macs(layer, call) or 0
+    if not matrices:
+        return [], total
+    if isinstance(layer, layers.MultiHeadAttention):
+        queries, keys, values = _attention_positions(layer, call)
+        found = [
+            (layer._query_dense.kernel, float(queries)),
+            (layer._output_dense.kernel, float(queries)),
+            (layer._key_dense.kernel, float(keys)),
+            (layer._value_dense.kernel, float(values)),
+        ]
+        return found, total - round(sum(times * _size(weight) for weight, times in found))
+    return [(weight, total / _size(*matrices)) for weight in matrices], 0
+
+
 # What a class makes of these is its own affair.
 _OPEN_CLASSES = {layers.Layer, layers.Lambda, keras.Model}
 
@@ -232,9 +254,8 @@ def _wrapper(layer: Any, call: LayerCall) -> int | None:
 
 @register_macs(layers.MultiHeadAttention)
 def _multi_head_attention(layer: Any, call: LayerCall) -> int:
-    query, value = _shape(call.argument(layer, "query")), _shape(call.argument(layer, "value"))
-    key = value if call.argument(layer, "key") is None else _shape(call.argument(layer, "key"))
-    queries, keys, values = (math.prod(shape[:-1]) for shape in (query, key, value))
+    queries, keys, values = _attention_positions(layer, call)
+    value = _shape(call.argument(layer, "value"))
     projections = (
         queries * _size(layer._query_dense.kernel, layer._output_dense.kernel)
         + keys * _size(layer._key_dense.kernel)
@@ -242,6 +263,14 @@ def _multi_head_attention(layer: Any, call: LayerCall) -> int:
     )
     attended = math.prod(value[axis] for axis in layer._attention_axes)
     return projections + queries * attended * layer._num_heads * (layer._key_dim + layer._value_dim)
+
+
+def _attention_positions(layer: Any, call: LayerCall) -> tuple[int, int, int]:
+    """Returns the positions of queries, keys and values."""
+    query, value = _shape(call.argument(layer, "query")), _shape(call.argument(layer, "value"))
+    key = value if call.argument(layer, "key") is None else _shape(call.argument(layer, "key"))
+    queries, keys, values = (math.prod(shape[:-1]) for shape in (query, key, value))
+    return queries, keys, values
 
 
 @register_macs(layers.Attention, layers.AdditiveAttention)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tfmot_swd.decay_pool import DecayPool
 from tfmot_swd.weight_pool import WeightPool
 
 
@@ -48,6 +49,27 @@ class PruningStatus:
     def targeted_share(self) -> float:
         """Targeted weights as a share of the pool."""
         return self.targeted / self.pool
+
+    def logs(self) -> dict[str, Any]:
+        """Returns the numbers that join Keras's epoch logs, and so History and the progress bar."""
+        logs: dict[str, Any] = {
+            "target_sparsity": self.target_sparsity,
+            "targeted_share": self.targeted_share,
+            "threshold": self.threshold,
+        }
+        if self.a is not None:
+            logs["a"] = self.a
+        if self.shrink is None:
+            logs["penalty"] = self.penalty
+        else:
+            logs["shrink"] = self.shrink
+        return logs
+
+    def scalars(self) -> dict[str, float]:
+        """Returns the numbers for TensorBoard."""
+        names = ("a", "shrink", "threshold", "target_sparsity", "targeted_share", "entered", "left", "penalty")
+        known = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return known | {f"sparsity/{name}": share for name, share in self.sparsity.items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,20 +130,6 @@ class Monitor:
             is_finite=all(bool(np.isfinite(weight).all()) for weight in weights),
         )
 
-    def cut(self) -> CutReport:
-        """Makes the final cut and reports what it removed."""
-        before = [weight.numpy().astype(np.float64) for weight, _ in self._pool.targets()]
-        self._pool.finish()
-        removed = [values[mask.numpy() == 0] for values, (_, mask) in zip(before, self._pool.targets(), strict=True)]
-        gone = np.concatenate(removed)
-        whole = np.sqrt(sum(float((values**2).sum()) for values in before))
-        return CutReport(
-            step=self._pool.step,
-            removed=int(gone.size),
-            largest_removed=float(np.abs(gone).max(initial=0.0)),
-            removed_norm=float(np.sqrt((gone**2).sum()) / whole) if whole else 0.0,
-        )
-
     def _sparsity(self) -> dict[str, float]:
         shares = {}
         for wrapper in self._pool.wrappers:
@@ -133,17 +141,18 @@ class Monitor:
         return shares
 
 
-def status_logs(status: PruningStatus) -> dict[str, Any]:
-    """Returns the numbers that join Keras's epoch logs, and so History and the progress bar."""
-    logs: dict[str, Any] = {
-        "target_sparsity": status.target_sparsity,
-        "targeted_share": status.targeted_share,
-        "threshold": status.threshold,
-    }
-    if status.a is not None:
-        logs["a"] = status.a
-    if status.shrink is None:
-        logs["penalty"] = status.penalty
-    else:
-        logs["shrink"] = status.shrink
-    return logs
+def cut_and_report(pool: DecayPool[Any]) -> CutReport:
+    """Makes the final cut and reports what it removed."""
+    before = [weight.numpy().astype(np.float64) for weight, _ in pool.targets()]
+    pool.finish()
+    masks = [
+        np.broadcast_to(mask.numpy(), values.shape) for values, (_, mask) in zip(before, pool.targets(), strict=True)
+    ]
+    gone = np.concatenate([values[mask == 0] for values, mask in zip(before, masks, strict=True)])
+    whole = np.sqrt(sum(float((values**2).sum()) for values in before))
+    return CutReport(
+        step=pool.step,
+        removed=int(gone.size),
+        largest_removed=float(np.abs(gone).max(initial=0.0)),
+        removed_norm=float(np.sqrt((gone**2).sum()) / whole) if whole else 0.0,
+    )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, TypeVar
 
 import tensorflow as tf
 
 from tfmot_swd._compat import Functional, PruneLowMagnitude, Pruning, is_saving, is_tracing_keras_graph, keras
 from tfmot_swd.prunable import build_parts, make_prunable
+from tfmot_swd.validation import check_finite_weights, check_keras_model
 
 
 class PruningWrapper(PruneLowMagnitude):
@@ -18,6 +19,9 @@ class PruningWrapper(PruneLowMagnitude):
     What differs from TFMOT's wrapper, each for a defect: the inner layer is called through `__call__`, so its own
     dtype policy holds; nothing is written in inference; master weights are touched in full precision only.
 
+    While a model trains, its wrappers are under a pool, which acts for all of them: once an update, at the wrapper that
+    leads.
+
     Variables of its own, beside those of a subclass: `threshold` (float32), `pruning_step` and `last_iterations`
     (int64), under the names that TFMOT's tools look for.
 
@@ -25,6 +29,9 @@ class PruningWrapper(PruneLowMagnitude):
       layer: any Keras layer.
       pruning_schedule: that all wrappers of a model share.
     """
+
+    # What a training step without the callback is told.
+    missing_callback: ClassVar[str]
 
     def __init__(self, layer: Any, pruning_schedule: Any, **kwargs: Any) -> None:
         for tfmot_only in ("block_size", "block_pooling_type"):
@@ -36,6 +43,7 @@ class PruningWrapper(PruneLowMagnitude):
         self.supports_masking = layer.supports_masking
         # What trains the model just now; PruningSummaries asks it.
         self.run: Any = None
+        self._pool: Any = None
         self._in_training_call = False
         self._traced_in: Any = None
 
@@ -44,9 +52,9 @@ class PruningWrapper(PruneLowMagnitude):
         build_parts(self.layer, input_shape)
 
     def _add_clock(self) -> None:
-        self.threshold = self._add_scalar("threshold", tf.float32, 0.0)
-        self.pruning_step = self._add_scalar("pruning_step", tf.int64, 0)
-        self.last_iterations = self._add_scalar("last_iterations", tf.int64, -1)
+        self.threshold = self._add_state("threshold", [])
+        self.pruning_step = self._add_state("pruning_step", [], tf.int64)
+        self.last_iterations = self._add_state("last_iterations", [], tf.int64, keras.initializers.Constant(-1))
 
     def _set_pruning_vars(self, weights: Sequence[Any], masks: Sequence[Any]) -> None:
         """Sets the names and shapes that TFMOT's own tools (its callback, PruningSummaries) look for."""
@@ -60,14 +68,26 @@ class PruningWrapper(PruneLowMagnitude):
             block_pooling_type="AVG",
         )
 
-    def _add_scalar(self, name: str, dtype: tf.DType, value: Any) -> tf.Variable:
+    def _add_state(
+        self,
+        name: str,
+        shape: Any,
+        dtype: tf.DType = tf.float32,
+        initializer: Any = "zeros",
+        per_replica: bool = False,
+    ) -> tf.Variable:
+        """Adds a variable that is saved with the layer, not trained, and the same on all replicas."""
+        # Each replica adds up its own part of a gradient; read from outside they are one sum.
+        aggregation = tf.VariableAggregation.SUM if per_replica else tf.VariableAggregation.ONLY_FIRST_REPLICA
+        synchronization = tf.VariableSynchronization.ON_READ if per_replica else tf.VariableSynchronization.AUTO
         return self.add_weight(
             name,
-            shape=[],
+            shape=shape,
             dtype=dtype,
-            initializer=keras.initializers.Constant(value),
+            initializer=initializer,
             trainable=False,
-            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+            aggregation=aggregation,
+            synchronization=synchronization,
         )
 
     def call(self, inputs: Any, *args: Any, training: Any = None, **kwargs: Any) -> Any:
@@ -99,7 +119,12 @@ class PruningWrapper(PruneLowMagnitude):
 
     def _advance(self) -> tf.Tensor:
         """Called at each training call of the layer; returns a bool scalar."""
-        raise NotImplementedError
+        # A layer frozen after wrapping belongs to no pool, and is left as it is.
+        if self._pool is None and self.trainable:
+            raise ValueError(self.missing_callback)
+        if self._pool is not None and self._pool.leader is self:
+            self._pool.advance()
+        return tf.constant(True)
 
     @property
     def losses(self) -> list[tf.Tensor]:
@@ -155,6 +180,22 @@ def wrapped_graphs(model: Any) -> list[Any]:
     return list({id(graph): graph for each in inside for graph in wrapped_graphs(each)}.values())
 
 
+def check_can_wrap(model: Any) -> None:
+    """Raises unless `model` is a built graph model with finite weights that is not wrapped yet.
+
+    Raises:
+      TypeError: not a tf_keras model.
+      ValueError: otherwise.
+    """
+    check_keras_model(model)
+    if find_wrapped(model):
+        raise ValueError(
+            "The model is wrapped for pruning already: strip it first "
+            f"(tfmot_swd.strip_pruning). Received: {model.name!r} with wrapped layers"
+        )
+    check_finite_weights(model)
+
+
 def find_wrapped(model: Any) -> list[str]:
     """Returns the names of all layers under any TFMOT wrapper, ours or not, at any depth.
 
@@ -166,5 +207,12 @@ def find_wrapped(model: Any) -> list[str]:
 def is_revived(layer: Any) -> bool:
     """Whether a layer is the lifeless copy of a wrapper of ours that Keras makes without this package."""
     kind = type(layer)
-    ours = tuple(each.__name__ for each in PruningWrapper.__subclasses__())
+    ours = tuple(each.__name__ for each in _kinds_of(PruningWrapper))
     return kind.__module__.startswith("tf_keras.src.saving") and kind.__name__.endswith(ours)
+
+
+def _kinds_of(kind: type) -> Iterator[type]:
+    subclasses: list[type] = kind.__subclasses__()
+    for each in subclasses:
+        yield each
+        yield from _kinds_of(each)

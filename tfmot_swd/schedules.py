@@ -19,9 +19,97 @@ PAPER_A_MIN = 0.1
 PAPER_A_MAX = 1e5
 
 
+class _Ending(PruningSchedule):
+    """Declares what subclasses of `DecaySchedule` take as their second argument, after the target."""
+
+    end_step: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DecaySchedule(_Ending):
+    """When a selective decay begins and ends, and how hard it pulls; what it pulls at is a subclass's matter.
+
+    At step k of K = end_step - begin_step, with t = k/K, the strength is a(t) = a_min · (a_max / a_min)^t, and of the
+    way to the target (1 - t/ramp)^power is left for t < ramp, then nothing.
+    """
+
+    begin_step: int = 0
+    ramp: float = 2.0 / 3.0
+    power: float = 3.0
+    mu: float | None = None
+    a_min: float | None = None
+    a_max: float | None = None
+    shrink_min: float = 0.001
+    shrink_max: float = 1e4
+    penalty: str = "implicit"
+    frequency: int = 1
+
+    def __post_init__(self) -> None:
+        _check_number("ramp", self.ramp, 0.0, 1.0)
+        _check_number("power", self.power, 1.0, math.inf)
+        _check_step("end_step", self.end_step, 1)
+        _check_step("begin_step", self.begin_step, 0)
+        _check_step("frequency", self.frequency, 1)
+        for name in ("end_step", "begin_step", "frequency"):
+            # np.ceil(samples / batch) and the like: a count is an int in the config and in graph.
+            object.__setattr__(self, name, int(getattr(self, name)))
+        if self.begin_step >= self.end_step:
+            raise ValueError(
+                f"begin_step must be before end_step. Received: begin_step={self.begin_step}, end_step={self.end_step}"
+            )
+        if self.mu is not None and not (isinstance(self.mu, int | float) and 0 < self.mu < math.inf):
+            raise ValueError(
+                "mu must be positive: at zero nothing would be decayed, and the final cut would remove "
+                "weights that the model still uses. Give the weight decay to multiply (5e-4 in the "
+                f"paper), or None for the model's own. Received: mu={self.mu}"
+            )
+        if (self.a_min is None) != (self.a_max is None):
+            raise ValueError(
+                "Give a_min and a_max both, or neither for the automatic strength. "
+                f"Received: a_min={self.a_min}, a_max={self.a_max}"
+            )
+        for name in ("a_min", "a_max", "shrink_min", "shrink_max"):
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, int | float) and 0 < value < math.inf):
+                raise ValueError(f"{name} must be positive and finite. Received: {name}={value}")
+        if self.penalty not in PENALTIES:
+            raise ValueError(f"penalty must be one of {PENALTIES}. Received: {self.penalty!r}")
+
+    def is_due(self, step: tf.Tensor) -> tf.Tensor:
+        """Returns whether the targeted set is chosen anew at `step`, a bool scalar."""
+        step = tf.cast(step, tf.int64)
+        since = step - self.begin_step
+        return (since >= 0) & (step <= self.end_step) & (since % self.frequency == 0)
+
+    def progress(self, step: tf.Tensor | int) -> tf.Tensor:
+        """Returns t in [0, 1], float64: 0 up to `begin_step`, 1 from `end_step` on."""
+        since = tf.cast(step, tf.float64) - float(self.begin_step)
+        return tf.clip_by_value(since / float(self.end_step - self.begin_step), 0.0, 1.0)
+
+    def way_left(self, step: tf.Tensor | int) -> tf.Tensor:
+        """Returns what is left at `step` of the way to the final target, float64: from 1 to exactly 0."""
+        if self.ramp == 0.0:
+            return tf.zeros([], tf.float64)
+        return tf.maximum(1.0 - self.progress(step) / self.ramp, 0.0) ** self.power
+
+    def a(self, step: tf.Tensor | int) -> tf.Tensor:
+        """Returns a(t), float32. With automatic strength, the paper's, which a coupled penalty uses."""
+        first, last = self.a_min or PAPER_A_MIN, self.a_max or PAPER_A_MAX
+        return _exponential(first, last, self.progress(step))
+
+    def shrink(self, step: tf.Tensor | int) -> tf.Tensor:
+        """Returns the automatic X(t) by which a targeted weight is divided (1 + X), float32."""
+        return _exponential(self.shrink_min, self.shrink_max, self.progress(step))
+
+    @property
+    def is_automatic(self) -> bool:
+        """Whether the strength is chosen here and not by `a_min` and `a_max`."""
+        return self.a_min is None
+
+
 @keras.utils.register_keras_serializable("tfmot_swd")
 @dataclasses.dataclass(frozen=True)
-class SelectiveDecay(PruningSchedule):
+class SelectiveDecay(DecaySchedule):
     """Schedule of Selective Weight Decay: which share of the weights is decayed, and how hard.
 
     At step k of K = end_step - begin_step, with t = k/K:
@@ -69,18 +157,8 @@ class SelectiveDecay(PruningSchedule):
 
     final_sparsity: float
     end_step: int
-    begin_step: int = 0
-    initial_sparsity: float = 0.0
-    ramp: float = 2.0 / 3.0
-    power: float = 3.0
-    mu: float | None = None
-    a_min: float | None = None
-    a_max: float | None = None
-    shrink_min: float = 0.001
-    shrink_max: float = 1e4
-    penalty: str = "implicit"
-    targets: str = "kernels"
-    frequency: int = 1
+    initial_sparsity: float = dataclasses.field(default=0.0, kw_only=True)
+    targets: str = dataclasses.field(default="kernels", kw_only=True)
 
     @classmethod
     def paper(
@@ -115,72 +193,18 @@ class SelectiveDecay(PruningSchedule):
     def __post_init__(self) -> None:
         _check_number("final_sparsity", self.final_sparsity, 0.0, 1.0, open_end=True)
         _check_number("initial_sparsity", self.initial_sparsity, 0.0, self.final_sparsity)
-        _check_number("ramp", self.ramp, 0.0, 1.0)
-        _check_number("power", self.power, 1.0, math.inf)
-        _check_step("end_step", self.end_step, 1)
-        _check_step("begin_step", self.begin_step, 0)
-        _check_step("frequency", self.frequency, 1)
-        for name in ("end_step", "begin_step", "frequency"):
-            # np.ceil(samples / batch) and the like: a count is an int in the config and in graph.
-            object.__setattr__(self, name, int(getattr(self, name)))
-        if self.begin_step >= self.end_step:
-            raise ValueError(
-                f"begin_step must be before end_step. Received: begin_step={self.begin_step}, end_step={self.end_step}"
-            )
-        if self.mu is not None and not (isinstance(self.mu, int | float) and 0 < self.mu < math.inf):
-            raise ValueError(
-                "mu must be positive: at zero nothing would be decayed, and the final cut would remove "
-                "weights that the model still uses. Give the weight decay to multiply (5e-4 in the "
-                f"paper), or None for the model's own. Received: mu={self.mu}"
-            )
-        if (self.a_min is None) != (self.a_max is None):
-            raise ValueError(
-                "Give a_min and a_max both, or neither for the automatic strength. "
-                f"Received: a_min={self.a_min}, a_max={self.a_max}"
-            )
-        for name in ("a_min", "a_max", "shrink_min", "shrink_max"):
-            value = getattr(self, name)
-            if value is not None and not (isinstance(value, int | float) and 0 < value < math.inf):
-                raise ValueError(f"{name} must be positive and finite. Received: {name}={value}")
-        if self.penalty not in PENALTIES:
-            raise ValueError(f"penalty must be one of {PENALTIES}. Received: {self.penalty!r}")
         if self.targets not in TARGETS:
             raise ValueError(f"targets must be one of {TARGETS}. Received: {self.targets!r}")
+        super().__post_init__()
 
     def __call__(self, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns TFMOT's pair: whether the threshold is refreshed at `step`, and the sparsity then."""
-        step = tf.cast(step, tf.int64)
-        since = step - self.begin_step
-        due = (since >= 0) & (step <= self.end_step) & (since % self.frequency == 0)
-        return due, tf.cast(self.sparsity(step), tf.float32)
-
-    def progress(self, step: tf.Tensor | int) -> tf.Tensor:
-        """Returns t in [0, 1], float64: 0 up to `begin_step`, 1 from `end_step` on."""
-        since = tf.cast(step, tf.float64) - float(self.begin_step)
-        return tf.clip_by_value(since / float(self.end_step - self.begin_step), 0.0, 1.0)
+        return self.is_due(step), tf.cast(self.sparsity(step), tf.float32)
 
     def sparsity(self, step: tf.Tensor | int) -> tf.Tensor:
         """Returns the share of the pool targeted at `step`, float64; exactly the final one at the end."""
-        progress = self.progress(step)
         final = tf.constant(self.final_sparsity, tf.float64)
-        if self.ramp == 0.0:
-            return final
-        left = tf.maximum(1.0 - progress / self.ramp, 0.0)
-        return final - (self.final_sparsity - self.initial_sparsity) * left**self.power
-
-    def a(self, step: tf.Tensor | int) -> tf.Tensor:
-        """Returns a(t), float32. With automatic strength, the paper's, which a coupled penalty uses."""
-        first, last = self.a_min or PAPER_A_MIN, self.a_max or PAPER_A_MAX
-        return _exponential(first, last, self.progress(step))
-
-    def shrink(self, step: tf.Tensor | int) -> tf.Tensor:
-        """Returns the automatic X(t) by which a targeted weight is divided (1 + X), float32."""
-        return _exponential(self.shrink_min, self.shrink_max, self.progress(step))
-
-    @property
-    def is_automatic(self) -> bool:
-        """Whether the strength is chosen here and not by `a_min` and `a_max`."""
-        return self.a_min is None
+        return final - (self.final_sparsity - self.initial_sparsity) * self.way_left(step)
 
     def get_config(self) -> dict[str, Any]:
         return {"class_name": "tfmot_swd>SelectiveDecay", "config": dataclasses.asdict(self)}

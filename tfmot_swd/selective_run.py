@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from tfmot_swd.monitor import CutReport, Monitor, status_logs
+from tfmot_swd.decay_pool import DecayPool
+from tfmot_swd.monitor import CutReport, Monitor, cut_and_report
 from tfmot_swd.pruning_run import PruningRun, RunOptions
 from tfmot_swd.pruning_warning import PruningWarning
 from tfmot_swd.pruning_wrapper import PruningWrapper
@@ -26,10 +27,12 @@ class SelectiveRun(PruningRun):
       ValueError: the model is not wrapped, or the fit is shorter than the schedule.
     """
 
-    wrapper_class = PruneSelectiveDecay
+    wrapper_class: ClassVar[type[PruningWrapper]] = PruneSelectiveDecay
+    pool_class: ClassVar[type[DecayPool[Any]]] = WeightPool
+    monitor_class: ClassVar[type[Any]] = Monitor
 
     def __init__(self, model: Any, options: RunOptions, params: dict[str, Any]) -> None:
-        pool = WeightPool.of(model)
+        pool = self.pool_class.of(model)
         super().__init__(model, options, params)
         self.cut_report: CutReport | None = None
         self._batches = 0
@@ -38,9 +41,9 @@ class SelectiveRun(PruningRun):
         if not pool.is_cut:
             for problem in pool.strength.forecast(options.learning_rate).problems():
                 warnings.warn(problem, PruningWarning, stacklevel=4)
-        self._pool, self._monitor = pool, Monitor(pool)
+        self._pool, self._monitor = pool, self.monitor_class(pool)
         # TensorBoard counts who entered and left since its own last look.
-        self._summaries = Monitor(pool)
+        self._summaries = self.monitor_class(pool)
         for wrapper in pool.wrappers:
             wrapper.run = self
 
@@ -50,19 +53,7 @@ class SelectiveRun(PruningRun):
 
     def scalars(self) -> tuple[int, dict[str, float]]:
         status = self._summaries.status()
-        found: dict[str, float | None] = {
-            "a": status.a,
-            "shrink": status.shrink,
-            "threshold": status.threshold,
-            "target_sparsity": status.target_sparsity,
-            "targeted_share": status.targeted_share,
-            "entered": status.entered,
-            "left": status.left,
-            "penalty": status.penalty,
-        }
-        found |= {f"sparsity/{name}": share for name, share in status.sparsity.items()}
-        known = {f"selective_decay/{name}": value for name, value in found.items() if value is not None}
-        return status.step, known
+        return status.step, {f"selective_decay/{name}": value for name, value in status.scalars().items()}
 
     def on_batch_end(self, batch: int) -> None:
         self._cut_if_due()
@@ -89,7 +80,7 @@ class SelectiveRun(PruningRun):
         if self.options.update_freq == "epoch":
             self.history.append(status)
         if logs is not None:
-            logs.update(status_logs(status))
+            logs.update(status.logs())
 
     def on_train_end(self) -> None:
         self._cut_if_due()
@@ -114,7 +105,7 @@ class SelectiveRun(PruningRun):
             # The decay of an update is made before the next one; the last update has no next.
             pool.decay()
         before = self._evaluate()
-        report = self._monitor.cut()
+        report = cut_and_report(pool)
         self.cut_report = dataclasses.replace(report, before=before, after=self._evaluate())
 
     def _evaluate(self) -> dict[str, float] | None:
@@ -130,7 +121,7 @@ class SelectiveRun(PruningRun):
             metric.set_weights(state)
         return {name: float(value) for name, value in results.items()}
 
-    def _check_length(self, pool: WeightPool) -> None:
+    def _check_length(self, pool: DecayPool[Any]) -> None:
         # A custom loop sets no params.
         steps, epochs = self.params.get("steps"), self.params.get("epochs")
         if self.options.partial_fit or not steps or not epochs:

@@ -9,9 +9,9 @@ import numpy as np
 from tfmot_swd._compat import PruneLowMagnitude, keras, master_variable
 from tfmot_swd.channels.dead import remove_dead_channels
 from tfmot_swd.cloning import clone_with, copy_layer
+from tfmot_swd.decay_wrapper import DecayWrapper
 from tfmot_swd.progressive.wrapper import PruneProgressiveGradient
 from tfmot_swd.pruning_wrapper import PruningWrapper, collect_wrappers, is_revived
-from tfmot_swd.wrappers import PruneSelectiveDecay
 
 
 def strip_pruning(model: Any, *, remove_channels: bool = True) -> Any:
@@ -42,7 +42,7 @@ def strip_pruning(model: Any, *, remove_channels: bool = True) -> Any:
     if not isinstance(model, keras.Model):
         raise TypeError(f"A tf_keras model is needed. Received: {type(model).__name__}")
     _check_strippable(model)
-    if collect_wrappers(model, PruneSelectiveDecay):
+    if collect_wrappers(model, DecayWrapper):
         _check_cut(model)
     else:
         _check_finished(model)
@@ -65,9 +65,9 @@ def strip_pruning(model: Any, *, remove_channels: bool = True) -> Any:
 
 def _masked_weights(wrapper: PruningWrapper) -> list[np.ndarray]:
     """Returns the layer's weights in Keras's order, with what the optimizer moved since the cut set to zero."""
-    if not isinstance(wrapper, PruneSelectiveDecay):
+    if not isinstance(wrapper, DecayWrapper):
         return wrapper.layer.get_weights()
-    masks = {id(weight): mask.numpy() for weight, mask, _ in wrapper.pruning_vars}
+    masks = {id(weight): mask.numpy() for weight, mask in wrapper.masked_weights()}
     values = []
     for variable, value in zip(wrapper.layer.weights, wrapper.layer.get_weights(), strict=True):
         mask = masks.get(id(master_variable(variable)))
@@ -101,7 +101,7 @@ def _check_strippable(model: Any) -> None:
 
 
 def _check_cut(model: Any) -> None:
-    wrappers = collect_wrappers(model, PruneSelectiveDecay)
+    wrappers = collect_wrappers(model, DecayWrapper)
     uncut = [wrapper for wrapper in wrappers if not bool(wrapper.cut.numpy())]
     # A layer that was frozen when the others were cut is meant to be whole; a model frozen later is not.
     if len(uncut) == len(wrappers) or any(wrapper.trainable for wrapper in uncut):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from examples.channel_methods import CHANNEL_METHODS
 from examples.datasets import ImageData, load_images
 from examples.filter_methods import FILTER_METHODS, FILTER_TABLE, schedule_of
 from examples.networks import NETWORKS
@@ -24,7 +25,7 @@ def build(data: ImageData):
 
 # The published method warns that ten updates are too few for it.
 @pytest.mark.filterwarnings("ignore:The final cut will be visible")
-@pytest.mark.parametrize("method", [name for name in METHODS if name not in FILTER_METHODS])
+@pytest.mark.parametrize("method", [name for name in METHODS if name not in {**FILTER_METHODS, **CHANNEL_METHODS}])
 def test_a_method_ends_at_its_rate(method, data):
     run = train(method, lambda: build(data), data, Recipe(epochs=2, batch_size=128), RATE)
     report = sparsity_report(run.model)
@@ -49,6 +50,18 @@ def test_a_method_that_removes_filters_ends_with_fewer(method, data):
     expected = [int(np.ceil(filters * schedule.share_left(schedule.epochs))) for filters in (6, 16)]
     assert [run.model.get_layer(name).filters for name in ("conv1", "conv2")] == expected
     assert [status.done for status in run.filters][-1:] == [True] * (method != "small_dense")
+    assert np.isfinite(run.validation_accuracy)
+
+
+# The published method warns that ten updates are too few for it.
+@pytest.mark.filterwarnings("ignore:The final cut will be visible")
+@pytest.mark.parametrize("method", CHANNEL_METHODS)
+def test_a_method_with_a_budget_ends_within_it(method, data):
+    run = train(method, lambda: build(data), data, Recipe(epochs=2, batch_size=128), 0.6)
+    limit = int(0.4 * build(data).count_params())
+    # Rates of whole layers can come a channel of each short.
+    assert 0.9 * limit < run.model.count_params() <= limit
+    assert [status.is_cut for status in run.channels][-1:] == [True] * method.startswith("structured")
     assert np.isfinite(run.validation_accuracy)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tfmot_swd.progressive import decision
-from tfmot_swd.progressive.taps import weight_at
+from tfmot_swd.weight_paths import weight_at
 
 
 @pytest.fixture

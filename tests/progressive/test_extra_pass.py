@@ -9,7 +9,7 @@ from tests.progressive.nets import BATCH, X, Y, batches, begun, compiled, fit, l
 from tests.progressive.nets import network as plain_network
 from tests.progressive.nets import wrapped as plain_wrapped
 from tfmot_swd.progressive.extra_pass import ExtraPass
-from tfmot_swd.progressive.taps import weight_at
+from tfmot_swd.weight_paths import weight_at
 
 
 def network(**options) -> keras.Model:

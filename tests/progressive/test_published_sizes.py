@@ -5,7 +5,7 @@ import pytest
 import tf_keras as keras
 
 from examples.networks import lenet5, resnet20, resnet56, vgg19
-from tfmot_swd import ProgressiveRate, channel_groups, plan_progressive, plan_removal, profile
+from tfmot_swd import ProgressiveRate, channel_groups, plan_channels, plan_removal, profile
 from tfmot_swd.progressive.ranking import Ranked, judge
 
 EPOCHS = 160
@@ -74,7 +74,7 @@ def final_width(initial: int, rate: float) -> int:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_published_schedule_ends_with_these_sizes(name):
     model = NETWORKS[name]()
-    groups, plan = channel_groups(model), plan_progressive(model)
+    groups, plan = channel_groups(model), plan_channels(model)
     for rate, printed in SIZES[name].items():
         left = model
         if rate:

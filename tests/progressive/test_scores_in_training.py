@@ -22,7 +22,7 @@ from tests.progressive.nets import (
     step_of,
     wrapped,
 )
-from tfmot_swd.progressive.taps import weight_at
+from tfmot_swd.weight_paths import weight_at
 
 
 def reference(

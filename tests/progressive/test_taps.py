@@ -6,7 +6,8 @@ import tensorflow as tf
 import tf_keras as keras
 
 from tests.progressive.nets import L
-from tfmot_swd.progressive.taps import part_of, watched, weight_at, weight_watched
+from tfmot_swd.progressive.taps import watched, weight_watched
+from tfmot_swd.weight_paths import part_of, weight_at
 
 ROWS = np.array([[1.0, 2.0], [3.0, -1.0]], np.float32)
 

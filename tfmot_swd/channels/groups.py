@@ -183,6 +183,29 @@ def channel_groups(model: Any) -> ChannelGroups:
     return ChannelGroups(model, trace, _named_apart(_groups(trace, classes_of)), barriers)
 
 
+def parts_of(groups: ChannelGroups) -> dict[str, list[np.ndarray]]:
+    """Returns the places in each group that one weight or tensor has, where it has some of them and no more.
+
+    A weight that makes a part of what is concatenated, or a piece of a tensor that is split, must not come out empty.
+    """
+    classes = groups.trace.classes
+    owner, place = np.full((2, len(classes.root)), -1)
+    for number, group in enumerate(groups.values()):
+        owner[group.ids] = number
+        place[group.ids] = np.arange(group.size)
+    names, found = list(groups), {}
+    for ids in (*(cut.ids for cut in groups.trace.cuts), *(each.ids for each in groups.trace.labels.values())):
+        channels = np.unique(classes.of(ids))
+        owners = np.unique(owner[channels])
+        # What stays, as an input does, or what has another group too, is not empty without them.
+        if len(owners) == 1 and owners[0] >= 0 and len(channels) < groups[names[owners[0]]].size:
+            found[channels.tobytes()] = (names[owners[0]], np.sort(place[channels]))
+    parts: dict[str, list[np.ndarray]] = {}
+    for name, places in found.values():
+        parts.setdefault(name, []).append(places)
+    return parts
+
+
 def _groups(trace: Trace, classes_of: list[np.ndarray]) -> list[ChannelGroup]:
     """Returns the groups of these classes; one pass over the cuts, as a deep model has thousands of them."""
     group_of, place_of = np.full((2, len(trace.classes.root)), -1)

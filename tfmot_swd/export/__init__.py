@@ -3,6 +3,6 @@
 from tfmot_swd.export.errors import ExportError
 from tfmot_swd.export.recipes import RECIPES, Recipe
 from tfmot_swd.export.result import ExportResult
-from tfmot_swd.export.tflite import export_tflite
+from tfmot_swd.export.tflite import export_tflite, file_bytes
 
-__all__ = ["RECIPES", "ExportError", "ExportResult", "Recipe", "export_tflite"]
+__all__ = ["RECIPES", "ExportError", "ExportResult", "Recipe", "export_tflite", "file_bytes"]

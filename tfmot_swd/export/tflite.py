@@ -119,6 +119,18 @@ def export_tflite(
     )
 
 
+def file_bytes(model: keras.Model, quantize: str) -> int:
+    """Returns the size of a model's TFLite file without writing or proving it: for int8 on random samples.
+
+    Raises:
+        ExportError: the model cannot be converted.
+    """
+    recipe, twin = get_recipe(quantize), float32_twin(model)
+    samples = random_samples(twin)
+    few = Samples(tuple(array[:2] for array in samples.inputs), None)
+    return len(_convert(twin, recipe, few))
+
+
 def _checked_tolerance(tolerance: float | None, recipe: Recipe) -> float:
     if tolerance is None:
         return recipe.tolerance

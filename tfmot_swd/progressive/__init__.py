@@ -3,7 +3,6 @@
 from tfmot_swd.progressive import channel_rule as _channel_rule  # noqa: F401  (registers the rule)
 from tfmot_swd.progressive.criteria import CRITERIA, ChannelCriterion
 from tfmot_swd.progressive.entry import prune_progressive_gradient
-from tfmot_swd.progressive.plan import ProgressivePlan, plan_progressive
 from tfmot_swd.progressive.rate import CURVES, ProgressiveRate
 from tfmot_swd.progressive.settings import ProgressiveSettings
 from tfmot_swd.progressive.wrapper import PruneProgressiveGradient
@@ -12,10 +11,8 @@ __all__ = [
     "CRITERIA",
     "CURVES",
     "ChannelCriterion",
-    "ProgressivePlan",
     "ProgressiveRate",
     "ProgressiveSettings",
     "PruneProgressiveGradient",
-    "plan_progressive",
     "prune_progressive_gradient",
 ]

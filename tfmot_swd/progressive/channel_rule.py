@@ -6,8 +6,8 @@ from tfmot_swd.channels.call import LayerCall
 from tfmot_swd.channels.labels import Labels
 from tfmot_swd.channels.registry import register_channel_rule
 from tfmot_swd.channels.rules.wrapping import rule_of_wrapped
-from tfmot_swd.progressive.taps import weight_at
 from tfmot_swd.progressive.wrapper import PruneProgressiveGradient
+from tfmot_swd.weight_paths import weight_at
 
 
 @register_channel_rule(PruneProgressiveGradient)

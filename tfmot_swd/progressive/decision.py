@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from tfmot_swd.channels.groups import ChannelGroup, ChannelGroups, channel_groups
+from tfmot_swd.channels.groups import ChannelGroup, ChannelGroups, channel_groups, parts_of
 from tfmot_swd.progressive.criteria import ChannelCriterion
 from tfmot_swd.progressive.ranking import Ranked, Verdict, judge
 from tfmot_swd.progressive.score_pool import ScorePool
-from tfmot_swd.progressive.taps import weight_at
 from tfmot_swd.progressive.wrapper import ScoredWeight
+from tfmot_swd.weight_paths import weight_at
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +69,7 @@ def decide(model: Any, pool: ScorePool, criterion: ChannelCriterion, epoch: int)
     groups = channel_groups(model)
     layers = {record.path: record.layer for record in groups.trace.records.values()}
     scores = _scores(pool, criterion, epoch)
-    parts = _parts(groups)
+    parts = parts_of(groups)
     ranked = []
     for group in groups.values():
         # A layer frozen after wrapping keeps what the others in its group would lose.
@@ -118,29 +118,6 @@ def _scores(pool: ScorePool, criterion: ChannelCriterion, epoch: int) -> dict[in
                 )
             found[id(variable)] = Scores(scored, values)
     return found
-
-
-def _parts(groups: ChannelGroups) -> dict[str, list[np.ndarray]]:
-    """Returns the places in each group that one weight or tensor has, where it has some of them and no more.
-
-    A weight that makes a part of what is concatenated, or a piece of a tensor that is split, must not come out empty.
-    """
-    classes = groups.trace.classes
-    owner, place = np.full((2, len(classes.root)), -1)
-    for number, group in enumerate(groups.values()):
-        owner[group.ids] = number
-        place[group.ids] = np.arange(group.size)
-    names, found = list(groups), {}
-    for ids in (*(cut.ids for cut in groups.trace.cuts), *(each.ids for each in groups.trace.labels.values())):
-        channels = np.unique(classes.of(ids))
-        owners = np.unique(owner[channels])
-        # What stays, as an input does, or what has another group too, is not empty without them.
-        if len(owners) == 1 and owners[0] >= 0 and len(channels) < groups[names[owners[0]]].size:
-            found[channels.tobytes()] = (names[owners[0]], np.sort(place[channels]))
-    parts: dict[str, list[np.ndarray]] = {}
-    for name, places in found.values():
-        parts.setdefault(name, []).append(places)
-    return parts
 
 
 def _reduced(group: ChannelGroup, scores: dict[int, Scores], reduction: str) -> tuple[float, np.ndarray] | None:

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from tfmot_swd.cloning import clone_with, copy_layer
+from tfmot_swd.channel_plan import ChannelPlan, plan_channels
+from tfmot_swd.cloning import wrap_with
+from tfmot_swd.progressive.budget_rate import with_rate
 from tfmot_swd.progressive.criteria import ChannelCriterion, resolve_criterion
-from tfmot_swd.progressive.plan import ProgressivePlan, plan_progressive
 from tfmot_swd.progressive.rate import ProgressiveRate
 from tfmot_swd.progressive.settings import ProgressiveSettings
 from tfmot_swd.progressive.wrapper import PruneProgressiveGradient
-from tfmot_swd.pruning_wrapper import find_wrapped
-from tfmot_swd.validation import check_finite_weights, check_keras_model
+from tfmot_swd.pruning_wrapper import check_can_wrap
 
 
 def prune_progressive_gradient(
@@ -59,7 +59,7 @@ def prune_progressive_gradient(
         which it gets no gradient any more if a batch norm or a ReLU follows, or its "kernel" alone, from which it can
         come back if the constant that its bias or batch norm makes of it passes the ReLU.
       reset_slots: whether what the optimizer keeps for the weights that are set to zero is set to zero too.
-      layers: "convolutions", as published, or "all"; see `plan_progressive`.
+      layers: "convolutions", as published, or "all"; see `plan_channels`.
       skip: names of layers whose channels stay whole.
       round_to: the number of filters kept is a multiple of this, where the layer has as many.
       minimum: how many filters of each layer stay at least.
@@ -71,7 +71,7 @@ def prune_progressive_gradient(
     Raises:
       TypeError: `model` is no tf_keras model, `schedule` no `ProgressiveRate`, `criterion` none.
       ValueError: the model is subclassed, not built, already wrapped, holds NaN, or has nothing to prune; an
-        argument is outside its range.
+        argument is outside its range; a budget cannot be met, with what could be.
 
     >>> import tf_keras as keras
     >>> net = keras.Sequential([keras.layers.Conv2D(4, 3, input_shape=(8, 8, 1)), keras.layers.Flatten(),
@@ -88,42 +88,31 @@ def prune_progressive_gradient(
     settings = ProgressiveSettings(
         resolve_criterion(criterion), hard_share, reduction, scope, soft_reset, reset_slots, round_to, minimum, seed
     )
-    check_keras_model(model)
-    if find_wrapped(model):
-        raise ValueError(
-            "The model is wrapped for pruning already: strip it first "
-            f"(tfmot_swd.strip_pruning). Received: {model.name!r} with wrapped layers"
-        )
-    check_finite_weights(model)
-    plan = plan_progressive(model, layers=layers, skip=skip)
+    check_can_wrap(model)
+    plan = plan_channels(model, layers=layers, skip=skip)
     if not plan.ranked:
         raise ValueError(f"No filter of this model can be pruned. Received: {plan.summary()}")
-    pruned = _wrap(model, schedule, settings, plan)
+    pruned = _wrap(model, with_rate(schedule, settings, plan), settings, plan)
     if len(plan.ranked) < len(plan.rows):
         logging.info("tfmot_swd leaves whole: %s", plan.summary())
     return pruned
 
 
-def _wrap(model: Any, schedule: ProgressiveRate, settings: ProgressiveSettings, plan: ProgressivePlan) -> Any:
+def _wrap(model: Any, schedule: ProgressiveRate, settings: ProgressiveSettings, plan: ChannelPlan) -> Any:
     layers = {record.path: record.layer for record in plan.groups.trace.records.values()}
     ranked: dict[int, dict[str, int]] = {}
     for row in plan.ranked:
         for member in row.scored:
             ranked.setdefault(id(layers[member.layer]), {})[member.weight] = member.axis
     wrapped: dict[int, PruneProgressiveGradient] = {}
-    copies: list[tuple[Any, Any]] = []
 
-    def make(layer: Any) -> Any:
-        inner = copy_layer(layer)
-        copies.append((layer, inner))
+    def wrap(layer: Any, inner: Any) -> Any:
         if id(layer) not in ranked:
             return inner
         wrapped[id(layer)] = PruneProgressiveGradient(inner, schedule, settings, list(ranked[id(layer)].items()))
         return wrapped[id(layer)]
 
-    pruned = clone_with(model, make)
-    for layer, inner in copies:
-        inner.set_weights(layer.get_weights())
+    pruned = wrap_with(model, wrap)
     for row in plan.ranked:
         leader = np.full(row.channels, "", object)
         for member in row.scored:

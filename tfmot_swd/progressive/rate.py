@@ -10,6 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfmot_swd._compat import PruningSchedule, keras
+from tfmot_swd.budget import Budget
 
 # What is left of the distance of PSFP's curve at its end, and the steepness of ASFP's: a quarter and three quarters
 # of the rate are reached after an eighth of the epochs.
@@ -53,7 +54,8 @@ class ProgressiveRate(PruningSchedule):
     Source: Nguyen-Meidine et al., arXiv 1906.08746; PSFP and ASFP: He et al., arXiv 1808.07471; SFP: arXiv 1808.06866.
 
     Args:
-      final_rate: P, the share of filters to remove, in (0, 1).
+      final_rate: P, the share of filters to remove, in (0, 1); or a `Budget`, for which
+        `prune_progressive_gradient` finds the least rate that meets it.
       epochs: E, the epochs in which filters are pruned.
       curve: a key of the table above.
       removal_frequency: filters are removed after each so many epochs, and after the last; in between the weak ones
@@ -69,7 +71,7 @@ class ProgressiveRate(PruningSchedule):
     [55.7, 42.2, 29.9]
     """
 
-    final_rate: float
+    final_rate: float | Budget
     epochs: int
     curve: str = "exponential"
     removal_frequency: int = 1
@@ -77,7 +79,8 @@ class ProgressiveRate(PruningSchedule):
 
     def __post_init__(self) -> None:
         rate = self.final_rate
-        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < 1:
+        is_number = isinstance(rate, int | float) and not isinstance(rate, bool)
+        if not isinstance(rate, Budget) and not (is_number and 0 < rate < 1):
             raise ValueError(f"final_rate must be in (0, 1), the share of filters to remove. Received: {rate!r}")
         for name in ("epochs", "removal_frequency", "updates_per_epoch"):
             value = getattr(self, name)
@@ -89,7 +92,16 @@ class ProgressiveRate(PruningSchedule):
             raise ValueError(f"curve must be one of {', '.join(CURVES)}. Received: {self.curve!r}")
 
     def share_left(self, epoch: int) -> float:
-        """Returns the share of the filters that is to be left after `epoch` epochs; 1 before the first has ended."""
+        """Returns the share of the filters that is to be left after `epoch` epochs; 1 before the first has ended.
+
+        Raises:
+          ValueError: the final rate is a budget, of no model yet.
+        """
+        if isinstance(self.final_rate, Budget):
+            raise ValueError(
+                "The rate that meets a budget depends on the model: prune_progressive_gradient finds it, and the "
+                f"wrapped layers' pruning_schedule has it. Received: final_rate={self.final_rate}"
+            )
         epoch = min(epoch, self.epochs)
         return 1.0 if epoch < 1 else CURVES[self.curve](self.final_rate, epoch, self.epochs)
 
@@ -109,4 +121,5 @@ class ProgressiveRate(PruningSchedule):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> ProgressiveRate:
-        return cls(**config)
+        rate = config["final_rate"]
+        return cls(**{**config, "final_rate": Budget.from_config(rate) if isinstance(rate, dict) else rate})

@@ -14,9 +14,9 @@ import tensorflow as tf
 from tfmot_swd import optimizers
 from tfmot_swd.progressive.rate import ProgressiveRate
 from tfmot_swd.progressive.settings import ProgressiveSettings
-from tfmot_swd.progressive.taps import weight_at
 from tfmot_swd.progressive.wrapper import PruneProgressiveGradient, ScoredWeight
 from tfmot_swd.pruning_wrapper import collect_wrappers
+from tfmot_swd.weight_paths import weight_at
 
 
 class ScorePool:

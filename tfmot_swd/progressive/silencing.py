@@ -13,9 +13,9 @@ from tfmot_swd.channels.groups import Member
 from tfmot_swd.channels.optimizer_state import slots_of
 from tfmot_swd.progressive.decision import Decision
 from tfmot_swd.progressive.score_pool import ScorePool
-from tfmot_swd.progressive.taps import weight_at
 from tfmot_swd.progressive.wrapper import PruneProgressiveGradient, ScoredWeight
 from tfmot_swd.pruning_wrapper import collect_wrappers
+from tfmot_swd.weight_paths import weight_at
 
 
 def silence(model: Any, pool: ScorePool, decision: Decision, optimizers: list[Any]) -> None:

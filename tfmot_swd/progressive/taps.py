@@ -13,6 +13,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfmot_swd._compat import AutoCastVariable, master_variable
+from tfmot_swd.weight_paths import part_of
 
 # In a graph it returns the operation that must run, if any.
 Watch = Callable[[tf.Tensor], Any]
@@ -42,20 +43,6 @@ def watched(value: tf.Tensor, watch: Watch) -> tf.Tensor:
         return tf.identity(value), backward
 
     return identity(value)
-
-
-def part_of(layer: Any, path: str) -> tuple[Any, str]:
-    """Returns the object inside `layer` that has the weight of a dotted path, and the attribute's name."""
-    *parents, name = path.split(".")
-    for parent in parents:
-        layer = getattr(layer, parent)
-    return layer, name
-
-
-def weight_at(layer: Any, path: str) -> Any:
-    """Returns the variable at a dotted path, in full precision."""
-    owner, name = part_of(layer, path)
-    return master_variable(getattr(owner, name))
 
 
 @contextlib.contextmanager

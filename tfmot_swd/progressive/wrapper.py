@@ -15,17 +15,12 @@ from tfmot_swd._compat import is_saving, is_tracing_keras_graph, keras
 from tfmot_swd.optimizers import loss_scale
 from tfmot_swd.progressive.rate import ProgressiveRate
 from tfmot_swd.progressive.settings import ProgressiveSettings, as_entry
-from tfmot_swd.progressive.taps import watched, weight_at, weight_watched
+from tfmot_swd.progressive.taps import watched, weight_watched
 from tfmot_swd.pruning_wrapper import PruningWrapper
+from tfmot_swd.weight_paths import weight_at
 
 if TYPE_CHECKING:
     from tfmot_swd.progressive.score_pool import ScorePool
-
-MISSING_CALLBACK = (
-    "This model is wrapped for Progressive Gradient Pruning and trains only with its callback: pass "
-    "callbacks=[tfmot_swd.UpdatePruningStep()] to model.fit, or call its set_model and on_train_begin before a "
-    "custom training loop, and its on_epoch_end(epoch) after each epoch. Received: a training step without it."
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +73,12 @@ class PruneProgressiveGradient(PruningWrapper):
       ranked_weights: (path, axis) of each weight.
     """
 
+    missing_callback = (
+        "This model is wrapped for Progressive Gradient Pruning and trains only with its callback: pass "
+        "callbacks=[tfmot_swd.UpdatePruningStep()] to model.fit, or call its set_model and on_train_begin before a "
+        "custom training loop, and its on_epoch_end(epoch) after each epoch. Received: a training step without it."
+    )
+
     def __init__(
         self,
         layer: Any,
@@ -96,7 +97,6 @@ class PruneProgressiveGradient(PruningWrapper):
         self.settings = settings
         self.ranked_weights = [tuple(each) for each in ranked_weights]
         self.scored: list[ScoredWeight] = []
-        self._pool: ScorePool | None = None
 
     def build(self, input_shape: Any = None) -> None:
         self._build_layer(input_shape)
@@ -127,27 +127,6 @@ class PruneProgressiveGradient(PruningWrapper):
             start=start,
         )
 
-    def _add_state(
-        self,
-        name: str,
-        shape: Any,
-        dtype: tf.DType = tf.float32,
-        initializer: Any = "zeros",
-        per_replica: bool = False,
-    ) -> tf.Variable:
-        # Each replica adds up its own part of a gradient; read from outside they are one sum.
-        aggregation = tf.VariableAggregation.SUM if per_replica else tf.VariableAggregation.ONLY_FIRST_REPLICA
-        synchronization = tf.VariableSynchronization.ON_READ if per_replica else tf.VariableSynchronization.AUTO
-        return self.add_weight(
-            name,
-            shape=shape,
-            dtype=dtype,
-            initializer=initializer,
-            trainable=False,
-            aggregation=aggregation,
-            synchronization=synchronization,
-        )
-
     def enlist(self, path: str, filters: np.ndarray, leads: np.ndarray) -> None:
         """Has these filters of a scored weight, all that one group has of it, ranked; `leads` says which decide."""
         scored = next(each for each in self.scored if each.path == path)
@@ -159,14 +138,6 @@ class PruneProgressiveGradient(PruningWrapper):
     def join(self, pool: ScorePool | None) -> None:
         """Puts the wrapper under a pool; None: under none."""
         self._pool = pool
-
-    def _advance(self) -> tf.Tensor:
-        # A layer frozen after wrapping belongs to no pool, and is left as it is.
-        if self._pool is None and self.trainable:
-            raise ValueError(MISSING_CALLBACK)
-        if self._pool is not None and self._pool.leader is self:
-            self._pool.advance()
-        return tf.constant(True)
 
     def _call_layer(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         if not self._watches_now():

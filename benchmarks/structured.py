@@ -1,0 +1,170 @@
+"""Networks within a budget of parameters: structured SWD beside slimming, prune-once, RPGP and narrower dense nets.
+
+    python -m benchmarks.structured --case=resnet20      # then --case=vgg8; side by side on two cores
+    python -m benchmarks.structured --structured_report
+
+Resumable: each finished run is one line of `benchmarks/results/structured_<case>.jsonl`, the most telling rates first.
+The rate is the share of all parameters that is removed; every method ends within the same budget, all channels that can
+leave being ranked. Choices are made on the validation split; the test split is scored once, at the end of each run.
+The accuracy before the cut and after it is that of the validation split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+from absl import app, flags
+from rich.console import Console
+
+from benchmarks.cases import Case, mean
+from benchmarks.cifar10_jpeg import TITLE
+from benchmarks.journal import Journal
+from benchmarks.tables import Panel, ResultTable, draw_panels, write_markdown
+from examples.datasets import ImageData
+from examples.training import accuracy
+from tfmot_swd import profile
+from tfmot_swd.export import file_bytes
+
+RESULTS = Path(__file__).parent / "results"
+LABELS = {
+    "dense": "dense",
+    "structured": "SWD (default)",
+    "structured_paper": "SWD (paper)",
+    "slimming": "slimming + fine-tune",
+    "l1_budget": "L1 once + fine-tune",
+    "rpgp_budget": "RPGP",
+    "narrow_dense": "dense, narrower",
+    "structured_scale": "SWD, scales alone",
+    "structured_magnitude": "SWD, by magnitude",
+    "structured_layer": "SWD, per layer",
+}
+VARIANTS = ("structured_scale", "structured_magnitude", "structured_layer")
+CASES = {
+    case.name: case
+    for case in (
+        Case("resnet20", f"{TITLE}, ResNet-20/16", "cifar10_jpeg", "resnet20", 5_000, 9, 64, True),
+        Case("vgg8", "Fashion-MNIST, VGG-like", "fashion_mnist", "vgg8", 5_000, 9, 64, False),
+    )
+}
+# In the order in which they are worth running.
+RATES = (0.9, 0.975, 0.95, 0.99, 0.8, 0.5)
+
+CASE = flags.DEFINE_enum("case", "resnet20", list(CASES), "which network on which data")
+SEEDS = flags.DEFINE_integer("structured_seeds", 1, "how many seeds")
+RATES_FLAG = flags.DEFINE_list("structured_rates", list(map(str, RATES)), "only these rates")
+METHODS_FLAG = flags.DEFINE_list(
+    "structured_methods", [each for each in LABELS if each not in VARIANTS], "which methods"
+)
+REPORT = flags.DEFINE_bool("structured_report", False, "only print the tables and draw the plot of what is there")
+
+
+def journal_of(name: str) -> Journal:
+    return Journal(RESULTS / f"structured_{name}.jsonl")
+
+
+def keys(name: str) -> Iterator[dict[str, Any]]:
+    """Yields the keys of all runs that are asked for, the most telling first."""
+    for seed in range(SEEDS.value):
+        if "dense" in METHODS_FLAG.value:
+            yield CASES[name].key("dense", 0.0, seed)
+        for rate in map(float, RATES_FLAG.value):
+            for method in METHODS_FLAG.value:
+                if method != "dense":
+                    yield CASES[name].key(method, rate, seed)
+
+
+def run(key: dict[str, Any], data: ImageData) -> dict[str, Any]:
+    """Trains one run and returns what the journal keeps of it."""
+    trained = CASES[key["case"]].train(key, data)
+    found = profile(trained.model)
+    result = {
+        "validation_accuracy": trained.validation_accuracy,
+        "test_accuracy": accuracy(trained.model, data.to_float(data.test_x), data.test_y),
+        "parameters": found.parameters,
+        "macs": found.macs,
+        "activation_bytes": found.activation_bytes,
+        "int8_bytes": file_bytes(trained.model, "int8"),
+        "sizes": [int(each.shape[-1]) for each in trained.model.weights if len(each.shape) > 1],
+        "seconds": trained.seconds,
+    }
+    if trained.cut is not None and trained.cut.before and trained.cut.after:
+        result["before_cut"] = trained.cut.before["accuracy"]
+        result["after_cut"] = trained.cut.after["accuracy"]
+    return result
+
+
+HEADING = (
+    *("parameters removed", "method", "before the cut", "after it", "channels out", "test %", "parameters"),
+    *("MACs", "int8 bytes"),
+)
+
+
+def table_of(name: str) -> ResultTable:
+    """Returns a row for each method and rate that has a result."""
+    found = CASES[name].results(journal_of(name))
+    rows = []
+    for (method, rate), runs in sorted(found.items(), key=lambda item: (item[0][1], list(LABELS).index(item[0][0]))):
+        seeds = f" ({len(runs)})" if len(runs) > 1 else ""
+        cut = [f"{100 * mean(runs, each):.2f}" if each in runs[0] else "" for each in ("before_cut", "after_cut")]
+        rows.append(
+            (
+                f"{rate:.1%}",
+                LABELS[method] + seeds,
+                *cut,
+                f"{100 * mean(runs, 'validation_accuracy'):.2f}",
+                f"{100 * mean(runs, 'test_accuracy'):.2f}",
+                f"{mean(runs, 'parameters'):,.0f}",
+                f"{mean(runs, 'macs') / 1e6:.2f} M",
+                f"{mean(runs, 'int8_bytes'):,.0f}",
+            )
+        )
+    return ResultTable(CASES[name].heading, HEADING, tuple(rows), left=("method",))
+
+
+def panel_of(name: str) -> Panel:
+    """Returns test accuracy against the bytes of the int8 file."""
+    found = CASES[name].results(journal_of(name))
+    lines = {}
+    for method, label in LABELS.items():
+        points = [
+            (mean(runs, "int8_bytes") / 1024, 100 * mean(runs, "test_accuracy"))
+            for (m, _), runs in found.items()
+            if m == method
+        ]
+        if points:
+            lines[label] = sorted(points)
+    dense = lines.pop(LABELS["dense"], None)
+    level = (LABELS["dense"], dense[0][1]) if dense else None
+    return Panel(CASES[name].title, "int8 file, KiB", lines, level, bold=(LABELS["structured"],))
+
+
+def main(_: list[str]) -> None:
+    console = Console(width=150)
+    if not REPORT.value:
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+        journal, data = journal_of(CASE.value), CASES[CASE.value].load()
+        for key in keys(CASE.value):
+            if journal.done(key):
+                continue
+            result = run(key, data)
+            journal.append(key, result)
+            console.print(
+                f"{LABELS[key['method']]} {key['rate']:.1%} seed {key['seed']}: test {result['test_accuracy']:.4f}, "
+                f"{result['parameters']:,} parameters, {result['seconds']:.0f} s"
+            )
+        console.print(table_of(CASE.value))
+        return
+    names = [name for name in CASES if journal_of(name).records()]
+    tables = [table_of(name) for name in names]
+    console.print(*tables)
+    written = write_markdown(RESULTS / "structured.md", tables)
+    drawn = draw_panels(RESULTS / "structured.png", [panel_of(name) for name in names])
+    console.print(f"Written: {written.name}, {drawn.name}")
+
+
+if __name__ == "__main__":
+    app.run(main)

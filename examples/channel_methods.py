@@ -1,0 +1,123 @@
+"""Methods that bring a network within a budget of parameters, and the dense net that they should beat."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+import tfmot_swd
+from examples.filter_methods import PRUNING_SHARE
+from examples.job import Fitted, Job, fit
+
+Scores = Mapping[str, np.ndarray]
+# Liu et al. 2017.
+SLIMMING_STRENGTH = 1e-4
+
+
+class RemoveOnce(keras.callbacks.Callback):
+    """Brings the model within a budget after an epoch; it fine-tunes from then on.
+
+    Args:
+      epoch: how many epochs come before.
+      budget: what may be left.
+      scores: of the model's channels, by group.
+    """
+
+    def __init__(self, epoch: int, budget: tfmot_swd.Budget, scores: Callable[[keras.Model], Scores]) -> None:
+        super().__init__()
+        self.epoch, self.budget, self.scores = epoch, budget, scores
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if epoch + 1 == self.epoch:
+            fitted = tfmot_swd.fit_budget(self.model, self.scores(self.model), self.budget)
+            tfmot_swd.shrink_model(self.model, fitted.keep)
+
+
+def l1_shares(model: keras.Model) -> Scores:
+    """Returns the place of each channel in its group by the L1 norm of its filters, in (0, 1]: equal rates."""
+    variables = {id(each): each.numpy() for each in model.trainable_weights}
+    found = {}
+    for row in tfmot_swd.plan_channels(model, layers="all").ranked:
+        norms = np.zeros(row.channels)
+        for member in row.scored:
+            slices = np.moveaxis(np.abs(variables[member.variable_id]), member.axis, 0)
+            np.add.at(norms, member.channels, slices.reshape(len(slices), -1).sum(axis=1))
+        found[row.group] = (norms.argsort().argsort() + 1) / row.channels
+    return found
+
+
+def uniform(model: keras.Model) -> Scores:
+    """Returns scores by which every group keeps the same share of its channels, whatever they hold."""
+    rows = tfmot_swd.plan_channels(model, layers="all").ranked
+    return {row.group: np.arange(row.channels, 0, -1) / row.channels for row in rows}
+
+
+def _structured(job: Job, schedule: tfmot_swd.StructuredDecay, learning_rate: Any = None) -> Fitted:
+    pruned = tfmot_swd.prune_selective_decay(job.model, schedule)
+    every = max(job.steps // 200, 1)
+    callback = tfmot_swd.UpdatePruningStep(validation_data=job.validation, update_freq=every)
+    history = fit(job, pruned, [callback], learning_rate)
+    return tfmot_swd.strip_pruning(pruned), history, callback
+
+
+def _swd(job: Job, **changes: Any) -> Fitted:
+    return _structured(job, tfmot_swd.StructuredDecay(job.rate, job.steps, **changes))
+
+
+def _swd_paper(job: Job) -> Fitted:
+    schedule = tfmot_swd.StructuredDecay.paper(job.rate, job.steps, mu=job.recipe.weight_decay)
+    return _structured(job, schedule, job.falling_learning_rate)
+
+
+def _once(job: Job, scores: Callable[[keras.Model], Scores]) -> Fitted:
+    epoch = max(round(PRUNING_SHARE * job.recipe.epochs), 1)
+    remove = RemoveOnce(epoch, tfmot_swd.Budget(sparsity=job.rate), scores)
+    return job.model, fit(job, job.model, [remove]), None
+
+
+def _slimming(job: Job) -> Fitted:
+    """Network slimming (Liu et al. 2017): smooth L1 on the scales of batch norm, a cut by them, fine-tuning."""
+    for layer in job.model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.add_loss(functools.partial(_smooth_l1, layer.gamma))
+    return _once(job, tfmot_swd.channel_scores)
+
+
+def _smooth_l1(gamma: tf.Variable) -> tf.Tensor:
+    size = tf.abs(gamma)
+    return SLIMMING_STRENGTH * tf.reduce_sum(tf.where(size <= 1.0, size**2, size))
+
+
+def _progressive(job: Job) -> Fitted:
+    epochs = max(round(PRUNING_SHARE * job.recipe.epochs), 1)
+    schedule = tfmot_swd.ProgressiveRate(tfmot_swd.Budget(sparsity=job.rate), epochs, "geometric")
+    pruned = tfmot_swd.prune_progressive_gradient(job.model, schedule, "rpgp", layers="all")
+    callback = tfmot_swd.UpdatePruningStep()
+    history = fit(job, pruned, [callback])
+    return tfmot_swd.strip_pruning(pruned), history, callback
+
+
+def _small_dense(job: Job) -> Fitted:
+    """A dense net of this size, every layer narrower by the same share, trained from a random start of its own."""
+    fitted = tfmot_swd.fit_budget(job.model, uniform(job.model), tfmot_swd.Budget(sparsity=job.rate))
+    # A clone starts from weights of its own, drawn for the smaller shapes.
+    small = keras.models.clone_model(tfmot_swd.remove_channels(job.model, fitted.keep))
+    return small, fit(job, small, []), None
+
+
+CHANNEL_METHODS: dict[str, Callable[[Job], Fitted]] = {
+    "structured": _swd,
+    "structured_scale": functools.partial(_swd, mode="scale"),
+    "structured_magnitude": functools.partial(_swd, criterion="magnitude"),
+    "structured_layer": functools.partial(_swd, scope="layer"),
+    "structured_paper": _swd_paper,
+    "slimming": _slimming,
+    "l1_budget": functools.partial(_once, scores=l1_shares),
+    "rpgp_budget": _progressive,
+    "narrow_dense": _small_dense,
+}

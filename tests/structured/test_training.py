@@ -1,0 +1,158 @@
+"""A model whose channels are decayed trains the same however it is driven, and ends within its budget."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras as keras
+
+import tfmot_swd
+from tests.progressive.nets import BATCH, X, Y, batches, begun, compiled, layer_of, network, residual, step_of
+from tfmot_swd import Budget, StructuredDecay, prune_selective_decay
+
+EPOCHS = 3
+STEPS = EPOCHS * len(X) // BATCH
+
+
+def schedule(budget=0.5, **changes) -> StructuredDecay:
+    return StructuredDecay(budget, **{"end_step": STEPS, **changes})
+
+
+def paper(**changes) -> StructuredDecay:
+    return StructuredDecay.paper(0.5, end_step=STEPS, mu=5e-4, **changes)
+
+
+def trained(plan: StructuredDecay, net=None, callback=None, **options) -> keras.Model:
+    model = compiled(prune_selective_decay(net or network(), plan), **options)
+    callbacks = [callback or tfmot_swd.UpdatePruningStep()]
+    model.fit(X, Y, batch_size=BATCH, epochs=EPOCHS, shuffle=False, verbose=0, callbacks=callbacks)
+    return model
+
+
+def assert_same(first: keras.Model, second: keras.Model, tolerance: float = 1e-5) -> None:
+    for a, b in zip(*(tfmot_swd.strip_pruning(each).get_weights() for each in (first, second)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        schedule(),
+        paper(),
+        schedule(mode="scale"),
+        schedule(criterion="magnitude"),
+        schedule(scope="layer", round_to=2),
+        schedule(Budget(macs=0.4)),
+        schedule(Budget(macs=0.7, parameters=500)),
+    ],
+    ids=["default", "paper", "scale", "magnitude", "layer", "macs", "both"],
+)
+@pytest.mark.parametrize("build", [network, residual])
+def test_fit_ends_within_the_budget_and_the_small_net_predicts_the_same(plan, build):
+    net = build()
+    callback = tfmot_swd.UpdatePruningStep(validation_data=(X, Y))
+    model = trained(plan, net, callback)
+    small = tfmot_swd.strip_pruning(model)
+    before, after = tfmot_swd.profile(net), tfmot_swd.profile(small)
+    for cost, limit in plan.budget.limits({"parameters": before.parameters, "macs": before.macs}).items():
+        assert getattr(after, cost) <= limit
+    np.testing.assert_allclose(small(X), model(X), atol=1e-4)
+    assert callback.history[-1].is_cut
+    assert callback.history[-1].costs == {cost: getattr(after, cost) for cost in plan.budget.costs}
+    small.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    assert small.evaluate(X, Y, verbose=0)[0] == pytest.approx(callback.cut_report.after["loss"], rel=1e-4)
+
+
+def test_the_cut_changes_nothing():
+    callback = tfmot_swd.UpdatePruningStep(validation_data=(X, Y))
+    trained(schedule(), callback=callback)
+    report = callback.cut_report
+    assert report.largest_removed < 1e-4
+    assert report.after["loss"] == pytest.approx(report.before["loss"], rel=1e-4)
+    assert report.removed > 0
+
+
+@pytest.mark.parametrize("plan", [schedule(frequency=3), schedule(), paper()], ids=["every third", "default", "paper"])
+def test_several_steps_in_one_execution_equal_one_at_a_time(plan):
+    assert_same(trained(plan), trained(plan, steps_per_execution=2))
+
+
+@pytest.mark.parametrize("plan", [schedule(), paper()], ids=["implicit", "coupled"])
+@pytest.mark.parametrize("eager", [False, True])
+def test_a_custom_loop_equals_fit(plan, eager):
+    model = prune_selective_decay(network(), plan)
+    callback = begun(model)
+    step = step_of(model) if eager else tf.function(step_of(model))
+    for epoch in range(EPOCHS):
+        for x, y in batches():
+            step(x, y)
+        callback.on_epoch_end(epoch)
+    assert_same(trained(plan), model)
+
+
+def test_mixed_precision_keeps_master_weights_in_full():
+    keras.mixed_precision.set_global_policy("mixed_float16")
+    try:
+        net = network()
+        model = trained(schedule(), net)
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    assert layer_of(model, "a").kernel.dtype == tf.float32
+    assert tfmot_swd.strip_pruning(model).count_params() <= net.count_params() / 2
+
+
+@pytest.mark.parametrize("name", ["model.keras", "model.h5"])
+@pytest.mark.parametrize("plan", [schedule(), schedule(frequency=5), paper()], ids=["default", "every fifth", "paper"])
+def test_resumed_from_a_file_equals_uninterrupted(plan, name, tmp_path):
+    def fit(model: keras.Model, epochs: int) -> None:
+        callback = tfmot_swd.UpdatePruningStep(partial_fit=True)
+        model.fit(X, Y, batch_size=BATCH, epochs=epochs, shuffle=False, verbose=0, callbacks=[callback])
+
+    stopped = compiled(prune_selective_decay(network(), plan))
+    fit(stopped, 1)
+    stopped.save(tmp_path / name)
+    resumed = keras.models.load_model(tmp_path / name)
+    fit(resumed, EPOCHS - 1)
+    assert_same(trained(plan), resumed, 1e-6)
+
+
+def test_what_the_optimizer_moves_after_the_cut_stays_out():
+    model = trained(schedule(end_step=STEPS // 2), optimizer=keras.optimizers.Adam(0.1))
+    small = tfmot_swd.strip_pruning(model)
+    assert small.count_params() <= network().count_params() / 2
+    np.testing.assert_allclose(small(X), model(X), atol=1e-4)
+
+
+def test_cut_now_ends_a_training_early():
+    model = compiled(prune_selective_decay(network(), schedule(end_step=1000)))
+    callback = tfmot_swd.UpdatePruningStep(partial_fit=True)
+    model.fit(X, Y, batch_size=BATCH, verbose=0, callbacks=[callback])
+    with pytest.raises(ValueError, match="final cut has not been made"):
+        tfmot_swd.strip_pruning(model)
+    tfmot_swd.cut_now(model)
+    assert tfmot_swd.strip_pruning(model).count_params() <= network().count_params() / 2
+
+
+def test_epoch_logs_and_statuses_say_where_it_stands():
+    callback = tfmot_swd.UpdatePruningStep()
+    net = network()
+    model = compiled(prune_selective_decay(net, schedule()))
+    logs = model.fit(X, Y, batch_size=BATCH, epochs=EPOCHS, verbose=0, callbacks=[callback]).history
+    assert {"parameters_left", "channels_left", "threshold", "shrink"} < set(logs)
+    assert [status.costs["parameters"] for status in callback.history] == logs["parameters_left"]
+    limits = [status.limits["parameters"] for status in callback.history]
+    assert limits == sorted(limits, reverse=True)
+    assert limits[-1] == net.count_params() // 2
+    last = callback.history[-1]
+    assert sum(last.sizes.values()) == last.channels - last.targeted
+    assert 0 < last.targeted_share < 1
+
+
+def test_diverged_weights_are_told():
+    model = compiled(prune_selective_decay(network(), schedule()), keras.optimizers.SGD(1e30))
+    with pytest.raises(ValueError, match="have become NaN or infinite"):
+        model.fit(X, Y, batch_size=BATCH, epochs=EPOCHS, verbose=0, callbacks=[tfmot_swd.UpdatePruningStep()])
+
+
+def test_training_without_the_callback_is_refused():
+    with pytest.raises(ValueError, match="trains only with its callback"):
+        compiled(prune_selective_decay(network(), schedule()), run_eagerly=True).fit(X, Y, verbose=0)

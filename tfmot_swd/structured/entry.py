@@ -1,0 +1,57 @@
+"""Puts the wrappers of structured Selective Weight Decay on a model."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from tfmot_swd._compat import master_variable
+from tfmot_swd.budget import as_budget
+from tfmot_swd.channel_plan import plan_channels
+from tfmot_swd.channels.cost import ChannelCosts
+from tfmot_swd.cloning import wrap_with
+from tfmot_swd.cost_limits import resolve_limits
+from tfmot_swd.structured.schedule import StructuredDecay
+from tfmot_swd.structured.wrapper import PruneStructuredDecay
+
+
+def wrap_channels(model: Any, schedule: StructuredDecay, skip: Collection[str]) -> Any:
+    """Returns a copy of `model` in which every layer is wrapped that owns a part of a ranked channel.
+
+    Raises:
+      ValueError: nothing can be ranked; the budget cannot be met, with what could be.
+    """
+    plan = plan_channels(model, layers=schedule.layers, skip=skip)
+    if not plan.ranked:
+        raise ValueError(f"No channel of this model can be removed. Received: {plan.summary()}")
+    names = [row.group for row in plan.ranked]
+    costs = ChannelCosts(plan.groups)
+    limits = resolve_limits(as_budget(schedule.budget), costs, names, minimum=schedule.minimum, round_to=schedule.round_to)
+    layers = {record.path: record.layer for record in plan.groups.trace.records.values()}
+    trained = {id(master_variable(each)) for each in model.trainable_weights}
+    owned: dict[int, dict[tuple[str, int], np.ndarray]] = {}
+    for name in names:
+        for member in plan.groups[name].members:
+            if member.variable_id in trained:
+                axes = owned.setdefault(id(layers[member.layer]), {})
+                mine = member.channels >= 0
+                place = member.weight, member.axis
+                axes[place] = axes[place] | mine if place in axes else mine
+    wrapped: dict[int, PruneStructuredDecay] = {}
+
+    def wrap(layer: Any, inner: Any) -> Any:
+        if id(layer) not in owned:
+            return inner
+        wrapped[id(layer)] = PruneStructuredDecay(inner, schedule, limits, list(owned[id(layer)]))
+        return wrapped[id(layer)]
+
+    pruned = wrap_with(model, wrap)
+    for layer, axes in owned.items():
+        for (path, axis), mine in axes.items():
+            wrapped[layer].enlist(path, axis, np.flatnonzero(mine))
+    if len(plan.ranked) < len(plan.rows):
+        logging.info("tfmot_swd leaves whole: %s", plan.summary())
+    return pruned
