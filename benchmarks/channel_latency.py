@@ -26,7 +26,7 @@ import tf_keras as keras
 from absl import app, flags
 from rich.console import Console
 
-from benchmarks.exactness import random_images, randomize, take_statistics
+from benchmarks.exactness import random_images, randomize
 from benchmarks.journal import Journal
 from benchmarks.tables import ResultTable, save_figure, write_markdown
 from examples.networks import NETWORKS
@@ -35,6 +35,7 @@ from tfmot_swd.channels.removal import RemovalPlan, plan_removal
 from tfmot_swd.export import export_tflite
 from tfmot_swd.export.quiet import quiet
 from tfmot_swd.profile import profile
+from tfmot_swd.statistics import reestimate_batch_norm
 
 RESULTS = Path(__file__).parent / "results"
 SHARES = (0.25, 0.5, 0.75)
@@ -94,13 +95,13 @@ def files(model: keras.Model) -> dict[str, list[tuple[dict[str, Any], bytes]]]:
     rng = np.random.default_rng(SEED)
     randomize(model, rng)
     x = random_images(model.input_shape[1:], rng, count=16) / 128 - 1
-    take_statistics(model, x)
+    reestimate_batch_norm(model, [x])
     found: dict[str, list[tuple[dict[str, Any], bytes]]] = {recipe: [] for recipe in RECIPES}
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "model.tflite"
         for facts, smaller in variants(model):
             # Statistics of its own, so that no activation dies or saturates.
-            take_statistics(smaller, x)
+            reestimate_batch_norm(smaller, [x])
             costs = profile(smaller)
             for recipe in RECIPES:
                 # A random network multiplies the rounding to 8 bits as no trained one does.

@@ -6,7 +6,7 @@ plan = random_plan(model, rng, groups)
 randomize(model, rng)
 x = random_images(model.input_shape[1:], rng)
 with masked(model, plan):
-    take_statistics(model, x)
+    reestimate_batch_norm(model, [x])
 compare(model, plan, plan.apply(), x).exact
 ```
 """
@@ -81,18 +81,6 @@ def random_images(shape: tuple[int, ...], rng: np.random.Generator, count: int =
     height, width, channels = shape
     coarse = tf.image.resize(rng.normal(size=(count, 5, 5, channels)), (height, width), "bicubic")
     return (128 + 64 * (coarse + 0.5 * rng.normal(size=(count, *shape)))).numpy().astype(np.float32)
-
-
-def take_statistics(model: keras.Model, x: np.ndarray) -> None:
-    """Gives batch normalization the statistics of a batch, so that no signal vanishes or explodes on its way."""
-    found = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
-    momenta = [layer.momentum for layer in found]
-    for layer in found:
-        layer.momentum = 0.0
-    if found:
-        model(x, training=True)
-    for layer, momentum in zip(found, momenta, strict=True):
-        layer.momentum = momentum
 
 
 def random_plan(model: keras.Model, rng: np.random.Generator, groups: ChannelGroups) -> RemovalPlan:

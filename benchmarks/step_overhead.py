@@ -70,6 +70,8 @@ def wrapped(kind: str, model: keras.Model) -> keras.Model:
     """Returns `model`, or its wrapped form, compiled."""
     if kind == "swd":
         model = tfmot_swd.prune_selective_decay(model, tfmot_swd.SelectiveDecay(RATE, end_step=RUN))
+    elif kind == "structured":
+        model = tfmot_swd.prune_selective_decay(model, tfmot_swd.StructuredDecay(RATE, end_step=RUN))
     elif kind.startswith("tfmot"):
         frequency = int(kind.removeprefix("tfmot/"))
         schedule = tfmot.sparsity.keras.PolynomialDecay(0.0, RATE, 0, RUN, frequency=frequency)
@@ -94,13 +96,18 @@ def stepper(model: keras.Model, x: np.ndarray, y: np.ndarray) -> Callable[[], No
     return lambda: function(iterator)["loss"].numpy()
 
 
-def measure_steps(name: str) -> dict[str, Any]:
+def kinds_of(name: str) -> tuple[str, ...]:
+    """Returns what is timed beside a dense step of whole weights."""
+    return ("swd", "tfmot/100") if name in SLOW_SORTS else ("swd", "tfmot/100", "tfmot/1")
+
+
+def measure_steps(name: str, others: tuple[str, ...]) -> dict[str, Any]:
     """Returns seconds a step of each kind, and the median ratio to the dense step beside it."""
     build, shape, classes, batch, steps = CASES[name]
     rng = np.random.default_rng(0)
     x = rng.normal(size=(batch, *shape)).astype(np.float32)
     y = rng.integers(0, classes, batch)
-    kinds = ("dense", "swd", "tfmot/100", "tfmot/1") if name not in SLOW_SORTS else ("dense", "swd", "tfmot/100")
+    kinds = ("dense", *others)
     parameters = 0
     run = {}
     for kind in kinds:
@@ -153,10 +160,17 @@ def print_tables(journal: Journal, console: Console) -> None:
     steps = Table(title="One training step, ratio to plain fit (median of pairs)")
     for heading in ("network", "parameters", "batch", "dense ms", "SWD", "TFMOT every 100", "TFMOT every step"):
         steps.add_column(heading, justify="left" if heading == "network" else "right")
+    structured = Table(title="One step of structured SWD, ratio to plain fit (median of pairs)")
+    for heading in ("network", "dense ms", "structured SWD"):
+        structured.add_column(heading, justify="left" if heading == "network" else "right")
     thresholds = Table(title="One exact global threshold, ms (median)")
     thresholds.add_column("weights", justify="right")
     for record in journal.records():
         result = record["result"]
+        if "structured" in result.get("ratio", {}):
+            row = f"{1000 * result['seconds']['dense']:.1f}", f"{result['ratio']['structured']:.3f}"
+            structured.add_row(record["key"]["case"], *row)
+            continue
         if "ratio" in result:
             ratios = [result["ratio"].get(kind) for kind in ("swd", "tfmot/100", "tfmot/1")]
             steps.add_row(
@@ -173,6 +187,7 @@ def print_tables(journal: Journal, console: Console) -> None:
         cells = [f"{1000 * seconds:.2f}" for seconds in result["seconds"].values()]
         thresholds.add_row(f"{result['weights']:,}", *cells)
     console.print(steps)
+    console.print(structured)
     console.print(thresholds)
 
 
@@ -184,10 +199,12 @@ def main(_: list[str]) -> None:
         if not journal.done(key):
             journal.append(key, measure_threshold(count))
     for name in CASES:
-        key = {"case": name}
-        if not journal.done(key):
-            console.print(f"Timing {name} ...")
-            journal.append(key, measure_steps(name))
+        of_weights: dict[str, Any] = {"case": name}
+        of_channels: dict[str, Any] = {"case": name, "of": "channels"}
+        for key, others in ((of_weights, kinds_of(name)), (of_channels, ("structured",))):
+            if not journal.done(key):
+                console.print(f"Timing {name}, {', '.join(others)} ...")
+                journal.append(key, measure_steps(name, others))
     print_tables(journal, console)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -80,17 +81,33 @@ def _once(job: Job, scores: Callable[[keras.Model], Scores]) -> Fitted:
     return job.model, fit(job, job.model, [remove]), None
 
 
+@keras.utils.register_keras_serializable("tfmot_swd_examples")
+class SmoothL1(keras.regularizers.Regularizer):
+    """Strength times the sum of x² where |x| is at most 1, and of |x| beyond."""
+
+    def __init__(self, strength: float) -> None:
+        self.strength = strength
+
+    def __call__(self, x: tf.Tensor) -> tf.Tensor:
+        size = tf.abs(x)
+        return self.strength * tf.reduce_sum(tf.where(size <= 1.0, size**2, size))
+
+    def get_config(self) -> dict[str, Any]:
+        return {"strength": self.strength}
+
+
 def _slimming(job: Job) -> Fitted:
     """Network slimming (Liu et al. 2017): smooth L1 on the scales of batch norm, a cut by them, fine-tuning."""
-    for layer in job.model.layers:
+
+    def regularized(layer: keras.layers.Layer) -> keras.layers.Layer:
+        config = layer.get_config()
         if isinstance(layer, keras.layers.BatchNormalization):
-            layer.add_loss(functools.partial(_smooth_l1, layer.gamma))
-    return _once(job, tfmot_swd.channel_scores)
+            config["gamma_regularizer"] = SmoothL1(SLIMMING_STRENGTH)
+        return type(layer).from_config(config)
 
-
-def _smooth_l1(gamma: tf.Variable) -> tf.Tensor:
-    size = tf.abs(gamma)
-    return SLIMMING_STRENGTH * tf.reduce_sum(tf.where(size <= 1.0, size**2, size))
+    model = keras.models.clone_model(job.model, clone_function=regularized)
+    model.set_weights(job.model.get_weights())
+    return _once(dataclasses.replace(job, model=model), tfmot_swd.channel_scores)
 
 
 def _progressive(job: Job) -> Fitted:

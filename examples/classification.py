@@ -3,6 +3,7 @@
     python -m examples.classification                              # SWD at 98 % beside the dense net
     python -m examples.classification --methods=dense,tfmot,magnitude_once,swd --rate=0.995
     python -m examples.classification --method=pgp --network=vgg8   # filters that leave while it trains
+    python -m examples.classification --method=structured --rate=0.9 --network=vgg8   # channels, to a tenth of the size
     python -m examples.classification --dataset=cifar10 --network=resnet20 --augment --epochs=30
 
 Writes to --output_dir: run.png, results.json, a .keras model and a .tflite file for each recipe.
@@ -21,6 +22,7 @@ from absl import app, flags, logging
 from rich.console import Console
 from rich.table import Table
 
+from examples.channel_methods import CHANNEL_METHODS
 from examples.datasets import DatasetUnavailableError, ImageData, load_images
 from examples.filter_methods import FILTER_METHODS
 from examples.networks import NETWORKS
@@ -36,7 +38,9 @@ DATA_DIR = flags.DEFINE_string("data_dir", None, "where tensorflow_datasets keep
 NETWORK = flags.DEFINE_enum("network", "fashion_net", list(NETWORKS), "which network")
 METHODS_FLAG = flags.DEFINE_list("methods", ["dense", "swd"], f"any of {', '.join(METHODS)}")
 flags.DEFINE_alias("method", "methods")
-RATE = flags.DEFINE_float("rate", 0.98, "share of the prunable weights to remove", 0.0, 0.9999)
+RATE = flags.DEFINE_float(
+    "rate", 0.98, "share of the prunable weights to remove; of all parameters, for structured methods", 0.0, 0.9999
+)
 FILTER_RATE = flags.DEFINE_float("filter_rate", 0.5, "share of the filters, for methods that remove those", 0.01, 0.99)
 EPOCHS = flags.DEFINE_integer("epochs", 8, "epochs of each method", 1)
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 128, "images an update", 1)
@@ -73,6 +77,7 @@ class Outcome:
             "seconds": run.seconds,
             "history": run.history,
             "statuses": [dataclasses.asdict(status) for status in run.statuses],
+            "channels": [dataclasses.asdict(status) for status in run.channels],
             "filters": [dataclasses.asdict(status) for status in run.filters],
             "exports": [{**result.to_dict(), "path": Path(result.path).name} for result in self.exports],
         }
@@ -122,7 +127,8 @@ def print_tables(outcomes: list[Outcome], console: Console) -> None:
         models.add_row(
             run.method,
             f"{outcome.test_accuracy:.4f}",
-            f"{report.pool_kept:,}" + ("" if run.filters else f" ({report.pool_kept / report.pool:.2%})"),
+            f"{report.pool_kept:,}"
+            + ("" if run.filters or run.channels else f" ({report.pool_kept / report.pool:.2%})"),
             f"{outcome.small.count_params():,}",
             f"{profile(outcome.small).macs:,}",
             cut,
@@ -190,8 +196,9 @@ def main(_: list[str]) -> None:
 
     if any(method.startswith("swd") for method in METHODS_FLAG.value):
         console.print(plan_pruning(build()))
-    if any(method in FILTER_METHODS for method in METHODS_FLAG.value):
-        console.print(plan_channels(build()))
+    for methods, layers in ((FILTER_METHODS, "convolutions"), (CHANNEL_METHODS, "all")):
+        if any(method in methods for method in METHODS_FLAG.value):
+            console.print(plan_channels(build(), layers=layers))
     outcomes = []
     for method in METHODS_FLAG.value:
         rate = FILTER_RATE.value if method in FILTER_METHODS else RATE.value

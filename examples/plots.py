@@ -18,7 +18,8 @@ def draw_run(runs: Sequence[TrainedRun], steps_per_epoch: int, path: Path, title
     """Draws all runs' validation accuracy, and below it what the methods of this package did, to a PNG."""
     selective = [run for run in runs if run.statuses]
     progressive = [run for run in runs if run.filters]
-    rows = 1 + 3 * bool(selective) + bool(progressive)
+    structured = [run for run in runs if run.channels]
+    rows = 1 + 3 * bool(selective) + 2 * bool(structured) + bool(progressive)
     figure, panels = plt.subplots(rows, 1, figsize=(8, 2.6 * rows + 0.4), sharex=True, squeeze=False)
     top = panels[0][0]
     for run in runs:
@@ -38,6 +39,22 @@ def draw_run(runs: Sequence[TrainedRun], steps_per_epoch: int, path: Path, title
         threshold.set_ylabel("global\nthreshold |w|")
         is_implicit = run.statuses[0].a is None
         values = [status.shrink if is_implicit else status.a for status in run.statuses]
+        strength.plot(steps, values, label=f"{run.method}, {'X(t)' if is_implicit else 'a(t)'}")
+        strength.set_yscale("log")
+        strength.set_ylabel("strength")
+        strength.legend(fontsize=8)
+    for run in structured:
+        steps = [status.step for status in run.channels]
+        costs, strength = (panels[row + 1 + 3 * bool(selective)][0] for row in (0, 1))
+        for cost in run.channels[0].costs:
+            line = costs.plot(steps, [status.costs[cost] for status in run.channels], label=f"{run.method}, {cost}")[0]
+            limits = [status.limits[cost] for status in run.channels]
+            costs.plot(steps, limits, ":", color=line.get_color(), label="what the budget allows then")
+        costs.set_yscale("log")
+        costs.set_ylabel("left without\nwhat is targeted")
+        costs.legend(fontsize=8)
+        is_implicit = run.channels[0].a is None
+        values = [status.shrink if is_implicit else status.a for status in run.channels]
         strength.plot(steps, values, label=f"{run.method}, {'X(t)' if is_implicit else 'a(t)'}")
         strength.set_yscale("log")
         strength.set_ylabel("strength")

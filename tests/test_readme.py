@@ -8,7 +8,7 @@ README = Path(__file__).parents[1] / "README.md"
 
 def test_the_quick_start_runs_and_is_short(tmp_path, monkeypatch, capsys):
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     monkeypatch.chdir(tmp_path)
     names: dict = {}
     for block in blocks:
@@ -17,4 +17,6 @@ def test_the_quick_start_runs_and_is_short(tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().out
     assert "prunable weights kept (2.00%)" in said
     assert (tmp_path / "model.tflite").stat().st_size > 1000
-    assert names["pruned"].layers[0].layer.filters == 7
+    small = names["tfmot_swd"].strip_pruning(names["pruned"])
+    assert names["tfmot_swd"].profile(small).macs <= names["tfmot_swd"].profile(names["model"]).macs // 2
+    assert small.layers[0].filters == 8

@@ -33,6 +33,7 @@ from tfmot_swd.pruning_warning import PruningWarning
 from tfmot_swd.schedules import SelectiveDecay
 from tfmot_swd.selective_decay import prune_selective_decay
 from tfmot_swd.sparsity import SparsityReport, sparsity_report
+from tfmot_swd.statistics import reestimate_batch_norm
 from tfmot_swd.stripping import strip_pruning
 from tfmot_swd.structured import PruneStructuredDecay, StructuredDecay, channel_scores
 from tfmot_swd.summaries import PruningSummaries
@@ -74,6 +75,7 @@ __all__ = [
     "profile",
     "prune_progressive_gradient",
     "prune_selective_decay",
+    "reestimate_batch_norm",
     "register_channel_rule",
     "remove_channels",
     "remove_dead_channels",

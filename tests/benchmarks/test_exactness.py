@@ -7,6 +7,7 @@ import tf_keras as keras
 from benchmarks import exactness
 from tfmot_swd.channels.groups import channel_groups
 from tfmot_swd.channels.removal import plan_removal
+from tfmot_swd.statistics import reestimate_batch_norm
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def model():
 @pytest.fixture
 def x(model):
     images = exactness.random_images((8, 8, 3), np.random.default_rng(1))
-    exactness.take_statistics(model, images)
+    reestimate_batch_norm(model, [images])
     return images
 
 

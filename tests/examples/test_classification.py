@@ -45,6 +45,18 @@ def test_filters_that_leave_make_a_smaller_file(tmp_path):
     assert pruned["exports"][0]["worst_difference"] < 1e-3
 
 
+def test_channels_are_brought_within_a_budget(tmp_path):
+    small = ("--train_limit=640", "--epochs=2", "--network=vgg8", "--batch_size=64", "--rate=0.8")
+    done = run("--method=dense,structured", f"--output_dir={tmp_path}", "--recipes=float32", *small)
+    assert done.returncode == 0, done.stderr[-3000:]
+    dense, pruned = json.loads((tmp_path / "results.json").read_text())["outcomes"]
+    parameters = pruned["parameters_without_dead_channels"]
+    assert parameters <= 0.2 * dense["parameters_without_dead_channels"]
+    assert pruned["channels"][-1]["costs"] == {"parameters": parameters}
+    assert pruned["exports"][0]["bytes"] < 0.3 * dense["exports"][0]["bytes"]
+    assert pruned["exports"][0]["worst_difference"] < 1e-3
+
+
 @pytest.mark.parametrize(
     ("argument", "message"),
     [

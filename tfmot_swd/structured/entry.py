@@ -29,7 +29,9 @@ def wrap_channels(model: Any, schedule: StructuredDecay, skip: Collection[str]) 
         raise ValueError(f"No channel of this model can be removed. Received: {plan.summary()}")
     names = [row.group for row in plan.ranked]
     costs = ChannelCosts(plan.groups)
-    limits = resolve_limits(as_budget(schedule.budget), costs, names, minimum=schedule.minimum, round_to=schedule.round_to)
+    limits = resolve_limits(
+        as_budget(schedule.budget), costs, names, minimum=schedule.minimum, round_to=schedule.round_to
+    )
     layers = {record.path: record.layer for record in plan.groups.trace.records.values()}
     trained = {id(master_variable(each)) for each in model.trainable_weights}
     owned: dict[int, dict[tuple[str, int], np.ndarray]] = {}
