@@ -37,11 +37,12 @@ LABELS = {
     "l1_budget": "L1 once + fine-tune",
     "rpgp_budget": "RPGP",
     "narrow_dense": "dense, narrower",
-    "structured_scale": "SWD, scales alone",
+    "structured_by_scale": "SWD, by scales",
+    "structured_scale": "SWD, by scales, and they alone decayed",
     "structured_magnitude": "SWD, by magnitude",
     "structured_layer": "SWD, per layer",
 }
-VARIANTS = ("structured_scale", "structured_magnitude", "structured_layer")
+VARIANTS = ("structured_by_scale", "structured_scale", "structured_magnitude", "structured_layer")
 CASES = {
     case.name: case
     for case in (

@@ -107,7 +107,7 @@ def _slimming(job: Job) -> Fitted:
 
     model = keras.models.clone_model(job.model, clone_function=regularized)
     model.set_weights(job.model.get_weights())
-    return _once(dataclasses.replace(job, model=model), tfmot_swd.channel_scores)
+    return _once(dataclasses.replace(job, model=model), functools.partial(tfmot_swd.channel_scores, criterion="scale"))
 
 
 def _progressive(job: Job) -> Fitted:
@@ -129,7 +129,8 @@ def _small_dense(job: Job) -> Fitted:
 
 CHANNEL_METHODS: dict[str, Callable[[Job], Fitted]] = {
     "structured": _swd,
-    "structured_scale": functools.partial(_swd, mode="scale"),
+    "structured_by_scale": functools.partial(_swd, criterion="scale"),
+    "structured_scale": functools.partial(_swd, criterion="scale", mode="scale"),
     "structured_magnitude": functools.partial(_swd, criterion="magnitude"),
     "structured_layer": functools.partial(_swd, scope="layer"),
     "structured_paper": _swd_paper,

@@ -139,3 +139,58 @@ def test_an_empty_directory_begins_at_the_beginning_and_is_removed_at_the_end(tm
     model.fit(data, epochs=4, verbose=0, callbacks=[UpdatePruningStep(backup_dir=tmp_path / "new" / "backup")])
     assert strip_pruning(model).get_layer("conv").filters == 4
     assert not (tmp_path / "new" / "backup").exists()
+
+
+def fitted(model: keras.Model, directory: Path, epochs: int, stop: int | None = None) -> None:
+    data = tf.data.Dataset.from_tensor_slices((IMAGES, IMAGES.mean(axis=(1, 2, 3)))).batch(4)
+
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == stop:
+                raise KeyboardInterrupt
+
+    callbacks = [UpdatePruningStep(backup_dir=directory), Stop()]
+    model.fit(data, epochs=epochs, verbose=0, callbacks=callbacks)
+
+
+IMAGES = np.random.default_rng(0).normal(size=(8, 6, 6, 1)).astype(np.float32)
+
+
+class Backwards(keras.Model):
+    """A training step whose optimizer is built on the variables in an order of its own."""
+
+    def train_step(self, data):
+        x, y = data
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean((self(x, training=True)[:, 0] - y) ** 2)
+        variables = self.trainable_variables[::-1]
+        self.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+        return {"loss": loss}
+
+
+@pytest.mark.parametrize("kind", ["mixed precision", "an order of its own", "a part"])
+def test_it_goes_on_with_the_optimizer_as_it_was_built(kind, tmp_path):
+    def build() -> keras.Model:
+        keras.utils.set_random_seed(0)
+        if kind == "mixed precision":
+            keras.mixed_precision.set_global_policy("mixed_float16")
+        try:
+            net = wrapped()
+        finally:
+            keras.mixed_precision.set_global_policy("float32")
+        if kind == "mixed precision":
+            return net
+        model = Backwards(net.inputs, net.outputs)
+        if kind == "a part":
+            model.layers[-1].trainable = False
+        model.compile(keras.optimizers.SGD(0.01, momentum=0.9))
+        return model
+
+    whole = build()
+    fitted(whole, tmp_path / "whole", 4)
+    with pytest.raises(KeyboardInterrupt):
+        fitted(build(), tmp_path / "backup", 4, stop=2)
+    resumed = build()
+    fitted(resumed, tmp_path / "backup", 4)
+    for ours, theirs in zip(resumed.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)

@@ -1,5 +1,8 @@
 """Budgets: shares and counts, and what is refused."""
 
+import json
+
+import numpy as np
 import pytest
 
 from tfmot_swd.budget import Budget, as_budget
@@ -60,3 +63,10 @@ def test_a_number_is_the_share_of_the_parameters_to_remove():
 def test_it_comes_back_from_its_config():
     budget = Budget(macs=0.5, bytes=100_000, recipe="float32")
     assert Budget.from_config(budget.get_config()) == budget
+
+
+def test_numbers_of_numpy_are_numbers():
+    budget = Budget(parameters=np.int64(300), macs=np.float32(0.5))
+    assert budget.limits(WHOLE) == {"parameters": 300, "macs": 40_000}
+    assert json.loads(json.dumps(budget.get_config()))["parameters"] == 300
+    assert as_budget(np.float64(0.5)) == Budget(sparsity=0.5)

@@ -36,6 +36,7 @@ _import_tfmot()
 
 import tensorflow as tf
 import tf_keras as keras
+from tensorflow.python.eager import record
 from tensorflow.python.framework import ops
 from tensorflow_model_optimization.python.core.sparsity.keras.prunable_layer import (
     PrunableLayer,
@@ -71,6 +72,7 @@ __all__ = [
     "PruningSchedule",
     "UpdatePruningStep",
     "forget_gradients",
+    "is_recording",
     "is_saving",
     "is_tracing_keras_graph",
     "keras",
@@ -117,6 +119,11 @@ def _graphs_behind(function: Callable[..., Any], deep: int = 3) -> Iterator[Any]
 def is_saving() -> bool:
     """Whether Keras is tracing layers to write a SavedModel, not to train them."""
     return bool(base_layer_utils.call_context().saving)
+
+
+def is_recording() -> bool:
+    """Whether a gradient tape is watching what is computed now."""
+    return bool(record.could_possibly_record())
 
 
 def is_tracing_keras_graph() -> bool:

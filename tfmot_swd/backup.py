@@ -17,7 +17,7 @@ from tfmot_swd._compat import keras
 from tfmot_swd.channels.groups import ChannelGroup, channel_groups
 from tfmot_swd.channels.removal import plan_removal
 from tfmot_swd.channels.shrink import shrink_to
-from tfmot_swd.optimizers import build
+from tfmot_swd.optimizers import build, built_on
 from tfmot_swd.progressive.wrapper import PruneProgressiveGradient, ScoredWeight
 from tfmot_swd.pruning_wrapper import PruningWrapper, collect_wrappers, wrapped_graphs
 from tfmot_swd.weight_paths import weight_at
@@ -44,7 +44,13 @@ class TrainingBackup:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
         _checkpoint(model).write(str(partial / "state"))
-        note = {"epoch": epoch, "training": _training_of(model), "filters": [_filters(each) for each in _scored(model)]}
+        trained = list(model.trainable_variables)
+        note = {
+            "epoch": epoch,
+            "training": _training_of(model),
+            "filters": [_filters(each) for each in _scored(model)],
+            "optimizers": [built_on(each, trained) for each in tf.nest.flatten(model.optimizer)],
+        }
         (partial / _NOTE).write_text(json.dumps(note, indent=1))
         if final.exists():
             shutil.rmtree(final)
@@ -74,8 +80,9 @@ class TrainingBackup:
             keep = {name: mask for name, group in groups.items() if not (mask := _mask(group, kept)).all()}
             if keep:
                 shrink_to(plan_removal(graph, keep, groups=groups), trained_by=model)
-        for optimizer in tf.nest.flatten(model.optimizer):
-            build(optimizer, model.trainable_variables)
+        trained = list(model.trainable_variables)
+        for optimizer, places in zip(tf.nest.flatten(model.optimizer), note["optimizers"], strict=True):
+            build(optimizer, trained if places is None else [trained[place] for place in places])
         try:
             _checkpoint(model).read(str(path / "state")).assert_existing_objects_matched()
         except (AssertionError, ValueError, tf.errors.OpError) as error:

@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from tfmot_swd._compat import keras
 
 COSTS = ("parameters", "macs", "bytes")
@@ -15,15 +17,15 @@ RECIPES = ("int8", "float32")
 @keras.utils.register_keras_serializable("tfmot_swd")
 @dataclasses.dataclass(frozen=True)
 class Budget:
-    """What may be left of a model; every limit that is given holds, and none is ever exceeded.
+    """What may be left of a model; every limit that is given holds.
 
     A float up to 1 is a share of what the model costs as a whole, anything else a count.
 
     Args:
       parameters: of the model that is left, moving statistics included.
       macs: multiply-accumulates for one sample (`tfmot_swd.macs`).
-      bytes: of its TFLite file. It is estimated while training, from two files made beforehand; `export_tflite` gives
-        the real number.
+      bytes: of its TFLite file. While training it is estimated, from two files made beforehand, and may come out some
+        per cent larger or smaller; `export_tflite` gives the real number. `fit_budget` makes the file, and holds it.
       sparsity: share of the parameters to remove, in [0, 1): Budget(sparsity=0.9) is Budget(parameters=0.1).
       recipe: of the file that `bytes` is about, "int8" or "float32".
 
@@ -42,14 +44,16 @@ class Budget:
 
     def __post_init__(self) -> None:
         for name in COSTS:
-            value = getattr(self, name)
+            value = _plain(getattr(self, name))
+            object.__setattr__(self, name, value)
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
             whole = is_number and (value <= 1 or float(value).is_integer())
             if value is not None and not (whole and value > 0):
                 raise ValueError(
                     f"{name} must be a count, or a share of the whole model's in (0, 1]. Received: {name}={value!r}"
                 )
-        sparsity = self.sparsity
+        sparsity = _plain(self.sparsity)
+        object.__setattr__(self, "sparsity", sparsity)
         is_share = isinstance(sparsity, int | float) and not isinstance(sparsity, bool) and 0 <= sparsity < 1
         if sparsity is not None and not is_share:
             raise ValueError(
@@ -95,6 +99,11 @@ class Budget:
         return cls(**config)
 
 
+def _plain(value: Any) -> Any:
+    """Returns a number of NumPy as one of Python's, anything else as it is."""
+    return value.item() if isinstance(value, np.number) else value
+
+
 def as_budget(given: Budget | float) -> Budget:
     """Returns a budget as it is, and a number as the share of the parameters to remove.
 
@@ -104,6 +113,7 @@ def as_budget(given: Budget | float) -> Budget:
     """
     if isinstance(given, Budget):
         return given
+    given = _plain(given)
     if isinstance(given, bool) or not isinstance(given, int | float):
         raise TypeError(
             "A target is a tfmot_swd.Budget, or the share of the parameters to remove, as 0.9. "

@@ -25,11 +25,15 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
     With Selective Weight Decay it checks the run ahead (see `DecayStrength.forecast`) and warns when the decay will
     diverge or the cut will show. The cut is made right after the update `end_step`, inside the batch, so that
     checkpoints and validation of that epoch see the pruned model wherever this callback stands in the list. Epoch
-    logs gain target_sparsity, targeted_share, threshold and the strength.
+    logs gain target_sparsity, targeted_share, threshold and the strength; of whole channels what is left of each
+    cost that is limited (parameters_left and so on), channels_left, threshold and the strength.
 
     With Progressive Gradient Pruning it ranks, removes and silences filters at the end of each epoch: after its last
     batch, so that validation and checkpoints see the smaller model; after validation in a first epoch whose length
     Keras does not know. Epoch logs gain channels, parameters and soft_channels.
+
+    A model that has become smaller no longer takes earlier weights: `EarlyStopping(restore_best_weights=True)` fails
+    with Progressive Gradient Pruning; use `backup_dir`, or `ModelCheckpoint` of whole models.
 
     In a custom training loop call `set_model(model)` and `on_train_begin()` before it, and
     `on_epoch_end(epoch)` after each epoch, as with TFMOT's; `model.optimizer` must be the optimizer, and the
@@ -51,7 +55,7 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
 
     Attributes:
       cut_report: a `CutReport`, once the cut of Selective Weight Decay has been made by this callback.
-      history: a `PruningStatus` or `ProgressiveStatus` of each epoch, or of every so many batches.
+      history: a `PruningStatus`, `StructuredStatus` or `ProgressiveStatus` of each epoch, or of every so many batches.
 
     Raises:
       ValueError: the model is not wrapped, has no optimizer, holds NaN, or the fit is shorter than

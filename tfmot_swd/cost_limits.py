@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,7 +15,13 @@ from tfmot_swd.budget import Budget, as_budget
 from tfmot_swd.channels.cost import ChannelCosts, CostTerms
 from tfmot_swd.channels.fitting import ChannelSearch, as_counts
 from tfmot_swd.channels.groups import ChannelGroups, channel_groups
+from tfmot_swd.channels.removal import plan_removal
+from tfmot_swd.export import file_bytes
 from tfmot_swd.file_size import FileSize, measure_file_size
+from tfmot_swd.pruning_warning import PruningWarning
+
+# A file that comes out too large moves the estimate by what it is too large, and the search is made again.
+_CONVERSIONS = 4
 
 
 @keras.utils.register_keras_serializable("tfmot_swd")
@@ -34,10 +41,8 @@ class CostLimits:
 
     def terms(self, costs: ChannelCosts) -> list[CostTerms]:
         """Returns how each cost is counted, in the order of `final`."""
-        known = dict(costs.terms)
-        if self.file is not None:
-            known["bytes"] = FileSize(*self.file).terms(costs)
-        return [known[name] for name in self.final]
+        file = None if self.file is None else FileSize(*self.file).terms(costs)
+        return [costs.terms(name) if name != "bytes" or file is None else file for name in self.final]
 
     def at(self, way_left: tf.Tensor) -> tf.Tensor:
         """Returns the limits where this much is left of the way from the whole model to the final ones; float64."""
@@ -63,12 +68,18 @@ def resolve_limits(
       ValueError: the least that may stay is over a limit; the message says what could be met.
     """
     file = None
-    known = dict(costs.terms)
     if "bytes" in budget.costs:
         floor = ChannelSearch(costs.groups, names, [], costs, minimum=minimum, round_to=round_to).smallest()
         size = measure_file_size(costs, floor, budget.recipe)
-        file, known["bytes"] = (size.scale, size.offset, size.recipe), size.terms(costs)
-    terms = [known[name] for name in budget.costs]
+        file = (size.scale, size.offset, size.recipe)
+    terms = CostLimits({}, dict.fromkeys(budget.costs, 0), file).terms(costs)
+    if costs.unknown and "macs" in budget.costs:
+        warnings.warn(
+            "Multiply-accumulates of some layers are not known and count as 0 in this budget: register them with "
+            f"tfmot_swd.macs.register_macs. Received: {', '.join(costs.unknown)}",
+            PruningWarning,
+            stacklevel=4,
+        )
     search = ChannelSearch(costs.groups, names, terms, costs, minimum=minimum, round_to=round_to)
     whole = dict(zip(budget.costs, search.costs_of(np.ones(search.channels, bool)), strict=True))
     limits = CostLimits(whole, budget.limits(whole), file)
@@ -114,7 +125,8 @@ def fit_budget(
     """Returns the largest set of the best channels that is within a budget; never over it.
 
     The costs of what would be left are counted exactly, without building it (bytes: estimated), for one threshold over
-    all groups, which is searched for.
+    all groups, which is searched for. Where bytes are limited, the file is made, and the search made again while it
+    comes out too large.
 
     Args:
       model: a built Sequential or Functional tf_keras model.
@@ -140,11 +152,24 @@ def fit_budget(
     values = _checked_scores(groups, scores)
     costs = ChannelCosts(groups)
     limits = resolve_limits(as_budget(budget), costs, list(scores), minimum=minimum, round_to=round_to)
-    terms = limits.terms(costs)
-    search = ChannelSearch(groups, list(scores), terms, costs, minimum=minimum, round_to=round_to)
-    fitted = search.within(tf.constant(values), limits.at(tf.zeros([], tf.float64)), keep_ties=False)
+    for _ in range(_CONVERSIONS):
+        search = ChannelSearch(groups, list(scores), limits.terms(costs), costs, minimum=minimum, round_to=round_to)
+        fitted = search.within(tf.constant(values), limits.at(tf.zeros([], tf.float64)), keep_ties=False)
+        if limits.file is None:
+            break
+        small = plan_removal(groups.model, search.split(fitted.keep.numpy()), groups=groups).apply()
+        missed = file_bytes(small, limits.file[2]) - limits.final["bytes"]
+        if missed <= 0:
+            break
+        scale, offset, recipe = limits.file
+        limits = dataclasses.replace(limits, file=(scale, offset + missed, recipe))
     floored = tuple(name for name, each in zip(search.names, fitted.floored.numpy(), strict=True) if each)
     found = dict(zip(limits.final, as_counts(fitted.costs), strict=True))
+    if any(cost > limits.final[name] for name, cost in found.items()):
+        raise ValueError(
+            "The best channels of each group cost more than the budget, though others would not: give more, or a "
+            f"smaller minimum or round_to. Received: {dict(limits.final)}, and {found} at least"
+        )
     return BudgetFit(search.split(fitted.keep.numpy()), found, dict(limits.final), floored)
 
 

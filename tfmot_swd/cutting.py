@@ -16,8 +16,8 @@ def cut_now(model: Any) -> None:
     """Prunes a wrapped model to its final rate at once, wherever its schedule stands; `strip_pruning` works then.
 
     For a training that ended early. The accuracy drops unless the training had time to prepare it. With Progressive
-    Gradient Pruning filters are ranked by what their last epoch has shown so far; where that is nothing, as in a
-    model from a file, by the L1 norm of their weights.
+    Gradient Pruning filters are ranked by what the running epoch has shown so far; where that is nothing, as after a
+    fit or in a model from a file, by the L1 norm of their weights.
 
     Raises:
       ValueError: the model is not wrapped for pruning.

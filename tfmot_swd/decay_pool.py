@@ -163,7 +163,9 @@ class DecayPool(abc.ABC, Generic[Wrapper]):
         target.threshold.assign(source.threshold.numpy())
 
     def _is_active(self, step: tf.Tensor) -> tf.Tensor:
-        return (step >= self.schedule.begin_step) & (step < self.schedule.end_step)
+        under_way = (step >= self.schedule.begin_step) & (step < self.schedule.end_step)
+        # The cut may have been made before its time, by cut_now.
+        return under_way & ~self.leader.cut.read_value()
 
     def _advance(self, strategy: tf.distribute.Strategy) -> None:
         now = optimizers.iterations(self.strength.optimizer).read_value()

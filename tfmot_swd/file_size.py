@@ -6,12 +6,10 @@ import dataclasses
 
 import numpy as np
 
-from tfmot_swd._compat import master_variable
 from tfmot_swd.channels.call import FOLLOW, PRODUCE
 from tfmot_swd.channels.cost import ChannelCosts, CostTerms
 from tfmot_swd.channels.removal import plan_removal
 from tfmot_swd.export import file_bytes
-from tfmot_swd.liveness import CallTrace
 
 # Of each element of a matrix, and of each channel that one makes: an int32 bias with its scale and zero point, and
 # those of the matrix; or a bias in float32.
@@ -61,7 +59,7 @@ def _counted(costs: ChannelCosts, recipe: str) -> CostTerms:
     element, channel = _BYTES[recipe]
     made = {(cut.variable_id, cut.axis) for cut in costs.groups.trace.cuts if cut.role in (PRODUCE, FOLLOW)}
     products = []
-    for weight in map(master_variable, costs.weights(CallTrace(costs.groups.model, 1))):
+    for weight in costs.weights():
         if len(weight.shape) < 2:
             continue
         products.append(costs.product(weight, element))

@@ -105,7 +105,9 @@ def macs_by_weight(layer: Any, call: LayerCall) -> tuple[list[tuple[Any, float]]
     Together they are `count_macs`; unknown ones are 0. Elements of one layer's matrices count alike, but in attention,
     where queries and values may be of different length.
     """
-    matrices = [weight for weight in layer.weights if len(weight.shape) > 1]
+    # The bias of a GRU has two axes, and that of attention too.
+    names = {id(weight): weight.name.split(":")[0].rsplit("/", 1)[-1] for weight in layer.weights}
+    matrices = [each for each in layer.weights if len(each.shape) > 1 and not names[id(each)].startswith("bias")]
     total = count_macs(layer, call) or 0
     if not matrices:
         return [], total

@@ -103,6 +103,23 @@ def build(optimizer: Any, variables: list[Any]) -> None:
         inner.build(variables)
 
 
+def built_on(optimizer: Any, variables: list[Any]) -> list[int] | None:
+    """Returns which of these variables the optimizer has slots for, in its own order; None where it has no order."""
+    inner = unwrap(optimizer)
+    index = getattr(inner, "_index_dict", None)
+    if index is None or isinstance(inner, keras.optimizers.legacy.Optimizer):
+        return None
+    keys = [inner._var_key(each) for each in variables]
+    return sorted((place for place, key in enumerate(keys) if key in index), key=lambda place: index[keys[place]])
+
+
+def slot_start(optimizer: Any, slot: Any) -> float:
+    """Returns what a slot holds before the first update: 0, but for the accumulators of Adagrad and Ftrl."""
+    if "accumulator" not in slot.name.split("/")[:2]:
+        return 0.0
+    return float(getattr(unwrap(optimizer), "initial_accumulator_value", 0.0))
+
+
 def loss_scale(optimizer: Any) -> tf.Tensor:
     """Returns what a LossScaleOptimizer multiplies the loss by, float32; 1 for others."""
     scale = getattr(optimizer, "loss_scale", None)

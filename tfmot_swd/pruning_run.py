@@ -9,7 +9,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from tfmot_swd.pruning_wrapper import PruningWrapper
+from tfmot_swd._compat import keras
+from tfmot_swd.channels.walk import nodes_of
+from tfmot_swd.pruning_wrapper import PruningWrapper, wrapped_graphs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +54,7 @@ class PruningRun(abc.ABC):
                 "What pruning does inside a training step cannot be compiled by XLA as a whole: "
                 "compile the model without jit_compile. Received: jit_compile=True"
             )
+        mark_pinned(model)
         self.model = model
         self.options = options
         self.params = params
@@ -81,6 +84,19 @@ class PruningRun(abc.ABC):
     @abc.abstractmethod
     def on_train_end(self) -> None:
         """Called after the last epoch."""
+
+
+def mark_pinned(model: Any) -> None:
+    """Tells the wrappers of a model which of them stand in a part that it calls with training=False for good."""
+    for graph in wrapped_graphs(model):
+        for node in nodes_of(graph):
+            if node.call_kwargs.get("training") is False:
+                inside = [node.layer] if isinstance(node.layer, PruningWrapper) else node.layer.submodules
+                for each in inside:
+                    if isinstance(each, PruningWrapper):
+                        each._pinned = True
+            elif isinstance(node.layer, keras.Model):
+                mark_pinned(node.layer)
 
 
 def check_update_freq(update_freq: str | int) -> None:

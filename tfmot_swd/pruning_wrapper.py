@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import re
 import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, TypeVar
 
 import tensorflow as tf
 
-from tfmot_swd._compat import Functional, PruneLowMagnitude, Pruning, is_saving, is_tracing_keras_graph, keras
+from tfmot_swd._compat import (
+    Functional,
+    PruneLowMagnitude,
+    Pruning,
+    is_recording,
+    is_saving,
+    is_tracing_keras_graph,
+    keras,
+)
 from tfmot_swd.prunable import build_parts, make_prunable
 from tfmot_swd.validation import check_finite_weights, check_keras_model
+
+# What TFMOT puts before the name of a layer that it wraps: the class.
+_PREFIX = re.compile("^prune_(selective_decay|structured_decay|progressive_gradient)_")
 
 
 class PruningWrapper(PruneLowMagnitude):
@@ -44,6 +56,8 @@ class PruningWrapper(PruneLowMagnitude):
         # What trains the model just now; PruningSummaries asks it.
         self.run: Any = None
         self._pool: Any = None
+        # Whether the model that it stands in calls it, or a model around it, with training=False for good.
+        self._pinned = False
         self._in_training_call = False
         self._traced_in: Any = None
 
@@ -56,6 +70,8 @@ class PruningWrapper(PruneLowMagnitude):
         self.pruning_step = self._add_state("pruning_step", [], tf.int64)
         self.last_iterations = self._add_state("last_iterations", [], tf.int64, keras.initializers.Constant(-1))
 
+    # Tracked, these lists would have a checkpoint save master weights beside the layer's own view of them.
+    @tf.__internal__.tracking.no_automatic_dependency_tracking
     def _set_pruning_vars(self, weights: Sequence[Any], masks: Sequence[Any]) -> None:
         """Sets the names and shapes that TFMOT's own tools (its callback, PruningSummaries) look for."""
         self.prunable_weights = list(weights)
@@ -109,6 +125,9 @@ class PruningWrapper(PruneLowMagnitude):
             self._in_training_call = True
             tf.cond(tf.cast(training, tf.bool), self._advance, lambda: tf.constant(False))
             return
+        if self._pinned and is_recording():
+            # As in Keras's recipe for fine-tuning, base(x, training=False): batch norm stays as it is, weights train.
+            training = True
         graph = None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
         # A step that also calls the model for inference, as in self-distillation, is a training step still.
         same_step = graph is not None and self._traced_in is not None and self._traced_in() is graph
@@ -202,6 +221,12 @@ def find_wrapped(model: Any) -> list[str]:
     Wrappers that Keras has revived from a SavedModel without their class count too.
     """
     return sorted(each.name for each in model.submodules if isinstance(each, PruneLowMagnitude) or is_revived(each))
+
+
+def plain_name(name: str) -> str:
+    """Returns the name that a group of channels had before its layers were wrapped."""
+    *path, layer = name.split("/")
+    return "/".join([*path, _PREFIX.sub("", layer)])
 
 
 def is_revived(layer: Any) -> bool:

@@ -31,12 +31,12 @@ def prune_selective_decay(
     fit it with `tfmot_swd.UpdatePruningStep`, then call `tfmot_swd.strip_pruning`.
 
     With a `StructuredDecay` whole channels are decayed, until the net without them is within a budget, and
-    `strip_pruning` returns that net; `plan_channels` shows which channels are ranked.
+    `strip_pruning` returns that net; `plan_channels(model, layers="all")` shows which channels are ranked.
 
     Args:
       model: a built tf_keras Sequential or Functional model, nested models included.
       schedule: a `SelectiveDecay`, or a `StructuredDecay`.
-      skip: names of layers to leave whole.
+      skip: names of layers to leave whole; with a `StructuredDecay` they keep the channels that they make or act on.
       pruning_policy: a TFMOT `PruningPolicy`; layers it does not allow are left whole. Not with a `StructuredDecay`.
 
     Returns:

@@ -10,8 +10,8 @@ from rich.table import Table
 
 from tfmot_swd.plan import layers_with_weights
 from tfmot_swd.prunable import counted_weights
+from tfmot_swd.pruning_wrapper import PruningWrapper
 from tfmot_swd.tables import as_text
-from tfmot_swd.wrappers import PruneSelectiveDecay
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +94,7 @@ def sparsity_report(model: Any) -> SparsityReport:
     """
     rows = []
     for name, layer in layers_with_weights(model):
-        inner = layer.layer if isinstance(layer, PruneSelectiveDecay) else layer
+        inner = layer.layer if isinstance(layer, PruningWrapper) else layer
         counted = counted_weights(inner)
         rows.append(
             LayerSparsity(

@@ -27,7 +27,7 @@ def chain(*widths: int) -> keras.Model:
 def search_of(model: keras.Model, **options: int) -> ChannelSearch:
     groups = channel_groups(model)
     costs = ChannelCosts(groups)
-    terms = [costs.terms["parameters"], costs.terms["macs"]]
+    terms = [costs.terms("parameters"), costs.terms("macs")]
     return ChannelSearch(groups, list(groups), terms, costs, **options)
 
 
@@ -108,6 +108,19 @@ def test_a_part_of_a_tensor_never_comes_out_empty():
     fitted = within(search, [9, 8, 7, 1, 3, 2], 0, keep_ties=False)
     assert fitted.keep.numpy().tolist() == [True, False, False, False, True, False]
     assert search.costs_of(fitted.keep.numpy())[0] == 4 * 2 + 2 * 4
+
+
+def test_the_smallest_net_is_of_the_dearest_channels():
+    inputs = keras.Input((3,))
+    cheap, dear = L.Dense(2, name="cheap")(inputs), L.Dense(2, name="dear")(inputs)
+    both = L.Add()([L.Concatenate()([cheap, dear]), L.Dense(4, name="both")(inputs)])
+    # Channels 2 and 3 are read twice more.
+    model = keras.Model(inputs, [L.Dense(2)(both), L.Dense(9)(dear)])
+    search = search_of(model)
+    smallest = search.costs_of(np.concatenate(list(search.smallest().values())))
+    for values in ([4, 3, 2, 1], [1, 2, 3, 4], [1, 4, 2, 3]):
+        found = search.within(tf.constant(values, tf.float32), tf.constant([0.0, 0.0], tf.float64), keep_ties=False)
+        assert all(cost <= least for cost, least in zip(found.costs.numpy(), smallest, strict=True))
 
 
 def test_a_threshold_keeps_in_a_graph_what_the_search_kept():

@@ -1,6 +1,8 @@
 """A budget in the place of a rate: the least rate that meets it, and the net that the training ends with."""
 
+import numpy as np
 import pytest
+import tf_keras as keras
 
 import tfmot_swd
 from tests.progressive.nets import compiled, fit, network, residual
@@ -38,3 +40,26 @@ def test_what_cannot_be_met_or_told_is_refused():
 def test_it_comes_back_from_its_config():
     schedule = ProgressiveRate(Budget(macs=0.5), 3, "geometric")
     assert ProgressiveRate.from_config(schedule.get_config()["config"]) == schedule
+
+
+def test_it_holds_where_the_best_filters_are_the_dearest():
+    def build() -> keras.Model:
+        keras.utils.set_random_seed(0)
+        inputs = keras.Input((6, 6, 2))
+        a, b = (keras.layers.Conv2D(6, 3, padding="same", name=name)(inputs) for name in "ab")
+        both = keras.layers.Concatenate()([a, b])
+        both = keras.layers.Add()([both, keras.layers.Conv2D(12, 3, padding="same", name="c")(inputs)])
+        wide = keras.layers.Conv2D(40, 3, name="d")(b)
+        pooled = [keras.layers.GlobalAveragePooling2D()(each) for each in (both, wide)]
+        net = keras.Model(inputs, keras.layers.Dense(3)(keras.layers.Concatenate()(pooled)))
+        kernels = net.get_layer("c").kernel
+        kernels.assign(kernels * np.repeat([0.01, 10.0], 6))
+        return net
+
+    net = build()
+    budget = Budget(parameters=0.5)
+    model = prune_progressive_gradient(net, ProgressiveRate(budget, 1), "l1", reduction="sum")
+    fit(compiled(model), 1)
+    small = tfmot_swd.strip_pruning(model)
+    assert small.get_layer("b").filters > small.get_layer("a").filters
+    assert small.count_params() <= budget.limits({"parameters": net.count_params()})["parameters"]

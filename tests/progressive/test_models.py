@@ -151,3 +151,44 @@ def test_a_frozen_member_keeps_a_sum_whole():
     wrapper_of(model, "one").trainable = False
     fit(compiled(model, run_eagerly=True))
     assert {name: widths(model)[name] for name in ("one", "two", "three")} == {"one": 4, "two": 4, "three": 1}
+
+
+@pytest.mark.parametrize("head", [True, False])
+def test_a_part_that_is_called_for_inference_alone_is_scored_as_it_trains(head, seen):
+    # Keras's recipe for fine-tuning: batch norm keeps its statistics, the weights train.
+    def build() -> keras.Model:
+        keras.utils.set_random_seed(3)
+        inputs = keras.Input((6, 6, 2))
+        x = L.BatchNormalization()(L.Conv2D(8, 3, use_bias=False, name="a")(inputs))
+        base = keras.Model(inputs, L.ReLU()(x), name="base")
+        inputs = keras.Input((6, 6, 2))
+        x = base(inputs, training=False)
+        x = L.Conv2D(6, 2, name="b")(x) if head else x
+        return keras.Model(inputs, L.Dense(3)(L.Flatten()(x)))
+
+    fit(compiled(wrapped(build()), keras.optimizers.SGD(0.05)))
+    net, optimizer = build(), keras.optimizers.SGD(0.05)
+    kernels = {name: layer_of(net, name).kernel for name in ("a", "b")[: 1 + head]}
+    expected = dict.fromkeys(kernels, 0.0)
+    for x, y in batches():
+        with tf.GradientTape(persistent=True) as tape:
+            loss = loss_of(y, net(x, training=True))
+        for name, kernel in kernels.items():
+            expected[name] += np.abs(tape.gradient(loss, kernel)).sum(axis=(0, 1, 2))
+        optimizer.minimize(loss, net.trainable_variables, tape=tape)
+    for name, scores in expected.items():
+        np.testing.assert_allclose(seen[0][name], scores, rtol=1e-4)
+
+
+def test_an_epoch_of_updates_goes_on_in_the_next_fit(seen):
+    def widths_after(*epochs: int) -> list[dict[str, int]]:
+        model = compiled(wrapped(small(), rate=0.5, epochs=2, updates_per_epoch=6), run_eagerly=True)
+        found = []
+        for count in epochs:
+            fit(model, count, partial_fit=True)
+            found.append(widths(model)["a"])
+        return found
+
+    # Four updates an epoch of fit: filters leave after the sixth and the twelfth.
+    assert widths_after(1, 1, 1)[1:] == [widths_after(2)[0], widths_after(3)[0]]
+    assert widths_after(1, 1, 1)[-1] == 3

@@ -54,8 +54,11 @@ def test_an_epoch_begins_with_nothing():
     pool = pool_of(model)
     assert not pool.has_seen_enough()
     pool.begin_epoch()
-    assert pool.has_seen_enough()
     np.testing.assert_array_equal(wrapper_of(model, "a").scored[0].start, layer_of(model, "a").kernel)
+    # Weights that have not moved since tell nothing apart.
+    assert not pool.has_seen_enough()
+    layer_of(model, "a").kernel.assign_add(tf.ones((3, 3, 2, 8)))
+    assert pool.has_seen_enough()
     model = wrapped()
     pool = pool_of(model)
     scored = wrapper_of(model, "a").scored[0]

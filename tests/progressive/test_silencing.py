@@ -14,10 +14,12 @@ from tests.progressive.nets import (
     batches,
     begun,
     compiled,
+    fit,
     layer_of,
     loss_of,
     residual,
     set_kernel,
+    small,
     step_of,
     wrapped,
     wrapper_of,
@@ -231,3 +233,22 @@ def test_batch_norm_set_back_does_not_bring_a_filter_back():
     norms = gradients(model)["a"]
     np.testing.assert_array_equal(norms[~first["a"]], 0.0)
     assert norms[first["a"]].min() > 0
+
+
+@pytest.mark.parametrize("kind", [keras.optimizers.Adagrad, keras.optimizers.Ftrl])
+def test_accumulators_begin_again_where_they_began(kind):
+    model = compiled(wrapped(small(), rate=0.5, epochs=3, hard_share=0.0), kind(0.05, initial_accumulator_value=0.2))
+    fit(model, 3)
+    assert np.isfinite(model(X)).all()
+
+
+def test_a_slot_of_a_silenced_filter_holds_what_it_held_at_first():
+    optimizer = keras.optimizers.Adagrad(0.05, initial_accumulator_value=0.2)
+    model = compiled(wrapped(small(), rate=0.5, epochs=4, hard_share=0.0), optimizer)
+    fit(model, 1, partial_fit=True)
+    kernel = layer_of(model, "a").kernel.numpy()
+    silent = ~kernel.any(axis=(0, 1, 2))
+    assert silent.any()
+    (slot,) = (each for each in model.optimizer.variables if each.shape == kernel.shape)
+    np.testing.assert_array_equal(slot.numpy()[..., silent], np.float32(0.2))
+    assert (slot.numpy()[..., ~silent] > 0.2).all()

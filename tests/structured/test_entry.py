@@ -70,8 +70,23 @@ def test_a_pruning_policy_is_of_weights():
         prune_selective_decay(network(), StructuredDecay(0.5, end_step=10), pruning_policy=policy)
 
 
-def test_a_frozen_layer_stays_as_it_is():
+def test_channels_that_a_frozen_layer_reads_stay():
     net = network()
     layer_of(net, "head").trainable = False
     model = prune_selective_decay(net, StructuredDecay(0.3, end_step=10))
-    assert [each.name for each in model.layers if each.name == "head"]
+    owned = {each.layer.name: each.owned_axes for each in model.layers if hasattr(each, "owned_axes")}
+    # b's filters are read by the frozen head.
+    assert owned == {"a": [("kernel", 3)], "norm": [("gamma", 0), ("beta", 0)], "b": [("kernel", 2)]}
+
+
+def test_unknown_macs_are_told():
+    class Mix(L.Layer):
+        def build(self, shape):
+            self.matrix = self.add_weight("matrix", (shape[-1], shape[-1]))
+
+        def call(self, inputs):
+            return inputs @ self.matrix
+
+    net = keras.Sequential([L.Dense(8, input_shape=(4,), name="a"), L.Dense(6, name="b"), Mix(name="mix")])
+    with pytest.warns(tfmot_swd.PruningWarning, match="are not known.*Received: mix"):
+        prune_selective_decay(net, StructuredDecay(Budget(macs=0.8), end_step=10))

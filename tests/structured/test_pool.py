@@ -50,13 +50,15 @@ def test_all_equal_scales_target_nothing_yet():
 
 @pytest.mark.parametrize("mode", ["filter", "scale"])
 def test_what_a_targeted_channel_owns_is_divided_and_nothing_else(mode):
-    model = wrapped(0.3, mode=mode)
+    model = wrapped(0.6, mode=mode)
     pool = joined(model)
     before = {each.name: each.numpy() for each in model.weights}
+    keep = pool.search.within(pool.scores(), pool.limits_at(0)).keep.numpy()
+    keep_a, keep_b = pool.search.split(keep).values()
+    assert not keep_a.all()
+    assert not keep_b.all()
+    # X is shrink_min at step 0.
     pool.decay()
-    # After end_step - 0 steps: X is shrink_min at step 0.
-    keep_a, keep_b = keep_of(pool, "a"), keep_of(pool, "b")
-    assert not keep_a.all() or not keep_b.all()
     factor = np.float32(1 / 1.001)
     for name, axes in {
         "a/kernel": (None, keep_a),
@@ -108,13 +110,14 @@ def test_the_cut_leaves_what_the_budget_allows_to_the_parameter(build, rate, sco
     net = build()
     pool = joined(wrapped(rate, net, scope=scope))
     assert pool.limits.whole["parameters"] == net.count_params()
+    scores = pool.scores().numpy()
     pool.finish()
     limit = int((1 - rate) * net.count_params() + 1e-6)
     (left,) = pool.search.costs_of(pool.left())
     assert left <= limit
     # The best of the channels that have left would be too much.
     more = pool.left()
-    more[np.flatnonzero(~more)[np.argmax(pool.scores().numpy()[~more])]] = True
+    more[np.flatnonzero(~more)[np.argmax(scores[~more])]] = True
     (over,) = pool.search.costs_of(more)
     assert over > limit
 

@@ -32,7 +32,12 @@ def test_paper_is_the_published_setting():
     schedule = StructuredDecay.paper(0.9, end_step=600)
     assert [float(schedule.way_left(step)) for step in (0, 300, 600)] == [0, 0, 0]
     assert [float(schedule.a(100 * sixth)) for sixth in range(7)] == pytest.approx([0.1, 1, 10, 100, 1e3, 1e4, 1e5])
-    assert (schedule.penalty, schedule.mode, schedule.criterion, schedule.scope) == ("auto", "filter", "auto", "global")
+    assert (schedule.penalty, schedule.mode, schedule.criterion, schedule.scope) == (
+        "auto",
+        "filter",
+        "scale",
+        "global",
+    )
 
 
 def test_call_keeps_tfmots_contract():
@@ -46,7 +51,7 @@ def test_call_keeps_tfmots_contract():
     ("arguments", "message"),
     [
         ({"budget": 1.5}, r"in \(0, 1\). Received: 1.5"),
-        ({"criterion": "taylor"}, "criterion must be one of auto, magnitude. Received: 'taylor'"),
+        ({"criterion": "taylor"}, "criterion must be one of auto, scale, magnitude. Received: 'taylor'"),
         ({"mode": "weights"}, "mode must be one of filter, scale"),
         ({"scope": "model"}, "scope must be one of global, layer"),
         ({"layers": "dense"}, "layers must be one of all, convolutions"),

@@ -156,3 +156,43 @@ def test_diverged_weights_are_told():
 def test_training_without_the_callback_is_refused():
     with pytest.raises(ValueError, match="trains only with its callback"):
         compiled(prune_selective_decay(network(), schedule()), run_eagerly=True).fit(X, Y, verbose=0)
+
+
+def test_a_wrapped_part_of_a_larger_model_is_refused():
+    part = prune_selective_decay(network(), schedule())
+    model = compiled(keras.Sequential([part, keras.layers.Dense(20), keras.layers.Dense(3)]))
+    with pytest.raises(ValueError, match="this one is larger: wrap the whole model.*in place of"):
+        model.fit(X, Y, batch_size=BATCH, verbose=0, callbacks=[tfmot_swd.UpdatePruningStep(partial_fit=True)])
+
+
+def test_a_layer_frozen_after_wrapping_keeps_its_channels():
+    model = prune_selective_decay(network(), schedule(0.3))
+    layer_of(model, "prune_structured_decay_b").trainable = False
+    kernel = layer_of(model, "b").kernel.numpy()
+    compiled(model)
+    callbacks = [tfmot_swd.UpdatePruningStep()]
+    model.fit(X, Y, batch_size=BATCH, epochs=EPOCHS, shuffle=False, verbose=0, callbacks=callbacks)
+    np.testing.assert_array_equal(layer_of(model, "b").kernel, kernel)
+    small = tfmot_swd.strip_pruning(model)
+    assert small.get_layer("b").filters == 6
+    assert small.get_layer("a").filters < 8
+
+
+def test_nothing_is_penalised_after_an_early_cut():
+    model = compiled(prune_selective_decay(network(), paper(penalty="coupled")))
+
+    class Cut(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 1:
+                tfmot_swd.cut_now(self.model)
+
+    callback = tfmot_swd.UpdatePruningStep()
+    model.fit(X, Y, batch_size=BATCH, epochs=EPOCHS, verbose=0, callbacks=[callback, Cut()])
+    assert callback.history[0].penalty > 0
+    assert [status.penalty for status in callback.history[1:]] == [0.0, 0.0]
+
+
+def test_names_of_groups_are_those_before_wrapping():
+    callback = tfmot_swd.UpdatePruningStep()
+    trained(schedule(minimum=2, round_to=2), callback=callback)
+    assert set(callback.history[-1].sizes) == {"a", "b"}

@@ -5,15 +5,16 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from tfmot_swd._compat import master_variable
+from tfmot_swd._compat import PruneLowMagnitude, master_variable
 from tfmot_swd.channels.call import STATE
 from tfmot_swd.channels.groups import ChannelGroups
 from tfmot_swd.liveness import CallTrace
-from tfmot_swd.macs import macs_by_weight
+from tfmot_swd.macs import count_macs, macs_by_weight
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,14 +53,14 @@ class ChannelCosts:
     """Parameters and MACs of what a removal would leave, as `profile` would count them.
 
     Exact for parameters, and for the MACs of layers that multiply with a weight. Products of two tensors, as those of
-    attention scores, count as in the whole model, so that a budget holds with them.
+    attention scores, count as in the whole model, so that a budget holds with them. MACs need inputs of fixed sizes.
 
     Args:
       groups: of the model.
 
     Attributes:
       lines: the class of the channel at each index of each axis, axis 1 first.
-      terms: "parameters" and "macs".
+      unknown: layers whose MACs are not known, and missing in the count; once MACs have been asked for.
     """
 
     def __init__(self, groups: ChannelGroups) -> None:
@@ -70,23 +71,40 @@ class ChannelCosts:
         classes = groups.trace.classes
         for cut in groups.trace.cuts:
             self._axes.setdefault(cut.variable_id, {})[cut.axis] = self._number(classes.of(cut.ids))
-        trace = CallTrace(groups.model, 1)
-        weights = list(self.weights(trace))
-        macs, fixed = _macs(trace)
-        multiplied = [self.product(weight, macs[id(weight)]) for weight in weights if id(weight) in macs]
-        self.terms = {
-            "parameters": CostTerms.of([self.product(weight) for weight in weights]),
-            "macs": CostTerms.of([*multiplied, (float(fixed), [])]),
-        }
+        self.unknown: tuple[str, ...] = ()
 
-    def weights(self, trace: CallTrace) -> Iterator[Any]:
-        """Yields the variables of a model's layers, each once; what pruning wrappers keep is left out."""
+    def terms(self, cost: str) -> CostTerms:
+        """Returns how "parameters" or "macs" are counted.
+
+        Raises:
+          ValueError: MACs of a model whose inputs have no fixed sizes.
+        """
+        return self._macs if cost == "macs" else self._parameters
+
+    @cached_property
+    def _parameters(self) -> CostTerms:
+        return CostTerms.of([self.product(weight) for weight in self.weights()])
+
+    @cached_property
+    def _macs(self) -> CostTerms:
+        trace = CallTrace(self.groups.model, 1)
+        unknown = (step.path for step in trace.steps if count_macs(step.layer, step.call) is None)
+        self.unknown = tuple(dict.fromkeys(unknown))
+        macs, fixed = _macs_of(trace)
+        multiplied = [self.product(weight, macs[id(weight)]) for weight in self.weights() if id(weight) in macs]
+        return CostTerms.of([*multiplied, (float(fixed), [])])
+
+    def weights(self) -> Iterator[Any]:
+        """Yields the variables of the model's layers, each once; what pruning wrappers keep is left out."""
         seen = {cut.variable_id for cut in self.groups.trace.cuts if cut.role == STATE}
-        for step in trace.steps:
-            for weight in map(master_variable, step.layer.weights):
-                if id(weight) not in seen:
-                    seen.add(id(weight))
-                    yield weight
+        for layer in self.groups.model.submodules:
+            if isinstance(layer, PruneLowMagnitude):
+                inside = {id(master_variable(each)) for each in layer.layer.weights}
+                seen |= {id(each) for each in map(master_variable, layer.weights)} - inside
+        for weight in map(master_variable, self.groups.model.weights):
+            if id(weight) not in seen:
+                seen.add(id(weight))
+                yield weight
 
     def product(self, weight: Any, factor: float = 1.0) -> tuple[float, list[int]]:
         """Returns the elements of a weight times a factor: (what no channel changes, the axes that they do)."""
@@ -104,11 +122,11 @@ class ChannelCosts:
 
     def parameters(self, stays: np.ndarray) -> int:
         """Returns the parameters of the model that is left; `stays` is bool by class of channels."""
-        return round(self.terms["parameters"].count(self.sizes(stays)))
+        return round(self._parameters.count(self.sizes(stays)))
 
     def macs(self, stays: np.ndarray) -> int:
         """Returns its multiply-accumulates for one sample."""
-        return round(self.terms["macs"].count(self.sizes(stays)))
+        return round(self._macs.count(self.sizes(stays)))
 
     def _number(self, line: np.ndarray) -> int:
         key = line.tobytes()
@@ -118,7 +136,7 @@ class ChannelCosts:
         return self._numbers[key]
 
 
-def _macs(trace: CallTrace) -> tuple[dict[int, float], int]:
+def _macs_of(trace: CallTrace) -> tuple[dict[int, float], int]:
     """Returns the MACs of each element of each matrix, by the weight's identity, over all calls, and those of none."""
     by_weight: dict[int, float] = {}
     fixed = 0

@@ -111,15 +111,34 @@ class ChannelSearch:
         values = self._with_parts(values)
         return self.best(self.places(values), self.kept(values, threshold[None])[:, 0])
 
+    def dearness(self) -> np.ndarray:
+        """Returns what each channel costs more than its peers, where an axis has a part of its group; `(channels,)`.
+
+        The derivative of the costs with regard to the sizes of those axes, as a share of the whole costs.
+        """
+        found = np.zeros(self.channels)
+        axis, channel = self._single
+        if not len(axis):
+            return found
+        whole = self._base + self._whole @ self._sizes + np.bincount(axis, minlength=len(self._base))
+        for terms in self.terms:
+            slope = np.zeros(len(whole))
+            factors = whole[terms.axes]
+            for place in range(factors.shape[1]):
+                others = np.delete(factors, place, axis=1).prod(axis=1)
+                np.add.at(slope, terms.axes[:, place], terms.coefficients * others)
+            np.add.at(found, channel, slope[axis] / max(terms.count(whole), 1.0))
+        return found
+
     def smallest(self) -> dict[str, np.ndarray]:
-        """Returns the keep-masks of the smallest net that may be left."""
-        values = self._with_parts(self._distinct(tf.zeros([self.channels])))
-        return self.split(self.best(self.places(values), tf.constant(self._floors_rounded())).numpy())
+        """Returns the keep-masks of the smallest net that is left whatever the scores: the dearest channels stay."""
+        values = self._with_parts(self._distinct(tf.constant(self.dearness(), tf.float32)))
+        return self.split(self.best(self.places(values), tf.constant(self.floors)).numpy())
 
     def kept(self, values: tf.Tensor, thresholds: tf.Tensor) -> tf.Tensor:
         """Returns how many channels of each group stay, float64 `(groups, thresholds)`."""
         rounded = tf.math.ceil(self._count(values, thresholds) / self._round_to) * self._round_to
-        return tf.minimum(tf.maximum(rounded, self._floors_rounded()[:, None]), self._sizes[:, None])
+        return tf.minimum(tf.maximum(rounded, self.floors[:, None]), self._sizes[:, None])
 
     def best(self, place: tf.Tensor, kept: tf.Tensor) -> tf.Tensor:
         """Returns the keep-mask of the best so many of each group, bool `(channels,)`."""
@@ -143,7 +162,9 @@ class ChannelSearch:
         """Returns a keep-mask over all channels as one of each group."""
         return dict(zip(self.names, np.split(keep, self.starts[1:-1]), strict=True))
 
-    def _floors_rounded(self) -> np.ndarray:
+    @property
+    def floors(self) -> np.ndarray:
+        """How many channels of each group stay at least, rounded."""
         return np.minimum(np.ceil(self._floors / self._round_to) * self._round_to, self._sizes)
 
     def _count(self, values: tf.Tensor, thresholds: tf.Tensor) -> tf.Tensor:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tfmot_swd._compat import PruningSchedule, keras
@@ -79,15 +80,18 @@ class ProgressiveRate(PruningSchedule):
 
     def __post_init__(self) -> None:
         rate = self.final_rate
-        is_number = isinstance(rate, int | float) and not isinstance(rate, bool)
+        is_number = isinstance(rate, int | float | np.number) and not isinstance(rate, bool)
         if not isinstance(rate, Budget) and not (is_number and 0 < rate < 1):
             raise ValueError(f"final_rate must be in (0, 1), the share of filters to remove. Received: {rate!r}")
         for name in ("epochs", "removal_frequency", "updates_per_epoch"):
             value = getattr(self, name)
             if value is None and name == "updates_per_epoch":
                 continue
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
                 raise ValueError(f"{name} must be a whole number, 1 or more. Received: {name}={value!r}")
+            object.__setattr__(self, name, int(value))
+        if not isinstance(rate, Budget):
+            object.__setattr__(self, "final_rate", float(rate))
         if self.curve not in CURVES:
             raise ValueError(f"curve must be one of {', '.join(CURVES)}. Received: {self.curve!r}")
 

@@ -18,9 +18,9 @@ from tfmot_swd.progressive.score_pool import ScorePool
 from tfmot_swd.progressive.silencing import silence
 from tfmot_swd.progressive.status import ProgressiveStatus
 from tfmot_swd.progressive.wrapper import PruneProgressiveGradient
-from tfmot_swd.pruning_run import PruningRun, RunOptions
+from tfmot_swd.pruning_run import PruningRun, RunOptions, mark_pinned
 from tfmot_swd.pruning_warning import PruningWarning
-from tfmot_swd.pruning_wrapper import PruningWrapper, collect_wrappers, wrapped_graphs
+from tfmot_swd.pruning_wrapper import PruningWrapper, collect_wrappers, plain_name, wrapped_graphs
 
 
 class ProgressiveRun(PruningRun):
@@ -46,8 +46,12 @@ class ProgressiveRun(PruningRun):
         if self._pool.settings.criterion.extra_pass and self._pool.epochs < self._pool.schedule.epochs:
             check_can_pass(model, options.training_data)
         self._check_length()
-        self._pool.begin_epoch()
-        self._begun_at = self._epoch_begun_at = self._updates()
+        self._begun_at = self._updates()
+        # With `updates_per_epoch` an epoch may have begun in an earlier fit.
+        under_way = int(self._pool.leader.updates_since.numpy())
+        self._epoch_begun_at = self._begun_at - under_way
+        if not under_way:
+            self._pool.begin_epoch()
 
     @property
     def wrappers(self) -> list[PruningWrapper]:
@@ -67,6 +71,7 @@ class ProgressiveRun(PruningRun):
             ended = (self._updates() - self._epoch_begun_at) // every
             self._epoch_begun_at += ended * every
             self._finish_epochs(ended)
+            self._pool.leader.updates_since.assign(self._updates() - self._epoch_begun_at)
         elif self._steps is not None and self._batches >= self._steps and not self._finished_in_epoch:
             # Before fit validates, so that what it validates is the pruned model.
             self._finish_epochs(1)
@@ -104,6 +109,7 @@ class ProgressiveRun(PruningRun):
         self._pool.leave()
 
     def _link(self) -> None:
+        mark_pinned(self.model)
         self._pool = ScorePool.of(self.model, tf.nest.flatten(self.model.optimizer)[0])
         self._extra_pass = ExtraPass(self.model, self._pool)
         for wrapper in self._pool.wrappers:
@@ -186,7 +192,7 @@ def prune_after(model: Any, graphs: list[Any], pool: ScorePool, epoch: int) -> P
         _remove(model, graph, decision)
     sizes = {
         # Models side by side may have layers of one name.
-        (f"{graph.name}/" if len(graphs) > 1 else "") + _plain(name): decision.groups[name].size - len(verdict.hard)
+        (f"{graph.name}/" if len(graphs) > 1 else "") + plain_name(name): decision.groups[name].size - len(verdict.hard)
         for graph, decision in zip(graphs, decisions, strict=True)
         for name, verdict in decision.verdicts.items()
     }
@@ -218,12 +224,6 @@ def _check_apart(graphs: list[Any]) -> None:
             "Models that share wrapped layers cannot lose channels each on its own: put them into one Functional "
             f"model, or wrap one of them. Received: {', '.join(shared)} in more than one model"
         )
-
-
-def _plain(name: str) -> str:
-    """Returns the name that a group had before its layers were wrapped."""
-    *path, layer = name.split("/")
-    return "/".join([*path, layer.removeprefix("prune_progressive_gradient_")])
 
 
 def _parameters(graphs: list[Any]) -> int:

@@ -60,7 +60,9 @@ class ScorePool:
         self._scale: tf.Variable | None = None
         with strategy.scope():
             if getattr(optimizer, "dynamic", False):
-                self._scale = tf.Variable(0.0, trainable=False)
+                # A training step that was traced for an earlier pool goes on writing to its variable.
+                self.leader.unsaved.scale = self.leader.unsaved.scale or tf.Variable(0.0, trainable=False)
+                self._scale = self.leader.unsaved.scale
             # The first forward pass of a fit always begins an update, whatever was saved.
             self.leader.last_iterations.assign(-1)
         for wrapper in self.wrappers:
@@ -94,7 +96,8 @@ class ScorePool:
 
     def advance(self) -> None:
         """Settles the update before the one that begins; does nothing when called again in the same update."""
-        if not self.settings.criterion.watches or self.settings.criterion.extra_pass:
+        criterion = self.settings.criterion
+        if self.is_done or not criterion.watches or criterion.extra_pass:
             return
         replica = tf.distribute.get_replica_context()
         if replica is None:
@@ -117,7 +120,14 @@ class ScorePool:
         if criterion.watches:
             return any(each.total.numpy().any() for each in self.scored)
         # A wrapped model that has not begun an epoch has zeros there, and every weight differs from them.
-        return not criterion.compares or any(each.start.numpy().any() for each in self.scored if each.start is not None)
+        pairs = [
+            (each.start.numpy(), weight_at(wrapper.layer, each.path).numpy())
+            for wrapper in self.wrappers
+            for each in wrapper.scored
+            if each.start is not None
+        ]
+        moved = any((start != now).any() for start, now in pairs)
+        return not criterion.compares or (moved and any(start.any() for start, _ in pairs))
 
     def begin_epoch(self) -> None:
         """Forgets the scores of the epoch that has ended."""

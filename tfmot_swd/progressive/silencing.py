@@ -11,6 +11,7 @@ import tensorflow as tf
 from tfmot_swd._compat import master_variable
 from tfmot_swd.channels.groups import Member
 from tfmot_swd.channels.optimizer_state import slots_of
+from tfmot_swd.optimizers import slot_start
 from tfmot_swd.progressive.decision import Decision
 from tfmot_swd.progressive.score_pool import ScorePool
 from tfmot_swd.progressive.wrapper import PruneProgressiveGradient, ScoredWeight
@@ -19,7 +20,10 @@ from tfmot_swd.weight_paths import weight_at
 
 
 def silence(model: Any, pool: ScorePool, decision: Decision, optimizers: list[Any]) -> None:
-    """Sets the soft filters of `decision` to zero as the settings say, and marks them in the wrappers' masks."""
+    """Sets the soft filters of `decision` to zero as the settings say, and marks them in the wrappers' masks.
+
+    Slots of the optimizer go back to what they began with.
+    """
     variables = {id(each): each for each in map(master_variable, model.weights) if isinstance(each, tf.Variable)}
     with pool.strategy.scope():
         scored = _scored(model)
@@ -27,14 +31,16 @@ def silence(model: Any, pool: ScorePool, decision: Decision, optimizers: list[An
         kernels = None if pool.settings.soft_reset == "all" else set(scored)
         dying = _dying(kernels, decision)
         touched = [variables[variable_id] for variable_id in dying]
-        kept = [slots_of(each, touched) for each in optimizers] if pool.settings.reset_slots else []
+        slots: dict[int, list[tuple[Any, float]]] = {id(variable): [] for variable in touched}
+        for optimizer in optimizers if pool.settings.reset_slots else []:
+            for variable, found in slots_of(optimizer, touched).items():
+                slots[variable] += [(slot, slot_start(optimizer, slot)) for slot in found]
         for variable in touched:
-            slots = [slot for by_variable in kept for slot in by_variable[id(variable)]]
-            cuts = dying[id(variable)]
-            for target in [variable, *(slot for slot in slots if slot.shape == variable.shape)]:
+            own = [(slot, start) for slot, start in slots[id(variable)] if slot.shape == variable.shape]
+            for target, start in [(variable, 0.0), *own]:
                 value = target.numpy()
-                for axis, indices in cuts:
-                    np.moveaxis(value, axis, 0)[indices] = 0
+                for axis, indices in dying[id(variable)]:
+                    np.moveaxis(value, axis, 0)[indices] = start
                 target.assign(value)
 
 

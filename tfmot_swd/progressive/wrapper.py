@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import types
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +65,8 @@ class PruneProgressiveGradient(PruningWrapper):
     sees in the backward pass; it changes no value that passes through.
 
     Variables of its own: those of `ScoredWeight` for each weight, `pruning_step` (int64: epochs finished),
-    `last_iterations` (int64) and `threshold` (float32: the largest score that was pruned last).
+    `last_iterations` (int64), `updates_since` (int64: updates since the last epoch of `updates_per_epoch`) and
+    `threshold` (float32: the largest score that was pruned last).
 
     Args:
       layer: any Keras layer whose filters are ranked.
@@ -97,10 +99,13 @@ class PruneProgressiveGradient(PruningWrapper):
         self.settings = settings
         self.ranked_weights = [tuple(each) for each in ranked_weights]
         self.scored: list[ScoredWeight] = []
+        # Not saved: the scale of the loss where the running update began, if it is scaled dynamically.
+        self.unsaved = types.SimpleNamespace(scale=None)
 
     def build(self, input_shape: Any = None) -> None:
         self._build_layer(input_shape)
         self._add_clock()
+        self.updates_since = self._add_state("updates_since", [], tf.int64)
         self.scored = [self._scored(index, *row) for index, row in enumerate(self.ranked_weights)]
         weights = [weight_at(self.layer, each.path) for each in self.scored]
         self._set_pruning_vars(weights, [each.mask for each in self.scored])

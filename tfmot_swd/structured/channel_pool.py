@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -43,7 +43,18 @@ class ChannelPool(DecayPool[PruneStructuredDecay]):
             for wrapper in wrappers
             for owned in wrapper.owned
         }
-        ranked = [group for group in groups.values() if _is_ranked(group, flags)]
+        variables = {id(each): each for each in map(master_variable, graph.trainable_weights)}
+        # A layer frozen after wrapping keeps its channels.
+        ranked = [
+            group
+            for group in groups.values()
+            if _is_ranked(group, flags) and all(each.variable_id in variables for each in group.producers)
+        ]
+        if not ranked:
+            raise ValueError(
+                "No channel can be removed any more, as layers were frozen after wrapping: set layer.trainable = True "
+                f"on some. Received: {sum(each.trainable for each in wrappers)} of {len(wrappers)} layers trainable"
+            )
         costs = ChannelCosts(groups)
         self.search = ChannelSearch(
             groups,
@@ -53,11 +64,12 @@ class ChannelPool(DecayPool[PruneStructuredDecay]):
             minimum=schedule.minimum,
             round_to=schedule.round_to,
         )
-        variables = {id(each): each for each in map(master_variable, graph.trainable_weights)}
         makers = [makers_of(group, variables) for group in ranked]
         self._scores = ChannelScores(ranked, makers, variables, schedule.criterion)
         self._places = _places(ranked, self.search, lambda group, member: True)
-        decayed = _places(ranked, self.search, lambda group, member: _is_decayed(group, member, schedule.mode))
+        decayed = _places(
+            ranked, self.search, lambda group, member: _is_decayed(group, member, schedule.mode, variables)
+        )
         mine = {id(weight_at(wrapper.layer, each.path)) for wrapper in self.wrappers for each in wrapper.owned}
         self._decayed: dict[int, list[tuple[int, np.ndarray]]] = {}
         for (variable, axis), places in decayed.items():
@@ -74,7 +86,14 @@ class ChannelPool(DecayPool[PruneStructuredDecay]):
                 "A budget is of one network: put the parts into one Functional model and wrap that. "
                 f"Received: {', '.join(graph.name for graph in graphs)}, wrapped one by one"
             )
-        return cls(wrappers, model.distribute_strategy, graphs[0])
+        pool = cls(wrappers, model.distribute_strategy, graphs[0])
+        now = dict(zip(pool.limits.final, pool.search.costs_of(np.ones(pool.search.channels, bool)), strict=True))
+        if any(cost > pool.limits.whole[name] for name, cost in now.items()):
+            raise ValueError(
+                "The budget is that of the model that was wrapped, and this one is larger: wrap the whole model, with "
+                f"skip for what is to stay whole. Received: {now} in place of {dict(pool.limits.whole)}"
+            )
+        return pool
 
     def scores(self) -> tf.Tensor:
         """Returns what channels are compared by, float32 `(channels,)`."""
@@ -132,7 +151,8 @@ class ChannelPool(DecayPool[PruneStructuredDecay]):
                 assign(strategy, owned.mask, tf.gather(kept, self._places_of(wrapper, owned)))
 
     def _places_of(self, wrapper: PruneStructuredDecay, owned: OwnedAxis) -> np.ndarray:
-        return self._places[id(weight_at(wrapper.layer, owned.path)), owned.axis]
+        place = id(weight_at(wrapper.layer, owned.path)), owned.axis
+        return self._places.get(place, np.full(owned.mask.shape, self.search.channels))
 
     def _stays(self, keep: tf.Tensor) -> list[tf.Tensor]:
         """Returns for each decayed weight a mask that broadcasts to it, false in the slices of targeted channels."""
@@ -162,11 +182,11 @@ def _is_ranked(group: ChannelGroup, flags: dict[tuple[int, int], np.ndarray]) ->
     )
 
 
-def _is_decayed(group: ChannelGroup, member: Member, mode: str) -> bool:
+def _is_decayed(group: ChannelGroup, member: Member, mode: str, variables: Collection[int]) -> bool:
     """Whether what a channel owns of one weight is decayed."""
     if mode == "filter":
         return member.role in (PRODUCE, FOLLOW, CONSUME)
-    if not scales(group):
+    if not scales(group, variables):
         return bool(member.role == PRODUCE)
     return member.role == FOLLOW and member.weight.split(".")[-1] in ("gamma", "beta")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection
 from typing import Any
 
@@ -10,7 +11,7 @@ from absl import logging
 
 from tfmot_swd._compat import master_variable
 from tfmot_swd.budget import as_budget
-from tfmot_swd.channel_plan import plan_channels
+from tfmot_swd.channel_plan import ChannelPlan, plan_channels
 from tfmot_swd.channels.cost import ChannelCosts
 from tfmot_swd.cloning import wrap_with
 from tfmot_swd.cost_limits import resolve_limits
@@ -24,7 +25,8 @@ def wrap_channels(model: Any, schedule: StructuredDecay, skip: Collection[str]) 
     Raises:
       ValueError: nothing can be ranked; the budget cannot be met, with what could be.
     """
-    plan = plan_channels(model, layers=schedule.layers, skip=skip)
+    trained = {id(master_variable(each)) for each in model.trainable_weights}
+    plan = _readable(plan_channels(model, layers=schedule.layers, skip=skip), trained)
     if not plan.ranked:
         raise ValueError(f"No channel of this model can be removed. Received: {plan.summary()}")
     names = [row.group for row in plan.ranked]
@@ -33,7 +35,6 @@ def wrap_channels(model: Any, schedule: StructuredDecay, skip: Collection[str]) 
         as_budget(schedule.budget), costs, names, minimum=schedule.minimum, round_to=schedule.round_to
     )
     layers = {record.path: record.layer for record in plan.groups.trace.records.values()}
-    trained = {id(master_variable(each)) for each in model.trainable_weights}
     owned: dict[int, dict[tuple[str, int], np.ndarray]] = {}
     for name in names:
         for member in plan.groups[name].members:
@@ -57,3 +58,13 @@ def wrap_channels(model: Any, schedule: StructuredDecay, skip: Collection[str]) 
     if len(plan.ranked) < len(plan.rows):
         logging.info("tfmot_swd leaves whole: %s", plan.summary())
     return pruned
+
+
+def _readable(plan: ChannelPlan, trained: Collection[int]) -> ChannelPlan:
+    """Returns the plan without the groups that a frozen layer reads, whose slices could not become zero at the cut."""
+    rows = []
+    for row in plan.rows:
+        frozen = any(member.variable_id not in trained for member in plan.groups[row.group].consumers)
+        changed = dataclasses.replace(row, scored=(), reason="read by a frozen layer")
+        rows.append(changed if frozen and not row.reason else row)
+    return dataclasses.replace(plan, rows=tuple(rows))

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tfmot_swd.pruning_wrapper import plain_name
 from tfmot_swd.structured.channel_pool import ChannelPool
 
 
@@ -86,10 +87,10 @@ class ChannelMonitor:
         self._targeted = ~keep
         strength, schedule = pool.strength, pool.schedule
         automatic = schedule.is_automatic and not strength.coupled
-        sizes = {name: int(mask.sum()) for name, mask in pool.search.split(keep).items()}
-        wanted = {
-            name: int(mask.sum()) for name, mask in pool.search.split(scores >= pool.leader.threshold.numpy()).items()
-        }
+        kept, wanted = (pool.search.split(each) for each in (keep, scores >= pool.leader.threshold.numpy()))
+        sizes = {plain_name(name): int(mask.sum()) for name, mask in kept.items()}
+        bound = (wanted[name].sum() < mask.sum() for name, mask in kept.items())
+        at_floor = zip(sizes, bound, pool.search.floors, strict=True)
         return StructuredStatus(
             step=pool.step,
             costs=dict(zip(pool.limits.final, pool.search.costs_of(keep), strict=True)),
@@ -103,7 +104,7 @@ class ChannelMonitor:
             left=int(np.count_nonzero(keep & before)),
             penalty=float(pool.penalty(pool.leader)) if strength.coupled else 0.0,
             sizes=sizes,
-            floored=tuple(name for name, size in sizes.items() if wanted[name] < size <= schedule.minimum),
+            floored=tuple(name for name, is_bound, floor in at_floor if is_bound and sizes[name] <= floor),
             is_cut=pool.is_cut,
             is_finite=bool(np.isfinite(scores).all()),
         )

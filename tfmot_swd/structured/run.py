@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
+from typing import Any
+
+from tfmot_swd.pruning_warning import PruningWarning
 from tfmot_swd.selective_run import SelectiveRun
 from tfmot_swd.structured.channel_pool import ChannelPool
 from tfmot_swd.structured.monitor import ChannelMonitor
@@ -14,3 +18,20 @@ class StructuredRun(SelectiveRun):
     wrapper_class = PruneStructuredDecay
     pool_class = ChannelPool
     monitor_class = ChannelMonitor
+
+    def _cut_if_due(self) -> None:
+        pool: Any = self._pool
+        was_cut = pool.is_cut
+        super()._cut_if_due()
+        if was_cut or not pool.is_cut:
+            return
+        left = dict(zip(pool.limits.final, pool.search.costs_of(pool.left()), strict=True))
+        over = {name: cost for name, cost in left.items() if cost > pool.limits.final[name]}
+        if over:
+            warnings.warn(
+                "The net that the cut has left is over its budget: layers were frozen since it was wrapped, or the "
+                "best channels of each group, of which minimum and round_to keep some, cost more than others. "
+                f"Received: {over} in place of {dict(pool.limits.final)}",
+                PruningWarning,
+                stacklevel=4,
+            )

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tfmot_swd._compat import keras
 from tfmot_swd.budget import Budget, as_budget
 from tfmot_swd.schedules import PAPER_A_MAX, PAPER_A_MIN, DecaySchedule
 
-CRITERIA = ("auto", "magnitude")
+CRITERIA = ("auto", "scale", "magnitude")
 MODES = ("filter", "scale")
 SCOPES = ("global", "layer")
 LAYERS = ("all", "convolutions")
@@ -36,9 +37,11 @@ class StructuredDecay(DecaySchedule):
     Args:
       budget: a `Budget`, or the share of the parameters to remove, in (0, 1).
       end_step: optimizer update after which the final cut is made, counted from wrapping on.
-      criterion: how channels are ranked. "auto": by |gamma| of the batch norms behind them (the mean, where there are
-        several), and where there is none by the L2 norm of the filter: both are what it takes to scale an input of
-        variance 1. "magnitude": by the L2 norm of all that a channel owns, divided by the mean over its group.
+      criterion: how channels are ranked. "scale", as published: by |gamma| of the batch norms behind them (the mean,
+        where there are several), and where there is none by the L2 norm of the filter: both are what an input of
+        variance 1 is scaled by. "auto": the same divided by the mean over the group, which keeps wide layers, whose
+        scales are larger, from outliving all others (BUILD_NOTES.md). "magnitude": by the L2 norm of all that a channel
+        owns, divided by the mean over its group.
       mode: what is decayed of a targeted channel. "filter": all that it owns, the slices that make it and those that
         read it. "scale": gamma and beta alone, and where there is no batch norm the filter and its bias. What becomes
         zero at the cut is all that it owns, in both.
@@ -80,7 +83,7 @@ class StructuredDecay(DecaySchedule):
         penalty: str = "auto",
         frequency: int = 1,
     ) -> StructuredDecay:
-        """Returns the schedule as published: the final budget from the start, coupled, a from 0.1 to 1e5.
+        """Returns the schedule as published: the final budget from the start, |gamma|, coupled, a from 0.1 to 1e5.
 
         >>> StructuredDecay.paper(0.9, end_step=600).ramp
         0.0
@@ -88,6 +91,7 @@ class StructuredDecay(DecaySchedule):
         return cls(
             budget,
             end_step,
+            criterion="scale",
             mode=mode,
             ramp=0.0,
             mu=mu,
@@ -104,8 +108,9 @@ class StructuredDecay(DecaySchedule):
                 raise ValueError(f"{name} must be one of {', '.join(known)}. Received: {getattr(self, name)!r}")
         for name in ("minimum", "round_to"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
                 raise ValueError(f"{name} must be a whole number, 1 or more. Received: {name}={value!r}")
+            object.__setattr__(self, name, int(value))
         super().__post_init__()
 
     def __call__(self, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

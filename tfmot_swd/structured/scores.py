@@ -34,8 +34,9 @@ class _Source:
 class ChannelScores:
     """Scores of all ranked channels as one vector, `(channels,)`, group after group.
 
-    "auto": the mean |gamma| of the normalizations behind a channel, or, in a group without, the root of the mean square
-    norm of the filters that make it. "magnitude": the norm of all that the channel owns, over its group's mean.
+    "scale": the mean |gamma| of the normalizations behind a channel, or, in a group without, the root of the mean
+    square norm of the filters that make it. "auto": the same over its group's mean. "magnitude": the norm of all that
+    the channel owns, over its group's mean.
 
     Args:
       groups: the ranked ones, in order.
@@ -53,14 +54,14 @@ class ChannelScores:
     ) -> None:
         self._size = sum(group.size for group in groups)
         self._group = np.repeat(np.arange(len(groups)), [group.size for group in groups])
-        self._normalized = criterion == "magnitude"
+        self._relative = criterion != "scale"
         self._sources: list[_Source] = []
         rooted = np.zeros(self._size, bool)
         start = 0
         for group, making in zip(groups, makers, strict=True):
-            gammas = [] if self._normalized else scales(group)
+            gammas = [] if criterion == "magnitude" else scales(group, variables)
             squared = not gammas
-            for member in gammas or (group.members if self._normalized else making):
+            for member in gammas or (group.members if criterion == "magnitude" else making):
                 if member.variable_id in variables:
                     places = np.where(member.channels >= 0, start + member.channels, self._size)
                     self._sources.append(_Source(variables[member.variable_id], member.axis, squared, places))
@@ -69,15 +70,17 @@ class ChannelScores:
         self._rooted = rooted
         self._places = np.concatenate([source.places for source in self._sources])
         counts = np.bincount(self._places, minlength=self._size + 1)[: self._size]
-        self._counts = np.maximum(counts, 1).astype(np.float32)
+        # Of what a channel owns the whole norm counts, of what makes it the mean over those that do.
+        self._counts = np.ones_like(counts) if criterion == "magnitude" else np.maximum(counts, 1)
+        self._counts = self._counts.astype(np.float32)
 
     def __call__(self) -> tf.Tensor:
         """Returns the scores, float32."""
         parts = tf.concat([source.values() for source in self._sources], axis=0)
         sums = tf.math.unsorted_segment_sum(parts, tf.constant(self._places), self._size + 1)[: self._size]
-        means = sums if self._normalized else sums / self._counts
+        means = sums / self._counts
         scores = tf.where(tf.constant(self._rooted), tf.sqrt(means), means)
-        if self._normalized:
+        if self._relative:
             scores /= tf.gather(tf.math.segment_mean(scores, tf.constant(self._group)), self._group) + 1e-12
         return scores
 
@@ -89,7 +92,7 @@ def channel_scores(
 
     Args:
       model: a built Sequential or Functional tf_keras model.
-      criterion: "auto" or "magnitude", see `StructuredDecay`.
+      criterion: "auto", "scale" or "magnitude", see `StructuredDecay`.
       layers, skip: which groups, see `plan_channels`.
 
     Raises:
@@ -99,7 +102,7 @@ def channel_scores(
     >>> net = keras.Sequential([keras.layers.Dense(3, input_shape=(4,), name="hidden"), keras.layers.Dense(2)])
     >>> net.layers[0].set_weights([np.diag([3.0, 4.0, 5.0, 0.0])[:, :3], np.zeros(3)])
     >>> channel_scores(net)["hidden"].tolist()
-    [3.0, 4.0, 5.0]
+    [0.75, 1.0, 1.25]
     """
     if criterion not in CRITERIA:
         raise ValueError(f"criterion must be one of {', '.join(CRITERIA)}. Received: {criterion!r}")
@@ -113,9 +116,18 @@ def channel_scores(
     return {group.name: values for group, values in zip(groups, np.split(found, bounds), strict=True)}
 
 
-def scales(group: ChannelGroup) -> list[Member]:
-    """Returns the gammas of normalizations that act on each channel of a group alone."""
-    return [each for each in group.followers if each.weight.split(".")[-1] == "gamma"]
+def scales(group: ChannelGroup, variables: Collection[int]) -> list[Member]:
+    """Returns the gammas of normalizations, of these variables, that act on the channels of a group one by one.
+
+    None where there is not one for each channel, as behind a concatenation of which one part alone is normalized.
+    """
+    found = [
+        each for each in group.followers if each.weight.split(".")[-1] == "gamma" and each.variable_id in variables
+    ]
+    scaled = np.zeros(group.size, bool)
+    for member in found:
+        scaled[member.channels[member.channels >= 0]] = True
+    return found if scaled.all() else []
 
 
 def shares_within(values: tf.Tensor, group: np.ndarray) -> tf.Tensor:
