@@ -160,7 +160,6 @@ def print_tables(journal: Journal, console: Console) -> None:
         if key["what"] == "step":
             steps.add_row(key["network"], f"{1000 * result['seconds']['dense']:.1f}", f"{result['ratio']:.3f}")
             continue
-        processor = result["processor_seconds"]
         trainings.add_row(
             key["network"],
             key["dataset"],
@@ -168,8 +167,11 @@ def print_tables(journal: Journal, console: Console) -> None:
             str(key["round_to"]),
             f"{key['hard_share']:.0%}",
             f"{sum(result['seconds']['dense']):.1f}",
-            *(f"{sum(each['rpgp']) / sum(each['dense']):.3f}" for each in (result["seconds"], processor)),
-            f"{processor['rpgp'][-1] / processor['dense'][-1]:.3f}",
+            *(
+                f"{sum(each['rpgp']) / sum(each['dense']):.3f}" if each else ""
+                for each in (result["seconds"], result.get("processor_seconds"))
+            ),
+            f"{result['seconds']['rpgp'][-1] / result['seconds']['dense'][-1]:.3f}",
             f"{result['macs'][1] / result['macs'][0]:.1%}",
         )
     console.print(trainings)
