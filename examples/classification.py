@@ -114,11 +114,11 @@ def print_tables(outcomes: list[Outcome], console: Console) -> None:
         "test accuracy",
         "weights kept",
         "parameters left",
-        "MACs",
+        "million MACs",
         "validation at the cut",
         "seconds",
     ):
-        models.add_column(heading, justify="left" if heading == "method" else "right")
+        models.add_column(heading, justify="left" if heading == "method" else "right", overflow="fold")
     for outcome in outcomes:
         run, report = outcome.run, sparsity_report(outcome.run.model)
         cut = ""
@@ -130,14 +130,14 @@ def print_tables(outcomes: list[Outcome], console: Console) -> None:
             f"{report.pool_kept:,}"
             + ("" if run.filters or run.channels else f" ({report.pool_kept / report.pool:.2%})"),
             f"{outcome.small.count_params():,}",
-            f"{profile(outcome.small).macs:,}",
+            f"{profile(outcome.small).macs / 1e6:,.2f}",
             cut,
             f"{run.seconds:.0f}",
         )
     console.print(models)
     files = Table(title="TFLite files, checked against Keras on the test images")
     for heading in ("method", "recipe", "bytes", "gzip bytes", "accuracy", "same class", "worst diff."):
-        files.add_column(heading, justify="left" if heading in ("method", "recipe") else "right")
+        files.add_column(heading, justify="left" if heading in ("method", "recipe") else "right", overflow="fold")
     for outcome in outcomes:
         for result in outcome.exports:
             files.add_row(

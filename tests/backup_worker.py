@@ -40,7 +40,9 @@ def build(method: str, optimizer: str) -> keras.Model:
     x = keras.layers.Conv2D(6, 3, padding="same", activation="relu", name="a")(x)
     x = keras.layers.Add()([keras.layers.Conv2D(8, 3, padding="same", name="b")(x), skip])
     net = keras.Model(inputs, keras.layers.Dense(3, name="head")(keras.layers.GlobalAveragePooling2D()(x)))
-    if method == "swd":
+    if method == "structured":
+        pruned = tfmot_swd.prune_selective_decay(net, tfmot_swd.StructuredDecay(0.5, end_step=4 * STEPS))
+    elif method == "swd":
         pruned = tfmot_swd.prune_selective_decay(net, tfmot_swd.SelectiveDecay(0.8, end_step=4 * STEPS))
     else:
         pruned = tfmot_swd.prune_progressive_gradient(net, tfmot_swd.ProgressiveRate(0.5, 4), method)

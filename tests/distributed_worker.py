@@ -23,7 +23,9 @@ def strategy_named(name: str) -> tf.distribute.Strategy:
     return tf.distribute.get_strategy()
 
 
-def schedule_named(name: str) -> tfmot_swd.SelectiveDecay:
+def schedule_named(name: str) -> tfmot_swd.SelectiveDecay | tfmot_swd.StructuredDecay:
+    if name == "channels":
+        return tfmot_swd.StructuredDecay(0.5, STEPS - 5, frequency=2)
     if name == "coupled":
         return tfmot_swd.SelectiveDecay.paper(0.8, STEPS - 5, mu=5e-4)
     return tfmot_swd.SelectiveDecay(0.8, STEPS - 5, frequency=2)

@@ -28,6 +28,7 @@ def train(method: str, optimizer: str, directory: Path | str, at: tuple[int, int
         ("weight_change", "adam", [(4, 2)]),
         ("pgp", "sgd", [(2, 5)]),
         ("swd", "sgd", [(2, 1)]),
+        ("structured", "adam", [(1, 4)]),
     ],
 )
 def test_killed_and_started_again_it_ends_with_the_same_weights(method, optimizer, deaths, tmp_path):

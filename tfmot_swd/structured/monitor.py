@@ -17,7 +17,7 @@ class StructuredStatus:
 
     Args:
       step: updates begun since the model was wrapped.
-      costs: of the net without the targeted channels, or that the cut has left; bytes are an estimate.
+      costs: of the net without the channels that are targeted now, or that the cut has left; bytes are an estimate.
       limits: what the schedule allows now, by cost.
       a: a(t); None where the strength is automatic.
       shrink: X of the implicit step; None for the coupled form.
@@ -81,30 +81,29 @@ class ChannelMonitor:
         pool = self._pool
         # The update just made had this index; before the first one it is the first.
         step = max(pool.step - 1, 0)
-        scores = pool.scores().numpy()
-        keep = pool.left() if pool.is_cut else pool.keep().numpy()
+        scores = pool.scores()
+        # Of the weights as they are now: those that were compared last have been moved since by an update.
+        fitted = pool.search.within(scores, pool.limits_at(step))
+        keep = pool.left() if pool.is_cut else fitted.keep.numpy()
         before = ~keep if self._targeted is None else self._targeted
         self._targeted = ~keep
         strength, schedule = pool.strength, pool.schedule
         automatic = schedule.is_automatic and not strength.coupled
-        kept, wanted = (pool.search.split(each) for each in (keep, scores >= pool.leader.threshold.numpy()))
-        sizes = {plain_name(name): int(mask.sum()) for name, mask in kept.items()}
-        bound = (wanted[name].sum() < mask.sum() for name, mask in kept.items())
-        at_floor = zip(sizes, bound, pool.search.floors, strict=True)
+        sizes = {plain_name(name): int(mask.sum()) for name, mask in pool.search.split(keep).items()}
         return StructuredStatus(
             step=pool.step,
             costs=dict(zip(pool.limits.final, pool.search.costs_of(keep), strict=True)),
             limits=dict(zip(pool.limits.final, map(int, pool.limits_at(step).numpy()), strict=True)),
             a=None if automatic else float(schedule.a(step)),
             shrink=None if strength.coupled else float(strength.shrink(step)),
-            threshold=float(pool.leader.threshold.numpy()),
+            threshold=float(fitted.threshold),
             channels=pool.search.channels,
             targeted=int(np.count_nonzero(~keep)),
             entered=int(np.count_nonzero(~keep & ~before)),
             left=int(np.count_nonzero(keep & before)),
             penalty=float(pool.penalty(pool.leader)) if strength.coupled else 0.0,
             sizes=sizes,
-            floored=tuple(name for name, is_bound, floor in at_floor if is_bound and sizes[name] <= floor),
+            floored=tuple(name for name, each in zip(sizes, fitted.floored.numpy(), strict=True) if each),
             is_cut=pool.is_cut,
-            is_finite=bool(np.isfinite(scores).all()),
+            is_finite=bool(np.isfinite(scores.numpy()).all()),
         )
