@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+from matplotlib.ticker import FuncFormatter
 from rich.table import Table
 
 Points = Sequence[tuple[float, float]]
@@ -78,21 +79,28 @@ class Panel:
 def draw_panels(path: Path, panels: Sequence[Panel]) -> Path:
     """Draws the panels side by side, on logarithmic axes of cost, and returns the path."""
     figure, axes = plt.subplots(1, len(panels), figsize=(6.5 * len(panels), 4.6), squeeze=False)
+    # A method has one colour, whatever else stands in its panel.
+    labels = list(dict.fromkeys(label for panel in panels for label in panel.lines))
+    colors = {label: plt.get_cmap("tab20")(2 * place % 20 + place // 10) for place, label in enumerate(labels)}
     for axis, panel in zip(axes[0], panels, strict=True):
         if panel.level is not None:
             axis.axhline(panel.level[1], color="black", linestyle=":", label=panel.level[0])
         for label, points in panel.lines.items():
             bold = label in panel.bold
             width, marker = (2.5, "o") if bold else (1.2, ".")
-            axis.plot(*zip(*points, strict=True), label=label, linewidth=width, marker=marker)
+            xs, ys = zip(*points, strict=True)
+            axis.plot(xs, ys, label=label, color=colors[label], linewidth=width, marker=marker)
         axis.set_xscale("log")
+        for formatter in (axis.xaxis.set_major_formatter, axis.xaxis.set_minor_formatter):
+            formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.tick_params(axis="x", which="both", labelsize=7)
         if panel.falling:
             axis.invert_xaxis()
         axis.set_xlabel(panel.xlabel)
         axis.set_ylabel("test accuracy (%)")
         axis.set_title(panel.title)
         axis.grid(alpha=0.3)
-    axes[0][0].legend(fontsize=7)
+        axis.legend(fontsize=7)
     return save_figure(figure, path)
 
 
