@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+
+import tensorflow as tf
+from rich.console import Console
 
 from benchmarks.data import load
 from benchmarks.journal import Journal
+from benchmarks.tables import Panel
 from examples.datasets import ImageData
 from examples.networks import NETWORKS
 from examples.training import Recipe, TrainedRun, train
@@ -67,3 +72,37 @@ class Case:
 def mean(found: list[dict[str, Any]], field: str) -> float:
     """Returns the mean of a number over seeds; a run that diverged counts as 0."""
     return sum(float(result[field] or 0.0) for result in found) / len(found)
+
+
+def run_missing(
+    journal: Journal,
+    keys: Iterable[dict[str, Any]],
+    run: Callable[[dict[str, Any]], dict[str, Any]],
+    console: Console,
+) -> None:
+    """Makes the runs that a journal lacks, one after the other on one thread, and says what came of each."""
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    for key in keys:
+        if journal.done(key):
+            continue
+        result = run(key)
+        journal.append(key, result)
+        console.print(
+            f"{key['method']} {key['rate']:.1%} seed {key['seed']}: test {result['test_accuracy']:.4f}, "
+            f"{result['parameters']:,} parameters, {result['macs'] / 1e6:.2f} M MACs, {result['seconds']:.0f} s"
+        )
+
+
+def panel_of(
+    title: str, results: Results, labels: Mapping[str, str], cost: str, unit: tuple[float, str], bold: str
+) -> Panel:
+    """Returns test accuracy against a cost, in (so many, called so); the dense net's is a level."""
+    lines: dict[str, list[tuple[float, float]]] = {}
+    for (method, _), runs in results.items():
+        point = mean(runs, cost) / unit[0], 100 * mean(runs, "test_accuracy")
+        lines.setdefault(method, []).append(point)
+    dense = lines.pop("dense", None)
+    level = (labels["dense"], dense[0][1]) if dense else None
+    ordered = {label: sorted(lines[method]) for method, label in labels.items() if method in lines}
+    return Panel(title, unit[1], ordered, level, bold=(labels[bold],))

@@ -14,14 +14,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import tensorflow as tf
 from absl import app, flags
 from rich.console import Console
 
-from benchmarks.cases import Case, mean
+from benchmarks.cases import Case, mean, panel_of, run_missing
 from benchmarks.cifar10_jpeg import TITLE
 from benchmarks.journal import Journal
-from benchmarks.tables import Panel, ResultTable, draw_panels, write_markdown
+from benchmarks.tables import ResultTable, draw_panels, write_markdown
 from examples.datasets import ImageData
 from examples.training import accuracy
 from tfmot_swd import profile
@@ -137,48 +136,32 @@ def table_of(name: str) -> ResultTable:
     return ResultTable(CASES[name].heading, HEADING, tuple(rows), left=("method",))
 
 
-def panel_of(name: str) -> Panel:
-    """Returns test accuracy against MACs."""
-    found = CASES[name].results(journal_of(name))
-    lines = {}
-    for method, label in LABELS.items():
-        points = [
-            (mean(runs, "macs") / 1e6, 100 * mean(runs, "test_accuracy"))
-            for (m, _), runs in found.items()
-            if m == method
-        ]
-        if points:
-            lines[label] = sorted(points)
-    dense = lines.pop(LABELS["dense"], None)
-    level = (LABELS["dense"], dense[0][1]) if dense else None
-    return Panel(CASES[name].title, "million MACs", lines, level, bold=(LABELS["rpgp"],))
-
-
 def main(_: list[str]) -> None:
     console = Console(width=130)
     if not REPORT.value:
-        tf.config.threading.set_intra_op_parallelism_threads(1)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
-        journal = journal_of(CASE.value)
-        data = CASES[CASE.value].load()
+        case = CASES[CASE.value]
+        data = case.load()
         wanted = None if RATES.value is None else {float(rate) for rate in RATES.value}
-        for key in keys(CASE.value):
-            asked = key["method"] in METHODS_FLAG.value and (wanted is None or key["rate"] in wanted)
-            if journal.done(key) or not asked:
-                continue
-            result = run(key, data)
-            journal.append(key, result)
-            console.print(
-                f"{LABELS[key['method']]} {key['rate']:.0%} seed {key['seed']}: test {result['test_accuracy']:.4f}, "
-                f"{result['macs'] / 1e6:.2f} M MACs, {result['seconds']:.0f} s"
-            )
+        asked = [
+            key
+            for key in keys(CASE.value)
+            if key["method"] in METHODS_FLAG.value and (wanted is None or key["rate"] in wanted)
+        ]
+        run_missing(journal_of(CASE.value), asked, lambda key: run(key, data), console)
         console.print(table_of(CASE.value))
         return
     names = [name for name in CASES if journal_of(name).records()]
     tables = [table_of(name) for name in names]
     console.print(*tables)
     written = write_markdown(RESULTS / "progressive.md", tables)
-    drawn = draw_panels(RESULTS / "progressive.png", [panel_of(name) for name in names if not name.endswith("_long")])
+    panels = [
+        panel_of(
+            CASES[name].title, CASES[name].results(journal_of(name)), LABELS, "macs", (1e6, "million MACs"), "rpgp"
+        )
+        for name in names
+        if not name.endswith("_long")
+    ]
+    drawn = draw_panels(RESULTS / "progressive.png", panels)
     console.print(f"Written: {written.name}, {drawn.name}")
 
 

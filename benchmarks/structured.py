@@ -15,14 +15,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import tensorflow as tf
 from absl import app, flags
 from rich.console import Console
 
-from benchmarks.cases import Case, mean
+from benchmarks.cases import Case, mean, panel_of, run_missing
 from benchmarks.cifar10_jpeg import TITLE
 from benchmarks.journal import Journal
-from benchmarks.tables import Panel, ResultTable, draw_panels, write_markdown
+from benchmarks.tables import ResultTable, draw_panels, write_markdown
 from examples.datasets import ImageData
 from examples.training import accuracy
 from tfmot_swd import profile
@@ -125,45 +124,23 @@ def table_of(name: str) -> ResultTable:
     return ResultTable(CASES[name].heading, HEADING, tuple(rows), left=("method",))
 
 
-def panel_of(name: str) -> Panel:
-    """Returns test accuracy against the bytes of the int8 file."""
-    found = CASES[name].results(journal_of(name))
-    lines = {}
-    for method, label in LABELS.items():
-        points = [
-            (mean(runs, "int8_bytes") / 1024, 100 * mean(runs, "test_accuracy"))
-            for (m, _), runs in found.items()
-            if m == method
-        ]
-        if points:
-            lines[label] = sorted(points)
-    dense = lines.pop(LABELS["dense"], None)
-    level = (LABELS["dense"], dense[0][1]) if dense else None
-    return Panel(CASES[name].title, "int8 file, KiB", lines, level, bold=(LABELS["structured"],))
-
-
 def main(_: list[str]) -> None:
     console = Console(width=150)
     if not REPORT.value:
-        tf.config.threading.set_intra_op_parallelism_threads(1)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
-        journal, data = journal_of(CASE.value), CASES[CASE.value].load()
-        for key in keys(CASE.value):
-            if journal.done(key):
-                continue
-            result = run(key, data)
-            journal.append(key, result)
-            console.print(
-                f"{LABELS[key['method']]} {key['rate']:.1%} seed {key['seed']}: test {result['test_accuracy']:.4f}, "
-                f"{result['parameters']:,} parameters, {result['seconds']:.0f} s"
-            )
+        data = CASES[CASE.value].load()
+        run_missing(journal_of(CASE.value), keys(CASE.value), lambda key: run(key, data), console)
         console.print(table_of(CASE.value))
         return
     names = [name for name in CASES if journal_of(name).records()]
     tables = [table_of(name) for name in names]
     console.print(*tables)
     written = write_markdown(RESULTS / "structured.md", tables)
-    drawn = draw_panels(RESULTS / "structured.png", [panel_of(name) for name in names])
+    unit = 1024, "int8 file, KiB"
+    panels = [
+        panel_of(CASES[name].title, CASES[name].results(journal_of(name)), LABELS, "int8_bytes", unit, "structured")
+        for name in names
+    ]
+    drawn = draw_panels(RESULTS / "structured.png", panels)
     console.print(f"Written: {written.name}, {drawn.name}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -12,6 +13,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 from examples.training import TrainedRun
+from tfmot_swd.monitor import PruningStatus
+from tfmot_swd.structured.monitor import StructuredStatus
 
 
 def draw_run(runs: Sequence[TrainedRun], steps_per_epoch: int, path: Path, title: str) -> None:
@@ -37,12 +40,7 @@ def draw_run(runs: Sequence[TrainedRun], steps_per_epoch: int, path: Path, title
         share.set_ylabel("weights\ntargeted (%)")
         threshold.plot(steps, [status.threshold for status in run.statuses], label=run.method)
         threshold.set_ylabel("global\nthreshold |w|")
-        is_implicit = run.statuses[0].a is None
-        values = [status.shrink if is_implicit else status.a for status in run.statuses]
-        strength.plot(steps, values, label=f"{run.method}, {'X(t)' if is_implicit else 'a(t)'}")
-        strength.set_yscale("log")
-        strength.set_ylabel("strength")
-        strength.legend(fontsize=8)
+        _draw_strength(strength, run.method, run.statuses)
     for run in structured:
         steps = [status.step for status in run.channels]
         costs, strength = (panels[row + 1 + 3 * bool(selective)][0] for row in (0, 1))
@@ -53,12 +51,7 @@ def draw_run(runs: Sequence[TrainedRun], steps_per_epoch: int, path: Path, title
         costs.set_yscale("log")
         costs.set_ylabel("left without\nwhat is targeted")
         costs.legend(fontsize=8)
-        is_implicit = run.channels[0].a is None
-        values = [status.shrink if is_implicit else status.a for status in run.channels]
-        strength.plot(steps, values, label=f"{run.method}, {'X(t)' if is_implicit else 'a(t)'}")
-        strength.set_yscale("log")
-        strength.set_ylabel("strength")
-        strength.legend(fontsize=8)
+        _draw_strength(strength, run.method, run.channels)
     for run in progressive:
         steps = [steps_per_epoch * epoch for epoch in range(len(run.history["channels"]) + 1)]
         first = run.filters[0]
@@ -74,3 +67,13 @@ def draw_run(runs: Sequence[TrainedRun], steps_per_epoch: int, path: Path, title
     figure.tight_layout()
     figure.savefig(path, dpi=110)
     plt.close(figure)
+
+
+def _draw_strength(panel: Any, method: str, statuses: Sequence[PruningStatus | StructuredStatus]) -> None:
+    is_implicit = statuses[0].a is None
+    values = [status.shrink if is_implicit else status.a for status in statuses]
+    label = f"{method}, {'X(t)' if is_implicit else 'a(t)'}"
+    panel.plot([status.step for status in statuses], values, label=label)
+    panel.set_yscale("log")
+    panel.set_ylabel("strength")
+    panel.legend(fontsize=8)
