@@ -17,7 +17,7 @@ from typing import Any
 from absl import app, flags
 from rich.console import Console
 
-from benchmarks.cases import Case, mean, panel_of, run_missing
+from benchmarks.cases import Case, mean, panel_of, run_missing, use_one_thread
 from benchmarks.cifar10_jpeg import TITLE
 from benchmarks.journal import Journal
 from benchmarks.tables import ResultTable, draw_panels, write_markdown
@@ -139,6 +139,7 @@ def table_of(name: str) -> ResultTable:
 def main(_: list[str]) -> None:
     console = Console(width=130)
     if not REPORT.value:
+        use_one_thread()
         case = CASES[CASE.value]
         data = case.load()
         wanted = None if RATES.value is None else {float(rate) for rate in RATES.value}

@@ -18,7 +18,7 @@ from typing import Any
 from absl import app, flags
 from rich.console import Console
 
-from benchmarks.cases import Case, mean, panel_of, run_missing
+from benchmarks.cases import Case, mean, panel_of, run_missing, use_one_thread
 from benchmarks.cifar10_jpeg import TITLE
 from benchmarks.journal import Journal
 from benchmarks.tables import ResultTable, draw_panels, write_markdown
@@ -127,6 +127,7 @@ def table_of(name: str) -> ResultTable:
 def main(_: list[str]) -> None:
     console = Console(width=150)
     if not REPORT.value:
+        use_one_thread()
         data = CASES[CASE.value].load()
         run_missing(journal_of(CASE.value), keys(CASE.value), lambda key: run(key, data), console)
         console.print(table_of(CASE.value))
