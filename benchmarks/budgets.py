@@ -24,9 +24,9 @@ from rich.console import Console
 from benchmarks.journal import Journal
 from benchmarks.tables import ResultTable, write_markdown
 from examples.networks import NETWORKS
-from tfmot_swd import Budget, channel_groups, profile, remove_channels
+from tfmot_swd import Budget, channel_groups, fit_budget, profile, remove_channels
 from tfmot_swd.channels.cost import ChannelCosts
-from tfmot_swd.channels.fitting import ChannelSearch, as_counts
+from tfmot_swd.channels.fitting import ChannelSearch
 from tfmot_swd.channels.groups import ChannelGroups
 from tfmot_swd.cost_limits import resolve_limits
 from tfmot_swd.export import file_bytes
@@ -60,8 +60,10 @@ def measure(model: keras.Model, groups: ChannelGroups, budget: Budget) -> dict[s
     resolved = time.perf_counter()
     search = ChannelSearch(groups, list(groups), limits.terms(costs), costs)
     at_end = limits.at(tf.zeros([], tf.float64))
-    fitted = search.within(tf.constant(values), at_end, keep_ties=False)
-    keep = fitted.keep.numpy()
+    begun = time.perf_counter()
+    fitted = fit_budget(model, search.split(values), budget, groups=groups)
+    done = time.perf_counter()
+    keep = np.concatenate([fitted.keep[name] for name in search.names])
     more = keep.copy()
     more[np.flatnonzero(~keep)[np.argmax(values[~keep])]] = True
     over = dict(zip(limits.final, search.costs_of(more), strict=True))
@@ -71,19 +73,20 @@ def measure(model: keras.Model, groups: ChannelGroups, budget: Budget) -> dict[s
         begun = time.perf_counter()
         in_step(tf.constant(values)).numpy()
         seconds.append(time.perf_counter() - begun)
-    small = remove_channels(model, search.split(keep))
+    small = remove_channels(model, fitted.keep)
     found: dict[str, int] = {"parameters": profile(small).parameters, "macs": profile(small).macs}
     if "bytes" in limits.final:
         found["bytes"] = file_bytes(small, budget.recipe)
     return {
         "channels": search.channels,
         "limits": dict(limits.final),
-        "counted": dict(zip(limits.final, as_counts(fitted.costs), strict=True)),
+        "counted": fitted.costs,
         "built": {name: found[name] for name in limits.final},
         "with_one_channel_more": over,
         "seconds": {
             "counting": counted - start,
             "limits": resolved - counted,
+            "fit_budget": done - begun,
             "search in a step": float(np.median(seconds[1:])),
         },
     }

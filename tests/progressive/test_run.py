@@ -112,3 +112,8 @@ def test_summaries_reach_tensorboard(tmp_path):
     ]
     # The third look is at what the second epoch has left.
     assert values == [(1, 6.0), (2, 3.0), (2, 3.0)]
+
+
+def test_an_optimizer_whose_state_cannot_lose_channels_is_refused_at_once():
+    with pytest.raises(ValueError, match="Adafactor keeps means.*Received: Adafactor"):
+        fit(compiled(wrapped(small(), rate=0.5), keras.optimizers.Adafactor()))

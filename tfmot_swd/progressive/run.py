@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_swd import optimizers
+from tfmot_swd._compat import keras
 from tfmot_swd.channels.removal import plan_removal
 from tfmot_swd.channels.shrink import shrink_to
 from tfmot_swd.progressive.criteria import Magnitude
@@ -27,8 +28,8 @@ class ProgressiveRun(PruningRun):
     """Ranks filters at each epoch's end, removes the hard ones and silences the soft ones.
 
     Raises:
-      ValueError: the fit is shorter than the schedule; the criterion needs training data and a loss to pass over them
-        with, and has none; a wrapped layer is in two models.
+      ValueError: the fit is shorter than the schedule; the optimizer is Adafactor; the criterion needs training data
+        and a loss to pass over them with, and has none; a wrapped layer is in two models.
       TypeError: the training data are no dataset.
     """
 
@@ -38,6 +39,7 @@ class ProgressiveRun(PruningRun):
         super().__init__(model, options, params)
         self._graphs = wrapped_graphs(model)
         _check_apart(self._graphs)
+        _check_optimizers(model)
         self._steps: int | None = params.get("steps")
         self._batches = 0
         self._finished_in_epoch = False
@@ -224,6 +226,16 @@ def _check_apart(graphs: list[Any]) -> None:
             "Models that share wrapped layers cannot lose channels each on its own: put them into one Functional "
             f"model, or wrap one of them. Received: {', '.join(shared)} in more than one model"
         )
+
+
+def _check_optimizers(model: Any) -> None:
+    """Raises for an optimizer whose state cannot lose channels, before any time is spent on training."""
+    for optimizer in tf.nest.flatten(model.optimizer):
+        if isinstance(optimizers.unwrap(optimizer), keras.optimizers.Adafactor):
+            raise ValueError(
+                "Adafactor keeps means over whole axes of a weight, which cannot be followed when channels leave: "
+                f"train with another optimizer, as Adam or SGD. Received: {type(optimizer).__name__}"
+            )
 
 
 def _parameters(graphs: list[Any]) -> int:
