@@ -20,8 +20,8 @@ from tfmot_swd.export import file_bytes
 from tfmot_swd.file_size import FileSize, measure_file_size
 from tfmot_swd.pruning_warning import PruningWarning
 
-# A file that comes out too large moves the estimate by what it is too large, and the search is made again.
-_CONVERSIONS = 4
+# Where a file comes out too large, the estimate is moved so that it is right for that one, and the search made again.
+_CONVERSIONS = 6
 
 
 @keras.utils.register_keras_serializable("tfmot_swd")
@@ -158,11 +158,12 @@ def fit_budget(
         if limits.file is None:
             break
         small = plan_removal(groups.model, search.split(fitted.keep.numpy()), groups=groups).apply()
-        missed = file_bytes(small, limits.file[2]) - limits.final["bytes"]
-        if missed <= 0:
-            break
         scale, offset, recipe = limits.file
-        limits = dataclasses.replace(limits, file=(scale, offset + missed, recipe))
+        real = file_bytes(small, recipe)
+        if real <= limits.final["bytes"]:
+            break
+        estimate = float(fitted.costs[list(limits.final).index("bytes")])
+        limits = dataclasses.replace(limits, file=(scale, offset + real - estimate, recipe))
     floored = tuple(name for name, each in zip(search.names, fitted.floored.numpy(), strict=True) if each)
     found = dict(zip(limits.final, as_counts(fitted.costs), strict=True))
     if any(cost > limits.final[name] for name, cost in found.items()):
