@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from tfmot_swd import optimizers
 from tfmot_swd.decay_wrapper import DecayWrapper
-from tfmot_swd.pruning_wrapper import collect_wrappers
+from tfmot_swd.pruning_wrapper import assign, collect_wrappers
 from tfmot_swd.strength import DecayStrength
 
 Wrapper = TypeVar("Wrapper", bound=DecayWrapper)
@@ -99,7 +99,7 @@ class DecayPool(abc.ABC, Generic[Wrapper]):
     def strength(self) -> DecayStrength:
         """The resolved strength; only a pool that has joined an optimizer has one."""
         if self._strength is None:
-            raise RuntimeError("WeightPool.join comes first. Received: a pool without optimizer.")
+            raise RuntimeError(f"{type(self).__name__}.join comes first. Received: a pool without optimizer.")
         return self._strength
 
     @property
@@ -219,8 +219,3 @@ class DecayPool(abc.ABC, Generic[Wrapper]):
     def _step_now(self) -> tf.Tensor:
         """Returns the index of the update that is under way, once the pool has begun it."""
         return self.leader.pruning_step.read_value() - 1
-
-
-def assign(strategy: tf.distribute.Strategy, variable: tf.Variable, value: tf.Tensor) -> None:
-    """Assigns a value on all replicas."""
-    strategy.extended.update(variable, lambda var, new: var.assign(new), args=(value,))

@@ -10,6 +10,7 @@ from tfmot_swd.channels.call import FOLLOW, PRODUCE
 from tfmot_swd.channels.cost import ChannelCosts, CostTerms
 from tfmot_swd.channels.removal import plan_removal
 from tfmot_swd.export import file_bytes
+from tfmot_swd.pruning_wrapper import own_weights
 
 # Of each element of a matrix, and of each channel that one makes: an int32 bias with its scale and zero point, and
 # those of the matrix; or a bias in float32.
@@ -59,7 +60,7 @@ def _counted(costs: ChannelCosts, recipe: str) -> CostTerms:
     element, channel = _BYTES[recipe]
     made = {(cut.variable_id, cut.axis) for cut in costs.groups.trace.cuts if cut.role in (PRODUCE, FOLLOW)}
     products = []
-    for weight in costs.weights():
+    for weight in own_weights(costs.groups.model):
         if len(weight.shape) < 2:
             continue
         products.append(costs.product(weight, element))

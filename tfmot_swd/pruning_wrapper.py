@@ -17,6 +17,7 @@ from tfmot_swd._compat import (
     is_saving,
     is_tracing_keras_graph,
     keras,
+    master_variable,
 )
 from tfmot_swd.prunable import build_parts, make_prunable
 from tfmot_swd.validation import check_finite_weights, check_keras_model
@@ -197,6 +198,22 @@ def wrapped_graphs(model: Any) -> list[Any]:
         return [model] if collect_wrappers(model, PruningWrapper) else []
     inside = [each for each in model.layers if isinstance(each, keras.Model)]
     return list({id(graph): graph for each in inside for graph in wrapped_graphs(each)}.values())
+
+
+def own_weights(model: Any) -> list[Any]:
+    """Returns the variables of a model's layers, each once, in full precision; what wrappers keep is left out."""
+    kept: set[int] = set()
+    for layer in model.submodules:
+        if isinstance(layer, PruneLowMagnitude):
+            inside = {id(master_variable(each)) for each in layer.layer.weights}
+            kept |= {id(each) for each in map(master_variable, layer.weights)} - inside
+    found = {id(each): each for each in map(master_variable, model.weights)}
+    return [variable for place, variable in found.items() if place not in kept]
+
+
+def assign(strategy: tf.distribute.Strategy, variable: tf.Variable, value: tf.Tensor) -> None:
+    """Assigns a value on all replicas."""
+    strategy.extended.update(variable, lambda var, new: var.assign(new), args=(value,))
 
 
 def check_can_wrap(model: Any) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfmot_swd.decay_pool import DecayPool, assign
+from tfmot_swd.decay_pool import DecayPool
+from tfmot_swd.pruning_wrapper import assign
 from tfmot_swd.thresholds import (
     bits_to_float,
     concat_magnitude_bits,

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from tfmot_swd._compat import PruneLowMagnitude, master_variable
-from tfmot_swd.channels.call import STATE
+from tfmot_swd._compat import master_variable
 from tfmot_swd.channels.groups import ChannelGroups
 from tfmot_swd.liveness import CallTrace
 from tfmot_swd.macs import count_macs, macs_by_weight
+from tfmot_swd.pruning_wrapper import own_weights
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +82,7 @@ class ChannelCosts:
 
     @cached_property
     def _parameters(self) -> CostTerms:
-        return CostTerms.of([self.product(weight) for weight in self.weights()])
+        return CostTerms.of([self.product(weight) for weight in own_weights(self.groups.model)])
 
     @cached_property
     def _macs(self) -> CostTerms:
@@ -91,20 +90,10 @@ class ChannelCosts:
         unknown = (step.path for step in trace.steps if count_macs(step.layer, step.call) is None)
         self.unknown = tuple(dict.fromkeys(unknown))
         macs, fixed = _macs_of(trace)
-        multiplied = [self.product(weight, macs[id(weight)]) for weight in self.weights() if id(weight) in macs]
+        multiplied = [
+            self.product(weight, macs[id(weight)]) for weight in own_weights(self.groups.model) if id(weight) in macs
+        ]
         return CostTerms.of([*multiplied, (float(fixed), [])])
-
-    def weights(self) -> Iterator[Any]:
-        """Yields the variables of the model's layers, each once; what pruning wrappers keep is left out."""
-        seen = {cut.variable_id for cut in self.groups.trace.cuts if cut.role == STATE}
-        for layer in self.groups.model.submodules:
-            if isinstance(layer, PruneLowMagnitude):
-                inside = {id(master_variable(each)) for each in layer.layer.weights}
-                seen |= {id(each) for each in map(master_variable, layer.weights)} - inside
-        for weight in map(master_variable, self.groups.model.weights):
-            if id(weight) not in seen:
-                seen.add(id(weight))
-                yield weight
 
     def product(self, weight: Any, factor: float = 1.0) -> tuple[float, list[int]]:
         """Returns the elements of a weight times a factor: (what no channel changes, the axes that they do)."""

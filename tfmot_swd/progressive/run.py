@@ -21,7 +21,7 @@ from tfmot_swd.progressive.status import ProgressiveStatus
 from tfmot_swd.progressive.wrapper import PruneProgressiveGradient
 from tfmot_swd.pruning_run import PruningRun, RunOptions, mark_pinned
 from tfmot_swd.pruning_warning import PruningWarning
-from tfmot_swd.pruning_wrapper import PruningWrapper, collect_wrappers, plain_name, wrapped_graphs
+from tfmot_swd.pruning_wrapper import PruningWrapper, collect_wrappers, own_weights, plain_name, wrapped_graphs
 
 
 class ProgressiveRun(PruningRun):
@@ -240,7 +240,4 @@ def _check_optimizers(model: Any) -> None:
 
 def _parameters(graphs: list[Any]) -> int:
     """Returns how many parameters the graphs have, without what the wrappers keep."""
-    wrappers = [each for graph in graphs for each in collect_wrappers(graph, PruneProgressiveGradient)]
-    own = {id(weight) for wrapper in wrappers for weight in wrapper.weights}
-    own -= {id(weight) for wrapper in wrappers for weight in wrapper.layer.weights}
-    return sum(int(np.prod(weight.shape)) for graph in graphs for weight in graph.weights if id(weight) not in own)
+    return sum(int(np.prod(weight.shape)) for graph in graphs for weight in own_weights(graph))

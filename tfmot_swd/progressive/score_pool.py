@@ -15,7 +15,7 @@ from tfmot_swd import optimizers
 from tfmot_swd.progressive.rate import ProgressiveRate
 from tfmot_swd.progressive.settings import ProgressiveSettings
 from tfmot_swd.progressive.wrapper import PruneProgressiveGradient, ScoredWeight
-from tfmot_swd.pruning_wrapper import collect_wrappers
+from tfmot_swd.pruning_wrapper import assign, collect_wrappers
 from tfmot_swd.weight_paths import weight_at
 
 
@@ -145,9 +145,9 @@ class ScorePool:
         last = self.leader.last_iterations.read_value()
         is_new = tf.not_equal(now, last) & tf.not_equal(last, -1)
         tf.cond(is_new, lambda: self._settle(strategy), lambda: tf.constant(True))
-        _assign(strategy, self.leader.last_iterations, now)
+        assign(strategy, self.leader.last_iterations, now)
         if self._scale is not None:
-            _assign(strategy, self._scale, optimizers.loss_scale(self.optimizer))
+            assign(strategy, self._scale, optimizers.loss_scale(self.optimizer))
 
     def _settle(self, strategy: tf.distribute.Strategy) -> tf.Tensor:
         # Read from outside the replicas they are the sums of their parts.
@@ -155,13 +155,13 @@ class ScorePool:
         skipped = self._skipped([update for _, update in updates])
         for scored, update in updates:
             added = self.settings.criterion.settled(update, scored.axis)
-            _assign(strategy, scored.total, scored.total.read_value() + tf.where(skipped, tf.zeros_like(added), added))
+            assign(strategy, scored.total, scored.total.read_value() + tf.where(skipped, tf.zeros_like(added), added))
         return self._clear(strategy)
 
     def _clear(self, strategy: tf.distribute.Strategy) -> tf.Tensor:
         for scored in self.scored:
             if scored.update is not None:
-                _assign(strategy, scored.update, tf.zeros(scored.update.shape))
+                assign(strategy, scored.update, tf.zeros(scored.update.shape))
         return tf.constant(True)
 
     def _skipped(self, updates: list[tf.Tensor]) -> tf.Tensor:
@@ -173,7 +173,3 @@ class ScorePool:
         for update in updates:
             skipped |= ~tf.reduce_all(tf.math.is_finite(update))
         return skipped
-
-
-def _assign(strategy: tf.distribute.Strategy, variable: tf.Variable, value: tf.Tensor) -> None:
-    strategy.extended.update(variable, lambda var, new: var.assign(new), args=(value,))

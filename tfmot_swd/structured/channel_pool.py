@@ -15,8 +15,8 @@ from tfmot_swd.channels.call import CONSUME, FOLLOW, PRODUCE
 from tfmot_swd.channels.cost import ChannelCosts
 from tfmot_swd.channels.fitting import ChannelSearch
 from tfmot_swd.channels.groups import ChannelGroup, Member, channel_groups
-from tfmot_swd.decay_pool import DecayPool, assign
-from tfmot_swd.pruning_wrapper import wrapped_graphs
+from tfmot_swd.decay_pool import DecayPool
+from tfmot_swd.pruning_wrapper import assign, wrapped_graphs
 from tfmot_swd.structured.scores import ChannelScores, scales, shares_within
 from tfmot_swd.structured.wrapper import OwnedAxis, PruneStructuredDecay, along
 from tfmot_swd.weight_paths import weight_at
