@@ -1,0 +1,153 @@
+"""What is in a TFLite file: its operators, its tensors and the weights that it stores."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from tensorflow.lite.python import schema_py_generated as schema
+from tensorflow.lite.tools import flatbuffer_utils
+
+from tfmot_swd.export.samples import Array
+
+_DTYPES = {
+    getattr(schema.TensorType, name.upper()): np.dtype(name)
+    for name in ("float32", "float16", "int32", "uint8", "int64", "bool", "int16", "int8", "float64")
+}
+_WEIGHT_DTYPES = tuple(map(np.dtype, ("float32", "float16", "int8")))
+_OPERATOR_NAMES = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
+
+
+@dataclass(frozen=True)
+class FileTensor:
+    """One tensor of a file.
+
+    Attributes:
+        index: its number in the main subgraph.
+        name: as the converter called it; empty once names are stripped.
+        shape: of the file's fixed batch; () for scalars.
+        dtype: of an element; int4 and strings are None.
+        values: the constant it holds (shape `shape`, dtype `dtype`), or None: an activation, a constant that is stored
+            sparse or encoded, or of a dtype NumPy lacks.
+        stored_bytes: of its buffer in the file; 0 for activations.
+        is_sparse: whether it is stored in TFLite's sparse encoding.
+        scales: of the quantization, one or one a channel; empty in float.
+    """
+
+    index: int
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any] | None
+    values: Array | None
+    stored_bytes: int
+    is_sparse: bool
+    scales: tuple[float, ...]
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class FileOperator:
+    """One operator of a file, in the order of execution.
+
+    Attributes:
+        index: its number in the main subgraph.
+        name: `"CONV_2D"` and so on; for custom operators their own code.
+        inputs: numbers of its tensors; optional ones that are absent are left out.
+        outputs: the same.
+        options: its builtin options as the schema's object (`CONV_2D` has strideH, padding, ...), or None.
+    """
+
+    index: int
+    name: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    options: Any
+
+
+@dataclass(frozen=True)
+class FileGraph:
+    """The main subgraph of a file.
+
+    Attributes:
+        tensors: all of them, by number.
+        operators: in the order of execution.
+        inputs, outputs: numbers of the tensors that go in and come out.
+    """
+
+    tensors: tuple[FileTensor, ...]
+    operators: tuple[FileOperator, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+    def kernels(self) -> Iterator[FileTensor]:
+        """Yields the weights in the order in which operators use them: no shapes, permutations, paddings or biases.
+
+        They are the stored constants of a float or int8 dtype with more than one dimension of two or more.
+        """
+        seen = set()
+        for index in (index for operator in self.operators for index in operator.inputs):
+            tensor = self.tensors[index]
+            is_matrix = tensor.dtype in _WEIGHT_DTYPES and sum(side > 1 for side in tensor.shape) > 1
+            if index not in seen and tensor.stored_bytes and is_matrix:
+                seen.add(index)
+                yield tensor
+
+
+def read_graph(content: bytes) -> FileGraph:
+    """Reads the bytes of a TFLite file.
+
+    Raises:
+        ValueError: the bytes are no TFLite file.
+    """
+    if content[4:8] != b"TFL3":
+        raise ValueError(
+            "This is not a TFLite file, which has TFL3 at its fifth byte: pass what the converter wrote. "
+            f"Received: {len(content)} bytes that begin with {content[:8]!r}"
+        )
+    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
+    graph = model.subgraphs[0]
+    tensors = tuple(_tensor(index, each, model.buffers) for index, each in enumerate(graph.tensors))
+    operators = tuple(
+        FileOperator(
+            index,
+            _operator_name(model.operatorCodes[each.opcodeIndex]),
+            _numbers(each.inputs),
+            _numbers(each.outputs),
+            each.builtinOptions,
+        )
+        for index, each in enumerate(graph.operators)
+    )
+    return FileGraph(tensors, operators, _numbers(graph.inputs), _numbers(graph.outputs))
+
+
+def _tensor(index: int, tensor: Any, buffers: Any) -> FileTensor:
+    shape = () if tensor.shape is None else tuple(int(side) for side in tensor.shape)
+    dtype = _DTYPES.get(tensor.type)
+    data = buffers[tensor.buffer].data
+    stored = 0 if data is None else len(data)
+    values = None
+    if dtype is not None and stored and stored == math.prod(shape) * dtype.itemsize and tensor.sparsity is None:
+        values = np.asarray(data, np.uint8).view(dtype).reshape(shape)
+    quantization = tensor.quantization
+    scales = () if quantization is None or quantization.scale is None else tuple(map(float, quantization.scale))
+    name = b"" if tensor.name is None else tensor.name
+    return FileTensor(index, name.decode(), shape, dtype, values, stored, tensor.sparsity is not None, scales)
+
+
+def _operator_name(code: Any) -> str:
+    number = max(code.builtinCode, code.deprecatedBuiltinCode)
+    if number == schema.BuiltinOperator.CUSTOM and code.customCode is not None:
+        custom: str = code.customCode.decode()
+        return custom
+    return _OPERATOR_NAMES[number]
+
+
+def _numbers(values: Any) -> tuple[int, ...]:
+    return () if values is None else tuple(int(value) for value in values if value >= 0)
