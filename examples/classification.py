@@ -32,6 +32,7 @@ from examples.provenance import command, versions
 from examples.training import METHODS, Recipe, TrainedRun, accuracy, train
 from tfmot_swd import plan_channels, plan_pruning, profile, remove_dead_channels, sparsity_report
 from tfmot_swd.export import RECIPES, ExportError, ExportResult, export_tflite
+from tfmot_swd.export.recipes import DEFAULT_RECIPES
 
 DATASET = flags.DEFINE_string("dataset", "fashion_mnist", "a tensorflow_datasets image classification set")
 DATA_DIR = flags.DEFINE_string("data_dir", None, "where tensorflow_datasets keeps its files")
@@ -49,7 +50,7 @@ WEIGHT_DECAY = flags.DEFINE_float("weight_decay", 5e-4, "ordinary L2 decay of th
 AUGMENT = flags.DEFINE_bool("augment", False, "random crops and mirrors")
 TRAIN_LIMIT = flags.DEFINE_integer("train_limit", None, "train on this many images only", 1)
 SEED = flags.DEFINE_integer("seed", 0, "of weights, order and augmentation")
-RECIPES_FLAG = flags.DEFINE_list("recipes", list(RECIPES), "TFLite recipes to export")
+RECIPES_FLAG = flags.DEFINE_list("recipes", list(DEFAULT_RECIPES), "TFLite recipes to export")
 OUTPUT_DIR = flags.DEFINE_string("output_dir", "classification_output", "where the files go")
 
 

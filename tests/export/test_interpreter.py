@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-from tfmot_swd.export.interpreter import run_tflite
+from tfmot_swd.export.interpreter import dequantize, quantize, run_tflite
 from tfmot_swd.export.quiet import quiet
 from tfmot_swd.export.serving import keras_outputs, serving_function
 
@@ -47,3 +47,18 @@ def test_an_open_dimension_takes_the_shape_of_the_data():
 def test_bytes_that_are_no_file(rows):
     with pytest.raises(ValueError, match=r"."):
         run_tflite(b"not a model at all", {"x": rows})
+
+
+def test_quantization_by_hand():
+    detail = {"quantization": (0.5, -3), "dtype": np.int8}
+    # To the nearest, ties to even, and clipped: 1.25 / .5 - 3 and so on.
+    stored = quantize(np.array([0.0, 1.25, -0.3, 100.0, -100.0], np.float32), detail)
+    assert (stored.dtype, stored.tolist()) == (np.int8, [-3, -1, -4, 127, -128])
+    np.testing.assert_array_equal(dequantize(stored, detail), np.array([0, 1, -0.5, 65, -62.5], np.float32))
+
+
+def test_floats_and_indices_pass_as_they_are():
+    for array in (np.array([0.25], np.float32), np.array([7], np.int32)):
+        detail = {"quantization": (0.0, 0), "dtype": array.dtype.type}
+        assert quantize(array, detail) is array
+        assert dequantize(array, detail) is array

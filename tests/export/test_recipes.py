@@ -4,13 +4,15 @@ from types import SimpleNamespace
 import pytest
 import tensorflow as tf
 
-from tfmot_swd.export.recipes import RECIPES, Recipe, get_recipe
+from tfmot_swd.export.recipes import DEFAULT_RECIPES, RECIPES, REFUSED, Recipe, get_recipe
 
 
 def test_the_table():
-    assert list(RECIPES) == ["float32", "float16", "dynamic", "int8"]
     assert all(recipe.name == name for name, recipe in RECIPES.items())
-    assert [name for name, recipe in RECIPES.items() if recipe.needs_data] == ["int8"]
+    integers = [name for name, recipe in RECIPES.items() if recipe.needs_data]
+    assert integers == ["int8", "int8_float_io", "int16x8", "int8_pruned"]
+    assert [name for name, recipe in RECIPES.items() if recipe.runtime == "micro"] == ["int8_pruned"]
+    assert list(RECIPES)[:4] == list(DEFAULT_RECIPES)
     with pytest.raises(TypeError):
         RECIPES["mine"] = RECIPES["int8"]
     with pytest.raises(dataclasses.FrozenInstanceError):
@@ -30,5 +32,12 @@ def test_configure_sets_what_the_row_says_and_leaves_the_rest():
 
 @pytest.mark.parametrize("name", ["INT8", "", None, ["int8"]])
 def test_an_unknown_name(name):
-    with pytest.raises(ValueError, match=r"one of 'float32', 'float16', 'dynamic', 'int8'\. Received: quantize="):
+    with pytest.raises(ValueError, match=r"one of 'float32', 'float16', 'dynamic', 'int8', .*\. Received: quantize="):
+        get_recipe(name)
+
+
+@pytest.mark.parametrize("name", list(REFUSED))
+def test_what_does_not_work_is_refused_with_a_recipe_that_does(name):
+    assert name not in RECIPES
+    with pytest.raises(ValueError, match=rf"use '{name.removeprefix('sparse_')}'.*Received: quantize='{name}'"):
         get_recipe(name)

@@ -66,7 +66,7 @@ def _run(
     inputs: dict[str, Array],
     batch: int,
 ) -> dict[str, Array]:
-    quantized = tuple(_quantize(array, wanted[name]) for name, array in inputs.items())
+    quantized = tuple(quantize(array, wanted[name]) for name, array in inputs.items())
     indices = [wanted[name]["index"] for name in inputs]
     parts: dict[str, list[Array]] = {name: [] for name in given}
     for arrays, real in chunks(quantized, batch):
@@ -77,10 +77,11 @@ def _run(
         interpreter.invoke()
         for name, detail in given.items():
             parts[name].append(interpreter.get_tensor(detail["index"])[:real])
-    return {name: _dequantize(np.concatenate(part), given[name]) for name, part in parts.items()}
+    return {name: dequantize(np.concatenate(part), given[name]) for name, part in parts.items()}
 
 
-def _quantize(array: Array, detail: dict[str, Any]) -> Array:
+def quantize(array: Array, detail: dict[str, Any]) -> Array:
+    """Returns real values in the dtype and quantization of an interpreter's tensor detail, rounded and clipped."""
     scale, zero_point = detail["quantization"]
     if not scale:
         return array.astype(detail["dtype"], copy=False)
@@ -90,7 +91,8 @@ def _quantize(array: Array, detail: dict[str, Any]) -> Array:
     return clipped
 
 
-def _dequantize(array: Array, detail: dict[str, Any]) -> Array:
+def dequantize(array: Array, detail: dict[str, Any]) -> Array:
+    """Returns the real values of what a tensor of that detail holds; float tensors pass as they are."""
     scale, zero_point = detail["quantization"]
     if not scale:
         return array

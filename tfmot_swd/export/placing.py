@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+import re
 import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
 
 
@@ -56,23 +59,73 @@ def placed(target: Path, content: bytes) -> Iterator[Path]:
     """Writes `content` beside `target`, and moves it there when the block ends well.
 
     The block gets the path of the temporary file, which is already on disk. If the block raises,
-    the temporary file is removed and `target` is as it was.
+    the temporary file is removed and `target` is as it was. A process that is killed cannot remove
+    its own: the next one that writes to `target` does, told by the lock that ended with the owner.
+
+    Raises:
+        OSError: the disk is full, or does not take the file for another reason.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
+    _sweep(target)
+    temporary, file = _create(target)
     try:
-        with open(temporary, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        if target.exists():
-            shutil.copymode(target, temporary)
-        yield temporary
-        os.replace(temporary, target)
+        with file:
+            _write(file, content, target)
+            if target.exists():
+                shutil.copymode(target, temporary)
+            yield temporary
+            os.replace(temporary, target)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     _sync_directory(target.parent)
+
+
+def _create(target: Path) -> tuple[Path, FileIO]:
+    """Opens a new file beside `target` and locks it for as long as it is open."""
+    while True:
+        temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
+        file = FileIO(temporary, "xb")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if temporary.exists():
+                return temporary, file
+        except BlockingIOError:
+            pass
+        except OSError:
+            # A file system without locks, where nobody can sweep either.
+            return temporary, file
+        # Before it was locked, another process took it for one without an owner.
+        file.close()
+        temporary.unlink(missing_ok=True)
+
+
+def _write(file: FileIO, content: bytes, target: Path) -> None:
+    left = memoryview(content)
+    try:
+        while left:
+            left = left[file.write(left) :]
+        os.fsync(file.fileno())
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"{error.strerror} while the file was written beside its place, which is as it was: free some space, or "
+            f"choose another path. Received: {len(content):,} bytes for {os.fspath(target)!r}",
+        ) from error
+
+
+def _sweep(target: Path) -> None:
+    """Removes the temporary files of processes that were killed."""
+    form = re.compile(re.escape(f".{target.name}.") + r"[0-9a-f]{8}\.tmp")
+    try:
+        names = os.listdir(target.parent)
+    except OSError:
+        return
+    for name in filter(form.fullmatch, names):
+        # Its owner is alive and has the lock, or another process was faster, or it is not ours to touch.
+        with contextlib.suppress(OSError), open(target.with_name(name), "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            target.with_name(name).unlink()
 
 
 def _sync_directory(directory: Path) -> None:

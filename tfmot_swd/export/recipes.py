@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
@@ -10,6 +10,18 @@ from typing import Any, Literal
 import tensorflow as tf
 
 Measure = Literal["worst", "mean"]
+Runtime = Literal["tflite", "micro"]
+
+
+def _as_it_is(content: bytes) -> bytes:
+    return content
+
+
+def _without_zeros(content: bytes) -> bytes:
+    # It brings a flatbuffer builder of its own, which the other recipes do not need.
+    from tfmot_swd.export.micro.decode import encode_pruned
+
+    return encode_pruned(content).content
 
 
 @dataclass(frozen=True)
@@ -30,6 +42,9 @@ class Recipe:
         supported_ops: operator sets the file may use, empty for the converter's default.
         io_dtype: dtype of the file's float inputs and outputs, None to leave them in float32.
         needs_data: whether the activations are calibrated on representative data.
+        encode: what becomes of the bytes that the converter wrote, names stripped, zeros proven.
+        runtime: where the file runs and is proven: `"tflite"` is LiteRT or TensorFlow's own,
+            `"micro"` TFLite Micro.
     """
 
     name: str
@@ -41,6 +56,8 @@ class Recipe:
     supported_ops: tuple[Any, ...] = ()
     io_dtype: Any = None
     needs_data: bool = False
+    encode: Callable[[bytes], bytes] = _as_it_is
+    runtime: Runtime = "tflite"
 
     def configure(self, converter: Any) -> None:
         """Sets everything but the calibration data on a `tf.lite.TFLiteConverter`."""
@@ -55,6 +72,7 @@ class Recipe:
 
 
 _DEFAULT = (tf.lite.Optimize.DEFAULT,)
+_SPARSE = (tf.lite.Optimize.EXPERIMENTAL_SPARSITY,)
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
     {
@@ -95,7 +113,73 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
                 io_dtype=tf.int8,
                 needs_data=True,
             ),
+            # The same inside, for programs that hand over float32: quantized and back at both ends of the file.
+            Recipe(
+                "int8_float_io",
+                measure="mean",
+                tolerance=0.1,
+                remedy="pass representative_data that looks like the check data, or use float16",
+                optimizations=_DEFAULT,
+                supported_ops=(tf.lite.OpsSet.TFLITE_BUILTINS_INT8,),
+                needs_data=True,
+            ),
+            # Weights as in int8, activations in 16 bits: for nets whose activations 8 bits are too few for.
+            Recipe(
+                "int16x8",
+                measure="mean",
+                tolerance=0.05,
+                remedy="pass representative_data that looks like the check data, or use float16",
+                optimizations=_DEFAULT,
+                supported_ops=(tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,),
+                io_dtype=tf.int16,
+                needs_data=True,
+            ),
+            # Weights without their zeros: small on disk, unpacked when the file is loaded.
+            Recipe(
+                "sparse_float32",
+                measure="worst",
+                tolerance=1e-4,
+                remedy="use float32",
+                optimizations=_SPARSE,
+            ),
+            # Dense layers pruned in blocks give NaN in this form: the proof finds them.
+            Recipe(
+                "sparse_float16",
+                measure="worst",
+                tolerance=1e-2,
+                remedy="use sparse_float32, or look for weights beyond 65,504, where half precision ends",
+                optimizations=_DEFAULT + _SPARSE,
+                supported_types=(tf.float16,),
+            ),
+            # For microcontrollers: int8 whose zeros take no flash, restored operator by operator as it runs.
+            Recipe(
+                "int8_pruned",
+                measure="mean",
+                tolerance=0.1,
+                remedy="pass representative_data that looks like the check data, or use int8",
+                optimizations=_DEFAULT,
+                supported_ops=(tf.lite.OpsSet.TFLITE_BUILTINS_INT8,),
+                io_dtype=tf.int8,
+                needs_data=True,
+                encode=_without_zeros,
+                runtime="micro",
+            ),
         )
+    }
+)
+
+# What people use: one form for each kind of device.
+DEFAULT_RECIPES = ("float32", "float16", "dynamic", "int8")
+
+# What the converter makes without a word and no runtime runs right, as measured, and what to use instead.
+REFUSED: Mapping[str, str] = MappingProxyType(
+    {
+        "sparse_dynamic": "its file fails to load, or answers wrongly without an error: use 'dynamic', and gzip where "
+        "the download counts, or 'sparse_float16'",
+        "sparse_int8": "LiteRT does not load its file, and at half of the weights zero it is larger than plain int8: "
+        "use 'int8', whose gzip is smaller than any sparse form, or for microcontrollers 'int8_pruned'",
+        "sparse_int16x8": "its file fails to load, or answers wrongly without an error: use 'int16x8', and gzip where "
+        "the download counts",
     }
 )
 
@@ -104,8 +188,10 @@ def get_recipe(name: str) -> Recipe:
     """Returns the recipe called `name`.
 
     Raises:
-        ValueError: no recipe has that name.
+        ValueError: no recipe has that name, or it is one of those that do not work, with the reason.
     """
+    if isinstance(name, str) and name in REFUSED:
+        raise ValueError(f"There is no recipe {name!r} that works: {REFUSED[name]}. Received: quantize={name!r}")
     recipe = RECIPES.get(name) if isinstance(name, str) else None
     if recipe is None:
         known = ", ".join(repr(each) for each in RECIPES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import importlib.util
 import math
 import os
 from collections.abc import Iterator
@@ -21,13 +22,9 @@ from tfmot_swd.export.quiet import Noise, quiet
 from tfmot_swd.export.recipes import Recipe, get_recipe
 from tfmot_swd.export.result import ExportResult
 from tfmot_swd.export.samples import Array, Samples, chunks, random_samples, read_samples
-from tfmot_swd.export.serving import (
-    batch_size,
-    float32_twin,
-    has_loop,
-    keras_outputs,
-    serving_function,
-)
+from tfmot_swd.export.serving import batch_size, float32_twin, has_loop, keras_outputs, serving_function
+from tfmot_swd.export.strings import compact
+from tfmot_swd.export.zeros import check_zeros
 
 # Ranges settle within a few hundred samples; TensorFlow's own guide names 100 to 500.
 CALIBRATION_SAMPLES = 500
@@ -42,13 +39,15 @@ def export_tflite(
     representative_data: Any = None,
     check_data: Any = None,
     tolerance: float | None = None,
+    keep_names: bool = False,
 ) -> ExportResult:
     """Converts a model to a TFLite file and puts it in place only if it computes the same.
 
     The file has batch 1 when the model's batch is open, and one signature with the names of the
-    Keras inputs and outputs. It is written beside `path`, run there on `check_data` against the
-    Keras model, and moved to `path` in one step if it passes; if anything fails, what was at
-    `path` stays. Missing parent directories are created.
+    Keras inputs and outputs (the layers' names where those are dicts). It is written beside `path`,
+    run there on `check_data` against the Keras model, and moved to `path` in one step if it passes
+    and the zeros of the weights are still zeros; if anything fails, what was at `path` stays, also
+    when the process is killed. Missing parent directories are created.
 
     | `quantize` | weights | activations | inputs, outputs | the proof bounds |
     |---|---|---|---|---|
@@ -56,6 +55,16 @@ def export_tflite(
     | `"float16"` | float16 | float32 | float32 | the worst difference, 1e-2 |
     | `"dynamic"` | int8 from 1,024 elements on | float32 | float32 | the mean difference, 0.1 |
     | `"int8"` | int8, per channel | int8 | int8 | the mean difference, 0.1 |
+    | `"int8_float_io"` | int8, per channel | int8 | float32 | the mean difference, 0.1 |
+    | `"int16x8"` | int8, per channel | int16 | int16 | the mean difference, 0.05 |
+    | `"sparse_float32"` | float32 without zeros | float32 | float32 | the worst difference, 1e-4 |
+    | `"sparse_float16"` | float16 without zeros | float32 | float32 | the worst difference, 1e-2 |
+    | `"int8_pruned"` | int8 without zeros | int8 | int8 | the mean difference, 0.1 |
+
+    The sparse ones are small on disk and are unpacked when they are loaded; `recipes.REFUSED` has
+    those that do not work. `"int8_pruned"` is small in the flash of a microcontroller, see
+    `micro.encode_pruned`; it runs in TFLite Micro only and is proven there, on plain C kernels, so
+    pass some hundred samples of `check_data` rather than thousands.
 
     Differences are shares of the Keras output range, defined in `parity.Parity`. A model under a
     mixed precision policy is converted from a float32 copy, which is then also the reference.
@@ -64,23 +73,26 @@ def export_tflite(
         model: a built tf_keras model without pruning wrappers.
         path: the file to write.
         quantize: name of the recipe.
-        representative_data: what the model sees in use, scaled as in training, for `"int8"`: an
-            array (N, ...), for several inputs a list or dict of arrays, or an iterable or
+        representative_data: what the model sees in use, scaled as in training, for the recipes
+            with integer activations: an array (N, ...), for several inputs a list or dict of arrays, or an iterable or
             `tf.data.Dataset` of batches, each alone or as `(x, y)`. Up to 500 samples are used,
             evenly spaced ones of arrays and the first ones of an iterable.
         check_data: data for the proof, in the same forms; all of it is used, so an iterable must
             end. Integer labels (N,) or (N, 1) give the accuracies. Defaults to the representative
             samples, else to 64 random normal ones.
         tolerance: bound of the proof, in place of the recipe's own.
+        keep_names: whether the names of tensors stay in the file, for reading it in Netron; they
+            cost some kB, and no runtime needs them.
 
     Returns:
         The size and the numbers of the proof.
 
     Raises:
         TypeError: a Keras 3 model, data of a wrong kind or dtype.
-        ValueError: a model not built or still wrapped, an unknown recipe, missing, empty,
-            misshapen or non-finite data.
+        ValueError: a model not built or still wrapped, a recipe that is unknown or does not work,
+            missing, empty, misshapen, non-finite or constant data.
         OSError: nothing can be written at `path`.
+        ImportError: `"int8_pruned"` without the package tflite-micro.
         ExportError: the model cannot be converted, or the file failed its proof.
 
     Example:
@@ -93,6 +105,7 @@ def export_tflite(
         ('int8', 100, True)
     """
     recipe = get_recipe(quantize)
+    _check_runtime(recipe)
     check_exportable(model)
     limit = _checked_tolerance(tolerance, recipe)
     target = check_target(path)
@@ -100,7 +113,9 @@ def export_tflite(
     calibration, check = _data(twin, recipe, representative_data, check_data)
     reference = _reference(model, twin, check)
 
-    content = _convert(twin, recipe, calibration)
+    content = compact(_convert(twin, recipe, calibration), keep_names)
+    kernels = check_zeros(twin, content, recipe.name)
+    content = recipe.encode(content)
     with placed(target, content) as temporary:
         written = temporary.read_bytes()
         parity, interpreter = _prove(written, recipe, limit, twin, check, reference)
@@ -109,6 +124,10 @@ def export_tflite(
         path=os.fspath(path),
         bytes=len(written),
         gzip_bytes=len(gzip.compress(written, compresslevel=9, mtime=0)),
+        zstd_bytes=_zstd_bytes(written),
+        weights=sum(kernel.size for kernel in kernels),
+        keras_zeros=sum(kernel.keras_zeros for kernel in kernels),
+        zeros=sum(kernel.zeros for kernel in kernels),
         accuracy=parity.accuracy,
         keras_accuracy=parity.keras_accuracy,
         worst_difference=parity.worst_difference,
@@ -128,7 +147,23 @@ def file_bytes(model: keras.Model, quantize: str) -> int:
     recipe, twin = get_recipe(quantize), float32_twin(model)
     samples = random_samples(twin)
     few = Samples(tuple(array[:2] for array in samples.inputs), None)
-    return len(_convert(twin, recipe, few))
+    return len(recipe.encode(compact(_convert(twin, recipe, few))))
+
+
+def _zstd_bytes(content: bytes) -> int | None:
+    try:
+        from zstandard import ZstdCompressor
+    except ImportError:
+        return None
+    return len(ZstdCompressor(level=19).compress(content))
+
+
+def _check_runtime(recipe: Recipe) -> None:
+    if recipe.runtime == "micro" and importlib.util.find_spec("tflite_micro") is None:
+        raise ImportError(
+            f"A file of {recipe.name!r} is proven in the TFLite Micro interpreter, which is missing: "
+            "pip install 'tfmot_swd[micro]'. Received: no package tflite_micro"
+        )
 
 
 def _checked_tolerance(tolerance: float | None, recipe: Recipe) -> float:
@@ -156,9 +191,21 @@ def _data(
     calibration = None
     if representative_data is not None:
         calibration = read_samples(representative_data, model, "representative_data", CALIBRATION_SAMPLES)
+        if recipe.needs_data:
+            _check_varied(calibration)
     if check_data is not None:
         return calibration, read_samples(check_data, model, "check_data")
     return calibration, random_samples(model) if calibration is None else calibration
+
+
+def _check_varied(calibration: Samples) -> None:
+    """Refuses data from which no ranges can be learnt, but from which a file is made that passes on the same data."""
+    values = [array.reshape(-1)[0] for array in calibration.inputs]
+    if all((array == value).all() for array, value in zip(calibration.inputs, values, strict=True)):
+        raise ValueError(
+            "representative_data must vary, as the ranges of all activations are measured on it: pass samples as the "
+            f"model sees them in use. Received: {len(calibration)} samples that are {values[0]} everywhere"
+        )
 
 
 def _reference(model: keras.Model, twin: keras.Model, check: Samples) -> dict[str, Array]:
@@ -229,7 +276,7 @@ def _prove(
     """Runs the file on the check samples and refuses it if it strays from the reference."""
     inputs = dict(zip(model.input_names, check.inputs, strict=True))
     try:
-        outputs, interpreter = run_tflite(content, inputs)
+        outputs, interpreter = _run(content, recipe, inputs)
     except (RuntimeError, ValueError, KeyError) as error:
         raise ExportError(
             f"The {recipe.name} file was converted but does not run, so it was not put in place: "
@@ -238,3 +285,11 @@ def _prove(
     parity = compare(reference, outputs, check.labels)
     require(parity, recipe, tolerance)
     return parity, interpreter
+
+
+def _run(content: bytes, recipe: Recipe, inputs: dict[str, Array]) -> tuple[dict[str, Array], str]:
+    if recipe.runtime == "tflite":
+        return run_tflite(content, inputs)
+    from tfmot_swd.export.micro.interpreter import run_micro
+
+    return run_micro(content, inputs).outputs, "tflite_micro"
