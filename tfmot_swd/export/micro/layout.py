@@ -1,0 +1,86 @@
+"""What a caller of TFLite Micro must know of a file: its inputs and outputs by position, and its operators."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from tensorflow.lite.tools import flatbuffer_utils
+
+from tfmot_swd.export.graph import read_graph
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output of a file.
+
+    Attributes:
+        name: its name in the signature; without a signature that of its tensor, else `"input_0"` and so on.
+        position: what `interpreter.input(position)` or `output(position)` takes.
+        shape: with the fixed batch in front.
+        dtype: as the interpreter takes or gives it.
+        scale, zero_point: real value = (stored value - zero_point) · scale; scale 0.0 where nothing is quantized.
+    """
+
+    name: str
+    position: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    scale: float
+    zero_point: int
+
+    @property
+    def detail(self) -> dict[str, Any]:
+        """The same as TensorFlow's interpreter words it."""
+        return {"dtype": self.dtype.type, "quantization": (self.scale, self.zero_point)}
+
+
+@dataclass(frozen=True)
+class FileLayout:
+    """Inputs and outputs by position, and the names of the operators of all subgraphs, each once."""
+
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    operators: tuple[str, ...]
+
+
+def read_layout(content: bytes) -> FileLayout:
+    """Reads the bytes of a TFLite file.
+
+    Raises:
+        ValueError: no TFLite file, or an input or output of a dtype that NumPy lacks.
+    """
+    graph = read_graph(content)
+    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
+    main = model.subgraphs[0]
+    signature = (model.signatureDefs or [None])[0]
+
+    def ports(kind: str, indices: tuple[int, ...]) -> tuple[Port, ...]:
+        entries = [] if signature is None else getattr(signature, f"{kind}s") or []
+        names: dict[int, list[str]] = {}
+        for entry in entries:
+            names.setdefault(int(entry.tensorIndex), []).append(entry.name.decode())
+        return tuple(
+            _port(main.tensors[index], graph.tensors[index].shape, graph.tensors[index].dtype, name, position)
+            for position, index in enumerate(indices)
+            for name in names.get(index, [graph.tensors[index].name or f"{kind}_{position}"])
+        )
+
+    operators = [flatbuffer_utils.opcode_to_name(model, number) for number in range(len(model.operatorCodes))]
+    customs = [None if code.customCode is None else code.customCode.decode() for code in model.operatorCodes]
+    known = (custom if name == "CUSTOM" and custom else name for name, custom in zip(operators, customs, strict=True))
+    return FileLayout(ports("input", graph.inputs), ports("output", graph.outputs), tuple(dict.fromkeys(known)))
+
+
+def _port(tensor: Any, shape: tuple[int, ...], dtype: np.dtype[Any] | None, name: str, position: int) -> Port:
+    if dtype is None:
+        raise ValueError(
+            "Inputs and outputs must be of a dtype that NumPy has: cast them in the model. "
+            f"Received: {name!r} of TFLite type {tensor.type}"
+        )
+    quantization = tensor.quantization
+    is_quantized = quantization is not None and quantization.scale is not None and len(quantization.scale) > 0
+    scale = float(quantization.scale[0]) if is_quantized else 0.0
+    zero_point = int(quantization.zeroPoint[0]) if is_quantized and quantization.zeroPoint is not None else 0
+    return Port(name, position, shape, dtype, scale, zero_point)
