@@ -13,9 +13,7 @@ Weights are random, which a dense kernel does not notice. Resumable: one line a 
 
 from __future__ import annotations
 
-import math
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,7 +31,7 @@ from examples.networks import NETWORKS
 from tfmot_swd.channels.groups import ChannelGroups, channel_groups
 from tfmot_swd.channels.removal import RemovalPlan, plan_removal
 from tfmot_swd.export import export_tflite
-from tfmot_swd.export.quiet import quiet
+from tfmot_swd.export.latency import tflite_runner, time_in_turn
 from tfmot_swd.profile import profile
 from tfmot_swd.statistics import reestimate_batch_norm
 
@@ -42,8 +40,6 @@ SHARES = (0.25, 0.5, 0.75)
 ROUND_TO = (1, 8)
 JITTER = 0.1
 SEED = 0
-# A timed stretch is at least this long, which the clock and a switch of tasks do not blur.
-LEAST_SECONDS = 0.005
 
 
 def vgg_like(input_shape: tuple[int, int, int], num_classes: int) -> keras.Model:
@@ -112,40 +108,9 @@ def files(model: keras.Model) -> dict[str, list[tuple[dict[str, Any], bytes]]]:
     return found
 
 
-def runner(content: bytes, threads: int) -> Callable[[], None]:
-    """Returns what runs a file once, on random data."""
-    with quiet():
-        from ai_edge_litert.interpreter import Interpreter
-
-        interpreter = Interpreter(model_content=content, num_threads=threads)
-        interpreter.allocate_tensors()
-    rng = np.random.default_rng(SEED)
-    for detail in interpreter.get_input_details():
-        interpreter.set_tensor(detail["index"], (30 * rng.normal(size=detail["shape"])).astype(detail["dtype"]))
-    return interpreter.invoke
-
-
-def time_in_turn(runs: list[Callable[[], None]], rounds: int) -> np.ndarray:
-    """Returns the seconds of one call, `(rounds, len(runs))`; the order turns from round to round."""
-
-    def seconds(run: Callable[[], None], calls: int) -> float:
-        start = time.perf_counter()
-        for _ in range(calls):
-            run()
-        return (time.perf_counter() - start) / calls
-
-    calls = [max(1, math.ceil(LEAST_SECONDS / min(seconds(run, 1) for _ in range(3)))) for run in runs]
-    times = np.zeros((rounds, len(runs)))
-    for number in range(rounds):
-        for turn in range(len(runs)):
-            index = (turn + number) % len(runs)
-            times[number, index] = seconds(runs[index], calls[index])
-    return times
-
-
 def measure(contents: list[tuple[dict[str, Any], bytes]], threads: int, rounds: int) -> list[dict[str, Any]]:
     """Returns for each variant its cost, and its latency in seconds and relative to the first."""
-    times = time_in_turn([runner(content, threads) for _, content in contents], rounds)
+    times = time_in_turn([tflite_runner(content, threads) for _, content in contents], rounds)
     ratios = times / times[:, :1]
     whole = contents[0][0]
     return [

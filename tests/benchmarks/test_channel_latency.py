@@ -1,7 +1,5 @@
 """The parts of the latency benchmark; nothing here depends on how fast a machine is."""
 
-import itertools
-
 import numpy as np
 import pytest
 import tf_keras as keras
@@ -25,16 +23,6 @@ def test_plans_keep_about_the_share_and_rounding_only_adds(model):
         assert abs(odd.rows[0].kept / 20 - share) <= benchmark.JITTER + 0.025
         assert even.rows[0].kept in (8, 16, 20)
         assert np.all(even.stays[odd.stays])
-
-
-def test_files_are_timed_in_turn_and_the_order_turns():
-    seen = []
-    runs = [lambda name=name: seen.append(name) for name in "abc"]
-    times = benchmark.time_in_turn(runs, 2)
-    assert times.shape == (2, 3)
-    # Calls of less than a stretch are repeated; each stretch counts once here.
-    stretches = [seen[0], *(right for left, right in itertools.pairwise(seen) if left != right)]
-    assert "".join(stretches) == "abcabcbca"
 
 
 def test_a_network_is_measured_from_model_to_report(model, tmp_path, monkeypatch):

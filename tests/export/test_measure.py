@@ -1,0 +1,85 @@
+"""Files side by side: sizes, contents, and what is said of those that cannot run."""
+
+import gzip
+import io
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from tfmot_swd.export import ExportError, export_tflite
+from tfmot_swd.export import measure as module
+from tfmot_swd.export.measure import measure_files, measures_table
+
+
+def files(conv_net, images, tmp_path):
+    """Returns the paths of a net with half of its filters zero, in two forms."""
+    kernel = conv_net.get_layer("conv").kernel
+    kernel.assign(np.where(np.arange(8) < 4, 0.0, kernel.numpy()))
+    paths = {name: tmp_path / f"{name}.tflite" for name in ("float32", "int8")}
+    for recipe, path in paths.items():
+        export_tflite(conv_net, path, recipe, images)
+    return paths
+
+
+def test_files_side_by_side(conv_net, images, tmp_path):
+    pytest.importorskip("tflite_micro")
+    paths = files(conv_net, images, tmp_path)
+    float32, int8 = measure_files(paths, dense="float32", threads=(1,), rounds=3)
+    content = paths["int8"].read_bytes()
+    assert (int8.name, int8.bytes, int8.path) == ("int8", len(content), str(paths["int8"]))
+    assert int8.gzip_bytes == len(gzip.compress(content, 9))
+    assert int8.operator_counts == {"CONV_2D": 1, "FULLY_CONNECTED": 1, "SOFTMAX": 1} | {
+        name: 1 for name in int8.operator_counts if name == "RESHAPE"
+    }
+    assert int8.operators[0].output_shape == (1, 8, 8, 8)
+    # 3 · 3 · 3 · 8 of the convolution, half of its filters zero, and 512 · 4 that are not.
+    assert int8.weights == float32.weights == 216 + 2048
+    assert float32.zeros == 108
+    assert int8.zeros >= 108
+    assert [(each.threads, each.ratio) for each in float32.latency] == [(1, 1.0)]
+    assert int8.latency[0].ratio > 0
+    assert int8.peak_memory_bytes > 0
+    # Activations of 8 bits are a quarter of those of 32.
+    assert 512 <= int8.arena_bytes < float32.arena_bytes
+    assert int8.micro_ms > 0
+    assert (int8.runtime_reason, int8.micro_reason) == ("", "")
+
+    console = Console(file=io.StringIO(), width=200)
+    console.print(measures_table([float32, int8]))
+    text = console.file.getvalue()
+    assert f"{int8.bytes:,}" in text
+    assert "1.00x" in text
+
+
+def test_a_file_that_cannot_run_keeps_its_sizes_and_says_why(dense_net, tmp_path, monkeypatch):
+    paths = {name: tmp_path / f"{name}.tflite" for name in ("runs", "fails")}
+    for path in paths.values():
+        export_tflite(dense_net, path)
+
+    def refuse(path):
+        if path == paths["fails"]:
+            raise ExportError("It does not run here. Received: DECODE")
+        raise OSError("this system does not tell")
+
+    monkeypatch.setattr(module, "peak_memory", refuse)
+    monkeypatch.setattr(module, "_micro", lambda contents, rounds: ({}, {}, dict.fromkeys(contents, "no Micro")))
+    runs, fails = measure_files(paths, dense="fails", threads=(1,), rounds=2)
+    assert (fails.latency, fails.peak_memory_bytes) == ((), None)
+    assert fails.runtime_reason == "It does not run here. Received: DECODE"
+    assert fails.weights == 6 * 3
+    # Without its reference the other has no ratio; that no memory is told is no fault of the file.
+    assert (runs.latency[0].ratio, runs.peak_memory_bytes, runs.runtime_reason) == (None, None, "")
+    assert (runs.arena_bytes, runs.micro_reason) == (None, "no Micro")
+
+
+def test_wrong_arguments_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="at least one path by name"):
+        measure_files({})
+    with pytest.raises(ValueError, match="dense must be one of a. Received: dense='b'"):
+        measure_files({"a": tmp_path / "a"}, dense="b")
+    with pytest.raises(FileNotFoundError):
+        measure_files({"a": tmp_path / "a"})
+    (tmp_path / "a").write_bytes(b"nothing of the kind")
+    with pytest.raises(ValueError, match="not a TFLite file"):
+        measure_files({"a": tmp_path / "a"})

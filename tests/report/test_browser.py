@@ -1,0 +1,110 @@
+"""The page in a real browser: it is drawn without the network, and the numbers that it shows are those of its data."""
+
+import html
+import json
+import os
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+
+import pytest
+
+from tfmot_swd.report.markup import look_up
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+BROWSER = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
+pytestmark = pytest.mark.skipif(BROWSER is None, reason=f"no browser: install one of {', '.join(NAMES)}")
+
+# How a shown number is read again, by style: the number, and what a rounding in its last digit may change.
+UNITS = {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
+
+
+class Shown(HTMLParser):
+    """Collects the text of <data> elements by key, and that of the embedded JSON."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[str, str, str]] = []
+        self.json = ""
+        self._inside: tuple[str, str] | str | None = None
+
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
+        if tag == "data":
+            self._inside = attributes["data-key"], attributes["data-style"]
+        elif attributes.get("id") == "report-data":
+            self._inside = "json"
+
+    def handle_endtag(self, tag):
+        if tag in ("data", "script"):
+            self._inside = None
+
+    def handle_data(self, data):
+        if self._inside == "json":
+            self.json += data
+        elif self._inside is not None:
+            self.found.append((*self._inside, data))
+
+
+def browse(path, profile, *more):
+    url = path.resolve().as_uri()
+    command = [BROWSER, *FLAGS, f"--user-data-dir={profile}", *more, url]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+
+
+def close_to(value, style, text):
+    """Whether the text is the value, rounded as its style rounds."""
+    if style == "count":
+        return int(text.replace(",", "")) == value
+    if style in ("share", "round"):
+        return abs(float(text.removesuffix(" %")) / 100 - value) <= (5.01e-5 if style == "share" else 5.01e-3)
+    if style == "ratio":
+        return abs(float(text.removesuffix("x")) - value) <= 5.01e-3
+    text = text.removesuffix(" ms") if style == "milliseconds" else text
+    text = text.removesuffix("B").replace(" ", "") if style == "bytes" else text
+    digits, unit = re.fullmatch(r"([-\d.e]+)([kMGT]?)", text).groups()
+    return float(digits) * UNITS[unit] == pytest.approx(value, rel=5.01e-3, abs=1e-12)
+
+
+def test_the_numbers_shown_are_those_of_the_data(report, tmp_path):
+    path = report.to_html(tmp_path / "report.html")
+    shown = Shown()
+    shown.feed(browse(path, tmp_path / "profile", "--dump-dom").stdout)
+    data = json.loads(shown.json)
+    assert data == report.to_dict()
+    wrong = [each for each in shown.found if not close_to(look_up(data, each[0]), *each[1:])]
+    assert not wrong
+    keys = {key for key, _, _ in shown.found}
+    rows = {f"layers/{index}": row for index, row in enumerate(data["layers"])} | {"totals": data["totals"]}
+    rows |= {f"files/{index}": row for index, row in enumerate(data["files"])}
+    numbers = {
+        f"{place}/{name}"
+        for place, row in rows.items()
+        for name, value in row.items()
+        if isinstance(value, int | float) and name not in ("samples", "weights", "zeros")
+    }
+    assert numbers <= keys
+    assert {
+        "files/1/latency/0/ratio",
+        "files/1/zeros:files/1/weights",
+        "barriers/0/of",
+        "panels/0/series/0/y/1",
+    } <= keys
+
+
+def test_the_page_is_drawn_and_fits_a_telephone(report, tmp_path):
+    path = report.to_html(tmp_path / "report.html")
+    frames = "".join(
+        f'<iframe style="width: {width}px; height: 20000px" srcdoc="{html.escape(path.read_text())}"></iframe>'
+        for width in (1280, 390, 320)
+    )
+    # Browsers have a least width of windows, but not of frames.
+    told = "Array.from(frames, each => each.document.documentElement.scrollWidth + ' ' + each.innerWidth)"
+    (tmp_path / "frames.html").write_text(f"{frames}<script>onload = () => {{ document.title = {told} }}</script>")
+    dom = browse(tmp_path / "frames.html", tmp_path / "profile", "--dump-dom").stdout
+    assert re.search(r"<title>(.*?)</title>", dom).group(1) == "1280 1280,390 390,320 320"

@@ -1,0 +1,85 @@
+"""From models and results to the report."""
+
+import numpy as np
+import pytest
+import tf_keras as keras
+
+import tfmot_swd
+from tfmot_swd.export.latency import Latency
+from tfmot_swd.export.measure import FileMeasure
+from tfmot_swd.export.result import ExportResult
+from tfmot_swd.report import device_report
+
+
+@pytest.fixture
+def net():
+    return keras.Sequential(
+        [
+            keras.layers.Conv2D(4, 3, input_shape=(6, 6, 1), use_bias=False, name="conv"),
+            keras.layers.ReLU(name="relu"),
+            keras.layers.Flatten(),
+            keras.layers.Dense(2, name="out"),
+        ],
+        name="net",
+    )
+
+
+def export(path, recipe="int8"):
+    fields = dict.fromkeys(ExportResult.__dataclass_fields__)
+    fields |= {"recipe": recipe, "path": str(path), "bytes": 50, "gzip_bytes": 40, "accuracy": 0.9}
+    return ExportResult(**fields)
+
+
+def measure(name, path):
+    return FileMeasure(
+        name, str(path), 60, 45, 44, (Latency(name, 1, 1.0, 0.9, 1.1, 5, 1.0),), 10, "", (), 20, 5, None, None, "why"
+    )
+
+
+def test_layers_before_and_after(net):
+    small = tfmot_swd.remove_channels(net, {"conv": np.array([True, False, True, False])})
+    kernel = small.get_layer("conv").kernel
+    kernel.assign(np.where(np.arange(18).reshape(3, 3, 1, 2) < 5, 0.0, 1.0))
+    report = device_report(net, small, command="made by hand", seed=3)
+    conv, out = report.layers
+    # 3 · 3 weights a filter at 4 · 4 places.
+    assert (conv.layer, conv.kind, conv.channels_before, conv.channels_after) == ("conv", "Conv2D", 4, 2)
+    assert (conv.weights_before, conv.weights_after, conv.nonzero_after) == (36, 18, 13)
+    assert (conv.macs_before, conv.macs_after) == (576, 288)
+    assert (out.parameters_before, out.parameters_after) == (64 * 2 + 2, 32 * 2 + 2)
+    assert report.totals.parameters_after == 18 + 66
+    assert report.totals.macs_before == 576 + 128
+    assert [(row.layer, row.channels, row.of) for row in report.barriers] == [("out", 2, 2)]
+    assert (report.title, report.command, report.seed) == ("net on its way to a device", "made by hand", 3)
+    assert "tensorflow" in report.versions
+
+
+def test_channels_that_come_first_are_counted_there():
+    net = keras.Sequential(
+        [keras.layers.Conv2D(5, 3, data_format="channels_first", input_shape=(2, 8, 7)), keras.layers.Flatten()]
+    )
+    assert device_report(net, net).layers[0].channels_before == 5
+
+
+def test_exports_and_measures_of_one_file_join(net, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exports = [export("small_int8.tflite"), export("other.tflite", "float32")]
+    measures = [measure("small", tmp_path / "small_int8.tflite"), measure("dense", tmp_path / "dense.tflite")]
+    dense, small, other = device_report(net, net, exports, measures).files
+    assert (dense.name, dense.file, dense.recipe, dense.accuracy) == ("dense", "dense.tflite", "", None)
+    # The sizes of the proof and those measured are of the same file; the proof's stand.
+    assert (small.name, small.recipe, small.bytes, small.accuracy, small.zstd_bytes) == ("small", "int8", 50, 0.9, 44)
+    assert (small.zeros, small.weights, small.latency[0].median_ms, small.reasons) == (5, 20, 1.0, ("why",))
+    assert (other.name, other.file, other.latency) == ("other", "other.tflite", ())
+
+
+def test_a_plan_tells_its_reasons_and_advice_becomes_plain(net):
+    plan = tfmot_swd.plan_removal(net, {"conv": np.array([True, False, False, False])}, round_to=2)
+    advice = {"file": "x", "share": np.float32(0.5), "bad": float("nan"), "rules": ("a", None)}
+    report = device_report(net, plan.apply(), removal=plan, advice=[advice])
+    assert report.barriers[-1].layer == "conv"
+    assert (report.barriers[-1].channels, report.barriers[-1].of) == (2, 4)
+    assert "rounded up" in report.barriers[-1].reasons[0]
+    assert report.advice == ({"file": "x", "share": 0.5, "bad": None, "rules": ["a", None]},)
+    with pytest.raises(TypeError, match="advice is made of dictionaries. Received: str"):
+        device_report(net, net, advice=["use float16"])

@@ -1,0 +1,60 @@
+"""The report as data: round trips, and refusals of what is no report."""
+
+import dataclasses
+import json
+
+import pytest
+
+from tfmot_swd.report import DeviceReport
+
+
+def test_json_gives_the_same_report_back(report, tmp_path):
+    path = report.to_json(tmp_path / "new" / "report.json")
+    assert DeviceReport.from_json(path) == report
+    assert json.loads(path.read_text())["files"][1]["latency"][0]["ratio"] == 0.25
+    assert [each.name for each in path.parent.iterdir()] == ["report.json"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "no JSON"),
+        ("[]", "format None"),
+        ('{"format": 99}', "format 99"),
+        ('{"format": 1, "title": "x"}', "lacks a part"),
+        ('{"format": 1, "surprise": 0}', "lacks a part"),
+    ],
+)
+def test_what_is_no_report_is_refused(text, message, tmp_path):
+    path = tmp_path / "report.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        DeviceReport.from_json(path)
+
+
+def test_nothing_replaces_a_file_if_the_report_cannot_be_written(report, tmp_path):
+    path = tmp_path / "report.json"
+    path.write_text("old")
+    with pytest.raises(ValueError, match="Out of range float"):
+        dataclasses.replace(report, advice=({"x": float("nan")},)).to_json(path)
+    assert path.read_text() == "old"
+    with pytest.raises(IsADirectoryError, match="path is a directory"):
+        report.to_html(tmp_path)
+
+
+def test_a_terminal_shows_layers_files_and_barriers(report):
+    text = str(report)
+    for shown in (
+        "32 → 8",
+        "320 → 80 (25%)",
+        "288 → 36 (12%)",
+        "686 → 170",
+        "1,234",
+        "87.65 %",
+        "0.5 0.25x",
+        "10 of 10",
+        "[b]fails",
+    ):
+        assert shown in text
+    assert "micro: It does not run here: <why>." in text
+    assert "Received" not in text

@@ -1,0 +1,190 @@
+"""How long files take to run, measured in turn so that a slow moment of the machine falls on all of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tfmot_swd.export.errors import ExportError
+from tfmot_swd.export.quiet import Noise, quiet
+from tfmot_swd.export.samples import Array
+
+# A timed stretch is at least this long, which the clock and a switch of tasks do not blur.
+LEAST_SECONDS = 0.005
+
+
+@dataclass(frozen=True)
+class Latency:
+    """How long one call of a file takes on this machine, batch as in the file.
+
+    Attributes:
+        name: of the file, as given.
+        threads: that the interpreter may use.
+        median_ms: over the rounds, milliseconds.
+        low_ms, high_ms: the 10th and the 90th percentile.
+        rounds: how many there were.
+        ratio: median over the rounds of this file's time to the reference's in the same round, None without one.
+    """
+
+    name: str
+    threads: int
+    median_ms: float
+    low_ms: float
+    high_ms: float
+    rounds: int
+    ratio: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the fields as plain types, ready for JSON."""
+        return dataclasses.asdict(self)
+
+
+def measure_latency(
+    files: Mapping[str, bytes],
+    threads: Sequence[int] = (1, 2),
+    rounds: int = 50,
+    reference: str | None = None,
+) -> tuple[Latency, ...]:
+    """Times files in turn in LiteRT with its default delegate, or in TensorFlow Lite where LiteRT is not installed.
+
+    Each round times every file once, for a stretch of 5 ms or more, and begins with another one. Inputs are random:
+    dense kernels do not care, and no operator that a converter makes of a trained net does much.
+
+    Args:
+        files: content by name.
+        threads: numbers of threads; each is measured on its own.
+        rounds: stretches a file and number of threads.
+        reference: name of the file that the others are compared with.
+
+    Returns:
+        One for each file and number of threads, in this order: all files at the first number, then at the next.
+
+    Raises:
+        TypeError: a content that is not bytes, a number that is no int.
+        ValueError: no files, a number below 1, a reference that is none of the files, an input of strings.
+        ExportError: a file that does not run; the message names it.
+
+    >>> import tempfile, tf_keras as keras, tfmot_swd
+    >>> net = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(2)])
+    >>> path = tempfile.mkdtemp() + "/model.tflite"
+    >>> _ = tfmot_swd.export_tflite(net, path)
+    >>> (latency,) = measure_latency({"float32": open(path, "rb").read()}, threads=(1,), rounds=3)
+    >>> 0 < latency.low_ms <= latency.median_ms <= latency.high_ms
+    True
+    """
+    if not isinstance(files, Mapping) or not files:
+        raise ValueError(f"files must hold at least one file's content by name. Received: files={files!r}")
+    counts = [(f"threads={threads!r}", each) for each in threads] + [(f"rounds={rounds!r}", rounds)]
+    for shown, number in counts:
+        if isinstance(number, bool) or not isinstance(number, int):
+            raise TypeError(f"threads and rounds are whole numbers. Received: {shown}")
+        if number < 1:
+            raise ValueError(f"threads and rounds must be 1 or more. Received: {shown}")
+    if reference is not None and reference not in files:
+        raise ValueError(f"reference must be one of {', '.join(files)}. Received: reference={reference!r}")
+    names = list(files)
+    found = []
+    for count in threads:
+        milliseconds = 1000 * time_in_turn([tflite_runner(files[name], count, name) for name in names], rounds)
+        ratios: dict[str, float] = {}
+        if reference is not None:
+            relative = np.median(milliseconds / milliseconds[:, [names.index(reference)]], axis=0)
+            ratios = dict(zip(names, relative.tolist(), strict=True))
+        quantiles = np.quantile(milliseconds, (0.5, 0.1, 0.9), axis=0).T.tolist()
+        found += [
+            Latency(name, count, median, low, high, rounds, ratios.get(name))
+            for name, (median, low, high) in zip(names, quantiles, strict=True)
+        ]
+    return tuple(found)
+
+
+def time_in_turn(runs: Sequence[Callable[[], Any]], rounds: int) -> Array:
+    """Returns the seconds of one call, `(rounds, len(runs))`; the order turns from round to round."""
+
+    def seconds(run: Callable[[], Any], calls: int) -> float:
+        start = time.perf_counter()
+        for _ in range(calls):
+            run()
+        return (time.perf_counter() - start) / calls
+
+    calls = [max(1, math.ceil(LEAST_SECONDS / min(seconds(run, 1) for _ in range(3)))) for run in runs]
+    times = np.zeros((rounds, len(runs)))
+    for number in range(rounds):
+        for turn in range(len(runs)):
+            index = (turn + number) % len(runs)
+            times[number, index] = seconds(runs[index], calls[index])
+    return times
+
+
+def tflite_runner(content: bytes, threads: int = 1, name: str = "model") -> Callable[[], None]:
+    """Returns what runs a file once, on the same random inputs each time.
+
+    Raises:
+        TypeError: `content` is not bytes.
+        ValueError: an input of strings.
+        ExportError: the interpreter cannot load or run the file.
+    """
+    if not isinstance(content, bytes):
+        raise TypeError(f"A file is given as its bytes: read it first. Received: {type(content).__name__} for {name!r}")
+    try:
+        with quiet() as noise:
+            interpreter = _interpreter(content, threads)
+            interpreter.allocate_tensors()
+    except (RuntimeError, ValueError) as error:
+        raise _not_running(name, error, noise) from error
+    for detail in interpreter.get_input_details():
+        interpreter.set_tensor(detail["index"], random_input(detail["shape"], detail["dtype"]))
+    try:
+        with quiet() as noise:
+            interpreter.invoke()
+    except RuntimeError as error:
+        raise _not_running(name, error, noise) from error
+    invoke: Callable[[], None] = interpreter.invoke
+    return invoke
+
+
+def random_input(shape: Sequence[int], dtype: Any, seed: int = 0) -> Array:
+    """Returns an array that any file takes: normal floats, 8 and 16 bits over their range, and zeros as indices.
+
+    Raises:
+        ValueError: a dtype of neither numbers nor booleans.
+    """
+    generator, kind = np.random.default_rng(seed), np.dtype(dtype)
+    shape = tuple(map(int, shape))
+    if kind.kind == "f":
+        return generator.standard_normal(shape).astype(kind)
+    if kind.kind in "iu" and kind.itemsize <= 2:
+        limits = np.iinfo(kind)
+        return generator.integers(limits.min, limits.max, shape, dtype=kind, endpoint=True)
+    if kind.kind in "iub":
+        # Wider integers are indices, into a table of a size that is not known here.
+        return np.zeros(shape, kind)
+    raise ValueError(f"There is no random input of this dtype: time the file on your own data. Received: {kind}")
+
+
+def _not_running(name: str, error: Exception, noise: Noise) -> ExportError:
+    said = f"{type(error).__name__}: {error} {noise.tail(500)}".rstrip()
+    return ExportError(
+        f"The file {name!r} does not run on this machine, so it cannot be timed: export it anew, or measure it where "
+        f"it is meant to run. Received: {said}"
+    )
+
+
+def _interpreter(content: bytes, threads: int) -> Any:
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except (ImportError, OSError):
+        import tensorflow as tf
+
+        with warnings.catch_warnings():
+            # It announces its own end at every construction.
+            warnings.simplefilter("ignore")
+            return tf.lite.Interpreter(model_content=content, num_threads=threads)
+    return Interpreter(model_content=content, num_threads=threads)

@@ -1,0 +1,242 @@
+"""What files weigh, take and contain, measured side by side on this machine."""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from tfmot_swd.export.errors import ExportError
+from tfmot_swd.export.graph import FileGraph, read_graph
+from tfmot_swd.export.latency import Latency, measure_latency, random_input
+from tfmot_swd.export.memory import peak_memory
+
+
+@dataclass(frozen=True)
+class OperatorRow:
+    """One operator of a file: its name, the shape of its first output, and the bytes of constants that it reads."""
+
+    name: str
+    output_shape: tuple[int, ...]
+    constant_bytes: int
+
+
+@dataclass(frozen=True)
+class FileMeasure:
+    """What was measured of one file; what could not be is None, and says why.
+
+    Attributes:
+        name: as given.
+        path: the same.
+        bytes: its size.
+        gzip_bytes: after gzip at level 9.
+        zstd_bytes: after Zstandard at level 19; None where the package `zstandard` is not installed.
+        latency: one for each number of threads, with the ratio to the dense file; empty if the file does not run here.
+        peak_memory_bytes: what one run adds to a process, see `memory.peak_memory`.
+        runtime_reason: why latency or memory are missing; empty where they are not.
+        operators: in the order of execution.
+        weights: elements of its weights, None where some are stored sparse or encoded.
+        zeros: how many of them are zero, None as `weights`.
+        arena_bytes: working memory in TFLite Micro.
+        micro_ms: median time of a run in TFLite Micro on this machine: a figure to compare files by.
+        micro_reason: why those two are missing; empty where they are not.
+    """
+
+    name: str
+    path: str
+    bytes: int
+    gzip_bytes: int
+    zstd_bytes: int | None
+    latency: tuple[Latency, ...]
+    peak_memory_bytes: int | None
+    runtime_reason: str
+    operators: tuple[OperatorRow, ...]
+    weights: int | None
+    zeros: int | None
+    arena_bytes: int | None
+    micro_ms: float | None
+    micro_reason: str
+
+    @property
+    def operator_counts(self) -> dict[str, int]:
+        """How often the file uses each operator, the most frequent first."""
+        return dict(Counter(row.name for row in self.operators).most_common())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the fields as plain types, ready for JSON."""
+        return {**dataclasses.asdict(self), "operator_counts": self.operator_counts}
+
+
+def measure_files(
+    files: Mapping[str, str | os.PathLike[str]],
+    dense: str | None = None,
+    threads: Sequence[int] = (1, 2),
+    rounds: int = 50,
+) -> tuple[FileMeasure, ...]:
+    """Measures files side by side.
+
+    A file that TensorFlow Lite cannot run, such as one for microcontrollers alone, keeps its sizes and operators.
+
+    Args:
+        files: paths by name.
+        dense: name of the file that the latencies of the others are compared with.
+        threads, rounds: as `measure_latency` takes them.
+
+    Raises:
+        TypeError, ValueError: no files, an unknown `dense`, no TFLite file, or as `measure_latency`.
+        FileNotFoundError: a file is not there.
+
+    >>> import tempfile, tf_keras as keras, tfmot_swd
+    >>> net = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(2)])
+    >>> path = tempfile.mkdtemp() + "/model.tflite"
+    >>> _ = tfmot_swd.export_tflite(net, path)
+    >>> (found,) = measure_files({"float32": path}, dense="float32", threads=(1,), rounds=3)
+    >>> found.operator_counts, found.weights, found.latency[0].ratio
+    ({'FULLY_CONNECTED': 1}, 8, 1.0)
+    """
+    if not isinstance(files, Mapping) or not files:
+        raise ValueError(f"files must hold at least one path by name. Received: files={files!r}")
+    if dense is not None and dense not in files:
+        raise ValueError(f"dense must be one of {', '.join(files)}. Received: dense={dense!r}")
+    contents = {name: Path(path).read_bytes() for name, path in files.items()}
+    graphs = {name: read_graph(content) for name, content in contents.items()}
+    memory, reasons = _memory(files)
+    running = {name: content for name, content in contents.items() if name not in reasons}
+    latencies: tuple[Latency, ...] = ()
+    if running:
+        latencies = measure_latency(running, threads, rounds, dense if dense in running else None)
+    arenas, times, micro_reasons = _micro(contents, min(rounds, 20))
+    return tuple(
+        FileMeasure(
+            name,
+            os.fspath(files[name]),
+            len(content),
+            len(gzip.compress(content, compresslevel=9, mtime=0)),
+            zstd_size(content),
+            tuple(each for each in latencies if each.name == name),
+            memory.get(name),
+            reasons.get(name, ""),
+            operator_rows(graphs[name]),
+            *_weights(graphs[name]),
+            arenas.get(name),
+            times.get(name),
+            micro_reasons.get(name, ""),
+        )
+        for name, content in contents.items()
+    )
+
+
+def zstd_size(content: bytes) -> int | None:
+    """Returns the size after Zstandard at level 19, None where the package `zstandard` is not installed."""
+    try:
+        import zstandard
+    except ImportError:
+        return None
+    return len(zstandard.ZstdCompressor(level=19).compress(content))
+
+
+def operator_rows(graph: FileGraph) -> tuple[OperatorRow, ...]:
+    """Returns the operators of a file, in the order of execution."""
+    return tuple(
+        OperatorRow(
+            operator.name,
+            graph.tensors[operator.outputs[0]].shape if operator.outputs else (),
+            sum(graph.tensors[index].stored_bytes for index in dict.fromkeys(operator.inputs)),
+        )
+        for operator in graph.operators
+    )
+
+
+def measures_table(measures: Sequence[FileMeasure]) -> Table:
+    """Returns a row for each file, for a terminal."""
+    numbers = list(dict.fromkeys(each.threads for measure in measures for each in measure.latency))
+    table = Table(title="Files, measured on this machine (median, 10th to 90th percentile; 0.5x: half of the dense)")
+    table.add_column("file", overflow="fold")
+    headings = ["bytes", "gzip", "zstd", *(f"ms, {count} thread{'s' * (count > 1)}" for count in numbers)]
+    for heading in (*headings, "peak KiB", "arena", "Micro ms", "zeros"):
+        table.add_column(heading, justify="right")
+    for measure in measures:
+        by_threads = {each.threads: each for each in measure.latency}
+        table.add_row(
+            escape(measure.name),
+            f"{measure.bytes:,}",
+            f"{measure.gzip_bytes:,}",
+            _shown(measure.zstd_bytes),
+            *(_shown_latency(by_threads.get(count)) for count in numbers),
+            _shown(measure.peak_memory_bytes and measure.peak_memory_bytes // 1024),
+            _shown(measure.arena_bytes),
+            "-" if measure.micro_ms is None else f"{measure.micro_ms:.3g}",
+            "-" if not measure.weights or measure.zeros is None else f"{measure.zeros / measure.weights:.1%}",
+        )
+    reasons = [(each.name, text) for each in measures for text in (each.runtime_reason, each.micro_reason) if text]
+    table.caption = "\n".join(escape(f"{name}: {text}") for name, text in reasons) or None
+    return table
+
+
+def _shown(count: int | None) -> str:
+    return "-" if count is None else f"{count:,}"
+
+
+def _shown_latency(latency: Latency | None) -> str:
+    if latency is None:
+        return "-"
+    ratio = "" if latency.ratio is None else f" {latency.ratio:.2f}x"
+    return f"{latency.median_ms:.3f} ({latency.low_ms:.3f} to {latency.high_ms:.3f}){ratio}"
+
+
+def _memory(files: Mapping[str, str | os.PathLike[str]]) -> tuple[dict[str, int], dict[str, str]]:
+    """Returns the peak memory by name, and by name why a file does not run.
+
+    First of all, and in processes of its own: a file that crashes the interpreter is found here.
+    """
+    found, reasons = {}, {}
+    for name, path in files.items():
+        try:
+            found[name] = peak_memory(path)
+        except ExportError as error:
+            reasons[name] = str(error)
+        except OSError:
+            # Nothing is wrong with the file: this system does not tell, and only the figure is missing.
+            continue
+    return found, reasons
+
+
+def _weights(graph: FileGraph) -> tuple[int | None, int | None]:
+    """Returns how many weights there are and how many of them are zero; None where they are not stored plainly."""
+    kernels = list(graph.kernels())
+    values = [tensor.values for tensor in kernels if tensor.values is not None]
+    if len(values) < len(kernels) or any(operator.name == "DECODE" for operator in graph.operators):
+        return None, None
+    # Zero points of weights are 0, in every form that the converter makes.
+    return sum(each.size for each in values), sum(int((each == 0).sum()) for each in values)
+
+
+def _micro(contents: Mapping[str, bytes], rounds: int) -> tuple[dict[str, int], dict[str, float], dict[str, str]]:
+    """Returns arena and milliseconds by name, and by name why a file has none."""
+    # Its interpreter is an extra that many will not have.
+    from tfmot_swd.export.micro import run_micro, time_micro
+    from tfmot_swd.export.micro.layout import read_layout
+
+    arenas: dict[str, int] = {}
+    reasons: dict[str, str] = {}
+    for name, content in contents.items():
+        try:
+            ports = read_layout(content).inputs
+            # Real values, which are quantized on their way in.
+            inputs = {port.name: random_input(port.shape, float if port.scale else port.dtype) for port in ports}
+            arenas[name] = run_micro(content, inputs).arena_bytes
+        except (ExportError, ImportError, ValueError) as error:
+            reasons[name] = str(error)
+    times: dict[str, float] = {}
+    if arenas:
+        measured = time_micro([contents[name] for name in arenas], rounds)
+        times = {name: each.median for name, each in zip(arenas, measured, strict=True)}
+    return arenas, times, reasons

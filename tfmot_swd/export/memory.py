@@ -1,0 +1,111 @@
+"""How much memory running a file adds to a process, measured in one that does nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tfmot_swd.export.errors import ExportError
+
+# Seconds, for a file as large as they come; import of TensorFlow included.
+_TIMEOUT = 600
+
+# Runs alone, with nothing imported but the interpreter. The peak is reset after the imports, where the system can:
+# they touch more memory than a small file. VmHWM belongs to this program, while ru_maxrss begins at the parent's.
+_PROGRAM = """
+import json, sys, warnings
+warnings.simplefilter("ignore")
+path, threads = sys.argv[1], int(sys.argv[2])
+import numpy as np
+try:
+    from ai_edge_litert.interpreter import Interpreter
+except (ImportError, OSError):
+    import tensorflow as tf
+    Interpreter = tf.lite.Interpreter
+
+def peak():
+    try:
+        with open("/proc/self/status") as file:
+            return next(1024 * int(line.split()[1]) for line in file if line.startswith("VmHWM"))
+    except (OSError, StopIteration):
+        import resource
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+try:
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")
+except OSError:
+    pass
+try:
+    before = peak()
+except ImportError:
+    print(json.dumps({"unmeasured": sys.platform}))
+    sys.exit()
+try:
+    interpreter = Interpreter(model_path=path, num_threads=threads)
+    interpreter.allocate_tensors()
+    for detail in interpreter.get_input_details():
+        interpreter.set_tensor(detail["index"], np.zeros(detail["shape"], detail["dtype"]))
+    interpreter.invoke()
+except (RuntimeError, ValueError) as error:
+    print(json.dumps({"failed": f"{type(error).__name__}: {error}"}))
+else:
+    print(json.dumps({"bytes": peak() - before}))
+"""
+
+
+def peak_memory(path: str | os.PathLike[str], threads: int = 1) -> int:
+    """Returns the bytes by which loading and running a file once raises a process's peak of resident memory.
+
+    A fresh process imports the interpreter and nothing more, then loads the file, allocates and runs it on zeros. That
+    counts the pages of the file that are touched, the activations, what is packed or unpacked of the weights at load,
+    and the interpreter's own code on its first use, which is 3 MB or so: compare files rather than read one figure.
+
+    Args:
+        path: the file.
+        threads: that the interpreter may use.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ExportError: the file does not run, or takes the process down with it.
+        OSError: this system does not tell a process's peak, or no process can be started.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise FileNotFoundError(f"There is no file to run: export it first. Received: path={os.fspath(path)!r}")
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", _PROGRAM, str(file), str(threads)],
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ExportError(
+            f"The file did not end one run in {_TIMEOUT} s, so its memory is not known: measure a smaller one. "
+            f"Received: path={os.fspath(path)!r}"
+        ) from error
+    last = done.stdout.strip().splitlines()[-1:]
+    if done.returncode or not last:
+        words = done.stderr.strip()[-1000:]
+        raise ExportError(
+            "The process that ran the file ended early: if that was for lack of memory, run it where there is more. "
+            f"Received: exit code {done.returncode} for path={os.fspath(path)!r}. It said:\n{words}"
+        )
+    answer = json.loads(last[0])
+    if "unmeasured" in answer:
+        raise OSError(
+            "This system does not tell the peak memory of a process: measure on Linux or macOS. "
+            f"Received: platform {answer['unmeasured']!r}"
+        )
+    if "failed" in answer:
+        raise ExportError(
+            "The file does not run on this machine, so its memory is not known: export it anew, or measure it where "
+            f"it is meant to run. Received: {answer['failed']}"
+        )
+    added: int = answer["bytes"]
+    return added

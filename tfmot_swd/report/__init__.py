@@ -1,0 +1,23 @@
+"""Report: what happened to a model on its way to a device, for a terminal, a program and a browser."""
+
+from tfmot_swd.report.build import device_report
+from tfmot_swd.report.result import (
+    BarrierRow,
+    DeviceReport,
+    FileRow,
+    LayerRow,
+    Panel,
+    Series,
+    Totals,
+)
+
+__all__ = [
+    "BarrierRow",
+    "DeviceReport",
+    "FileRow",
+    "LayerRow",
+    "Panel",
+    "Series",
+    "Totals",
+    "device_report",
+]

@@ -1,0 +1,206 @@
+"""From models, files and a training to the report on them."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tfmot_swd.channels.groups import channel_groups
+from tfmot_swd.export.measure import FileMeasure
+from tfmot_swd.export.result import ExportResult
+from tfmot_swd.plan import layers_with_weights
+from tfmot_swd.profile import LayerProfile, Profile, profile
+from tfmot_swd.pruning_wrapper import PruningWrapper
+from tfmot_swd.report import provenance
+from tfmot_swd.report.panels import training_panels
+from tfmot_swd.report.result import BarrierRow, DeviceReport, FileRow, LayerRow, Totals
+from tfmot_swd.sparsity import LayerSparsity, sparsity_report
+
+
+def device_report(
+    dense: Any,
+    small: Any,
+    exports: Iterable[ExportResult] = (),
+    measures: Iterable[FileMeasure] = (),
+    history: Any = None,
+    statuses: Iterable[Any] = (),
+    *,
+    steps_per_epoch: int | None = None,
+    removal: Any = None,
+    advice: Iterable[Any] = (),
+    title: str | None = None,
+    command: str | None = None,
+    seed: int | None = None,
+) -> DeviceReport:
+    """Returns what happened to a model on its way to a device.
+
+    Args:
+        dense: the model before; built, Sequential or Functional, without wrappers.
+        small: the model after, with layers of the same names; the same model if nothing was done yet.
+        exports: what `export_tflite` returned.
+        measures: what `measure_files` returned; those of the same path join the exports.
+        history: what `fit` returned, or its dictionary.
+        statuses: `UpdatePruningStep.history`.
+        steps_per_epoch: to draw both over updates, where the history does not know it.
+        removal: the `RemovalPlan` or `ChannelPlan` that was followed: its reasons join those of the model.
+        advice: what is said of each file: dictionaries, or objects with a `to_dict`.
+        title: of the page; the name of the model by default.
+        command: that made it; how this process was started by default.
+        seed: of the training.
+
+    Raises:
+        TypeError, ValueError: models that `profile` refuses; a history, status or advice of another kind.
+
+    >>> import tf_keras as keras, tfmot_swd
+    >>> net = keras.Sequential([keras.layers.Dense(3, input_shape=(4,), name="hidden"), keras.layers.Dense(2)])
+    >>> report = device_report(net, tfmot_swd.remove_channels(net, {"hidden": [True, False, True]}))
+    >>> report.layers[0].channels_before, report.layers[0].channels_after
+    (3, 2)
+    """
+    before, after = profile(dense), profile(small)
+    weights_before, weights_after = ({row.layer: row for row in sparsity_report(net).layers} for net in (dense, small))
+    return DeviceReport(
+        title=f"{dense.name} on its way to a device" if title is None else title,
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        command=provenance.command() if command is None else command,
+        seed=seed,
+        machine=provenance.machine(),
+        versions=provenance.versions(),
+        totals=_totals(before, after, weights_before, weights_after),
+        layers=_layers(dense, small, before, after, weights_before, weights_after),
+        files=_files(exports, measures),
+        panels=training_panels(history, statuses, steps_per_epoch),
+        barriers=_barriers(dense, removal),
+        advice=tuple(_advice(each) for each in advice),
+    )
+
+
+def _totals(
+    before: Profile, after: Profile, weights_before: dict[str, LayerSparsity], weights_after: dict[str, LayerSparsity]
+) -> Totals:
+    return Totals(
+        before.parameters,
+        after.parameters,
+        sum(row.counted for row in weights_before.values()),
+        sum(row.counted for row in weights_after.values()),
+        sum(row.counted_nonzero for row in weights_before.values()),
+        sum(row.counted_nonzero for row in weights_after.values()),
+        before.macs,
+        after.macs,
+        before.peak_activation_bytes,
+        after.peak_activation_bytes,
+    )
+
+
+def _layers(
+    dense: Any,
+    small: Any,
+    before: Profile,
+    after: Profile,
+    weights_before: dict[str, LayerSparsity],
+    weights_after: dict[str, LayerSparsity],
+) -> tuple[LayerRow, ...]:
+    """Returns a row for each layer with parameters or MACs on either side."""
+    axes = _channel_axes(dense) | _channel_axes(small)
+    sides = [{row.layer: row for row in each.rows} for each in (before, after)]
+    rows = []
+    for name in dict.fromkeys([*sides[0], *sides[1]]):
+        first, last = (side.get(name) for side in sides)
+        some = first or last
+        if some is None or not any(each.parameters or each.macs for each in (first, last) if each is not None):
+            continue
+        pools = weights_before.get(name), weights_after.get(name)
+        axis = axes.get(name, -1)
+        rows.append(
+            LayerRow(
+                name,
+                some.kind,
+                *(_channels(each, axis) for each in (first, last)),
+                *(None if each is None else each.parameters for each in (first, last)),
+                *(None if each is None else each.counted for each in pools),
+                *(None if each is None else each.counted_nonzero for each in pools),
+                *(None if each is None or not each.macs_known else each.macs for each in (first, last)),
+            )
+        )
+    return tuple(rows)
+
+
+def _channel_axes(model: Any) -> dict[str, int]:
+    """Returns the axis of the channels in one sample, of layers that put them first."""
+    inner = {
+        name: layer.layer if isinstance(layer, PruningWrapper) else layer for name, layer in layers_with_weights(model)
+    }
+    return {name: 0 for name, layer in inner.items() if getattr(layer, "data_format", None) == "channels_first"}
+
+
+def _channels(row: LayerProfile | None, axis: int) -> int | None:
+    if row is None or not row.output_shapes or not row.output_shapes[0]:
+        return None
+    return int(row.output_shapes[0][axis])
+
+
+def _files(exports: Iterable[ExportResult], measures: Iterable[FileMeasure]) -> tuple[FileRow, ...]:
+    """Returns the exports in their order, each with its measures, then what was measured besides."""
+    by_path = {os.path.realpath(each.path): each for each in measures}
+    rows = []
+    for export in exports:
+        measure = by_path.pop(os.path.realpath(export.path), None)
+        rows.append(_file(export, measure))
+    # What was measured and not exported here is the dense file as a rule: first.
+    return (*(_file(None, each) for each in by_path.values()), *rows)
+
+
+def _file(export: ExportResult | None, measure: FileMeasure | None) -> FileRow:
+    found: dict[str, Any] = {}
+    if measure is not None:
+        names = ("latency", "peak_memory_bytes", "arena_bytes", "micro_ms", "weights", "zeros", "operators")
+        found = {name: getattr(measure, name) for name in names}
+        found["reasons"] = tuple(text for text in (measure.runtime_reason, measure.micro_reason) if text)
+        found |= {"bytes": measure.bytes, "gzip_bytes": measure.gzip_bytes, "zstd_bytes": measure.zstd_bytes}
+        found |= {"name": measure.name, "file": Path(measure.path).name, "recipe": ""}
+    if export is not None:
+        plain = export.to_dict()
+        names = ("recipe", "bytes", "gzip_bytes", "keras_accuracy", "worst_difference", "agreement", "samples")
+        found |= {name: plain[name] for name in names}
+        # An accuracy of no sample with labels, and a form of size that this machine cannot make, are None.
+        found |= {name: plain[name] for name in ("accuracy", "zstd_bytes") if plain.get(name) is not None}
+        if measure is None or measure.zeros is None:
+            found["zeros"] = plain.get("zeros")
+        found |= {"file": Path(export.path).name}
+        found.setdefault("name", Path(export.path).stem)
+    return FileRow(**found)
+
+
+def _barriers(dense: Any, removal: Any) -> tuple[BarrierRow, ...]:
+    groups = channel_groups(dense)
+    rows = [BarrierRow(each.layer, each.channels, each.of, tuple(each.reasons)) for each in groups.barriers]
+    for row in () if removal is None else removal.rows:
+        if row.reason:
+            rows.append(BarrierRow(row.group, getattr(row, "kept", row.channels), row.channels, (row.reason,)))
+    return tuple(rows)
+
+
+def _advice(entry: Any) -> dict[str, Any]:
+    content = entry.to_dict() if hasattr(entry, "to_dict") else entry
+    if not isinstance(content, Mapping):
+        raise TypeError(f"advice is made of dictionaries. Received: {type(entry).__name__} among it")
+    plain: dict[str, Any] = _plain(content)
+    # Directories of this machine are nobody's business where the report goes.
+    return {name: Path(value).name if name in ("file", "path") and value else value for name, value in plain.items()}
+
+
+def _plain(value: Any) -> Any:
+    """Returns what JSON can hold; numbers that it cannot are None."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(each) for each in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, str | int | float | bool | None) else str(value)

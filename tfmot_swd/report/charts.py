@@ -1,0 +1,252 @@
+"""Pictures as SVG that fits any width: lengths in percent of the place it gets, text and strokes in pixels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from tfmot_swd.report.markup import STYLES, escape, short
+from tfmot_swd.report.result import Panel
+
+# More points than a picture has pixels only make the page heavy.
+_MOST_POINTS = 400
+# The narrowest plot, on a telephone, and the size of a character of its labels, in pixels.
+_NARROW = 280
+_CHARACTER = 6.6
+_HEIGHT = 190
+_TALL = 260
+
+
+@dataclass(frozen=True)
+class Scale:
+    """From values to percent of a length; logarithmic ones take values above 0."""
+
+    low: float
+    high: float
+    is_log: bool = False
+
+    def percent(self, value: float) -> float:
+        """Returns where a value is, 0 at `low` and 100 at `high`."""
+        low, high, value = (math.log(each) if self.is_log else each for each in (self.low, self.high, value))
+        return 100 * (value - low) / (high - low)
+
+    def ticks(self, most: int = 5) -> list[float]:
+        """Returns at most so many round values within."""
+        if not self.is_log:
+            return _round_values(self.low, self.high, most)
+        decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
+        for steps in ((1, 2, 5), (1, 3), (1,)):
+            found = [step * 10.0**power for power in decades for step in steps]
+            found = [tick for tick in found if self.low * 0.999 <= tick <= self.high * 1.001]
+            if len(found) <= most:
+                return found if len(found) > 1 else [self.low, self.high]
+        return found[:: math.ceil(len(found) / most)]
+
+
+def scale_of(values: Iterable[float], is_log: bool = False, from_zero: bool = False) -> Scale:
+    """Returns a scale with room for all values."""
+    known = list(values)
+    low, high = min(known), max(known)
+    if is_log:
+        return Scale(low / 1.3, high * 1.3, True)
+    if from_zero and low >= 0:
+        return Scale(0, high * 1.05 or 1)
+    room = 0.08 * (high - low) or abs(high) * 0.1 or 1
+    return Scale(low - room, high + room)
+
+
+def bar(parts: Sequence[tuple[float, str]], label: str, whisker: tuple[float, float] | None = None) -> str:
+    """Returns a horizontal bar.
+
+    Args:
+        parts: lengths as shares of the place, and CSS classes; each is drawn over those before it. What is longer
+            than the place is broken off, visibly.
+        label: what it shows, for those who cannot see it.
+        whisker: shares between which a thin line is drawn.
+    """
+    drawn = "".join(
+        f'<rect class="{kind}" width="{100 * min(max(share, 0), 1):.2f}%" height="100%"/>' for share, kind in parts
+    )
+    if any(share > 1.001 for share, _ in parts):
+        drawn += '<line class="cut" x1="93%" x2="95%" y1="120%" y2="-20%"/>'
+    if whisker is not None:
+        low, high = (100 * min(max(share, 0), 1) for share in whisker)
+        drawn += f'<line class="whisker" x1="{low:.2f}%" x2="{high:.2f}%" y1="50%" y2="50%"/>'
+    return f'<svg class="bar" role="img" aria-label="{escape(label)}">{drawn}</svg>'
+
+
+def line_chart(panel: Panel, x_scale: Scale, ident: str) -> str:
+    """Returns a panel's lines over a common axis; their names and colours are in the text around it."""
+    known = [value for line in panel.series for value in line.y if value is not None]
+    y_scale = scale_of(known, panel.is_log, from_zero=panel.unit == "count")
+    lines = []
+    # What is wanted lies below what is.
+    for number, line in sorted(enumerate(panel.series), key=lambda pair: not pair[1].is_target):
+        kind = f"line c{number % 4}" + (" target" if line.is_target else "")
+        points = [
+            None if y is None else (x_scale.percent(x), 100 - y_scale.percent(y))
+            for x, y in _thinned(list(zip(line.x, line.y, strict=True)))
+        ]
+        for run in _runs(points):
+            if len(run) == 1:
+                # A line of one point has no length: its round ends are what is seen.
+                run = [run[0], run[0]]
+            text = " ".join(f"{10 * x:.1f},{10 * y:.1f}" for x, y in run)
+            lines.append(f'<polyline class="{kind}" points="{text}"/>')
+    inner = f'<svg viewBox="0 0 1000 1000" preserveAspectRatio="none" width="100%" height="100%">{"".join(lines)}</svg>'
+    said = ", ".join(line.name for line in panel.series)
+    description = f"{said} over {panel.x_label}"
+    return _plot(panel.title, description, x_scale, y_scale, panel.unit, panel.x_label, inner, ident)
+
+
+@dataclass(frozen=True)
+class Point:
+    """A file in the picture of accuracy against bytes."""
+
+    name: str
+    bytes: int
+    gzip_bytes: int
+    accuracy: float
+
+
+def accuracy_chart(points: Sequence[Point], ident: str) -> str:
+    """Returns accuracy against bytes: a dot for each file, and a ring where its gzip is."""
+    sizes = [size for point in points for size in (point.bytes, point.gzip_bytes)]
+    x_scale = scale_of(sizes, is_log=max(sizes) > 3 * min(sizes))
+    y_scale = scale_of(point.accuracy for point in points)
+    drawn, taken = [], []
+    ordered = sorted(points, key=lambda each: each.bytes)
+    for point in ordered:
+        x, packed = x_scale.percent(point.bytes), x_scale.percent(point.gzip_bytes)
+        y = 100 - y_scale.percent(point.accuracy)
+        told = f"{point.name}: {point.bytes:,} bytes, {point.gzip_bytes:,} as gzip, {STYLES['share'](point.accuracy)}"
+        drawn.append(
+            f'<g><title>{escape(told)}</title><line class="tie" x1="{packed:.2f}%" x2="{x:.2f}%" y1="{y:.2f}%" '
+            f'y2="{y:.2f}%"/><circle class="ring" cx="{packed:.2f}%" cy="{y:.2f}%" r="4"/>'
+            f'<circle class="dot" cx="{x:.2f}%" cy="{y:.2f}%" r="5"/></g>'
+        )
+        taken.append(_box(x * _NARROW / 100 - 5, y * _TALL / 100, 10, 10))
+        taken.append(_box(packed * _NARROW / 100 - 4, y * _TALL / 100, 8, 8))
+    places = [
+        (x_scale.percent(point.bytes), 100 - y_scale.percent(point.accuracy), point.name, str(number))
+        for number, point in enumerate(ordered, 1)
+    ]
+    labels = _labels([(x, y, name) for x, y, name, _ in places], taken, furthest=26)
+    legend = ""
+    if labels is None:
+        # Too close for names: numbers, and what they mean below.
+        labels = _labels([(x, y, number) for x, y, _, number in places], taken, furthest=104) or []
+        legend = "".join(f"<span>{number} {escape(name)}</span>" for _, _, name, number in places)
+        legend = f'<div class="key">{legend}</div>'
+    drawn += labels
+    description = "; ".join(f"{point.name} {point.bytes:,} bytes {point.accuracy:.4f}" for point in points)
+    inner = "".join(drawn)
+    return legend + _plot(
+        "Accuracy against bytes", description, x_scale, y_scale, "share", "bytes", inner, ident, _TALL
+    )
+
+
+def _plot(
+    title: str,
+    description: str,
+    x_scale: Scale,
+    y_scale: Scale,
+    unit: str,
+    x_label: str,
+    inner: str,
+    ident: str,
+    height: int = _HEIGHT,
+) -> str:
+    grid = []
+    for tick in y_scale.ticks():
+        y = 100 - y_scale.percent(tick)
+        shown = f"{100 * tick:.4g} %" if unit == "share" else short(tick)
+        grid.append(
+            f'<line class="grid" x1="0" x2="100%" y1="{y:.2f}%" y2="{y:.2f}%"/>'
+            f'<text class="tick" x="-8" y="{y:.2f}%" dy="4" text-anchor="end">{shown}</text>'
+        )
+    for tick in x_scale.ticks():
+        x = x_scale.percent(tick)
+        grid.append(
+            f'<line class="grid" x1="{x:.2f}%" x2="{x:.2f}%" y1="0" y2="100%"/>'
+            f'<text class="tick" x="{x:.2f}%" y="100%" dy="18" text-anchor="middle">{short(tick)}</text>'
+        )
+    return (
+        f'<div class="plot"><svg role="img" aria-labelledby="{ident}-title {ident}-desc" width="100%" '
+        f'height="{height}"><title id="{ident}-title">{escape(title)}</title>'
+        f'<desc id="{ident}-desc">{escape(description)}</desc>{"".join(grid)}{inner}'
+        f'<text class="tick" x="100%" y="100%" dy="34" text-anchor="end">{escape(x_label)}</text></svg></div>'
+    )
+
+
+def _round_values(low: float, high: float, most: int) -> list[float]:
+    rough = (high - low) / most
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 5, 10, 20) if factor * power >= rough)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [round(number * step, 12) for number in range(first, last + 1)]
+
+
+def _thinned(points: list[tuple[float, float | None]]) -> list[tuple[float, float | None]]:
+    every = math.ceil(len(points) / _MOST_POINTS)
+    return points if every < 2 else [*points[:-1:every], points[-1]]
+
+
+def _runs(points: Iterable[tuple[float, float] | None]) -> Iterable[list[tuple[float, float]]]:
+    """Yields stretches without a gap."""
+    run: list[tuple[float, float]] = []
+    for point in [*points, None]:
+        if point is not None:
+            run.append(point)
+        elif run:
+            yield run
+            run = []
+
+
+Box = tuple[float, float, float, float]
+
+
+def _box(x: float, y: float, width: float, height: float) -> Box:
+    """Returns left, top, right, bottom of what begins at x and is centred on y."""
+    return x, y - height / 2, x + width, y + height / 2
+
+
+def _labels(places: Sequence[tuple[float, float, str]], taken: Sequence[Box], furthest: int) -> list[str] | None:
+    """Returns labels that cover nothing in the narrowest plot, within so many pixels of their points.
+
+    Args:
+        places: x and y in percent, and the text.
+        taken: where points are.
+        furthest: above or below, in pixels.
+
+    Returns:
+        SVG, None if there is no room for all.
+    """
+    boxes, drawn = list(taken), []
+    for x, y, text in places:
+        found = _label(text, x * _NARROW / 100, y * _TALL / 100, boxes, furthest)
+        if found is None:
+            return None
+        drawn.append(f'<svg x="{x:.2f}%" y="{y:.2f}%" overflow="visible">{found}</svg>')
+    return drawn
+
+
+def _label(text: str, x: float, y: float, boxes: list[Box], furthest: int) -> str | None:
+    """Returns a text beside a point at x and y, or led to it, and puts its box to the others; None without room."""
+    width = _CHARACTER * len(text)
+    for dy in sorted(range(-furthest, furthest + 1, 13), key=abs):
+        for anchor, dx, left in (("start", 9, x + 9), ("end", -9, x - 9 - width), ("middle", 0, x - width / 2)):
+            box = _box(left, y + dy, width, 12)
+            is_inside = box[0] > -8 and box[2] < _NARROW + 10 and box[1] > -6 and box[3] < _TALL - 2
+            if is_inside and not any(_overlap(box, other) for other in boxes):
+                boxes.append(box)
+                # Of what is far away, a line tells whose it is.
+                end = dy - math.copysign(6, dy)
+                lead = f'<line class="lead" x2="{dx}" y2="{end:g}"/>' if abs(dy) > 13 else ""
+                return f'{lead}<text class="name" x="{dx}" y="{dy + 4}" text-anchor="{anchor}">{escape(text)}</text>'
+    return None
+
+
+def _overlap(one: Box, other: Box) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

@@ -1,0 +1,185 @@
+"""The part of the page on files: accuracy against bytes, what each weighs and takes, and its operators."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+
+from tfmot_swd.report.charts import Point, accuracy_chart, bar
+from tfmot_swd.report.markup import NOTHING, Numbers, escape, key, table
+from tfmot_swd.report.result import DeviceReport, FileRow
+
+# A bar so many times longer than the median is broken off.
+_OUTLIER = 5
+# One row of bars: name, parts and whisker as `bar` takes them but in the unit of the list, and what is written.
+BarRow = tuple[str, list[tuple[float, str]], tuple[float, float] | None, str]
+
+
+def file_section(report: DeviceReport, numbers: Numbers) -> str:
+    """Returns the pictures and tables of the files, nothing where there are none."""
+    if not report.files:
+        return ""
+    pictures = (
+        _accuracy(report.files),
+        _bytes(report.files, numbers),
+        *(_latency(report.files, numbers, threads) for threads in _threads(report.files)),
+        _micro(report.files, numbers),
+        _arena(report.files, numbers),
+    )
+    cards = "".join(f'<div class="card">{picture}</div>' for picture in pictures if picture)
+    return (
+        f'<section><h2>Files</h2><div class="panels">{cards}</div>'
+        f'<div class="card" style="margin-top:14px">{_file_table(report.files, numbers)}{_reasons(report.files)}'
+        f"{_operators(report.files, numbers)}</div></section>"
+    )
+
+
+def _threads(files: Sequence[FileRow]) -> list[int]:
+    return sorted({latency.threads for each in files for latency in each.latency})
+
+
+def _accuracy(files: Sequence[FileRow]) -> str:
+    points = [
+        Point(each.name, each.bytes, each.gzip_bytes, each.accuracy) for each in files if each.accuracy is not None
+    ]
+    if not points:
+        return ""
+    legend = '<p class="key">A dot is a file as it is, the ring beside it the same file as gzip.</p>'
+    return f"<h3>Accuracy against bytes</h3>{legend}{accuracy_chart(points, 'accuracy')}"
+
+
+def _bytes(files: Sequence[FileRow], numbers: Numbers) -> str:
+    rows: list[BarRow] = [
+        (
+            each.name,
+            [(each.bytes, "before"), (each.gzip_bytes, "after")],
+            None,
+            f"{numbers.show(f'files/{index}/bytes', 'bytes')} · {numbers.show(f'files/{index}/gzip_bytes', 'bytes')}",
+        )
+        for index, each in enumerate(files)
+    ]
+    legend = key(("before", "bytes on the device"), ("after", "of these as gzip, to download"))
+    return f"<h3>Bytes, and bytes as gzip</h3>{legend}{_bars(rows, 'bytes')}"
+
+
+def _latency(files: Sequence[FileRow], numbers: Numbers, threads: int) -> str:
+    rows: list[BarRow] = []
+    for index, each in enumerate(files):
+        for column, latency in enumerate(each.latency):
+            if latency.threads == threads:
+                entry = f"files/{index}/latency/{column}"
+                ratio = "" if latency.ratio is None else f" · {numbers.show(f'{entry}/ratio', 'ratio')}"
+                shown = f"{numbers.show(f'{entry}/median_ms', 'milliseconds')}{ratio}"
+                rows.append((each.name, [(latency.median_ms, "after")], (latency.low_ms, latency.high_ms), shown))
+    legend = (
+        '<p class="key">Median, and the 10th to the 90th percentile; 0.5x is half of what the dense file takes.</p>'
+    )
+    title = f"Latency on this machine, {threads} thread{'s' * (threads > 1)}"
+    return f"<h3>{title}</h3>{legend}{_bars(rows, 'milliseconds')}"
+
+
+def _micro(files: Sequence[FileRow], numbers: Numbers) -> str:
+    rows: list[BarRow] = [
+        (each.name, [(each.micro_ms, "second")], None, numbers.show(f"files/{index}/micro_ms", "milliseconds"))
+        for index, each in enumerate(files)
+        if each.micro_ms is not None
+    ]
+    if not rows:
+        return ""
+    legend = '<p class="key">On this machine, by its reference kernels: compare files, not microcontrollers.</p>'
+    return f"<h3>Time in TFLite Micro</h3>{legend}{_bars(rows, 'milliseconds')}"
+
+
+def _arena(files: Sequence[FileRow], numbers: Numbers) -> str:
+    rows: list[BarRow] = [
+        (each.name, [(each.arena_bytes, "second")], None, numbers.show(f"files/{index}/arena_bytes"))
+        for index, each in enumerate(files)
+        if each.arena_bytes is not None
+    ]
+    if not rows:
+        return ""
+    legend = '<p class="key">Working memory beside the file itself, in bytes.</p>'
+    return f"<h3>Arena in TFLite Micro</h3>{legend}{_bars(rows, 'bytes')}"
+
+
+def _bars(rows: Sequence[BarRow], unit: str) -> str:
+    lengths = [max(value for value, _ in parts) for _, parts, _, _ in rows]
+    # One file that is far slower than all must not squeeze the bars of the others; its own is broken off.
+    longest = max(length for length in lengths if length <= _OUTLIER * statistics.median(lengths)) or 1
+    # Whiskers may reach further than any median, within reason.
+    longest = max(longest, min(max((row[2][1] for row in rows if row[2]), default=0), 1.5 * longest))
+    cells = []
+    for name, parts, whisker, shown in rows:
+        label = f"{name}: {', '.join(f'{value:,.4g}' for value, _ in parts)} {unit}"
+        ends = None if whisker is None else (whisker[0] / longest, whisker[1] / longest)
+        drawn = bar([(value / longest, kind) for value, kind in parts], label, ends)
+        cells.append(f'<div class="layer">{escape(name)}</div><div class="amount">{shown}</div>{drawn}')
+    return f'<div class="bars">{"".join(cells)}</div>'
+
+
+def _file_table(files: Sequence[FileRow], numbers: Numbers) -> str:
+    threads = _threads(files)
+    columns = [
+        ("bytes", "bytes", "count"),
+        ("gzip", "gzip_bytes", "count"),
+        ("zstd", "zstd_bytes", "count"),
+        ("accuracy", "accuracy", "share"),
+        ("in Keras", "keras_accuracy", "share"),
+        ("same class", "agreement", "share"),
+        ("worst difference", "worst_difference", "number"),
+    ]
+    after = [
+        ("peak memory", "peak_memory_bytes", "count"),
+        ("arena", "arena_bytes", "count"),
+        ("Micro", "micro_ms", "milliseconds"),
+    ]
+    headings = ["file", "recipe", *(title for title, _, _ in columns)]
+    for count in threads:
+        headings += [f"{count} thread{'s' * (count > 1)}", "ratio"]
+    headings += [*(title for title, _, _ in after), "weights zero"]
+    rows = []
+    for index, each in enumerate(files):
+        entry = f"files/{index}"
+        cells = [escape(each.name), escape(each.recipe)]
+        cells += [numbers.show(f"{entry}/{name}", style) for _, name, style in columns]
+        place = {latency.threads: f"{entry}/latency/{column}" for column, latency in enumerate(each.latency)}
+        for count in threads:
+            for name, style in (("median_ms", "milliseconds"), ("ratio", "ratio")):
+                cells.append(numbers.show(f"{place[count]}/{name}", style) if count in place else NOTHING)
+        cells += [numbers.show(f"{entry}/{name}", style) for _, name, style in after]
+        has_zeros = each.zeros is not None and each.weights
+        cells.append(numbers.show(f"{entry}/zeros:{entry}/weights", "share") if has_zeros else NOTHING)
+        rows.append(cells)
+    return table("Files: sizes and memory in bytes, times as medians", headings, rows, left=2)
+
+
+def _reasons(files: Sequence[FileRow]) -> str:
+    """Why some figures are missing: what happened, without what the interpreter said of it."""
+    told = [(each.name, text.partition(" Received:")[0]) for each in files for text in each.reasons]
+    if not told:
+        return ""
+    items = "".join(f"<li>{escape(name)}: {escape(text)}</li>" for name, text in told)
+    return f"<details><summary>Why figures are missing</summary><ul>{items}</ul></details>"
+
+
+def _operators(files: Sequence[FileRow], numbers: Numbers) -> str:
+    parts = []
+    for index, each in enumerate(files):
+        if not each.operators:
+            continue
+        counts = Counter(row.name for row in each.operators).most_common()
+        summary = ", ".join(f"{count} {name}" for name, count in counts)
+        rows = [
+            [
+                escape(row.name),
+                escape("x".join(map(str, row.output_shape))),
+                numbers.show(f"files/{index}/operators/{place}/constant_bytes"),
+            ]
+            for place, row in enumerate(each.operators)
+        ]
+        content = table(f"Operators of {each.name}, in order", ["operator", "output", "bytes of constants"], rows)
+        parts.append(f"<details><summary>{escape(each.name)}: {escape(summary)}</summary>{content}</details>")
+    if not parts:
+        return ""
+    return f"<details><summary>Operators of each file</summary>{''.join(parts)}</details>"

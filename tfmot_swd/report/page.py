@@ -1,0 +1,243 @@
+"""The report as one page of HTML that loads nothing: text, tables and pictures, and the data itself."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from tfmot_swd.report.charts import bar, line_chart, scale_of
+from tfmot_swd.report.file_section import file_section
+from tfmot_swd.report.markup import Numbers, embed, escape, key, table
+from tfmot_swd.report.result import DeviceReport, LayerRow
+from tfmot_swd.report.style import STYLE
+from tfmot_swd.report.verdicts import advice_title, is_table, verdicts
+
+# Nothing is fetched, nothing is run: what is in the data cannot do either.
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+
+
+def page(report: DeviceReport) -> str:
+    """Returns the page; every number in it names the entry of the embedded JSON that it shows."""
+    data = report.to_dict()
+    numbers = Numbers(data)
+    sections = (
+        _head(report),
+        _tiles(report, numbers),
+        _layers(report, numbers),
+        file_section(report, numbers),
+        _training(report, numbers),
+        _barriers(report, numbers),
+        _advice(report),
+        _origin(report),
+    )
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n'
+        f"<title>{escape(report.title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
+        + "\n".join(section for section in sections if section)
+        + f'\n</main>\n<script type="application/json" id="report-data">{embed(data)}</script>\n</body>\n</html>\n'
+    )
+
+
+def _head(report: DeviceReport) -> str:
+    created = datetime.datetime.fromisoformat(report.created)
+    facts = [f"{created:%Y-%m-%d %H:%M} UTC"]
+    facts += [] if report.seed is None else [f"seed {report.seed}"]
+    facts += [f"tfmot_swd {report.versions['tfmot_swd']}"] if "tfmot_swd" in report.versions else []
+    return f'<header><h1>{escape(report.title)}</h1><p class="soft">{escape(" · ".join(facts))}</p></header>'
+
+
+def _tiles(report: DeviceReport, numbers: Numbers) -> str:
+    """The outcome at a glance."""
+    tiles = []
+    for name, what in (
+        ("parameters", "of the parameters"),
+        ("nonzero", "of the non-zero weights"),
+        ("macs", "of the MACs"),
+        ("activation_bytes", "of the activation bytes at once"),
+    ):
+        before, after = f"totals/{name}_before", f"totals/{name}_after"
+        if numbers.get(before):
+            shown = f"{numbers.show(before, 'short')} → {numbers.show(after, 'short')}"
+            tiles.append((numbers.show(f"{after}:{before}", "round"), f"{what}<br>{shown}"))
+    if report.files:
+        index = min(range(len(report.files)), key=lambda each: report.files[each].bytes)
+        size = numbers.show(f"files/{index}/bytes", "bytes")
+        tiles.append((size, f"the smallest file<br>{escape(report.files[index].name)}"))
+    ratios = [
+        (latency.ratio, f"files/{row}/latency/{column}/ratio", each.name, latency.threads)
+        for row, each in enumerate(report.files)
+        for column, latency in enumerate(each.latency)
+        if latency.ratio is not None
+    ]
+    if len(ratios) > 1:
+        _, place, name, threads = min(ratios)
+        where = f"{escape(name)}, {threads} thread{'s' * (threads > 1)}"
+        tiles.append((numbers.show(place, "ratio"), f"of the dense file's latency<br>{where}"))
+    cards = "".join(
+        f'<div class="card tile"><div class="big">{big}</div><div class="what">{what}</div></div>'
+        for big, what in tiles
+    )
+    return f'<section class="tiles" aria-label="Outcome">{cards}</section>'
+
+
+def _layers(report: DeviceReport, numbers: Numbers) -> str:
+    """Channels and weights of the layers that have weights to prune, as bars; all layers as a table."""
+    widest = max((row.channels_before or 0 for row in report.layers), default=0)
+    cells = [
+        cell
+        for index, row in enumerate(report.layers)
+        if row.weights_before or row.weights_after
+        for cell in _layer_cells(row, f"layers/{index}", numbers, max(widest, 1))
+    ]
+    if not cells:
+        return ""
+    legend = key(
+        ("before", "before, and gone now"), ("zero", "weights that stay and are zero"), ("after", "left, and not zero")
+    )
+    head = "".join(
+        f'<div class="head{kind}">{text}</div>'
+        for text, kind in (
+            ("layer", ""),
+            ("channels", ""),
+            ("before → after", " amount"),
+            ("weights, each layer's own 100 %", ""),
+            ("not zero", " amount"),
+        )
+    )
+    return (
+        f'<section><h2>Layer by layer</h2><div class="card">{legend}<div class="layers">{head}{"".join(cells)}</div>'
+        f"<details><summary>All numbers</summary>{_layer_table(report, numbers)}</details></div></section>"
+    )
+
+
+def _layer_cells(row: LayerRow, entry: str, numbers: Numbers, widest: int) -> Iterator[str]:
+    """Yields name, bar of channels, their numbers, bar of weights, their numbers."""
+    yield f'<div class="layer">{escape(row.layer)} <span class="soft">{escape(row.kind)}</span></div>'
+    before, after = (each or 0 for each in (row.channels_before, row.channels_after))
+    yield bar([(before / widest, "before"), (after / widest, "after")], f"{after} of {before} channels")
+    is_gone = row.weights_after is None
+    left = "gone" if is_gone else numbers.show(f"{entry}/channels_after")
+    yield f'<div class="amount">{numbers.show(f"{entry}/channels_before")} → {left}</div>'
+    whole = row.weights_before or row.weights_after or 1
+    stays, nonzero = (each or 0 for each in (row.weights_after, row.nonzero_after))
+    parts = [(1.0, "before"), (stays / whole, "zero"), (nonzero / whole, "after")]
+    yield bar(parts, f"{nonzero} of {row.weights_before or 0} weights are left and not zero")
+    shown = "gone" if is_gone else numbers.show(f"{entry}/nonzero_after", "short")
+    if row.weights_before and not is_gone:
+        shown += f" · {numbers.show(f'{entry}/nonzero_after:{entry}/weights_before', 'round')}"
+    yield f'<div class="amount">{shown}</div>'
+
+
+def _layer_table(report: DeviceReport, numbers: Numbers) -> str:
+    names = ("channels", "parameters", "weights", "nonzero", "macs")
+    headings = ["layer", "class"]
+    for title in ("channels", "parameters", "weights", "non-zero", "MACs"):
+        headings += [f"{title} before", "after"]
+    rows = [
+        [
+            escape(row.layer),
+            escape(row.kind),
+            *(numbers.show(f"layers/{index}/{name}_{side}") for name in names for side in ("before", "after")),
+        ]
+        for index, row in enumerate(report.layers)
+    ]
+    total = ["total", "", "", ""]
+    total += [numbers.show(f"totals/{name}_{side}") for name in names[1:] for side in ("before", "after")]
+    return table("Layers with parameters or MACs, before and after", headings, rows, left=2, foot=total)
+
+
+def _training(report: DeviceReport, numbers: Numbers) -> str:
+    """Small pictures over the same axis."""
+    last: dict[str, list[float]] = {}
+    for panel in report.panels:
+        last.setdefault(panel.x_label, [0.0]).extend(x for line in panel.series for x in line.x)
+    pictures = []
+    for index, panel in enumerate(report.panels):
+        named = []
+        for number, line in enumerate(panel.series):
+            style = {"share": "share", "count": "short"}.get(panel.unit, "number")
+            end = numbers.show(f"panels/{index}/series/{number}/y/{len(line.y) - 1}", style)
+            kind = f"swatch line c{number % 4}" + (" target" if line.is_target else "")
+            named.append(f'<span><span class="{kind}"></span>{escape(line.name)} {end}</span>')
+        x_scale = scale_of(last[panel.x_label], from_zero=True)
+        pictures.append(
+            f'<div class="card"><h3>{escape(panel.title)}</h3><div class="key">{"".join(named)}</div>'
+            f"{line_chart(panel, x_scale, f'panel-{index}')}</div>"
+        )
+    if not pictures:
+        return ""
+    note = '<p class="soft">The numbers are those at the end; the pale bands are what the schedule wants.</p>'
+    return f'<section><h2>Training</h2>{note}<div class="panels">{"".join(pictures)}</div></section>'
+
+
+def _barriers(report: DeviceReport, numbers: Numbers) -> str:
+    if not report.barriers:
+        return ""
+    rows = [
+        [
+            escape(row.layer),
+            f"{numbers.show(f'barriers/{index}/channels')} of {numbers.show(f'barriers/{index}/of')}",
+            escape("; ".join(row.reasons)),
+        ]
+        for index, row in enumerate(report.barriers)
+    ]
+    content = table(
+        "Channels that could not leave", ["layer", "channels that stay", "because"], rows, left=1, wide=(2,)
+    )
+    return f'<section><h2>What stayed, and why</h2><div class="card">{content}</div></section>'
+
+
+def _advice(report: DeviceReport) -> str:
+    """The verdicts at a glance, and below what is said of each file, in dictionaries of any shape."""
+    titles = [advice_title(entry) for entry in report.advice]
+    rows = [[escape(text) for text in row] for row in verdicts(report.advice)]
+    cards = []
+    if rows:
+        cards.append(table("Verdicts on each file", ["topic", *titles], rows, left=len(titles) + 1))
+    for entry in report.advice:
+        title = advice_title(entry)
+        rest = {name: value for name, value in entry.items() if str(value).removesuffix(".tflite") != title}
+        opened = "" if rows else " open"
+        cards.append(f"<details{opened}><summary>{escape(title)}</summary>{_told(rest, title)}</details>")
+    if not cards:
+        return ""
+    return f'<section><h2>What will help, and what will not</h2><div class="card">{"".join(cards)}</div></section>'
+
+
+def _told(value: Any, of: str = "") -> str:
+    """Returns plain data of any shape as text, lists and tables; `of` says what of."""
+    if isinstance(value, Mapping):
+        said = {str(name).replace("_", " "): each for name, each in value.items() if each not in ("", None, [], {})}
+        tables = {name: each for name, each in said.items() if is_table(each)}
+        plain = _described((name, _told(each, of)) for name, each in said.items() if name not in tables)
+        return plain + "".join(_tabulated(f"{of}: {name}" if of else name, rows) for name, rows in tables.items())
+    if isinstance(value, list):
+        return "<ul>" + "".join(f"<li>{_told(each, of)}</li>" for each in value) + "</ul>"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return escape(f"{value:,}" if isinstance(value, int) else value)
+
+
+def _tabulated(caption: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    names = list(rows[0])
+    cells = [["" if row[name] is None else _told(row[name], caption) for name in names] for row in rows]
+    # Sentences need room, single words do not.
+    wide = tuple(column for column in range(1, len(names)) if any(len(row[column]) > 40 for row in cells))
+    return table(caption, [name.replace("_", " ") for name in names], cells, left=len(names), wide=wide)
+
+
+def _origin(report: DeviceReport) -> str:
+    versions = ", ".join(f"{escape(name)} {escape(number)}" for name, number in report.versions.items())
+    facts = [("command", f"<code>{escape(report.command)}</code>")]
+    facts += [] if report.seed is None else [("seed", escape(report.seed))]
+    facts += [("made", escape(report.created)), ("machine", escape(report.machine)), ("versions", versions)]
+    facts += [("data", "all of it is in this page, as JSON in the element <code>report-data</code>")]
+    return f'<section><h2>Where this comes from</h2><div class="card">{_described(facts)}</div></section>'
+
+
+def _described(facts: Iterable[tuple[str, str]]) -> str:
+    return "<dl>" + "".join(f"<dt>{escape(name)}</dt><dd>{told}</dd>" for name, told in facts) + "</dl>"

@@ -1,0 +1,131 @@
+"""The training as a few pictures: Keras's history and the states of a pruning, side by side."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from tfmot_swd.report.result import Panel, Series
+
+# What the callbacks of this package add to the epoch logs; statuses tell the same, more often.
+_STATE_LOGS = frozenset(
+    {
+        *("target_sparsity", "targeted_share", "threshold", "a", "shrink", "penalty"),
+        *("channels_left", "channels", "soft_channels", "parameters", "lr", "learning_rate"),
+    }
+)
+# From this ratio of the largest to the smallest value on, a picture is logarithmic.
+_LOG_FROM = 50
+
+
+def training_panels(history: Any, statuses: Iterable[Any], steps_per_epoch: int | None = None) -> tuple[Panel, ...]:
+    """Returns the panels of a training.
+
+    Args:
+        history: Keras's `History`, its dictionary, or None.
+        statuses: `UpdatePruningStep.history`, or the same as dictionaries.
+        steps_per_epoch: where it is known; else that of the `History`, or of statuses of which there is one an epoch.
+            Without it epochs stay epochs.
+
+    Raises:
+        TypeError: a history or status of another kind.
+    """
+    logs, params = _logs(history)
+    states = [_state(status) for status in statuses]
+    epochs = max((len(values) for values in logs.values()), default=0)
+    steps = steps_per_epoch or params.get("steps")
+    if not steps and states and len(states) == epochs and "step" in states[-1]:
+        steps = states[-1]["step"] // epochs
+    panels = list(_log_panels(logs, steps))
+    if states and "step" in states[0]:
+        panels += _update_panels(states)
+    elif states:
+        panels += _epoch_panels(states, steps)
+    return tuple(panel for panel in panels if panel.series)
+
+
+def _logs(history: Any) -> tuple[dict[str, list[float]], dict[str, Any]]:
+    params = getattr(history, "params", None) or {}
+    logs = getattr(history, "history", history)
+    if logs is None:
+        return {}, params
+    if not isinstance(logs, Mapping):
+        raise TypeError(f"history must be what fit returned, or its dictionary. Received: {type(history).__name__}")
+    return {name: list(values) for name, values in logs.items()}, params
+
+
+def _state(status: Any) -> dict[str, Any]:
+    if dataclasses.is_dataclass(status) and not isinstance(status, type):
+        return dataclasses.asdict(status)
+    if isinstance(status, Mapping):
+        return dict(status)
+    raise TypeError(
+        f"statuses must be what UpdatePruningStep keeps in its history. Received: {type(status).__name__} among them"
+    )
+
+
+def _log_panels(logs: Mapping[str, Sequence[float]], steps: int | None) -> Iterable[Panel]:
+    """Yields the metrics first, then the loss."""
+    x_label = "updates" if steps else "epochs"
+    bases = dict.fromkeys(name.removeprefix("val_") for name in logs)
+    metrics = [base for base in bases if base not in _STATE_LOGS and not base.endswith("_left")]
+    for base in sorted(metrics, key=lambda name: name.endswith("loss")):
+        lines = []
+        for name, shown in ((base, "training"), (f"val_{base}", "validation")):
+            values = logs.get(name, ())
+            # Validation every few epochs leaves shorter lists, the last of them at the end.
+            every = max(len(logs.get(base, values)) // max(len(values), 1), 1)
+            x = [(epoch + 1) * every * (steps or 1) for epoch in range(len(values))]
+            lines.append(_series(shown, x, values))
+        unit = "share" if "acc" in base or base == "auc" else "number"
+        yield _panel(base.replace("_", " "), x_label, unit, lines)
+
+
+def _update_panels(states: Sequence[Mapping[str, Any]]) -> Iterable[Panel]:
+    x = [state["step"] for state in states]
+
+    def line(name: str, values: Iterable[Any], is_target: bool = False) -> Series:
+        return _series(name, x, list(values), is_target)
+
+    if "target_sparsity" in states[0]:
+        targeted = line("below the threshold", (state["targeted"] / state["pool"] for state in states))
+        wanted = line("wanted", (state["target_sparsity"] for state in states), is_target=True)
+        yield _panel("weights targeted", "updates", "share", [targeted, wanted])
+    else:
+        for cost in states[0]["costs"]:
+            left = line("left", (state["costs"][cost] for state in states))
+            limit = line("allowed", (state["limits"].get(cost) for state in states), is_target=True)
+            yield _panel(f"{cost} without what is targeted", "updates", "count", [left, limit])
+        left = line("left", (state["channels"] - state["targeted"] for state in states))
+        yield _panel("channels left", "updates", "count", [left])
+    yield _panel("threshold", "updates", "number", [line("threshold", (state["threshold"] for state in states))])
+    strength = [line("a", (state["a"] for state in states)), line("shrink", (state["shrink"] for state in states))]
+    yield _panel("penalty", "updates", "number", [line("penalty", (state["penalty"] for state in states))])
+    yield _panel("strength of the decay", "updates", "number", strength)
+
+
+def _epoch_panels(states: Sequence[Mapping[str, Any]], steps: int | None) -> Iterable[Panel]:
+    x = [state["epoch"] * (steps or 1) for state in states]
+    x_label = "updates" if steps else "epochs"
+
+    def line(name: str, key: str) -> Series:
+        return _series(name, x, [state[key] for state in states])
+
+    yield _panel("filters", x_label, "count", [line("left", "channels"), line("silenced", "silenced")])
+    yield _panel("parameters left", x_label, "count", [line("left", "parameters")])
+    yield _panel("threshold", x_label, "number", [line("threshold", "threshold")])
+
+
+def _series(name: str, x: Sequence[float], y: Sequence[Any], is_target: bool = False) -> Series:
+    values = tuple(float(each) if each is not None and math.isfinite(each) else None for each in y)
+    return Series(name, tuple(map(float, x)), values, is_target)
+
+
+def _panel(title: str, x_label: str, unit: str, lines: Iterable[Series]) -> Panel:
+    """Returns a panel of the lines in which anything happens."""
+    shown = tuple(line for line in lines if any(line.y))
+    known = [value for line in shown for value in line.y if value is not None]
+    is_log = bool(known) and unit == "number" and min(known) > 0 and max(known) > _LOG_FROM * min(known)
+    return Panel(title, x_label, unit, is_log, shown)

@@ -1,0 +1,43 @@
+"""Where a report comes from: the command that made it and the versions of what ran."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import sys
+from importlib import metadata
+from pathlib import Path
+
+_PACKAGES = (
+    "tfmot_swd",
+    "tensorflow",
+    "tf_keras",
+    "tensorflow-model-optimization",
+    "ai-edge-litert",
+    "tflite-micro",
+    "numpy",
+)
+
+
+def command() -> str:
+    """Returns how this process was started, without the directory of the program."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    program = ["python", "-m", spec.name.removesuffix(".__main__")] if spec is not None else [Path(sys.argv[0]).name]
+    return shlex.join([*program, *sys.argv[1:]])
+
+
+def machine() -> str:
+    """Returns system, kind and number of processors: what latencies hold for. It names no host."""
+    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors"
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions of Python and of the packages that decide a result, where they are installed."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

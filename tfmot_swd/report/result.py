@@ -1,0 +1,259 @@
+"""What happened to a model on its way to a device, as plain data: prints as tables, writes JSON and a page."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group
+
+from tfmot_swd.export.latency import Latency
+from tfmot_swd.export.measure import OperatorRow
+from tfmot_swd.export.placing import check_target, placed
+
+# Of the JSON; goes up when a field changes its meaning.
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """One layer, before and after; None on the side where the model has no such layer.
+
+    Attributes:
+        layer: its name; layers of nested models are written model/layer.
+        kind: its class name.
+        channels_before, channels_after: of its output.
+        parameters_before, parameters_after: all of them.
+        weights_before, weights_after: those that pruning counts, zero or not.
+        nonzero_before, nonzero_after: of these, those that are not zero.
+        macs_before, macs_after: multiply-accumulates for one sample.
+    """
+
+    layer: str
+    kind: str
+    channels_before: int | None
+    channels_after: int | None
+    parameters_before: int | None
+    parameters_after: int | None
+    weights_before: int | None
+    weights_after: int | None
+    nonzero_before: int | None
+    nonzero_after: int | None
+    macs_before: int | None
+    macs_after: int | None
+
+
+@dataclass(frozen=True)
+class Totals:
+    """The sums of the layers, and the most activation bytes that are alive at once (float32, one sample)."""
+
+    parameters_before: int
+    parameters_after: int
+    weights_before: int
+    weights_after: int
+    nonzero_before: int
+    nonzero_after: int
+    macs_before: int
+    macs_after: int
+    activation_bytes_before: int
+    activation_bytes_after: int
+
+
+@dataclass(frozen=True)
+class FileRow:
+    """One file: its proof from `ExportResult`, its figures from `FileMeasure`; None where either is missing.
+
+    Attributes:
+        name: as it was measured, or the file's name without its ending.
+        file: its name without directories.
+        recipe: of the export; empty where that is not known.
+        accuracy, keras_accuracy: shares of check samples that the file and its model name right.
+        worst_difference: largest absolute difference from Keras.
+        agreement: share of check samples where file and model name the same class.
+        weights, zeros: elements of its weights, and how many are zero.
+        reasons: why figures are missing.
+
+    The others are those of `FileMeasure`.
+    """
+
+    name: str
+    file: str
+    recipe: str
+    bytes: int
+    gzip_bytes: int
+    zstd_bytes: int | None = None
+    accuracy: float | None = None
+    keras_accuracy: float | None = None
+    worst_difference: float | None = None
+    agreement: float | None = None
+    samples: int | None = None
+    latency: tuple[Latency, ...] = ()
+    peak_memory_bytes: int | None = None
+    arena_bytes: int | None = None
+    micro_ms: float | None = None
+    weights: int | None = None
+    zeros: int | None = None
+    operators: tuple[OperatorRow, ...] = ()
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line of a panel; None where there is no finite value."""
+
+    name: str
+    x: tuple[float, ...]
+    y: tuple[float | None, ...]
+    is_target: bool = False
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One picture of the training.
+
+    Attributes:
+        title: what is drawn.
+        x_label: "updates" or "epochs".
+        unit: "share", "count" or "number": how the values are written.
+        is_log: whether the values span orders of magnitude.
+        series: the lines; those of a schedule or limit are targets.
+    """
+
+    title: str
+    x_label: str
+    unit: str
+    is_log: bool
+    series: tuple[Series, ...]
+
+
+@dataclass(frozen=True)
+class BarrierRow:
+    """Channels that stayed: `channels` of `of` of a layer or group, for these reasons."""
+
+    layer: str
+    channels: int
+    of: int
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class DeviceReport:
+    """What happened to a model on its way to a device; made by `device_report`.
+
+    Attributes:
+        title: of the page.
+        created: date and time, ISO 8601, UTC.
+        command: that made it.
+        seed: of the training, None where unknown.
+        machine: that the files were measured on.
+        versions: of Python and the packages that decide a result.
+        totals, layers: the model before and after.
+        files: what was exported and measured.
+        panels: the training.
+        barriers: what stayed whole, and why.
+        advice: plain dictionaries of what will and will not help, one a file.
+        format: of the JSON.
+    """
+
+    title: str
+    created: str
+    command: str
+    seed: int | None
+    machine: str
+    versions: dict[str, str]
+    totals: Totals
+    layers: tuple[LayerRow, ...]
+    files: tuple[FileRow, ...] = ()
+    panels: tuple[Panel, ...] = ()
+    barriers: tuple[BarrierRow, ...] = ()
+    advice: tuple[dict[str, Any], ...] = ()
+    format: int = field(default=FORMAT)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain types, as JSON has them."""
+        plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self), allow_nan=False))
+        return plain
+
+    def to_json(self, path: str | os.PathLike[str]) -> Path:
+        """Writes everything to a file, in one step, and returns its path.
+
+        Raises:
+            TypeError, ValueError, OSError: nothing can be written at `path`.
+        """
+        return _write(path, json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+    @classmethod
+    def from_json(cls, path: str | os.PathLike[str]) -> DeviceReport:
+        """Reads what `to_json` wrote.
+
+        Raises:
+            ValueError: a file of something else, or of another format.
+            OSError: it cannot be read.
+        """
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"This is no JSON: pass what to_json wrote. Received: {os.fspath(path)!r}") from error
+        return cls.from_dict(content)
+
+    @classmethod
+    def from_dict(cls, content: Any) -> DeviceReport:
+        """Returns the report that `to_dict` gave; errors as `from_json`."""
+        number = content.get("format") if isinstance(content, dict) else None
+        if number != FORMAT:
+            raise ValueError(
+                f"This is no report of format {FORMAT}: make it anew with this version. Received: format {number!r}"
+            )
+        try:
+            report: DeviceReport = _load(cls, content)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(
+                f"The report lacks a part or has another shape: pass what to_json wrote. Received: {error!r}"
+            ) from error
+        return report
+
+    def to_html(self, path: str | os.PathLike[str]) -> Path:
+        """Writes the page, in one step, and returns its path; it holds everything and loads nothing.
+
+        Raises:
+            TypeError, ValueError, OSError: nothing can be written at `path`.
+        """
+        from tfmot_swd.report.page import page
+
+        return _write(path, page(self))
+
+    def __rich__(self) -> Group:
+        from tfmot_swd.report.table import report_tables
+
+        return Group(*report_tables(self))
+
+    def __str__(self) -> str:
+        from tfmot_swd.report.table import report_text
+
+        return report_text(self)
+
+
+def _write(path: str | os.PathLike[str], text: str) -> Path:
+    target = check_target(path)
+    with placed(target, text.encode()):
+        pass
+    return target
+
+
+def _load(kind: Any, value: Any) -> Any:
+    """Returns plain data as the dataclasses, tuples and scalars that the type hints name."""
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        hints = typing.get_type_hints(kind)
+        return kind(**{name: _load(hints[name], each) for name, each in value.items()})
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is tuple:
+        return tuple(_load(arguments[0], each) for each in value)
+    if origin in (types.UnionType, typing.Union):
+        return None if value is None else _load(next(each for each in arguments if each is not type(None)), value)
+    return value

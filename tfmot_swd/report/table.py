@@ -1,0 +1,103 @@
+"""The report in a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.markup import escape
+from rich.table import Table
+
+from tfmot_swd.report.markup import STYLES
+from tfmot_swd.report.result import DeviceReport
+from tfmot_swd.report.verdicts import advice_title, verdicts
+from tfmot_swd.tables import as_text
+
+
+def report_tables(report: DeviceReport) -> tuple[Table, ...]:
+    """Returns the layers, the files, what stayed and the advice, each as a table where there is any."""
+    tables = [_layers(report)]
+    if report.files:
+        tables.append(_files(report))
+    if report.barriers:
+        tables.append(_barriers(report))
+    return (*tables, *_advice(report))
+
+
+def report_text(report: DeviceReport) -> str:
+    """Returns the tables as a terminal of 140 columns would show them."""
+    return "\n".join(as_text(each, width=140) for each in report_tables(report))
+
+
+def _layers(report: DeviceReport) -> Table:
+    table = Table(title=f"{escape(report.title)}: before → after")
+    table.add_column("layer", overflow="fold")
+    for heading in ("channels", "parameters", "weights not zero", "MACs"):
+        table.add_column(heading, justify="right")
+    rows: list[tuple[str, object]] = [(row.layer, row) for row in report.layers if row.weights_before]
+    for name, row in rows:
+        table.add_row(escape(name), *(_pair(row, each) for each in ("channels", "parameters", "nonzero", "macs")))
+    table.add_section()
+    table.add_row("total", "", *(_pair(report.totals, each) for each in ("parameters", "nonzero", "macs")))
+    table.caption = f"at most {_pair(report.totals, 'activation_bytes')} activation bytes at once"
+    return table
+
+
+def _pair(row: object, name: str) -> str:
+    before, after = (getattr(row, f"{name}_{side}") for side in ("before", "after"))
+    shown = " → ".join("-" if each is None else f"{each:,}" for each in (before, after))
+    return f"{shown} ({after / before:.0%})" if before and after is not None and name != "channels" else shown
+
+
+def _files(report: DeviceReport) -> Table:
+    threads = sorted({latency.threads for each in report.files for latency in each.latency})
+    table = Table(title="Files (0.5x: half of the dense file's time)")
+    table.add_column("file", overflow="fold")
+    times = [f"ms, {count} thread{'s' * (count > 1)}" for count in threads]
+    for heading in ("bytes", "gzip", "accuracy", "same class", "worst diff.", *times, "arena", "Micro ms"):
+        table.add_column(heading, justify="right", overflow="fold")
+    for each in report.files:
+        by_threads = {latency.threads: latency for latency in each.latency}
+        cells = []
+        for count in threads:
+            latency = by_threads.get(count)
+            ratio = "" if latency is None or latency.ratio is None else f" {latency.ratio:.2f}x"
+            cells.append("-" if latency is None else f"{latency.median_ms:.3g}{ratio}")
+        table.add_row(
+            escape(each.name),
+            _shown(each.bytes, "count"),
+            _shown(each.gzip_bytes, "count"),
+            _shown(each.accuracy, "share"),
+            _shown(each.agreement, "share"),
+            _shown(each.worst_difference, "number"),
+            *cells,
+            _shown(each.arena_bytes, "count"),
+            _shown(each.micro_ms, "number"),
+        )
+    told = [(each.name, text.partition(" Received:")[0]) for each in report.files for text in each.reasons]
+    table.caption = "\n".join(escape(f"{name}: {text}") for name, text in told) or None
+    return table
+
+
+def _advice(report: DeviceReport) -> Iterator[Table]:
+    rows = verdicts(report.advice)
+    if rows:
+        table = Table(title="Verdicts on each file", caption="why, and what to do instead: on the page")
+        for heading in ("topic", *(advice_title(entry) for entry in report.advice)):
+            table.add_column(escape(heading), overflow="fold")
+        for row in rows:
+            table.add_row(*map(escape, row))
+        yield table
+
+
+def _shown(value: float | None, style: str) -> str:
+    return "-" if value is None else STYLES[style](value)
+
+
+def _barriers(report: DeviceReport) -> Table:
+    table = Table(title="What stayed, and why")
+    table.add_column("layer", overflow="fold")
+    table.add_column("channels", justify="right")
+    table.add_column("because", overflow="fold")
+    for row in report.barriers:
+        table.add_row(escape(row.layer), f"{row.channels:,} of {row.of:,}", escape("; ".join(row.reasons)))
+    return table
