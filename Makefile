@@ -3,15 +3,23 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-EXTRAS := examples,benchmarks,export,dev,tensorboard
+EXTRAS := examples,benchmarks,export,micro,vela,dev,tensorboard
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint browser clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m examples.classification --output_dir=demo_output
 
-test: lint
+test: lint browser
 	$(BIN)/python -m pytest -n 2
+
+# A test opens the device report in headless Chromium; where that is missing and cannot be installed, it is skipped.
+browser:
+	@for name in chromium chromium-browser google-chrome; do command -v $$name > /dev/null && exit 0; done; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+		echo "Installing Chromium (once) ..."; \
+		apt-get -qq update && apt-get -qq install -y --no-install-recommends chromium > /dev/null || true; \
+	fi
 
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check

@@ -21,6 +21,8 @@ from tfmot_swd.channels import (
 from tfmot_swd.cost_limits import BudgetFit, fit_budget
 from tfmot_swd.cutting import cut_now
 from tfmot_swd.export import ExportError, ExportResult, export_tflite
+from tfmot_swd.export.measure import FileMeasure, measure_files
+from tfmot_swd.export.micro import run_micro, write_c_source
 from tfmot_swd.plan import PruningPlan, plan_pruning
 from tfmot_swd.profile import Profile, profile
 from tfmot_swd.progressive import (
@@ -30,6 +32,7 @@ from tfmot_swd.progressive import (
     prune_progressive_gradient,
 )
 from tfmot_swd.pruning_warning import PruningWarning
+from tfmot_swd.report import DeviceReport, device_report
 from tfmot_swd.schedules import SelectiveDecay
 from tfmot_swd.selective_decay import prune_selective_decay
 from tfmot_swd.sparsity import SparsityReport, sparsity_report
@@ -48,8 +51,10 @@ __all__ = [
     "ChannelGroup",
     "ChannelGroups",
     "ChannelPlan",
+    "DeviceReport",
     "ExportError",
     "ExportResult",
+    "FileMeasure",
     "Profile",
     "ProgressiveRate",
     "PruneProgressiveGradient",
@@ -66,8 +71,10 @@ __all__ = [
     "channel_groups",
     "channel_scores",
     "cut_now",
+    "device_report",
     "export_tflite",
     "fit_budget",
+    "measure_files",
     "plan_channels",
     "plan_dead_removal",
     "plan_pruning",
@@ -79,8 +86,10 @@ __all__ = [
     "register_channel_rule",
     "remove_channels",
     "remove_dead_channels",
+    "run_micro",
     "shrink_model",
     "sliced_optimizer",
     "sparsity_report",
     "strip_pruning",
+    "write_c_source",
 ]

@@ -1,0 +1,72 @@
+"""`export`: files by recipe, each proven, and what was not is said and not there."""
+
+import json
+
+import numpy as np
+import pytest
+import tf_keras as keras
+
+from tests.cli.conftest import make_net
+
+
+def test_each_recipe_makes_a_file_in_the_folder(run, net, train, tmp_path):
+    folder, record = tmp_path / "files", tmp_path / "export.json"
+    code, out, err = run(
+        "export", net, "--recipes=float32,int8", f"--data={train}", f"--output={folder}", f"--json={record}"
+    )
+    assert code == 0, err
+    assert sorted(path.name for path in folder.iterdir()) == ["net_float32.tflite", "net_int8.tflite"]
+    results = json.loads(record.read_text())["results"]
+    assert [each["recipe"] for each in results] == ["float32", "int8"]
+    assert results[0]["accuracy"] == results[0]["keras_accuracy"]
+    assert [each["samples"] for each in results] == [320, 320]
+    assert f"{results[1]['bytes']:,}" in out
+
+
+def test_one_recipe_may_name_its_file_and_needs_no_data(run, net, tmp_path):
+    target = tmp_path / "own.tflite"
+    target.write_text("older")
+    assert run("export", net, f"--output={target}")[0] == 0
+    assert target.read_bytes()[4:8] == b"TFL3"
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--recipes=int7", "--output=files"], "'float32'.*int7"),
+        (["--recipes=", "--output=files"], "names what to export"),
+        (["--recipes=int8", "--output=files"], "give --data"),
+        (["--recipes=float32,float16", "--output=a.tflite"], "give a folder"),
+        ([], "says where the files go"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_any_work(flags, message, run, net, tmp_path, monkeypatch):
+    import re
+
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run("export", net, *flags)
+    assert (code, out) == (2, "")
+    assert re.search(message, err)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_fails_its_proof_is_said_and_not_there(run, tmp_path):
+    model = make_net()
+    model.set_weights([weight * np.nan for weight in model.get_weights()])
+    model.save(tmp_path / "net.keras")
+    code, out, err = run("export", tmp_path / "net.keras", f"--output={tmp_path / 'files'}")
+    assert (code, out) == (1, "")
+    assert "NaN" in err
+    assert not (tmp_path / "files").exists()
+
+
+def test_the_files_that_pass_stay_when_another_fails(run, tmp_path):
+    # Half precision ends at 65,504.
+    model = keras.Sequential([keras.layers.Input((2,)), keras.layers.Dense(2, kernel_initializer="ones")])
+    model.set_weights([np.full((2, 2), 1e6, "float32"), np.zeros(2, "float32")])
+    model.save(tmp_path / "net.keras")
+    code, out, err = run("export", tmp_path / "net.keras", "--recipes=float32,float16", f"--output={tmp_path}")
+    assert code == 1
+    assert "net_float32.tflite" in out
+    assert "1 of 2 files failed. float16:" in err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["net.keras", "net_float32.tflite"]

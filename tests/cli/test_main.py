@@ -1,0 +1,102 @@
+"""The program as a whole: commands, help, exit codes, errors in one line."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tfmot_swd.cli.main import COMMANDS
+
+ROOT = Path(__file__).parents[2]
+NAMES = [command.name for command in COMMANDS]
+
+
+def test_help_of_the_program_names_every_command(run):
+    code, out, err = run("--help")
+    assert (code, err) == (0, "")
+    assert NAMES == ["profile", "plan", "prune", "export", "check", "report"]
+    assert [line.split()[0] for line in out.splitlines() if line[:3].strip() and line.startswith("  ")][:6] == NAMES
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=NAMES)
+def test_help_of_a_command_shows_its_own_flags_and_examples_to_copy(command, run):
+    code, out, _ = run(command.name, "ignored", "--help")
+    assert code == 0
+    assert f"\n  tfmot-swd {command.name} " in out
+    assert ("\n  --seed=0\n" in out) == ("\n  --epochs=10\n" in out) == (command.name == "prune")
+    # absl's own flags, of its log and its tests, are nobody's business here.
+    assert "--verbosity" not in out
+    assert max(map(len, out.splitlines())) <= 120
+
+
+def test_without_arguments_it_explains_itself_as_an_error(run):
+    code, out, err = run()
+    assert (code, out) == (2, "")
+    assert "profile" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["prun"], "did you mean prune?"),
+        (["profile"], "profile takes MODEL"),
+        (["profile", "a.keras", "b.keras"], "Received: a.keras b.keras"),
+        (["profile", "missing.keras"], "There is no such file. Received: 'missing.keras'"),
+        (["profile", "a.keras", "--bath_size=2"], "Did you mean: batch_size"),
+        (["profile", "a.keras", "--batch_size=0"], "--batch_size=0"),
+        (["plan", "a.keras", "--method=magic"], "structured|swd|pgp"),
+        (["plan", "a.keras", "--epochs=2"], "Unknown command line flag 'epochs'"),
+    ],
+)
+def test_a_wrong_command_line_ends_with_2_and_one_line(arguments, message, run):
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+
+
+def test_flags_may_stand_before_the_model_and_two_dashes_end_them(run):
+    assert "Received: '--help'" in run("profile", "--batch_size=2", "--", "--help")[2]
+
+
+def test_what_fails_is_one_line_with_1_and_a_traceback_only_on_request(run, tmp_path):
+    path = tmp_path / "broken.keras"
+    path.write_bytes(b"PK\x03\x04 nothing")
+    code, out, err = run("profile", path)
+    assert (code, out) == (1, "")
+    assert err.startswith("tfmot-swd profile: This is no saved model")
+    assert err.count("\n") == 1
+    assert "Traceback" in run("profile", path, "--debug")[2]
+
+
+def test_an_interruption_is_no_traceback(run, net, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tfmot_swd.cli.commands.profile.load_model", interrupt)
+    assert run("profile", net) == (130, "", "tfmot-swd profile: interrupted\n")
+
+
+def test_it_runs_as_a_module():
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-m", "tfmot_swd.cli", "prof"], env=env, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "did you mean profile?" in done.stderr
+
+
+def test_the_commands_themselves_import_tensorflow_only_to_run():
+    # The package above them imports it; a stand-in shows what they do.
+    code = (
+        "import sys, types\n"
+        "package = types.ModuleType('tfmot_swd')\n"
+        f"package.__path__ = [{str(ROOT / 'tfmot_swd')!r}]\n"
+        "sys.modules['tfmot_swd'] = package\n"
+        "from tfmot_swd.cli.main import main\n"
+        "codes = main(['--help']), main(['prune', '--help']), main(['report', '--help']), main(['prof'])\n"
+        "print(codes, sorted({'tensorflow', 'tf_keras'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "(0, 0, 0, 2) []"

@@ -1,0 +1,72 @@
+"""`report`: what prune and export have written comes together on one page."""
+
+import json
+
+import pytest
+
+from tests.cli.conftest import make_net
+from tfmot_swd import remove_channels
+from tfmot_swd.export import export_tflite
+
+
+@pytest.fixture
+def small(tmp_path):
+    path = tmp_path / "small.keras"
+    remove_channels(make_net(), {"hidden": [True] * 8 + [False] * 8}).save(path)
+    return path
+
+
+def test_a_page_from_what_the_other_commands_wrote(run, net, small, train, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run("export", small, "--output=files", f"--data={train}", "--json=export.json")[0] == 0
+    training = {"history": {"loss": [2.0, 1.0], "val_metric": [0.5, 0.75]}, "statuses": [], "seed": 7}
+    (tmp_path / "prune.json").write_text(json.dumps(training))
+    code, out, err = run(
+        *("report", small, f"--dense={net}", "--training=prune.json", "--exports=export.json"),
+        *("--output=page.html", "--json=page.json", "--nomeasure", "--title=A net of ours"),
+    )
+    assert code == 0, err
+    page, content = (tmp_path / "page.html").read_text(), json.loads((tmp_path / "page.json").read_text())
+    assert page.startswith("<!")
+    assert "A net of ours" in page
+    assert content["seed"] == 7
+    (hidden, _) = content["layers"]
+    assert (hidden["channels_before"], hidden["channels_after"]) == (16, 8)
+    (file,) = content["files"]
+    assert file["recipe"] == "float32"
+    assert file["accuracy"] == json.loads((tmp_path / "export.json").read_text())["results"][0]["accuracy"]
+    assert [panel["title"] for panel in content["panels"]] == ["metric", "loss"]
+    assert len(content["advice"]) == 1
+    assert "page.html" in out
+
+
+def test_files_are_measured_against_the_first(run, net, small, tmp_path):
+    for name, model in (("dense", make_net()), ("small", make_net())):
+        export_tflite(model, tmp_path / f"{name}.tflite")
+    code, _, err = run(
+        *("report", small, f"--dense={net}", f"--output={tmp_path / 'page.html'}", f"--json={tmp_path / 'page.json'}"),
+        f"--files={tmp_path / 'dense.tflite'},{tmp_path / 'small.tflite'}",
+    )
+    assert code == 0, err
+    assert "Measuring dense, small" in err
+    files = json.loads((tmp_path / "page.json").read_text())["files"]
+    assert [file["name"] for file in files] == ["dense", "small"]
+    assert files[0]["latency"][0]["ratio"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--output=page.html"], "--dense names the model"),
+        (["--dense=NET", "--output=page.pdf"], "must end in .html"),
+        (["--dense=NET", "--output=page.html", "--files=a.tflite"], "There is no such file. Received: 'a.tflite'"),
+        (["--dense=NET", "--output=page.html", "--training=a.json"], "--training names no file"),
+        (["--dense=NET", "--output=page.html", "--exports=NET"], "what --json of another command wrote"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_any_work(flags, message, run, net, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run("report", net, *(flag.replace("NET", str(net)) for flag in flags))
+    assert (code, out) == (2, "")
+    assert message in err
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,4 @@
+"""The command line, `tfmot-swd`: for whoever has a model file and no time.
+
+What needs TensorFlow is imported by a command when it runs, not before.
+"""

@@ -1,0 +1,128 @@
+"""What a command of `tfmot-swd` is, how its flags are read, and how it is explained."""
+
+from __future__ import annotations
+
+import dataclasses
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from absl import flags
+from rich.console import Console
+
+PROGRAM = "tfmot-swd"
+_WIDEST = 100
+
+
+class UsageError(Exception):
+    """The command line is wrong, and the message says what to type instead."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """One use of a command.
+
+    Args:
+      operands: what it was given besides flags, one for each of `Command.operands`.
+      flags: its flags, parsed; `call.flags.output` is `--output`.
+      console: where the answer goes.
+      notes: where everything else goes: progress, warnings.
+    """
+
+    operands: tuple[str, ...]
+    flags: Any
+    console: Console
+    notes: Console
+
+    def say(self, text: str) -> None:
+        """Prints a sentence of the answer."""
+        print_plain(self.console, text)
+
+    def note(self, text: str) -> None:
+        """Prints a line on how far things are."""
+        print_plain(self.notes, text)
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """One command; a row of the table in `main.py`.
+
+    Args:
+      name: what is typed.
+      summary: what it does, in one sentence.
+      example: command lines to copy, one or more, each below a comment that says what it is for.
+      define_flags: defines its flags on the given `flags.FlagValues`.
+      run: does it, and returns the exit code.
+      operands: what it takes besides flags.
+    """
+
+    name: str
+    summary: str
+    example: str
+    define_flags: Callable[[flags.FlagValues], None]
+    run: Callable[[Call], int]
+    operands: tuple[str, ...] = ("MODEL",)
+
+    @property
+    def usage(self) -> str:
+        """How it is called, in one line."""
+        return f"{PROGRAM} {self.name} {' '.join(self.operands)} [flags]"
+
+
+def read_call(command: Command, arguments: Sequence[str], console: Console, notes: Console) -> Call:
+    """Parses what follows the command's name.
+
+    Raises:
+      UsageError: an unknown flag, a value that it does not take, too few or too many operands.
+    """
+    values = _flags_of(command)
+    # Flags may stand before and behind the operands.
+    values.set_gnu_getopt(True)
+    try:
+        operands = tuple(values([command.name, *arguments])[1:])
+    except flags.Error as error:
+        raise UsageError(str(error)) from error
+    if len(operands) != len(command.operands):
+        raise UsageError(
+            f"{command.name} takes {' '.join(command.operands)} and flags: {command.usage}. "
+            f"Received: {' '.join(operands) or 'none'}"
+        )
+    return Call(operands, values, console, notes)
+
+
+def help_text(command: Command, width: int) -> str:
+    """Returns what `--help` prints, for so many columns: what the command does, examples, and its own flags."""
+    values = _flags_of(command)
+    lines = [f"usage: {command.usage}", "", folded(command.summary, width), "", "Examples:"]
+    lines += textwrap.indent(command.example.strip("\n"), "  ").splitlines()
+    lines += ["", "Flags:"]
+    for flag in _each(values):
+        is_told = not flag.boolean and flag.default not in (None, [])
+        default = flag.default_as_str.strip("'") if is_told else ""
+        lines += [f"  --{flag.name}" + (f"={default}" if default else ""), folded(flag.help, width, " " * 6)]
+    return "\n".join(lines)
+
+
+def print_plain(console: Console, text: str) -> None:
+    """Prints text as it is, without colours or folds, to be searched and copied."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def folded(text: str, width: int, first: str = "", others: str | None = None) -> str:
+    """Returns a paragraph in lines of a width, `first` before the first one and `others` (as `first`) before each."""
+    indent = first if others is None else others
+    return textwrap.fill(text, min(width, _WIDEST), initial_indent=first, subsequent_indent=indent)
+
+
+def _flags_of(command: Command) -> flags.FlagValues:
+    values = flags.FlagValues()
+    command.define_flags(values)
+    flags.DEFINE_bool("debug", False, "where something fails, show where in the code", flag_values=values)
+    return values
+
+
+def _each(values: flags.FlagValues) -> Iterator[flags.Flag[Any]]:
+    for name in values:
+        # A flag with a short name comes twice.
+        if values[name].name == name:
+            yield values[name]

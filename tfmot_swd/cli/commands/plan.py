@@ -1,0 +1,46 @@
+"""`tfmot-swd plan`: what would be pruned, before anything is done."""
+
+from __future__ import annotations
+
+from absl import flags
+
+from tfmot_swd.cli.command import Call, Command
+from tfmot_swd.cli.loading import define_loading_flags, load_model
+from tfmot_swd.cli.methods import METHODS, define_method_flags
+
+_EXAMPLE = """
+# Which channels can leave, which stay and why, and which do nothing already
+tfmot-swd plan net.keras
+
+# Which layers' weights can become zero, the last one left whole
+tfmot-swd plan net.keras --method=swd --skip=head
+"""
+
+
+def _define_flags(values: flags.FlagValues) -> None:
+    define_method_flags(values)
+    define_loading_flags(values)
+
+
+def _run(call: Call) -> int:
+    from tfmot_swd.channels import plan_dead_removal
+
+    model = load_model(call, call.operands[0])
+    call.console.print(METHODS[call.flags.method].plan(model, tuple(call.flags.skip)))
+    dead = plan_dead_removal(model)
+    rows = ", ".join(f"{row.channels - row.kept} of {row.group}" for row in dead.rows if row.kept < row.channels)
+    call.say(
+        f"{dead.removed:,} channels contribute nothing and leave without a change: {rows}."
+        if dead.removed
+        else "No channel is dead: each contributes something."
+    )
+    return 0
+
+
+COMMAND = Command(
+    "plan",
+    "What would be pruned of a model, what would stay whole and why, and which channels are dead.",
+    _EXAMPLE,
+    _define_flags,
+    _run,
+)

@@ -1,0 +1,48 @@
+"""`tfmot-swd profile`: what a model costs."""
+
+from __future__ import annotations
+
+from absl import flags
+
+from tfmot_swd.cli.command import Call, Command
+from tfmot_swd.cli.loading import define_loading_flags, load_model
+from tfmot_swd.cli.output import target_of, write_json
+
+_EXAMPLE = """
+# What it costs, layer by layer
+tfmot-swd profile net.keras
+
+# What pruning has brought
+tfmot-swd profile small.keras --against=net.keras --json=costs.json
+"""
+
+
+def _define_flags(values: flags.FlagValues) -> None:
+    flags.DEFINE_string("against", None, "the model as it was before; both are shown side by side", flag_values=values)
+    flags.DEFINE_integer("batch_size", 1, "samples that activations are counted for", 1, flag_values=values)
+    flags.DEFINE_string("json", None, "also write the numbers to this .json file", flag_values=values)
+    define_loading_flags(values)
+
+
+def _run(call: Call) -> int:
+    from tfmot_swd.profile import Profile, ProfileComparison, profile
+
+    path, against = call.operands[0], call.flags.against
+    target = target_of("json", call.flags.json, ".json", [path, against]) if call.flags.json else None
+    costs = profile(load_model(call, path), call.flags.batch_size)
+    found: Profile | ProfileComparison = costs
+    if against:
+        found = profile(load_model(call, against), call.flags.batch_size).against(costs)
+    call.console.print(found)
+    if target:
+        write_json(target, found.to_json())
+    return 0
+
+
+COMMAND = Command(
+    "profile",
+    "Parameters, multiply-accumulates and activation memory of a model, layer by layer.",
+    _EXAMPLE,
+    _define_flags,
+    _run,
+)

@@ -1,0 +1,160 @@
+"""`tfmot-swd prune`: a smaller model, trained or not."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from absl import flags
+from rich.table import Table
+
+from tfmot_swd.cli.command import Call, Command, UsageError
+from tfmot_swd.cli.data import Data, length, read_data
+from tfmot_swd.cli.loading import define_loading_flags, load_model
+from tfmot_swd.cli.methods import Wanted, define_method_flags, define_target_flags, wanted_of
+from tfmot_swd.cli.output import target_of, write_json, write_model
+from tfmot_swd.cli.task import LOSSES, Task, task_of
+
+if TYPE_CHECKING:
+    from tfmot_swd.cli.training import Trained
+
+_EXAMPLE = """
+# Half of the multiply-accumulates, trained meanwhile. train.npz holds x and y, as the model is fed:
+#   numpy.savez("train.npz", x=images, y=labels)
+tfmot-swd prune net.keras --macs=0.5 --data=train.npz --epochs=20 --output=small.keras
+
+# A file of at most 100 kB; if the machine goes down, the same command goes on where it was
+tfmot-swd prune net.keras --bytes=100_000 --data=train.npz --backup_dir=backup --output=small.keras
+
+# 95 % of the weights zero
+tfmot-swd prune net.keras --method=swd --rate=0.95 --data=train.npz --output=sparse.keras
+
+# No data at hand: the weakest channels are cut off at once, and the accuracy with them
+tfmot-swd prune net.keras --macs=0.5 --output=small.keras
+"""
+
+
+def _define_flags(values: flags.FlagValues) -> None:
+    flags.DEFINE_string("output", None, "the .keras file to write", flag_values=values)
+    define_target_flags(values)
+    define_method_flags(values)
+    flags.DEFINE_string(
+        "data",
+        None,
+        "an .npz file with arrays x and y to train on, and x_val and y_val to validate on; without those the last "
+        "tenth of a shuffle is held back",
+        flag_values=values,
+    )
+    flags.DEFINE_integer("epochs", 10, "epochs of training; the last ones fine-tune", 1, flag_values=values)
+    flags.DEFINE_integer("batch_size", 64, "samples an update", 1, flag_values=values)
+    flags.DEFINE_float(
+        "learning_rate", 1e-3, "of Adam, at the beginning; falls to 0 along a cosine", 0.0, flag_values=values
+    )
+    flags.DEFINE_enum("loss", None, LOSSES, "what is trained for; guessed from y and the outputs", flag_values=values)
+    flags.DEFINE_integer("seed", 0, "of the order of samples and of the validation part", flag_values=values)
+    flags.DEFINE_string(
+        "backup_dir", None, "keeps the training here after each epoch, to go on with after a crash", flag_values=values
+    )
+    flags.DEFINE_string("json", None, "also write what happened to this .json file", flag_values=values)
+    define_loading_flags(values)
+
+
+def _run(call: Call) -> int:
+    path, values = call.operands[0], call.flags
+    wanted = wanted_of(values)
+    if not values.data and values.method != "structured":
+        raise UsageError(
+            f"--method={values.method} prunes while it trains: give --data=train.npz, or leave --method out to cut "
+            "off channels at once. Received: no --data"
+        )
+    inputs = [path, values.data]
+    target = target_of("output", values.output, ".keras", inputs)
+    record = target_of("json", values.json, ".json", inputs) if values.json else None
+    model = load_model(call, path)
+    measured: list[tuple[str, float, float]] = []
+    trained, task = _pruned(call, model, wanted, measured)
+    table, costs = _compared(model, trained.model, measured)
+    write_model(target, trained.model)
+    call.console.print(table)
+    if not values.data:
+        call.say(
+            "Nothing was trained: the accuracy has suffered, by how much only data can tell. Fine-tune the model, or "
+            "give --data=train.npz to this command."
+        )
+    if record:
+        write_json(record, _record(call, task, costs, trained))
+    return 0
+
+
+def _pruned(
+    call: Call, model: Any, wanted: Wanted, measured: list[tuple[str, float, float]]
+) -> tuple[Trained, Task | None]:
+    """Returns what came of it; `measured` gains what data say of it: name, before, after."""
+    from tfmot_swd.cli.training import Trained, Training, prune_at_once, prune_in_training
+
+    values = call.flags
+    if not values.data:
+        return Trained(prune_at_once(model, wanted)), None
+    data = read_data("data", values.data, model)
+    task = task_of(model, data, values.loss)
+    data = data.with_validation(values.seed)
+    x, y = _validation(data)
+    call.note(f"Loss: {task.description}. {length(data.x):,} samples to train on, {len(y):,} to validate on.")
+    before = task.measure(model, x, y)
+    training = Training(values.epochs, values.batch_size, values.learning_rate, values.seed, values.backup_dir)
+    trained = prune_in_training(model, values.method, wanted, data, task, training, call.notes)
+    measured.append((f"validation {task.metric}", before, task.measure(trained.model, x, y)))
+    return trained, task
+
+
+def _validation(data: Data) -> tuple[Any, Any]:
+    if data.x_val is None or data.y_val is None:
+        raise ValueError("Validation needs y as well as x: put both into --data. Received: x alone")
+    return data.x_val, data.y_val
+
+
+def _compared(before: Any, after: Any, measured: list[tuple[str, float, float]]) -> tuple[Table, dict[str, Any]]:
+    """Returns the table of both models, and its numbers by name."""
+    from tfmot_swd.profile import profile
+    from tfmot_swd.sparsity import sparsity_report
+
+    table = Table(title="before → after")
+    for heading in ("", "before", "after", "ratio"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for name, *pair in measured:
+        table.add_row(name, *(f"{value:.4f}" for value in pair), "")
+    costs = [profile(each) for each in (before, after)]
+    counts = {
+        "parameters": [each.parameters for each in costs],
+        "parameters that are not zero": [sparsity_report(each).parameters_kept for each in (before, after)],
+        "MACs": [each.macs for each in costs],
+        "activation bytes at once": [each.peak_activation_bytes for each in costs],
+    }
+    for name, (first, last) in counts.items():
+        table.add_row(name, f"{first:,}", f"{last:,}", f"{last / first:.3f}" if first else "")
+    rows = {name: tuple(pair) for name, *pair in measured} | counts
+    return table, {name: {"before": first, "after": last} for name, (first, last) in rows.items()}
+
+
+def _record(call: Call, task: Task | None, costs: dict[str, Any], trained: Trained) -> dict[str, Any]:
+    values = call.flags
+    return {
+        "model": call.operands[0],
+        "flags": {name: values[name].value for name in values if values[name].value != values[name].default},
+        "loss": None if task is None else dataclasses.asdict(task),
+        "seed": values.seed,
+        "compared": costs,
+        "history": trained.history,
+        "cut": None if trained.cut is None else dataclasses.asdict(trained.cut),
+        "statuses": [dataclasses.asdict(status) for status in trained.statuses],
+    }
+
+
+COMMAND = Command(
+    "prune",
+    "Makes a model smaller: to a budget of multiply-accumulates, parameters or bytes, or at a rate; while it trains "
+    "where --data is given, which costs little accuracy, or at once, which costs much.",
+    _EXAMPLE,
+    _define_flags,
+    _run,
+)

@@ -1,0 +1,149 @@
+"""`tfmot-swd`: finds the command, runs it, and turns what goes wrong into one line and an exit code.
+
+Exit codes: 0, done; 1, the model, its data or a file failed: it does not load, cannot be pruned, failed its proof, or
+does not run where `check --target` is to have it run; 2, the command line is wrong; 130, interrupted.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+
+from tfmot_swd.cli.command import PROGRAM, Command, UsageError, folded, help_text, print_plain, read_call
+from tfmot_swd.cli.commands import check, export, plan, profile, prune, report
+
+COMMANDS: tuple[Command, ...] = (
+    profile.COMMAND,
+    plan.COMMAND,
+    prune.COMMAND,
+    export.COMMAND,
+    check.COMMAND,
+    report.COMMAND,
+)
+
+DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+_INTRODUCTION = (
+    f"{PROGRAM} prunes Keras models and ships them as TFLite files. A MODEL is a .keras or .h5 file, or a SavedModel "
+    "folder. Its commands:"
+)
+_USUAL_DAY = f"""
+{PROGRAM} COMMAND --help explains each, with examples. A usual day:
+
+  {PROGRAM} profile net.keras
+  {PROGRAM} plan net.keras
+  {PROGRAM} prune net.keras --macs=0.5 --data=train.npz --output=small.keras
+  {PROGRAM} export small.keras --recipes=float32,int8 --data=train.npz --output=files
+  {PROGRAM} check files/small_int8.tflite --model=small.keras
+  {PROGRAM} report small.keras --dense=net.keras --files=files/small_int8.tflite --output=report.html"""
+_HELP = ("--help", "-help", "-h")
+# Of the longest messages, those of the converter, the beginning and the end say what there is to say.
+_LONGEST = 900
+_WIDTH = 110
+# What the library raises on purpose; anything else is named with its class.
+_SPOKEN = (ValueError, TypeError, RuntimeError, OSError)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code.
+
+    Args:
+      argv: what follows the program's name; None for that of the process.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    console, notes = _console(), _console(stderr=True)
+    if not arguments:
+        print_plain(notes, _overview(notes.width))
+        return WRONG_USAGE
+    name, *rest = arguments
+    if name in _HELP:
+        print_plain(console, _overview(console.width))
+        return DONE
+    command = next((each for each in COMMANDS if each.name == name), None)
+    if command is None:
+        _say(notes, PROGRAM, _unknown(name))
+        return WRONG_USAGE
+    own = rest[: rest.index("--")] if "--" in rest else rest
+    if any(each in _HELP for each in own):
+        print_plain(console, help_text(command, console.width))
+        return DONE
+    return _run(command, rest, console, notes)
+
+
+def _run(command: Command, arguments: list[str], console: Console, notes: Console) -> int:
+    title = f"{PROGRAM} {command.name}"
+    debug = "--debug" in arguments
+    try:
+        with _own_words(title, notes, debug):
+            return command.run(read_call(command, arguments, console, notes))
+    except UsageError as error:
+        _trace(debug)
+        _say(notes, title, f"{error} ({title} --help explains)")
+        return WRONG_USAGE
+    except KeyboardInterrupt:
+        _trace(debug)
+        _say(notes, title, "interrupted")
+        return INTERRUPTED
+    except Exception as error:
+        _trace(debug)
+        kind = "" if isinstance(error, _SPOKEN) else f"{type(error).__name__}: "
+        _say(notes, title, kind + str(error))
+        return FAILED
+
+
+def _console(*, stderr: bool = False) -> Console:
+    console = Console(stderr=stderr)
+    # In a file or a pipe tables need not be as narrow as the terminals of old.
+    return console if console.is_terminal else Console(stderr=stderr, width=_WIDTH)
+
+
+@contextmanager
+def _own_words(title: str, notes: Console, everything: bool) -> Iterator[None]:
+    """Shows this package's own warnings in one line each, and what other packages say only on request."""
+    from tfmot_swd.pruning_warning import PruningWarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if everything or issubclass(category, PruningWarning):
+            _say(notes, title, f"warning: {message}")
+
+    tensorflow = logging.getLogger("tensorflow")
+    level = tensorflow.level
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        if not everything:
+            tensorflow.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            tensorflow.setLevel(level)
+
+
+def _say(notes: Console, title: str, text: str) -> None:
+    line = " ".join(text.split())
+    if len(line) > _LONGEST:
+        line = f"{line[: _LONGEST * 2 // 3]} ... {line[-_LONGEST // 3 :]} (--debug shows all)"
+    print_plain(notes, f"{title}: {line}")
+
+
+def _trace(debug: bool) -> None:
+    if debug:
+        traceback.print_exc()
+
+
+def _overview(width: int) -> str:
+    column = max(len(each.name) for each in COMMANDS) + 4
+    rows = [folded(each.summary, width, f"  {each.name:{column - 2}}", " " * column) for each in COMMANDS]
+    return "\n".join([folded(_INTRODUCTION, width), "", *rows, _USUAL_DAY])
+
+
+def _unknown(name: str) -> str:
+    close = difflib.get_close_matches(name, [each.name for each in COMMANDS], 1)
+    advice = f"did you mean {close[0]}? " if close else ""
+    return f"there is no such command: {advice}{PROGRAM} --help lists them. Received: {name}"

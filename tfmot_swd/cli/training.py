@@ -1,0 +1,109 @@
+"""Prunes a model, with data in a training of its own, or without in one cut."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+from rich.console import Console
+
+from tfmot_swd._compat import keras
+from tfmot_swd.callbacks import UpdatePruningStep
+from tfmot_swd.channels import channel_groups, remove_channels
+from tfmot_swd.cli.data import Data, length
+from tfmot_swd.cli.methods import METHODS, Wanted, budget_of
+from tfmot_swd.cli.progress import FitProgress
+from tfmot_swd.cli.task import Task
+from tfmot_swd.cost_limits import fit_budget
+from tfmot_swd.monitor import CutReport
+from tfmot_swd.stripping import strip_pruning
+from tfmot_swd.structured import channel_scores
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """How a model is trained while it is pruned.
+
+    Args:
+      epochs: of the whole training.
+      batch_size: samples an update.
+      learning_rate: of Adam, at the beginning; falls to 0 along a cosine.
+      seed: of the order of samples, and of what else is drawn.
+      backup_dir: where the state is kept after each epoch; a training that finds one there goes on behind it.
+    """
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    seed: int = 0
+    backup_dir: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """What a pruning ended with.
+
+    Args:
+      model: the smaller one.
+      history: Keras's epoch logs; empty where nothing was trained.
+      statuses: the states of the method after each epoch.
+      cut: what the final cut of Selective Weight Decay changed; None for other methods.
+    """
+
+    model: keras.Model
+    history: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+    statuses: tuple[Any, ...] = ()
+    cut: CutReport | None = None
+
+
+def prune_at_once(model: keras.Model, wanted: Wanted) -> keras.Model:
+    """Returns the model without its weakest channels, so many that it is within the budget; nothing is trained.
+
+    Raises:
+      ValueError: no channel can be removed; the budget cannot be met, with what could be.
+    """
+    scores = channel_scores(model, skip=wanted.skip)
+    if not scores:
+        plan = METHODS["structured"].plan(model, wanted.skip)
+        raise ValueError(f"No channel of this model can be removed. Received: {plan.summary()}")
+    groups = channel_groups(model)
+    fitted = fit_budget(model, scores, budget_of(wanted), round_to=wanted.round_to, groups=groups)
+    return remove_channels(model, fitted.keep)
+
+
+def prune_in_training(
+    model: keras.Model, method: str, wanted: Wanted, data: Data, task: Task, training: Training, notes: Console
+) -> Trained:
+    """Returns the model that a pruned training ends with, stripped, without dead channels.
+
+    Args:
+      model: the whole one; stays as it is.
+      method: of `METHODS`.
+      wanted: the target.
+      data: with a validation part.
+      task: the loss.
+      training: how.
+      notes: where progress is shown.
+
+    Raises:
+      TypeError, ValueError: as the entry functions of the methods.
+    """
+    keras.utils.set_random_seed(training.seed)
+    updates = math.ceil(length(data.x) / training.batch_size)
+    pruned = METHODS[method].wrap(model, wanted, training.epochs, updates)
+    rate = keras.optimizers.schedules.CosineDecay(training.learning_rate, training.epochs * updates)
+    pruned.compile(keras.optimizers.Adam(rate), task.make_loss(), metrics=[task.make_metric()])
+    validation = (data.x_val, data.y_val)
+    callback = UpdatePruningStep(validation, backup_dir=training.backup_dir)
+    fitted = pruned.fit(
+        data.x,
+        data.y,
+        batch_size=training.batch_size,
+        epochs=training.epochs,
+        validation_data=validation,
+        callbacks=[callback, FitProgress(task.metric, notes)],
+        verbose=0,
+    )
+    history = {name: [float(value) for value in values] for name, values in fitted.history.items()}
+    return Trained(strip_pruning(pruned), history, tuple(callback.history), callback.cut_report)
