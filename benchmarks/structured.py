@@ -1,16 +1,19 @@
 """Networks within a budget of parameters: structured SWD beside slimming, prune-once, RPGP and narrower dense nets.
 
     python -m benchmarks.structured --case=resnet20      # then --case=vgg8; side by side on two cores
+    python -m benchmarks.structured --structured_times   # afterwards, on an idle machine
     python -m benchmarks.structured --structured_report
 
 Resumable: each finished run is one line of `benchmarks/results/structured_<case>.jsonl`, the most telling rates first.
 The rate is the share of all parameters that is removed; every method ends within the same budget, all channels that can
 leave being ranked. Choices are made on the validation split; the test split is scored once, at the end of each run.
-The accuracy before the cut and after it is that of the validation split.
+The accuracy before the cut and after it is that of the validation split. Times are those of TFLite files on one thread,
+of networks of the same sizes, all files of a case in turn: `structured_times.jsonl` has what was measured last.
 """
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,11 +24,14 @@ from rich.console import Console
 from benchmarks.cases import Case, mean, panel_of, run_missing, use_one_thread
 from benchmarks.cifar10_jpeg import TITLE
 from benchmarks.journal import Journal
+from benchmarks.sized import of_sizes
 from benchmarks.tables import ResultTable, draw_panels, write_markdown
 from examples.datasets import ImageData
+from examples.networks import NETWORKS
 from examples.training import accuracy
 from tfmot_swd import profile
-from tfmot_swd.export import file_bytes
+from tfmot_swd.export import export_tflite, file_bytes
+from tfmot_swd.export.latency import measure_latency
 
 RESULTS = Path(__file__).parent / "results"
 LABELS = {
@@ -58,6 +64,7 @@ RATES_FLAG = flags.DEFINE_list("structured_rates", list(map(str, RATES)), "only 
 METHODS_FLAG = flags.DEFINE_list(
     "structured_methods", [each for each in LABELS if each not in VARIANTS], "which methods"
 )
+TIMES = flags.DEFINE_bool("structured_times", False, "time networks of the sizes that are there")
 REPORT = flags.DEFINE_bool("structured_report", False, "only print the tables and draw the plot of what is there")
 
 
@@ -96,15 +103,49 @@ def run(key: dict[str, Any], data: ImageData) -> dict[str, Any]:
     return result
 
 
+def times_journal() -> Journal:
+    return Journal(RESULTS / "structured_times.jsonl")
+
+
+def measure_times(name: str, console: Console) -> None:
+    """Times the files of all networks of a case in turn, unless these very networks have been timed."""
+    case, journal = CASES[name], times_journal()
+    sizes = {f"{method} {rate:g}": runs[0]["sizes"] for (method, rate), runs in case.results(journal_of(name)).items()}
+    key = {"case": name, "sizes": sizes}
+    if not sizes or journal.done(key):
+        return
+    data = case.load()
+    x = data.to_float(data.train_x[:100])
+    whole = NETWORKS[case.network](data.input_shape, data.num_classes)
+    files = {}
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "model.tflite"
+        for run, found in sizes.items():
+            for recipe in TIMED:
+                export_tflite(of_sizes(whole, found), path, recipe, x)
+                files[f"{run} {recipe}"] = path.read_bytes()
+    latencies = measure_latency(files, threads=(1,), rounds=100)
+    journal.append(key, {"milliseconds": {each.name: each.median_ms for each in latencies}})
+    console.print(f"{CASES[name].title}: {len(files)} files timed")
+
+
+def times_of(name: str) -> dict[str, float]:
+    """Returns milliseconds by method, rate and recipe, as they were measured last."""
+    found = [each["result"]["milliseconds"] for each in times_journal().records() if each["key"]["case"] == name]
+    return found[-1] if found else {}
+
+
+TIMED = ("float32", "int8")
 HEADING = (
     *("parameters removed", "method", "before the cut", "after it", "channels out", "test %", "parameters"),
-    *("MACs", "int8 bytes"),
+    *("MACs", "int8 bytes", *(f"{recipe}, ms" for recipe in TIMED)),
 )
 
 
 def table_of(name: str) -> ResultTable:
     """Returns a row for each method and rate that has a result."""
     found = CASES[name].results(journal_of(name))
+    times = times_of(name)
     rows = []
     for (method, rate), runs in sorted(found.items(), key=lambda item: (item[0][1], list(LABELS).index(item[0][0]))):
         seeds = f" ({len(runs)})" if len(runs) > 1 else ""
@@ -119,14 +160,22 @@ def table_of(name: str) -> ResultTable:
                 f"{mean(runs, 'parameters'):,.0f}",
                 f"{mean(runs, 'macs') / 1e6:.2f} M",
                 f"{mean(runs, 'int8_bytes'):,.0f}",
+                *(f"{times[each]:.3f}" if each in times else "" for each in _timed(method, rate)),
             )
         )
     return ResultTable(CASES[name].heading, HEADING, tuple(rows), left=("method",))
 
 
+def _timed(method: str, rate: float) -> list[str]:
+    return [f"{method} {rate:g} {recipe}" for recipe in TIMED]
+
+
 def main(_: list[str]) -> None:
-    console = Console(width=150)
-    if not REPORT.value:
+    console = Console(width=170)
+    if TIMES.value:
+        for name in CASES:
+            measure_times(name, console)
+    elif not REPORT.value:
         use_one_thread()
         data = CASES[CASE.value].load()
         run_missing(journal_of(CASE.value), keys(CASE.value), lambda key: run(key, data), console)

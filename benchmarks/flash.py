@@ -1,0 +1,191 @@
+"""What saves flash, RAM and time on a microcontroller: scattered zeros kept encoded, or channels that are gone.
+
+    python -m benchmarks.flash                    # trains, exports, runs in TensorFlow Lite Micro
+    python -m benchmarks.flash --flash_times      # afterwards, on an idle machine: time on this host, in turn
+    python -m benchmarks.flash --flash_report
+
+Resumable: each finished run is one line of `benchmarks/results/flash.jsonl`. SWD gives one model and two
+files: plain int8, and int8 with its zeros taken out of flash (`int8_pruned`); structured SWD gives a smaller model.
+The accuracy is that of the int8 file in TensorFlow Lite Micro on the first images of the test split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from absl import app, flags
+from rich.console import Console
+
+from benchmarks.cases import Case, mean, use_one_thread
+from benchmarks.cifar10_jpeg import TITLE
+from benchmarks.journal import Journal
+from benchmarks.mlperf_tiny import cache
+from benchmarks.tables import ResultTable, save_figure, write_markdown
+from examples.datasets import ImageData
+from tfmot_swd import profile, remove_dead_channels, sparsity_report
+from tfmot_swd.export import export_tflite
+from tfmot_swd.export.micro import run_micro, time_micro
+
+RESULTS = Path(__file__).parent / "results"
+CASE = Case("resnet8", f"{TITLE}, ResNet-8", "cifar10_jpeg", "resnet8", 8_000, 10, 64, True)
+# Rates are shares of the prunable weights for "swd", of all parameters for "structured".
+RUNS = {"dense": (0.0,), "swd": (0.8, 0.9, 0.95, 0.5), "structured": (0.8, 0.5, 0.9, 0.65)}
+FORMS = {"int8": "int8", "int8_pruned": "int8, zeros encoded"}
+LABELS = {"dense": "dense", "swd": "SWD", "structured": "structured SWD"}
+CHECKED = 1_000
+
+TIMES = flags.DEFINE_bool("flash_times", False, "measure the times of the files that are there")
+REPORT = flags.DEFINE_bool("flash_report", False, "only print the table and draw the plot of what is there")
+
+
+def files() -> Path:
+    """Returns the folder in which the files stay until their times are measured."""
+    return cache().parent / "flash"
+
+
+def path_of(method: str, rate: float, form: str) -> Path:
+    return files() / f"{method}_{rate:g}_{form}.tflite"
+
+
+def keys() -> Iterator[dict[str, Any]]:
+    for method, rates in RUNS.items():
+        for rate in rates:
+            yield CASE.key(method, rate, 0)
+
+
+def run(key: dict[str, Any], data: ImageData) -> dict[str, Any]:
+    """Trains one run, exports both files and runs them in TensorFlow Lite Micro."""
+    trained = CASE.train(key, data)
+    model = remove_dead_channels(trained.model)
+    found = profile(model)
+    representative = data.to_float(data.train_x[:500])
+    x, y = data.to_float(data.test_x), data.test_y
+    result: dict[str, Any] = {
+        "validation_accuracy": trained.validation_accuracy,
+        "parameters": found.parameters,
+        "macs": found.macs,
+        "non_zero": sparsity_report(model).pool_kept,
+        "seconds": trained.seconds,
+    }
+    for form in FORMS:
+        path = path_of(key["method"], key["rate"], form)
+        check = (x, y) if form == "int8" else (x[:CHECKED], y[:CHECKED])
+        exported = export_tflite(model, path, form, representative, check)
+        ran = run_micro(path.read_bytes(), {model.input_names[0]: x[:CHECKED]})
+        (logits,) = ran.outputs.values()
+        result[form] = {
+            "bytes": exported.bytes,
+            "arena_bytes": ran.arena_bytes,
+            "micro_accuracy": float((logits.argmax(axis=1) == y[:CHECKED]).mean()),
+            "accuracy": exported.accuracy,
+            "keras_accuracy": exported.keras_accuracy,
+            "logits_sum": float(np.abs(logits).sum()),
+        }
+    return result
+
+
+def run_missing(journal: Journal, console: Console) -> None:
+    use_one_thread()
+    data = CASE.load()
+    for key in keys():
+        if not journal.done(key):
+            result = run(key, data)
+            journal.append(key, result)
+            sizes = ", ".join(f"{form} {result[form]['bytes']:,}" for form in FORMS)
+            console.print(f"{key['method']} {key['rate']:.0%}: {sizes}, {result['int8']['micro_accuracy']:.3f}")
+
+
+def measure_times(journal: Journal, console: Console) -> None:
+    """Times all files in turn, so that what else happens on the machine meets all alike."""
+    content = {
+        f"{key['method']}_{key['rate']:g}_{form}": path_of(key["method"], key["rate"], form).read_bytes()
+        for key in keys()
+        for form in FORMS
+        if path_of(key["method"], key["rate"], form).is_file()
+    }
+    key = {"case": CASE.name, "what": "milliseconds", "files": sorted(content)}
+    if not journal.done(key):
+        found = time_micro(list(content.values()), rounds=30)
+        journal.append(key, {"milliseconds": {name: each.least for name, each in zip(content, found, strict=True)}})
+    console.print(f"{len(content)} files timed")
+
+
+HEADING = (
+    *("method", "removed", "file", "flash, bytes", "share", "arena, bytes", "MACs", "time"),
+    *("accuracy, Micro %", "test %, int8"),
+)
+
+
+def table_of(journal: Journal) -> ResultTable:
+    found = CASE.results(journal)
+    times: dict[str, float] = {}
+    for record in journal.records():
+        times.update(record["result"].get("milliseconds", {}))
+    dense = found[("dense", 0.0)][0]
+    rows = []
+    for method, rates in RUNS.items():
+        for rate in sorted(rates):
+            for form, title in FORMS.items():
+                if (method, rate) not in found or (form == "int8_pruned" and method != "swd"):
+                    continue
+                (result,) = found[(method, rate)]
+                name = f"{method}_{rate:g}_{form}"
+                rows.append(
+                    (
+                        LABELS[method],
+                        f"{rate:.0%}",
+                        title,
+                        f"{result[form]['bytes']:,}",
+                        f"{result[form]['bytes'] / dense['int8']['bytes']:.2f}",
+                        f"{result[form]['arena_bytes']:,}",
+                        f"{result['macs'] / 1e6:.2f} M",
+                        f"{times[name] / times['dense_0_int8']:.2f}" if name in times else "",
+                        f"{100 * result[form]['micro_accuracy']:.1f}",
+                        f"{100 * result['int8']['accuracy']:.2f}",
+                    )
+                )
+    return ResultTable(CASE.heading, HEADING, tuple(rows), left=("method", "file"))
+
+
+def draw(journal: Journal) -> Path:
+    """Draws accuracy against flash and against RAM, by method."""
+    found = CASE.results(journal)
+    figure, panels = plt.subplots(1, 3, figsize=(15, 4.4), sharey=True)
+    lines = (("swd", "int8", "SWD, plain int8"), ("swd", "int8_pruned", "SWD, zeros encoded"),
+             ("structured", "int8", "structured SWD, int8"))  # fmt: skip
+    for method, form, label in lines:
+        points = sorted((rate, runs) for (each, rate), runs in found.items() if each in (method, "dense"))
+        accuracies = [100 * mean([each["int8"] for each in runs], "accuracy") for _, runs in points]
+        for panel, field in zip(panels, ("bytes", "arena_bytes"), strict=False):
+            costs = [mean([each[form if rate else "int8"] for each in runs], field) / 1024 for rate, runs in points]
+            panel.plot(costs, accuracies, marker="o", label=label)
+        panels[2].plot([mean(runs, "macs") / 1e6 for _, runs in points], accuracies, marker="o", label=label)
+    for panel, title in zip(panels, ("flash: file, KiB", "RAM: arena, KiB", "time: million MACs"), strict=True):
+        panel.set_xlabel(title)
+        panel.grid(alpha=0.3)
+        panel.set_xlim(left=0)
+    panels[0].set_ylabel("test accuracy of the int8 file (%)")
+    panels[0].legend(fontsize=8)
+    figure.suptitle(CASE.title)
+    return save_figure(figure, RESULTS / "flash.png")
+
+
+def main(_: list[str]) -> None:
+    console = Console(width=150)
+    journal = Journal(RESULTS / "flash.jsonl")
+    if TIMES.value:
+        measure_times(journal, console)
+    elif not REPORT.value:
+        run_missing(journal, console)
+    table = table_of(journal)
+    console.print(table)
+    written = write_markdown(RESULTS / "flash.md", [table])
+    console.print(f"Written: {written.name}, {draw(journal).name}")
+
+
+if __name__ == "__main__":
+    app.run(main)
