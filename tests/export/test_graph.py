@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tf_keras as keras
 
 from tfmot_swd import export_tflite
@@ -55,3 +56,29 @@ def test_int8_file_has_a_scale_for_each_channel(small_net, tmp_path):
 def test_other_bytes_are_refused():
     with pytest.raises(ValueError, match="not a TFLite file.*Received: 4 bytes"):
         read_graph(b"PK\x03\x04")
+
+
+def test_sparse_constants_tell_their_zeros_and_blocks():
+    kernel = np.zeros((8, 4), np.float32)
+    # One block of inputs with a zero in it, and one that is full.
+    kernel[:4, 0], kernel[4:, 0] = [1, 2, 0, 3], 1
+    layers = [keras.layers.Dense(4, use_bias=False, input_shape=(8,)) for _ in range(2)]
+    models = [keras.Sequential([layer]) for layer in layers]
+    layers[0].set_weights([kernel])
+    # Nowhere four in a column side by side.
+    layers[1].set_weights([np.where(np.arange(32).reshape(8, 4) % 5 == 1, 1.0, 0.0)])
+    graphs = []
+    for model in models:
+        converter = tf.lite.TFLiteConverter.from_keras_model(model)
+        converter.optimizations = [tf.lite.Optimize.EXPERIMENTAL_SPARSITY]
+        graphs.append(read_graph(converter.convert()))
+    (blocks,), (single,) = (tuple(graph.kernels()) for graph in graphs)
+    assert (blocks.is_sparse, blocks.block, blocks.nonzeros, blocks.values) == (True, (1, 4), 7, None)
+    assert blocks.stored_bytes == 4 * 8
+    # The numbers 1, 6, 11, 16, 21, 26 and 31 of 32.
+    assert (single.is_sparse, single.block, single.nonzeros) == (True, (), 7)
+    # The operator reads what DENSIFY makes of the constant.
+    dense = graphs[1].operators[-1]
+    assert graphs[1].tensors[dense.inputs[1]].stored_bytes == 0
+    assert graphs[1].constant(dense.inputs[1]) is single
+    assert graphs[1].constant(dense.inputs[0]) is None

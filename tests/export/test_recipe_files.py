@@ -107,3 +107,28 @@ def test_dicts_of_inputs_and_outputs_take_the_names_of_their_layers(tmp_path):
     got = runner(first=data["b"][:1], second=data["a"][:1])
     np.testing.assert_allclose(got["four"], wanted["wide"][:1], atol=1e-6)
     np.testing.assert_allclose(got["three"], wanted["narrow"][:1], atol=1e-6)
+
+
+def test_a_sparse_file_that_is_right_here_and_wrong_on_arm_is_refused(tmp_path):
+    # It begins as XNNPACK's sparse kernels want it; max pooling then reads what they left channels first.
+    layers = keras.layers
+    net = keras.Sequential(
+        [
+            layers.Input((16, 16, 3)),
+            layers.ZeroPadding2D(1),
+            layers.Conv2D(8, 3, strides=2, activation="relu"),
+            layers.Conv2D(16, 1, activation="tanh"),
+            layers.MaxPool2D(),
+            layers.Conv2D(16, 1, activation="tanh"),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(4),
+        ]
+    )
+    generator = np.random.default_rng(0)
+    for weight in net.weights:
+        if len(weight.shape) > 1:
+            weight.assign(weight * (generator.random(weight.shape) > 0.8))
+    with pytest.raises(ExportError, match="on ARM"):
+        export_tflite(net, tmp_path / "net.tflite", "sparse_float32")
+    assert not list(tmp_path.iterdir())
+    export_tflite(net, tmp_path / "net.tflite", "float32")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ _DTYPES = {
     for name in ("float32", "float16", "int32", "uint8", "int64", "bool", "int16", "int8", "float64")
 }
 _WEIGHT_DTYPES = tuple(map(np.dtype, ("float32", "float16", "int8")))
+_UNPACKING = frozenset({"DENSIFY", "DEQUANTIZE"})
 _OPERATOR_NAMES = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
 
 
@@ -33,7 +35,10 @@ class FileTensor:
         values: the constant it holds (shape `shape`, dtype `dtype`), or None: an activation, a constant that is stored
             sparse or encoded, or of a dtype NumPy lacks.
         stored_bytes: of its buffer in the file; 0 for activations.
+        nonzeros: how many elements of the constant are not zero, stored sparse or not; 0 for activations.
         is_sparse: whether it is stored in TFLite's sparse encoding.
+        block: of the sparse encoding, as long as `shape`: (1, 4) for blocks of 4 inputs of a dense layer, and so
+            (4, 1) in Keras; () where single elements are stored, or all of them.
         scales: of the quantization, one or one a channel; empty in float.
     """
 
@@ -43,7 +48,9 @@ class FileTensor:
     dtype: np.dtype[Any] | None
     values: Array | None
     stored_bytes: int
+    nonzeros: int
     is_sparse: bool
+    block: tuple[int, ...]
     scales: tuple[float, ...]
 
     @property
@@ -85,6 +92,21 @@ class FileGraph:
     operators: tuple[FileOperator, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+
+    def constant(self, index: int) -> FileTensor | None:
+        """Returns the stored constant that a tensor is made from, or None: an activation.
+
+        A constant that is stored sparse or in float16 is unpacked by operators of its own, DENSIFY and DEQUANTIZE.
+        """
+        while not self.tensors[index].stored_bytes:
+            if index not in self._unpacked:
+                return None
+            index = self._unpacked[index]
+        return self.tensors[index]
+
+    @functools.cached_property
+    def _unpacked(self) -> dict[int, int]:
+        return {each.outputs[0]: each.inputs[0] for each in self.operators if each.name in _UNPACKING}
 
     def kernels(self) -> Iterator[FileTensor]:
         """Yields the weights in the order in which operators use them: no shapes, permutations, paddings or biases.
@@ -135,10 +157,26 @@ def _tensor(index: int, tensor: Any, buffers: Any) -> FileTensor:
     values = None
     if dtype is not None and stored and stored == math.prod(shape) * dtype.itemsize and tensor.sparsity is None:
         values = np.asarray(data, np.uint8).view(dtype).reshape(shape)
+    # Buffers of sparse tensors hold whole blocks, with the zeros in them, and nothing else.
+    nonzeros = 0
+    if dtype is not None and stored:
+        nonzeros = int(np.count_nonzero(np.asarray(data, np.uint8).view(dtype)))
     quantization = tensor.quantization
     scales = () if quantization is None or quantization.scale is None else tuple(map(float, quantization.scale))
     name = b"" if tensor.name is None else tensor.name
-    return FileTensor(index, name.decode(), shape, dtype, values, stored, tensor.sparsity is not None, scales)
+    block = _block(tensor.sparsity, len(shape))
+    is_sparse = tensor.sparsity is not None
+    return FileTensor(index, name.decode(), shape, dtype, values, stored, nonzeros, is_sparse, block, scales)
+
+
+def _block(sparsity: Any, rank: int) -> tuple[int, ...]:
+    """Returns the sides of a block: levels after those of the dimensions divide the dimension that the map names."""
+    if sparsity is None or sparsity.blockMap is None or not len(sparsity.blockMap):
+        return ()
+    sides = [1] * rank
+    for level, dimension in zip(sparsity.dimMetadata[rank:], sparsity.blockMap, strict=True):
+        sides[int(dimension)] = int(level.denseSize)
+    return tuple(sides)
 
 
 def _operator_name(code: Any) -> str:

@@ -18,6 +18,7 @@ from tfmot_swd.export.errors import ExportError
 from tfmot_swd.export.graph import FileGraph, read_graph
 from tfmot_swd.export.latency import Latency, measure_latency, random_input
 from tfmot_swd.export.memory import peak_memory
+from tfmot_swd.export.micro_operators import DECODE
 
 
 @dataclass(frozen=True)
@@ -213,7 +214,7 @@ def _weights(graph: FileGraph) -> tuple[int | None, int | None]:
     """Returns how many weights there are and how many of them are zero; None where they are not stored plainly."""
     kernels = list(graph.kernels())
     values = [tensor.values for tensor in kernels if tensor.values is not None]
-    if len(values) < len(kernels) or any(operator.name == "DECODE" for operator in graph.operators):
+    if len(values) < len(kernels) or any(operator.name == DECODE for operator in graph.operators):
         return None, None
     # Zero points of weights are 0, in every form that the converter makes.
     return sum(each.size for each in values), sum(int((each == 0).sum()) for each in values)

@@ -24,6 +24,23 @@ def _without_zeros(content: bytes) -> bytes:
     return encode_pruned(content).content
 
 
+def _nothing_wrong(content: bytes) -> str | None:
+    return None
+
+
+def _wrong_on_arm(content: bytes) -> str | None:
+    from tfmot_swd.export.graph import read_graph
+    from tfmot_swd.export.sparse_layout import xnnpack_outcome
+
+    if xnnpack_outcome(read_graph(content)) != "wrong":
+        return None
+    return (
+        "where XNNPACK's sparse kernels are live, as on ARM, this graph fails to load or answers wrongly without an error: "
+        "it begins as they want it, and goes on in a way that they do not undo. tfmot_swd.export.advice.advise(path) of the "
+        "float32 file tells where"
+    )
+
+
 @dataclass(frozen=True)
 class Recipe:
     """One row of the table: converter settings and the proof a file must pass.
@@ -42,6 +59,7 @@ class Recipe:
         supported_ops: operator sets the file may use, empty for the converter's default.
         io_dtype: dtype of the file's float inputs and outputs, None to leave them in float32.
         needs_data: whether the activations are calibrated on representative data.
+        danger: why a file must not be shipped that passes its proof on this machine; None if nothing is known.
         encode: what becomes of the bytes that the converter wrote, names stripped, zeros proven.
         runtime: where the file runs and is proven: `"tflite"` is LiteRT or TensorFlow's own,
             `"micro"` TFLite Micro.
@@ -56,6 +74,7 @@ class Recipe:
     supported_ops: tuple[Any, ...] = ()
     io_dtype: Any = None
     needs_data: bool = False
+    danger: Callable[[bytes], str | None] = _nothing_wrong
     encode: Callable[[bytes], bytes] = _as_it_is
     runtime: Runtime = "tflite"
 
@@ -141,6 +160,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
                 tolerance=1e-4,
                 remedy="use float32",
                 optimizations=_SPARSE,
+                danger=_wrong_on_arm,
             ),
             # Dense layers pruned in blocks give NaN in this form: the proof finds them.
             Recipe(
@@ -150,6 +170,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
                 remedy="use sparse_float32, or look for weights beyond 65,504, where half precision ends",
                 optimizations=_DEFAULT + _SPARSE,
                 supported_types=(tf.float16,),
+                danger=_wrong_on_arm,
             ),
             # For microcontrollers: int8 whose zeros take no flash, restored operator by operator as it runs.
             Recipe(

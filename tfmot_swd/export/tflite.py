@@ -115,6 +115,7 @@ def export_tflite(
 
     content = compact(_convert(twin, recipe, calibration), keep_names)
     kernels = check_zeros(twin, content, recipe.name)
+    _check_danger(recipe, content)
     content = recipe.encode(content)
     with placed(target, content) as temporary:
         written = temporary.read_bytes()
@@ -163,6 +164,15 @@ def _check_runtime(recipe: Recipe) -> None:
         raise ImportError(
             f"A file of {recipe.name!r} is proven in the TFLite Micro interpreter, which is missing: "
             "pip install 'tfmot_swd[micro]'. Received: no package tflite_micro"
+        )
+
+
+def _check_danger(recipe: Recipe, content: bytes) -> None:
+    danger = recipe.danger(content)
+    if danger is not None:
+        raise ExportError(
+            f"The {recipe.name} file was not put in place: {danger}. Use 'float32' or 'float16'. "
+            f"Received: a file of {len(content):,} bytes"
         )
 
 

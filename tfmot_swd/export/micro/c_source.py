@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from tfmot_swd.export.errors import ExportError
-from tfmot_swd.export.micro.decode import DECODE
 from tfmot_swd.export.micro.interpreter import run_micro
 from tfmot_swd.export.micro.layout import FileLayout, Port, read_layout
+from tfmot_swd.export.micro_operators import DECODE
 from tfmot_swd.export.placing import check_target, placed
 
 # Words of both languages, and the one function whose name firmware cannot do without.

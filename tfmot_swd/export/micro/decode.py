@@ -13,9 +13,9 @@ from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.tools import flatbuffer_utils
 
 from tfmot_swd.export.graph import FileGraph, read_graph
+from tfmot_swd.export.micro_operators import DECODE
 from tfmot_swd.export.samples import Array
 
-DECODE = "TFLM_DECODE"
 # DECODE common metadata: type 2 (pruning), version 1, two reserved bytes, and the twelve of the type, which begin with
 # its own version, 1. Sixteen bytes, so that what follows is as aligned as the tensor.
 _METADATA = bytes([2, 1, 0, 0, 1]) + bytes(11)

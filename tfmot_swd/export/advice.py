@@ -1,0 +1,125 @@
+"""What the zeros of a file will do for a device and what they will not, and what to do instead."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.markup import escape
+from rich.table import Table
+
+from tfmot_swd.export.advice_topics import FAILS, HELPS, NO_HELP, TARGETS, TOPICS, Advice, Case
+from tfmot_swd.export.file_facts import read_facts
+from tfmot_swd.tables import as_text
+
+__all__ = ["FAILS", "HELPS", "NO_HELP", "TARGETS", "Advice", "FileAdvice", "Target", "advise"]
+
+Target = Literal["phone", "desktop", "microcontroller"]
+_COLOURS = {HELPS: "green", NO_HELP: "yellow", FAILS: "red"}
+
+
+@dataclass(frozen=True)
+class FileAdvice:
+    """All that is to be said of a file; prints as a table.
+
+    Attributes:
+        path: of the file, None where its bytes were given.
+        form: `"float32"`, `"float16"`, `"dynamic"`, `"int8"` or `"int16x8"`.
+        bytes, gzip_bytes: as it is, and compressed.
+        weights, zeros: of all kernels, counts.
+        advice: by topic, in a fixed order; several where several things keep the file from gaining.
+    """
+
+    path: str | None
+    form: str
+    bytes: int
+    gzip_bytes: int
+    weights: int
+    zeros: int
+    advice: tuple[Advice, ...]
+
+    def on(self, topic: str) -> tuple[Advice, ...]:
+        """Returns the advice on one topic; none if it was not asked for."""
+        return tuple(each for each in self.advice if each.topic == topic)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain types for JSON."""
+        return {**dataclasses.asdict(self), "advice": [dataclasses.asdict(each) for each in self.advice]}
+
+    def __rich__(self) -> Table:
+        share = f"{self.zeros / self.weights:.0%}" if self.weights else "none"
+        table = Table(
+            title=f"{self.form}, {self.bytes:,} bytes ({self.gzip_bytes:,} with gzip), {share} of {self.weights:,} "
+            "weights are zero",
+            caption=None if self.path is None else escape(self.path),
+            show_lines=True,
+        )
+        table.add_column("", min_width=8, max_width=15)
+        table.add_column("pruning", min_width=5, max_width=8)
+        table.add_column("because", ratio=3, overflow="fold")
+        table.add_column("what to do", ratio=2, overflow="fold")
+        last = ""
+        for each in self.advice:
+            topic = "" if each.topic == last else each.topic
+            last = each.topic
+            verdict = f"[{_COLOURS[each.verdict]}]{each.verdict}[/]"
+            reason = escape(each.reason) + (f"\n[dim]{escape(each.where)}[/dim]" if each.where else "")
+            table.add_row(topic, verdict, reason, escape(each.remedy))
+        return table
+
+    def __str__(self) -> str:
+        return as_text(self.__rich__())
+
+
+def advise(
+    content: bytes | str | os.PathLike[str],
+    dense: bytes | str | os.PathLike[str] | None = None,
+    target: Target | None = None,
+) -> FileAdvice:
+    """Says what a TFLite file gains from its zeros and from channels that were removed, and what it does not.
+
+    Nothing is run or measured: the file is read, and judged by what was measured of others like it. Run it with
+    `micro.run_micro` and the latency measurements before you rely on a time.
+
+    Args:
+        content: the bytes of the file, or its path.
+        dense: the same for the model before it was pruned, in the same form; tells removed channels from zeroed ones.
+        target: where it is to run; None says everything.
+
+    Returns:
+        One `Advice` or more for each topic that matters for the target. For all of them `"channels"`; for phones and
+        desktops `"download size"`, `"size at rest"`, `"speed of dense layers"` and `"memory"`, `"speed on a phone"` or
+        `"speed on x86"`; for microcontrollers `"microcontroller flash"`, `"microcontroller RAM"` and `"NPU"`.
+
+    Raises:
+        TypeError: `content` or `dense` is neither bytes nor a path.
+        ValueError: no TFLite file, or an unknown target.
+        OSError: the file cannot be read.
+
+    Example:
+        >>> import tensorflow as tf, tf_keras as keras
+        >>> net = keras.Sequential([keras.layers.Dense(64, input_shape=(64,))])
+        >>> content = tf.lite.TFLiteConverter.from_keras_model(net).convert()
+        >>> [each.verdict for each in advise(content).on("download size")]
+        ['does not help']
+    """
+    if target is not None and target not in TARGETS:
+        raise ValueError(f"target must be one of {', '.join(map(repr, TARGETS))} or None. Received: target={target!r}")
+    given = _read("content", content)
+    file = read_facts(given)
+    before = None if dense is None else read_facts(_read("dense", dense))
+    case = Case(given, file, before)
+    advice = tuple(each for say, wanted in TOPICS if target is None or target in wanted for each in say(case))
+    path = None if isinstance(content, bytes) else os.fspath(content)
+    return FileAdvice(path, file.form, file.bytes, file.gzip_bytes, file.weights, file.zeros, advice)
+
+
+def _read(name: str, given: Any) -> bytes:
+    if isinstance(given, bytes | bytearray):
+        return bytes(given)
+    if not isinstance(given, str | os.PathLike):
+        raise TypeError(f"{name} must be the bytes of a file or its path. Received: {name}={type(given).__name__}")
+    return Path(given).read_bytes()
