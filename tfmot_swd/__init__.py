@@ -21,6 +21,7 @@ from tfmot_swd.channels import (
 from tfmot_swd.cost_limits import BudgetFit, fit_budget
 from tfmot_swd.cutting import cut_now
 from tfmot_swd.export import ExportError, ExportResult, export_tflite
+from tfmot_swd.export.advice import FileAdvice, advise
 from tfmot_swd.export.measure import FileMeasure, measure_files
 from tfmot_swd.export.micro import run_micro, write_c_source
 from tfmot_swd.plan import PruningPlan, plan_pruning
@@ -54,6 +55,7 @@ __all__ = [
     "DeviceReport",
     "ExportError",
     "ExportResult",
+    "FileAdvice",
     "FileMeasure",
     "Profile",
     "ProgressiveRate",
@@ -68,6 +70,7 @@ __all__ = [
     "SparsityReport",
     "StructuredDecay",
     "UpdatePruningStep",
+    "advise",
     "channel_groups",
     "channel_scores",
     "cut_now",
