@@ -33,6 +33,7 @@ from tfmot_swd.progressive import (
     prune_progressive_gradient,
 )
 from tfmot_swd.pruning_warning import PruningWarning
+from tfmot_swd.quantization import quantize_aware
 from tfmot_swd.report import DeviceReport, device_report
 from tfmot_swd.schedules import SelectiveDecay
 from tfmot_swd.selective_decay import prune_selective_decay
@@ -85,6 +86,7 @@ __all__ = [
     "profile",
     "prune_progressive_gradient",
     "prune_selective_decay",
+    "quantize_aware",
     "reestimate_batch_norm",
     "register_channel_rule",
     "remove_channels",

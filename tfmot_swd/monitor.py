@@ -20,7 +20,7 @@ class PruningStatus:
       target_sparsity: share of the pool that the schedule targets now.
       a: a(t); None where the strength is automatic.
       shrink: X of the implicit step; None for the coupled form.
-      threshold: magnitude below which a weight is targeted.
+      threshold: magnitude below which a weight, or what is pooled of its block, is targeted.
       pool: number of weights that the rate counts.
       targeted: how many of them are below the threshold.
       entered, left: how many came into and went out of the targeted set since the last status.
@@ -106,7 +106,7 @@ class Monitor:
         step = max(pool.step - 1, 0)
         threshold = float(pool.leader.threshold.numpy())
         weights = [np.asarray(weight.numpy(), np.float32) for weight in pool.counted()]
-        targeted = np.concatenate([np.abs(weight).ravel() < threshold for weight in weights])
+        targeted = pool.targeted()
         entered = left = 0
         if self._targeted is not None:
             entered = int(np.count_nonzero(targeted & ~self._targeted))

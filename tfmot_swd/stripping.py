@@ -7,18 +7,23 @@ from typing import Any
 import numpy as np
 
 from tfmot_swd._compat import PruneLowMagnitude, keras, master_variable
+from tfmot_swd.block_magnitudes import Blocks
 from tfmot_swd.channels.dead import remove_dead_channels
+from tfmot_swd.channels.groups import channel_groups
 from tfmot_swd.cloning import clone_with, copy_layer
 from tfmot_swd.decay_wrapper import DecayWrapper
 from tfmot_swd.progressive.wrapper import PruneProgressiveGradient
+from tfmot_swd.prunable import counted_weights
 from tfmot_swd.pruning_wrapper import PruningWrapper, collect_wrappers, is_revived
+from tfmot_swd.wrappers import PruneSelectiveDecay
 
 
 def strip_pruning(model: Any, *, remove_channels: bool = True) -> Any:
     """Returns a new model without wrappers, its cut weights exactly zero; `model` stays as it is.
 
     Channels that pruning left without any effect on the output leave too, so that tensors shrink; predictions stay the
-    same until the rounding of float32 (`tfmot_swd.remove_dead_channels`).
+    same until the rounding of float32 (`tfmot_swd.remove_dead_channels`). Channels stay along which a weight was pruned
+    in blocks (`block_size` of `prune_selective_decay`): behind one that leaves every block would be torn.
 
     Args:
       model: a model of `prune_selective_decay` or `prune_progressive_gradient`, trained to the end of its schedule.
@@ -47,6 +52,7 @@ def strip_pruning(model: Any, *, remove_channels: bool = True) -> Any:
     else:
         _check_finished(model)
     copies: list[tuple[Any, list[np.ndarray]]] = []
+    in_blocks: list[tuple[Any, Blocks]] = []
 
     def make(layer: Any) -> Any:
         wrapped = isinstance(layer, PruningWrapper)
@@ -54,13 +60,35 @@ def strip_pruning(model: Any, *, remove_channels: bool = True) -> Any:
         # Without it a Sequential model that began with a wrapper would come back unbuilt.
         if wrapped and hasattr(layer, "_batch_input_shape"):
             inner._batch_input_shape = layer._batch_input_shape
+        if isinstance(layer, PruneSelectiveDecay):
+            in_blocks.append((inner, layer.blocks))
         copies.append((inner, _masked_weights(layer) if wrapped else layer.get_weights()))
         return inner
 
     stripped = clone_with(model, make)
     for inner, weights in copies:
         inner.set_weights(weights)
-    return remove_dead_channels(stripped) if remove_channels else stripped
+    if not remove_channels:
+        return stripped
+    return remove_dead_channels(stripped, protect=_along_blocks(stripped, in_blocks))
+
+
+def _along_blocks(model: Any, in_blocks: list[tuple[Any, Blocks]]) -> set[str]:
+    """Returns the layers that make channels along which a weight is in blocks of more than one."""
+    tied = {
+        (id(master_variable(weight)), len(weight.shape) - 2 + axis)
+        for layer, blocks in in_blocks
+        for weight in counted_weights(layer)
+        for axis, side in enumerate(blocks.size)
+        if side > 1 and blocks.tie(weight.shape)
+    }
+    groups = channel_groups(model).values() if tied else ()
+    return {
+        maker.layer
+        for group in groups
+        if any((member.variable_id, member.axis) in tied for member in group.members)
+        for maker in group.producers
+    }
 
 
 def _masked_weights(wrapper: PruningWrapper) -> list[np.ndarray]:

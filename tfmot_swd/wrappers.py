@@ -7,6 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfmot_swd._compat import keras, master_variable
+from tfmot_swd.block_magnitudes import Blocks
 from tfmot_swd.decay_wrapper import DecayWrapper
 from tfmot_swd.prunable import counted_weights, target_weights
 from tfmot_swd.schedules import SelectiveDecay
@@ -25,16 +26,27 @@ class PruneSelectiveDecay(DecayWrapper):
     Args:
       layer: any Keras layer that `tfmot_swd.prunable` knows, or a `PrunableLayer`.
       pruning_schedule: the `SelectiveDecay` that all wrappers of a model share.
+      block_size, block_pooling_type: which weights stand or fall together, as in `prune_selective_decay`.
     """
 
-    def __init__(self, layer: Any, pruning_schedule: SelectiveDecay, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        layer: Any,
+        pruning_schedule: SelectiveDecay,
+        block_size: tuple[int, int] = (1, 1),
+        block_pooling_type: str = "AVG",
+        **kwargs: Any,
+    ) -> None:
         if not isinstance(pruning_schedule, SelectiveDecay):
             raise TypeError(
                 "PruneSelectiveDecay needs a tfmot_swd.SelectiveDecay schedule; other TFMOT schedules "
                 "go with tfmot.sparsity.keras.prune_low_magnitude. "
                 f"Received: {type(pruning_schedule).__name__}"
             )
+        self.blocks = Blocks(block_size, block_pooling_type)
         super().__init__(layer, pruning_schedule, **kwargs)
+        # TFMOT's own names for the two.
+        self.block_size, self.block_pooling_type = self.blocks.size, self.blocks.pooling
         self.counted = 0
 
     def build(self, input_shape: Any = None) -> None:
@@ -54,3 +66,15 @@ class PruneSelectiveDecay(DecayWrapper):
         ]
         self._add_clock()
         self._set_pruning_vars(weights, masks)
+
+    def pooled(self, weight: Any) -> tf.Tensor | None:
+        """Returns for each entry of a weight what is pooled of its block, float32; None where each is on its own."""
+        return self.blocks.magnitudes(weight) if self.blocks.tie(weight.shape) else None
+
+    def ranked(self, weight: Any) -> Any:
+        """Returns what the entries of a weight are compared by, the sign aside."""
+        pooled = self.pooled(weight)
+        return weight if pooled is None else pooled
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"block_size": self.block_size, "block_pooling_type": self.block_pooling_type}
