@@ -44,6 +44,8 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
       validation_data: (x, y), (x, y, sample_weight) or a dataset: the model is evaluated on it just before and
         just after the cut of Selective Weight Decay; the numbers are in `cut_report`.
       training_data: the dataset of the fit, for criteria that pass over it once more after each epoch ("pgp").
+      training_loss: batch of `training_data` → the whole loss, of the model called with training=False, for the same
+        criteria where the model has a training step of its own; by default `model.compute_loss` of (x, y).
       update_freq: "epoch", or a number of batches: how often a status joins `history`. Progressive Gradient Pruning
         has one an epoch.
       learning_rate: update → learning rate, for the check of the run ahead where a callback decides it.
@@ -67,6 +69,7 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
         validation_data: Any = None,
         *,
         training_data: Any = None,
+        training_loss: Callable[[Any], Any] | None = None,
         update_freq: str | int = "epoch",
         learning_rate: Callable[[int], float] | None = None,
         partial_fit: bool = False,
@@ -75,7 +78,9 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
         super().__init__()
         self._backup = None if backup_dir is None else TrainingBackup(Path(backup_dir))
         self._finished_epochs = self._saved_epochs = 0
-        self._options = RunOptions(validation_data, training_data, update_freq, learning_rate, partial_fit)
+        self._options = RunOptions(
+            validation_data, training_data, update_freq, learning_rate, partial_fit, training_loss
+        )
         self._run: PruningRun | None = None
 
     @property

@@ -23,6 +23,7 @@ class RunOptions:
     update_freq: str | int = "epoch"
     learning_rate: Callable[[int], float] | None = None
     partial_fit: bool = False
+    training_loss: Callable[[Any], Any] | None = None
 
     def __post_init__(self) -> None:
         check_update_freq(self.update_freq)

@@ -201,9 +201,12 @@ def wrapped_graphs(model: Any) -> list[Any]:
 
 
 def own_weights(model: Any) -> list[Any]:
-    """Returns the variables of a model's layers, each once, in full precision; what wrappers keep is left out."""
+    """Returns the variables of a model's layers, each once, in full precision; not those of wrappers and metrics."""
     kept: set[int] = set()
     for layer in model.submodules:
+        if isinstance(layer, keras.metrics.Metric):
+            # A class with a training step of its own holds them, and Keras counts them among its weights.
+            kept |= {id(master_variable(each)) for each in layer.weights}
         if isinstance(layer, PruneLowMagnitude):
             inside = {id(master_variable(each)) for each in layer.layer.weights}
             kept |= {id(each) for each in map(master_variable, layer.weights)} - inside

@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-from tests.progressive.nets import BATCH, X, Y, batches, begun, compiled, fit, layer_of, loss_of, sgd, step_of
+import tfmot_swd
+from tests.progressive.nets import BATCH, X, Y, batches, begun, compiled, fit, layer_of, loss_of, sgd, small, step_of
 from tests.progressive.nets import network as plain_network
 from tests.progressive.nets import wrapped as plain_wrapped
 from tfmot_swd.progressive.extra_pass import ExtraPass
@@ -208,3 +209,45 @@ def test_a_loss_from_a_method_is_enough(seen):
         fit(model, training_data=batches())
         found.append(seen[-1]["a"])
     np.testing.assert_allclose(found[1], 3 * found[0], rtol=1e-4)
+
+
+class TwoDomains(keras.Model):
+    """Batches of ((images, labels), other images), and a loss of both."""
+
+    def whole_loss(self, batch, training):
+        (x, y), other = batch
+        return loss_of(y, self(x, training=training)) + tf.reduce_mean(self(other, training=training) ** 2)
+
+    def train_step(self, data):
+        with tf.GradientTape() as tape:
+            loss = self.whole_loss(data, training=True)
+        self.optimizer.minimize(loss, self.trainable_variables, tape=tape)
+        return {"loss": loss}
+
+
+def two_domains() -> keras.Model:
+    plain = small()
+    model = wrapped(TwoDomains(plain.inputs, plain.outputs, name="net"))
+    model.compile(keras.optimizers.SGD(0.0), loss_of, run_eagerly=True)
+    return model
+
+
+def test_the_loss_of_a_training_step_of_ones_own(seen):
+    pairs = tf.data.Dataset.zip((batches(), batches().map(lambda x, _: -x)))
+    model = two_domains()
+    callback = tfmot_swd.UpdatePruningStep(
+        training_data=pairs, training_loss=lambda batch: model.whole_loss(batch, training=False)
+    )
+    model.fit(pairs, callbacks=[callback], verbose=0)
+    plain, wanted = small(), 0.0
+    for (x, y), other in pairs:
+        with tf.GradientTape() as tape:
+            loss = loss_of(y, plain(x, training=False)) + tf.reduce_mean(plain(other, training=False) ** 2)
+        wanted += tape.gradient(loss, layer_of(plain, "a").kernel)
+    np.testing.assert_allclose(seen[0]["a"], np.abs(wanted).sum(axis=(0, 1, 2)), rtol=1e-4)
+
+
+def test_a_training_step_of_ones_own_has_to_tell_its_loss():
+    # The compiled loss is not what it trains on.
+    with pytest.raises(ValueError, match=r"training_loss=function of a batch.*Received: 'net' of class TwoDomains"):
+        fit(two_domains(), training_data=batches())

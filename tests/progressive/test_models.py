@@ -192,3 +192,15 @@ def test_an_epoch_of_updates_goes_on_in_the_next_fit(seen):
     # Four updates an epoch of fit: filters leave after the sixth and the twelfth.
     assert widths_after(1, 1, 1)[1:] == [widths_after(2)[0], widths_after(3)[0]]
     assert widths_after(1, 1, 1)[-1] == 3
+
+
+def test_metrics_that_a_model_holds_are_no_parameters_of_it():
+    class Measuring(keras.Model):
+        def train_step(self, data):
+            return {**super().train_step(data), "seen": self.seen.result()}
+
+    plain = small()
+    model = compiled(wrapped(Measuring(plain.inputs, plain.outputs), rate=0.5))
+    model.seen = keras.metrics.Mean("seen")
+    callback = fit(model)
+    assert callback.history[-1].parameters == tfmot_swd.strip_pruning(model).count_params()

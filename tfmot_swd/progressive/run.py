@@ -29,7 +29,7 @@ class ProgressiveRun(PruningRun):
 
     Raises:
       ValueError: the fit is shorter than the schedule; the optimizer is Adafactor; the criterion needs training data
-        and a loss to pass over them with, and has none; a wrapped layer is in two models.
+        and the loss of training to pass over them with, and has none; a wrapped layer is in two models.
       TypeError: the training data are no dataset.
     """
 
@@ -46,7 +46,7 @@ class ProgressiveRun(PruningRun):
         self._reported = 0
         self._link()
         if self._pool.settings.criterion.extra_pass and self._pool.epochs < self._pool.schedule.epochs:
-            check_can_pass(model, options.training_data)
+            check_can_pass(model, options.training_data, options.training_loss)
         self._check_length()
         self._begun_at = self._updates()
         # With `updates_per_epoch` an epoch may have begun in an earlier fit.
@@ -113,7 +113,7 @@ class ProgressiveRun(PruningRun):
     def _link(self) -> None:
         mark_pinned(self.model)
         self._pool = ScorePool.of(self.model, tf.nest.flatten(self.model.optimizer)[0])
-        self._extra_pass = ExtraPass(self.model, self._pool)
+        self._extra_pass = ExtraPass(self.model, self._pool, self.options.training_loss)
         for wrapper in self._pool.wrappers:
             wrapper.run = self
 
