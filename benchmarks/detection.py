@@ -1,0 +1,216 @@
+"""Detectors that lose filters while they train: precision, size, MACs and time of training, by method and rate.
+
+    python -m benchmarks.detection                     # the runs
+    python -m benchmarks.detection --detection_times   # afterwards, on an idle machine
+    python -m benchmarks.detection --detection_report
+
+Resumable: each finished run is one line of `benchmarks/results/detection.jsonl`, the most telling rates first. Scenes
+are composed from Fashion-MNIST (`examples.detection_data`). Choices are made on the validation scenes; the test scenes
+are scored once, at the end of each run, from the Keras model and from its int8 file. All methods train for as many
+epochs and keep multiples of eight filters; structured SWD is held within the parameters and the MACs of a net that has
+lost its share of every layer. Processor seconds tell of training alone, whatever else runs on the machine. Times are
+those of TFLite files on one thread, of networks of the same sizes, all in turn: `detection_times.jsonl` has what was
+measured last.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from absl import app, flags
+from rich.console import Console
+
+from benchmarks.cases import mean, use_one_thread
+from benchmarks.journal import Journal
+from benchmarks.sized import of_sizes
+from benchmarks.tables import ResultTable, write_markdown
+from examples.detection_data import DetectionData, load_scenes
+from examples.detection_decoding import Precision, decode, precision
+from examples.detection_network import detector
+from examples.detection_training import TrainedDetector, detect, train
+from examples.job import Recipe
+from tfmot_swd import profile
+from tfmot_swd.export import export_tflite
+from tfmot_swd.export.interpreter import run_tflite
+from tfmot_swd.export.latency import measure_latency
+
+RESULTS = Path(__file__).parent / "results"
+LABELS = {
+    "dense": "dense",
+    "rpgp": "RPGP",
+    "pgp": "PGP",
+    "weight_taylor": "weight Taylor",
+    "psfp": "PSFP",
+    "psfp_clipped": "PSFP, gradients clipped",
+    "l1_once": "L1 once + fine-tune",
+    "structured": "structured SWD",
+    "small_dense": "dense, same widths",
+}
+METHODS = ("dense", "rpgp", "psfp", "l1_once", "structured", "small_dense")
+# In the order in which they are worth running.
+RATES = (0.5, 0.7, 0.3)
+SCENES, ROUND_TO, CALIBRATED = 8000, 8, 300
+RECIPE = Recipe(epochs=12, batch_size=32, learning_rate=0.005, weight_decay=1e-4, validation_freq=12)
+TIMED = ("float32", "int8")
+
+SEEDS = flags.DEFINE_integer("detection_seeds", 1, "how many seeds")
+RATES_FLAG = flags.DEFINE_list("detection_rates", list(map(str, RATES)), "only these rates")
+METHODS_FLAG = flags.DEFINE_list("detection_methods", list(METHODS), "which methods")
+TIMES = flags.DEFINE_bool("detection_times", False, "time networks of the sizes that are there")
+REPORT = flags.DEFINE_bool("detection_report", False, "only print and write the table of what is there")
+
+
+def shared() -> dict[str, Any]:
+    """Returns what the keys of all runs have in common."""
+    recipe = {name: value for name, value in dataclasses.asdict(RECIPE).items() if name != "seed"}
+    return {"scenes": SCENES, "round_to": ROUND_TO, **recipe}
+
+
+def keys() -> Iterator[dict[str, Any]]:
+    """Yields the keys of all runs that are asked for, the most telling first."""
+    for seed in range(SEEDS.value):
+        if "dense" in METHODS_FLAG.value:
+            yield {**shared(), "method": "dense", "rate": 0.0, "seed": seed}
+        for rate in map(float, RATES_FLAG.value):
+            for method in METHODS_FLAG.value:
+                if method != "dense":
+                    yield {**shared(), "method": method, "rate": rate, "seed": seed}
+
+
+def results(journal: Journal) -> dict[tuple[str, float], list[dict[str, Any]]]:
+    """Returns the results of each (method, rate), over the seeds."""
+    found: dict[tuple[str, float], list[dict[str, Any]]] = {}
+    for record in journal.records():
+        key = record["key"]
+        if {**key, **shared()} == key:
+            found.setdefault((key["method"], key["rate"]), []).append(record["result"])
+    return found
+
+
+def run(key: dict[str, Any], data: DetectionData) -> dict[str, Any]:
+    """Trains one run and returns what the journal keeps of it."""
+    recipe = dataclasses.replace(RECIPE, seed=key["seed"])
+
+    def build() -> Any:
+        return detector(data.input_shape, len(data.classes), recipe.weight_decay)
+
+    trained = train(key["method"], build, data, recipe, key["rate"], round_to=ROUND_TO)
+    size = profile(trained.model)
+    file_bytes, from_file = int8_file(trained, data)
+    scores = {
+        "validation": trained.validation,
+        "test": precision(detect(trained.model, data, data.test), data.test),
+        "int8_test": from_file,
+    }
+    return {
+        **{
+            f"{name}_{field}": value
+            for name, each in scores.items()
+            for field, value in dataclasses.asdict(each).items()
+        },
+        "parameters": size.parameters,
+        "macs": size.macs,
+        "activation_bytes": size.activation_bytes,
+        "int8_bytes": file_bytes,
+        "sizes": [int(each.shape[-1]) for each in trained.model.weights if len(each.shape) > 1],
+        "seconds": trained.seconds,
+        "processor_seconds": trained.processor_seconds,
+        "cut": None if trained.cut is None else dataclasses.asdict(trained.cut),
+    }
+
+
+def int8_file(trained: TrainedDetector, data: DetectionData) -> tuple[int, Precision]:
+    """Returns the bytes of the int8 file, and the precision of what is decoded from its outputs."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "model.tflite"
+        export_tflite(trained.model, path, "int8", data.to_float(data.train)[:CALIBRATED])
+        content = path.read_bytes()
+    outputs, _ = run_tflite(content, {"image": data.to_float(data.test)})
+    return len(content), precision(decode(outputs, data.input_shape[:2]), data.test)
+
+
+def times_journal() -> Journal:
+    return Journal(RESULTS / "detection_times.jsonl")
+
+
+def measure_times(journal: Journal, console: Console) -> None:
+    """Times the files of all networks in turn, unless these very networks have been timed."""
+    sizes = {f"{method} {rate:g}": runs[0]["sizes"] for (method, rate), runs in results(journal).items()}
+    key = {"sizes": sizes}
+    if not sizes or times_journal().done(key):
+        return
+    data = load_scenes(train_limit=CALIBRATED)
+    whole = detector(data.input_shape, len(data.classes))
+    files = {}
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "model.tflite"
+        for name, found in sizes.items():
+            for recipe in TIMED:
+                export_tflite(of_sizes(whole, found), path, recipe, data.to_float(data.train))
+                files[f"{name} {recipe}"] = path.read_bytes()
+    found = measure_latency(files, threads=(1,), rounds=100)
+    times_journal().append(key, {"milliseconds": {each.name: each.median_ms for each in found}})
+    console.print(f"{len(files)} files timed")
+
+
+HEADING = (
+    *("filters removed", "method", "mAP@[.5:.95], %", "mAP@.5, %", "parameters", "MACs", "training, s"),
+    *("int8: mAP@[.5:.95], %", "int8 bytes", *(f"{recipe}, ms" for recipe in TIMED)),
+)
+
+
+def table_of(journal: Journal) -> ResultTable:
+    """Returns a row for each method and rate that has a result."""
+    measured = [each["result"]["milliseconds"] for each in times_journal().records()]
+    times = measured[-1] if measured else {}
+    rows = []
+    found = results(journal)
+    for (method, rate), runs in sorted(found.items(), key=lambda item: (item[0][1], list(LABELS).index(item[0][0]))):
+        seeds = f" ({len(runs)})" if len(runs) > 1 else ""
+        named = [f"{method} {rate:g} {recipe}" for recipe in TIMED]
+        rows.append(
+            (
+                f"{rate:.0%}",
+                LABELS[method] + seeds,
+                *(f"{100 * mean(runs, field):.2f}" for field in ("test_mean", "test_at_half")),
+                f"{mean(runs, 'parameters'):,.0f}",
+                f"{mean(runs, 'macs') / 1e6:.2f} M",
+                f"{mean(runs, 'processor_seconds'):.0f}",
+                f"{100 * mean(runs, 'int8_test_mean'):.2f}",
+                f"{mean(runs, 'int8_bytes'):,.0f}",
+                *(f"{times[each]:.3f}" if each in times else "" for each in named),
+            )
+        )
+    title = f"Detector on scenes from Fashion-MNIST: {SCENES:,} scenes, {RECIPE.epochs} epochs"
+    return ResultTable(title, HEADING, tuple(rows), left=("method",))
+
+
+def main(_: list[str]) -> None:
+    console = Console(width=170)
+    journal = Journal(RESULTS / "detection.jsonl")
+    if TIMES.value:
+        measure_times(journal, console)
+    elif not REPORT.value:
+        use_one_thread()
+        data = load_scenes(train_limit=SCENES)
+        for key in keys():
+            if journal.done(key):
+                continue
+            result = run(key, data)
+            journal.append(key, result)
+            console.print(
+                f"{key['method']} {key['rate']:.0%} seed {key['seed']}: test {result['test_mean']:.4f}, "
+                f"at .5 {result['test_at_half']:.4f}, {result['parameters']:,} parameters, "
+                f"{result['macs'] / 1e6:.2f} M MACs, {result['processor_seconds']:.0f} processor seconds"
+            )
+    table = table_of(journal)
+    console.print(table)
+    console.print(f"Written: {write_markdown(RESULTS / 'detection.md', [table]).name}")
+
+
+if __name__ == "__main__":
+    app.run(main)

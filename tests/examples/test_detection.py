@@ -1,0 +1,48 @@
+"""The example from its command line to its files, on scenes of real images."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from examples.detection_network import detector
+from tfmot_swd import profile
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "examples.detection", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=dict(os.environ))
+
+
+def test_from_the_command_line_to_files(tmp_path):
+    small = ("--dataset=fashion_scenes/tiny", "--epochs=1", "--width=8", "--batch_size=16", "--learning_rate=0.01")
+    done = run("--methods=rpgp", f"--output_dir={tmp_path}", "--round_to=4", *small)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"rpgp_float32.tflite", "rpgp_int8.tflite", "rpgp.keras", "results.json", "scenes.png"}
+    results = json.loads((tmp_path / "results.json").read_text())
+    (pruned,) = results["outcomes"]
+    assert [status["done"] for status in pruned["filters"]] == [True]
+    assert pruned["macs"] < 0.35 * profile(detector((96, 96, 1), 10, width=8)).macs
+    as_float, as_int8 = pruned["files"]
+    assert as_float["test"] == pytest.approx(pruned["test"], abs=0.002)
+    assert (as_int8["path"], as_int8["recipe"]) == ("rpgp_int8.tflite", "int8")
+    assert as_int8["bytes"] < 0.5 * as_float["bytes"]
+    assert results["command"].startswith("python -m examples.detection --methods=rpgp --output_dir=")
+    assert "TFLite files, decoded and scored" in done.stdout
+    assert f"{pruned['test']['at_half']:.4f}" in done.stdout
+
+
+def test_an_unknown_method_ends_with_the_known_ones(tmp_path):
+    done = run("--methods=dense,magic", f"--output_dir={tmp_path / 'none'}")
+    assert done.returncode != 0
+    said = " ".join((done.stdout + done.stderr).split())
+    assert re.search("--methods takes dense, rpgp.*Received: magic", said), said
+    assert not (tmp_path / "none").exists()
