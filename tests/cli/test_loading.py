@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -124,6 +125,51 @@ def test_operators_compute_or_are_refused(function, is_safe, tmp_path):
     keras.Model(image, tf.reshape(image, (-1, 2))).save(path)
     edited(path, lambda config: config["config"]["layers"][1]["config"].update(function=function))
     assert code_in(path) == ([] if is_safe else [f"operator {function!r}"])
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ({"class_name": "SlicingOpLambda"}, "operator 'keras.models.model_from_json'"),
+        # Keras looks for the registered name in the module where there is no such class.
+        ({"class_name": "Harmless", "registered_name": "TFOpLambda"}, "operator 'keras.models.model_from_json'"),
+        (
+            {"class_name": "ClassMethod", "config": {"cls_symbol": "keras.Model", "method_name": "from_config"}},
+            "method 'from_config' of 'keras.Model'",
+        ),
+        ({"class_name": "InstanceProperty", "config": {"attr_name": "__class__"}}, "attribute '__class__'"),
+        ({"class_name": "InstanceMethod", "config": {"attr_name": "with_values"}}, None),
+        ({"class_name": "ClassMethod", "config": {"cls_symbol": "RaggedTensor", "method_name": "from_tensor"}}, None),
+    ],
+)
+def test_other_layers_that_call_what_they_name(change, found, tmp_path):
+    path = tmp_path / "net.keras"
+    image = keras.Input((4,))
+    keras.Model(image, tf.reshape(image, (-1, 2))).save(path)
+    config = {"config": {"function": "keras.models.model_from_json"}} | change
+    edited(path, lambda whole: whole["config"]["layers"][1].update(config))
+    assert code_in(path) == ([] if found is None else [found])
+
+
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5")
+def test_a_file_that_would_write_when_its_graph_is_rebuilt_does_not(run, tmp_path):
+    path, marker = tmp_path / "net.h5", tmp_path / "marker"
+    image = keras.Input((4,), name="image")
+    keras.Model(image, keras.layers.Dense(2)(image)).save(path)
+    layer = {
+        "class_name": "SlicingOpLambda",
+        "name": "op",
+        "config": {"name": "op", "trainable": True, "dtype": "float32", "function": "io.write_file"},
+        "inbound_nodes": [["_CONSTANT_VALUE", -1, str(marker), {"contents": "x"}]],
+    }
+    with h5py.File(path, "r+") as file:
+        config = json.loads(file.attrs["model_config"])
+        config["config"]["layers"].insert(1, layer)
+        file.attrs["model_config"] = json.dumps(config)
+    code, _, err = run("profile", path)
+    assert code == 1
+    assert "operator 'io.write_file'" in err
+    assert not marker.exists()
 
 
 def test_a_saved_model_that_writes_files_is_refused(tmp_path):

@@ -139,8 +139,8 @@ def _in_object(node: dict[str, Any], kind: str, trusted: Collection[str]) -> Ite
     name = config.get("name", "") if isinstance(config, dict) else config
     if _plain(kind) in _LAMBDAS:
         yield f"Lambda layer {name!r}" if isinstance(config, dict) and "name" in config else "a lambda"
-    if _plain(kind) == "TFOpLambda" and isinstance(config, dict) and not _computes(str(config.get("function", ""))):
-        yield f"operator {config.get('function')!r}"
+    elif isinstance(config, dict):
+        yield from _called(config)
     module = node.get("module")
     if module is None or _is_registered(node, kind, name):
         return
@@ -149,6 +149,22 @@ def _in_object(node: dict[str, Any], kind: str, trusted: Collection[str]) -> Ite
         return
     if not any(f"{module}.".startswith(f"{each}.") for each in trusted):
         yield f"{kind if kind != 'function' else name!s} of module {module!r}"
+
+
+def _called(config: dict[str, Any]) -> Iterator[str]:
+    """Yields what the layers call that stand for TensorFlow's functions: `TFOpLambda`, `SlicingOpLambda` and their kin.
+
+    Told by what is in their configuration, as Keras finds a class by `registered_name` too, whatever its `class_name`.
+    """
+    function, owner = config.get("function"), config.get("cls_symbol")
+    if isinstance(function, str) and not _computes(function):
+        yield f"operator {function!r}"
+    # The only class whose methods Keras turns into layers.
+    if owner not in (None, "RaggedTensor"):
+        yield f"method {config.get('method_name')!r} of {owner!r}"
+    for name in (config.get("method_name"), config.get("attr_name")):
+        if isinstance(name, str) and name.startswith("_"):
+            yield f"attribute {name!r}"
 
 
 def _plain(kind: str) -> str:
