@@ -54,6 +54,17 @@ def test_files_are_measured_against_the_first(run, net, small, tmp_path):
     assert files[0]["latency"][0]["ratio"] == 1.0
 
 
+def test_files_of_the_small_model_are_not_taken_for_the_dense_one(run, net, small, train, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run("export", small, "--recipes=float32,float16", "--output=files", "--json=export.json")[0] == 0
+    flags = (f"--dense={net}", "--output=page.html", "--json=page.json")
+    for more in ("--exports=export.json", "--files=files/small_float32.tflite"):
+        assert run("report", small, *flags, more)[0] == 0
+        content = json.loads((tmp_path / "page.json").read_text())
+        assert {each["ratio"] for file in content["files"] for each in file["latency"]} == {None}
+        assert not any(row["topic"] == "channels" for each in content["advice"] for row in each["advice"])
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

@@ -184,6 +184,21 @@ def test_an_operator_that_microcontrollers_lack():
     assert "GELU -> 1x8x8x64" in flash.where
 
 
+def test_encoded_files_lost_no_channels_and_restore_their_kernels_in_ram(files):
+    encoded = encode_pruned(files["int8"])
+    facts, plain = read_facts(encoded.content), read_facts(files["int8"])
+    assert (facts.weights, facts.zeros, facts.kernels) == (plain.weights, plain.zeros, plain.kernels)
+    assert facts.decoded_bytes == max(each.plain_bytes for each in encoded.tensors)
+    advice = advise(encoded.content, files["int8"])
+    (channels,) = advice.on("channels")
+    assert channels.verdict == "does not help"
+    assert "every kernel has the shape it had" in channels.reason
+    (ram,) = advice.on("microcontroller RAM")
+    assert f"the largest takes {facts.decoded_bytes:,} bytes" in ram.reason
+    (flash,) = advise(files["int8"]).on("microcontroller flash")
+    assert f"the largest takes {facts.decoded_bytes:,} bytes" in flash.remedy
+
+
 def test_encoded_files_run_on_microcontrollers_only(files):
     encoded = encode_pruned(files["int8"]).content
     got = verdicts(advise(encoded))

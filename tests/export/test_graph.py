@@ -58,6 +58,15 @@ def test_other_bytes_are_refused():
         read_graph(b"PK\x03\x04")
 
 
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_a_file_that_breaks_off_is_refused(share, small_net, tmp_path):
+    path = tmp_path / "model.tflite"
+    export_tflite(small_net, path)
+    content = path.read_bytes()
+    with pytest.raises(ValueError, match="damaged or incomplete.*Received: "):
+        read_graph(content[: int(share * len(content))])
+
+
 def test_sparse_constants_tell_their_zeros_and_blocks():
     kernel = np.zeros((8, 4), np.float32)
     # One block of inputs with a zero in it, and one that is full.

@@ -5,6 +5,7 @@ import io
 
 import numpy as np
 import pytest
+import tf_keras as keras
 from rich.console import Console
 
 from tfmot_swd.export import ExportError, export_tflite
@@ -71,6 +72,15 @@ def test_a_file_that_cannot_run_keeps_its_sizes_and_says_why(dense_net, tmp_path
     # Without its reference the other has no ratio; that no memory is told is no fault of the file.
     assert (runs.latency[0].ratio, runs.peak_memory_bytes, runs.runtime_reason) == (None, None, "")
     assert (runs.arena_bytes, runs.micro_reason) == (None, "no Micro")
+
+
+def test_indices_are_within_every_table(tmp_path):
+    pytest.importorskip("tflite_micro")
+    net = keras.Sequential([keras.layers.Input((6,), dtype="int32"), keras.layers.Embedding(2, 4)])
+    export_tflite(net, tmp_path / "net.tflite", check_data=np.ones((4, 6), np.int32))
+    (found,) = measure_files({"net": tmp_path / "net.tflite"}, threads=(1,), rounds=2)
+    assert found.micro_ms > 0
+    assert (found.runtime_reason, found.micro_reason) == ("", "")
 
 
 def test_wrong_arguments_are_refused(tmp_path):

@@ -22,6 +22,13 @@ def test_activations_count(tmp_path):
     assert 15e6 < sizes[1024] - sizes[8] < 60e6
 
 
+def test_nothing_is_imported_from_the_working_directory(dense_net, tmp_path, monkeypatch):
+    export_tflite(dense_net, tmp_path / "net.tflite")
+    (tmp_path / "numpy.py").write_text("raise SystemExit('imported from where the file lies')")
+    monkeypatch.chdir(tmp_path)
+    assert peak_memory("net.tflite") > 0
+
+
 def test_what_does_not_run_says_so(tmp_path):
     with pytest.raises(FileNotFoundError, match="no file to run"):
         peak_memory(tmp_path / "absent.tflite")

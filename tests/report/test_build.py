@@ -1,5 +1,7 @@
 """From models and results to the report."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tf_keras as keras
@@ -71,6 +73,17 @@ def test_exports_and_measures_of_one_file_join(net, tmp_path, monkeypatch):
     assert (small.name, small.recipe, small.bytes, small.accuracy, small.zstd_bytes) == ("small", "int8", 50, 0.9, 44)
     assert (small.zeros, small.weights, small.latency[0].median_ms, small.reasons) == (5, 20, 1.0, ("why",))
     assert (other.name, other.file, other.latency) == ("other", "other.tflite", ())
+
+
+def test_zeros_of_the_proof_where_none_were_measured_and_files_measured_twice(net, tmp_path):
+    proven = dataclasses.replace(export(tmp_path / "small.tflite"), weights=8, zeros=6)
+    twice = [measure("one", tmp_path / "a.tflite"), measure("two", tmp_path / "a.tflite")]
+    one, two, small = device_report(net, net, [proven], twice).files
+    assert (one.name, two.name) == ("one", "two")
+    assert (small.weights, small.zeros) == (8, 6)
+    kept = dataclasses.replace(measure("small", proven.path), weights=None, zeros=None)
+    (small,) = device_report(net, net, [proven], [kept]).files
+    assert (small.weights, small.zeros) == (8, 6)
 
 
 def test_a_plan_tells_its_reasons_and_advice_becomes_plain(net):

@@ -100,6 +100,10 @@ def _download(case: Case) -> Iterator[Advice]:
 
 def _at_rest(case: Case) -> Iterator[Advice]:
     topic, file = "size at rest", case.file
+    if _is_encoded(case):
+        reason = "kernels are stored as a bit mask and the values left"
+        yield Advice(topic, HELPS, reason, "for TFLite Micro alone: elsewhere take the file that was encoded")
+        return
     if not file.is_sparse:
         reason = "zeros are stored like other weights"
         if file.form == "float32" and file.sparsity >= 0.5:
@@ -172,6 +176,8 @@ def _x86(case: Case) -> Iterator[Advice]:
 
 def _dense_layers(case: Case) -> Iterator[Advice]:
     topic, graph = "speed of dense layers", case.file.graph
+    if _is_encoded(case):
+        return
     layers = list(dense_kernels(graph))
     ready = [place(graph, each) for each, kernel in layers if in_blocks(kernel)]
     if ready:
@@ -220,7 +226,12 @@ def _flash(case: Case) -> Iterator[Advice]:
                 f"{saved.bytes_saved:,} of {file.bytes:,} bytes are saved once {len(saved.tensors)} kernels are stored "
                 "as a bit mask and the values left; as the file is, none"
             )
-            remedy = "micro.encode_pruned(content), bit-exact; firmware of TFLite Micro of 2025 on, with AddDecode()"
+            largest = max(each.plain_bytes for each in saved.tensors)
+            remedy = (
+                "micro.encode_pruned(content), bit-exact; firmware of TFLite Micro of 2025 on, with AddDecode(); each "
+                f"kernel is restored in RAM for its operator, the largest takes {largest:,} bytes: largest= leaves "
+                "large ones as they are"
+            )
             tensors = sorted(saved.tensors, key=lambda each: each.encoded_bytes - each.plain_bytes)
             where = [f"{_sides(each.shape)}: {each.plain_bytes:,} → {each.encoded_bytes:,} bytes" for each in tensors]
             yield Advice(topic, HELPS, reason, remedy, _joined(where))
@@ -232,6 +243,13 @@ def _flash(case: Case) -> Iterator[Advice]:
 def _ram(case: Case) -> Iterator[Advice]:
     topic, file = "microcontroller RAM", case.file
     need = f"{file.most_bytes:,} bytes of activations at least"
+    if file.decoded_bytes:
+        need = f"{file.most_bytes:,} bytes of activations and restored weights at least"
+        if not case.is_smaller:
+            reason = f"kernels are restored in the arena, the largest takes {file.decoded_bytes:,} bytes: {need}"
+            remedy = "micro.encode_pruned(content, largest=...) of the plain int8 file leaves large kernels in flash"
+            yield Advice(topic, NO_HELP, reason, f"{remedy}; or {_REMOVE}", file.most_at)
+            return
     if case.dense is not None and case.is_smaller:
         before = case.dense.most_bytes
         verdict = HELPS if file.most_bytes < before else NO_HELP

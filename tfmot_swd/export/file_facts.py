@@ -10,8 +10,10 @@ import numpy as np
 
 from tfmot_swd.export.findings import place
 from tfmot_swd.export.graph import FileGraph, FileOperator, FileTensor, read_graph
-from tfmot_swd.export.micro_operators import is_hybrid
+from tfmot_swd.export.micro_operators import DECODE, is_hybrid
 
+# What stands in front of the values that DECODE puts in place.
+_DECODE_METADATA = 16
 # Where the kernel of an operator has its output channels.
 _CHANNEL_AXES = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0, "TRANSPOSE_CONV": 0}
 
@@ -29,6 +31,7 @@ class FileFacts:
         channels, zero_channels: of kernels that are stored whole, and how many of those are zero throughout.
         kernels: name of the operator and shape of the weights, for each operator with channels, in order.
         unpacked_bytes: what weights that are stored sparse take once they are unpacked.
+        decoded_bytes: the largest kernel that TFLite Micro restores in its arena before it is used; 0 without DECODE.
         most_bytes: activations that go in and out of the operator with the most; the least that memory has to hold.
         most_at: which operator that is.
     """
@@ -44,6 +47,7 @@ class FileFacts:
     zero_channels: int
     kernels: tuple[tuple[str, tuple[int, ...]], ...]
     unpacked_bytes: int
+    decoded_bytes: int
     most_bytes: int
     most_at: str
 
@@ -66,27 +70,34 @@ def read_facts(content: bytes) -> FileFacts:
     alive = [values.any(axis=tuple(each for each in range(values.ndim) if each != axis)) for values, axis in whole]
     largest = max(graph.operators, key=lambda each: _moved(graph, each), default=None)
     densify = [each for each in graph.operators if each.name == "DENSIFY"]
+    # By what is stored: a kernel that several operators share is restored for each of them.
+    decoded = {each.inputs[0]: each for each in graph.operators if each.name == DECODE}
+    restored = [graph.tensors[each.outputs[0]].size for each in decoded.values()]
+    left = [graph.tensors[each.inputs[1]].stored_bytes - _DECODE_METADATA for each in decoded.values()]
     return FileFacts(
         graph=graph,
         bytes=len(content),
         gzip_bytes=len(gzip.compress(content, compresslevel=9, mtime=0)),
         form=_form(graph, kernels),
         is_sparse=any(kernel.is_sparse for kernel in kernels),
-        weights=sum(kernel.size for kernel in kernels),
-        zeros=sum(kernel.size - kernel.nonzeros for kernel in kernels),
+        weights=sum(kernel.size for kernel in kernels) + sum(restored),
+        zeros=sum(kernel.size - kernel.nonzeros for kernel in kernels) + sum(restored) - sum(left),
         channels=sum(each.size for each in alive),
         zero_channels=sum(int(np.count_nonzero(~each)) for each in alive),
         kernels=tuple((operator.name, kernel.shape) for operator, kernel, _ in with_channels),
         unpacked_bytes=sum(_bytes(graph.tensors[each.outputs[0]]) for each in densify),
+        decoded_bytes=max(restored, default=0),
         most_bytes=0 if largest is None else _moved(graph, largest),
         most_at="" if largest is None else place(graph, largest),
     )
 
 
 def _with_channels(graph: FileGraph) -> Iterator[tuple[FileOperator, FileTensor, int]]:
+    decoded = {each.outputs[0] for each in graph.operators if each.name == DECODE}
     for operator in graph.operators:
         if operator.name in _CHANNEL_AXES:
-            kernel = graph.constant(operator.inputs[1])
+            index = operator.inputs[1]
+            kernel = graph.tensors[index] if index in decoded else graph.constant(index)
             if kernel is not None:
                 yield operator, kernel, _CHANNEL_AXES[operator.name]
 

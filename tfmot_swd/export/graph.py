@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -126,13 +127,24 @@ def read_graph(content: bytes) -> FileGraph:
     """Reads the bytes of a TFLite file.
 
     Raises:
-        ValueError: the bytes are no TFLite file.
+        ValueError: the bytes are no TFLite file, or one that is damaged.
     """
     if content[4:8] != b"TFL3":
         raise ValueError(
             "This is not a TFLite file, which has TFL3 at its fifth byte: pass what the converter wrote. "
             f"Received: {len(content)} bytes that begin with {content[:8]!r}"
         )
+    try:
+        return _read(content)
+    except (struct.error, ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError) as error:
+        # Offsets that lead out of the file or to something else.
+        raise ValueError(
+            "This TFLite file is damaged or incomplete: export or download it anew. "
+            f"Received: {len(content)} bytes, and {type(error).__name__}: {error}"
+        ) from error
+
+
+def _read(content: bytes) -> FileGraph:
     model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
     graph = model.subgraphs[0]
     tensors = tuple(_tensor(index, each, model.buffers) for index, each in enumerate(graph.tensors))

@@ -109,7 +109,9 @@ def measure_files(
         raise ValueError(f"dense must be one of {', '.join(files)}. Received: dense={dense!r}")
     contents = {name: Path(path).read_bytes() for name, path in files.items()}
     graphs = {name: read_graph(content) for name, content in contents.items()}
-    memory, reasons = _memory(files)
+    encoded = [name for name, graph in graphs.items() if any(each.name == DECODE for each in graph.operators)]
+    memory, reasons = _memory({name: path for name, path in files.items() if name not in encoded})
+    reasons |= dict.fromkeys(encoded, f"It is for TFLite Micro alone, which knows {DECODE}.")
     running = {name: content for name, content in contents.items() if name not in reasons}
     latencies: tuple[Latency, ...] = ()
     if running:

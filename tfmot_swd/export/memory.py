@@ -78,7 +78,8 @@ def peak_memory(path: str | os.PathLike[str], threads: int = 1) -> int:
         raise FileNotFoundError(f"There is no file to run: export it first. Received: path={os.fspath(path)!r}")
     try:
         done = subprocess.run(
-            [sys.executable, "-c", _PROGRAM, str(file), str(threads)],
+            # -P: what lies in the working directory is not to be imported in place of packages.
+            [sys.executable, "-P", "-c", _PROGRAM, str(file), str(threads)],
             capture_output=True,
             text=True,
             timeout=_TIMEOUT,

@@ -145,13 +145,15 @@ def _channels(row: LayerProfile | None, axis: int) -> int | None:
 
 def _files(exports: Iterable[ExportResult], measures: Iterable[FileMeasure]) -> tuple[FileRow, ...]:
     """Returns the exports in their order, each with its measures, then what was measured besides."""
-    by_path = {os.path.realpath(each.path): each for each in measures}
+    left = list(measures)
     rows = []
     for export in exports:
-        measure = by_path.pop(os.path.realpath(export.path), None)
+        place = os.path.realpath(export.path)
+        measure = next((each for each in left if os.path.realpath(each.path) == place), None)
+        left = [each for each in left if each is not measure]
         rows.append(_file(export, measure))
     # What was measured and not exported here is the dense file as a rule: first.
-    return (*(_file(None, each) for each in by_path.values()), *rows)
+    return (*(_file(None, each) for each in left), *rows)
 
 
 def _file(export: ExportResult | None, measure: FileMeasure | None) -> FileRow:
@@ -169,7 +171,7 @@ def _file(export: ExportResult | None, measure: FileMeasure | None) -> FileRow:
         # An accuracy of no sample with labels, and a form of size that this machine cannot make, are None.
         found |= {name: plain[name] for name in ("accuracy", "zstd_bytes") if plain.get(name) is not None}
         if measure is None or measure.zeros is None:
-            found["zeros"] = plain.get("zeros")
+            found |= {name: plain.get(name) for name in ("weights", "zeros")}
         found |= {"file": Path(export.path).name}
         found.setdefault("name", Path(export.path).stem)
     return FileRow(**found)

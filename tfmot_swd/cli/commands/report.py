@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from tfmot_swd.export.advice import FileAdvice
 
 _EXAMPLE = """
-# A page to forward, with both models by layer and the files measured on this machine; the first file is what the
-# others are compared with
+# A page to forward, with both models by layer and the files measured on this machine; the first of several files is
+# that of the dense model, which the others are compared with
 tfmot-swd report small.keras --dense=net.keras --files=files/net_int8.tflite,files/small_int8.tflite \\
   --output=report.html
 
@@ -33,7 +33,12 @@ tfmot-swd report small.keras --dense=net.keras --training=prune.json --exports=e
 def _define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string("dense", None, "the model before it was pruned", flag_values=values)
     flags.DEFINE_string("output", None, "the .html file to write", flag_values=values)
-    flags.DEFINE_list("files", [], ".tflite files to measure; by default those of --exports", flag_values=values)
+    flags.DEFINE_list(
+        "files",
+        [],
+        ".tflite files to measure, first that of the dense model if there are several; by default those of --exports",
+        flag_values=values,
+    )
     flags.DEFINE_string("training", None, "the .json file that prune wrote", flag_values=values)
     flags.DEFINE_string("exports", None, "the .json file that export wrote", flag_values=values)
     flags.DEFINE_bool("measure", True, "time the files on this machine, some seconds for each", flag_values=values)
@@ -55,11 +60,12 @@ def _run(call: Call) -> int:
     training = _read("training", values.training)
     exports = [_export(each) for each in _read("exports", values.exports).get("results", [])]
     files = _named(values.files or [each.path for each in exports])
+    dense_file = _dense_of(files, [each.path for each in exports])
     dense, small = load_model(call, values.dense), load_model(call, path)
     measures: Any = ()
     if files and values.measure:
         call.note(f"Measuring {', '.join(files)} ...")
-        measures = measure_files(files, dense=next(iter(files)))
+        measures = measure_files(files, dense=dense_file)
     report = device_report(
         dense,
         small,
@@ -67,7 +73,7 @@ def _run(call: Call) -> int:
         measures,
         training.get("history"),
         training.get("statuses", ()),
-        advice=_advice(list(files.values())),
+        advice=_advice(files, dense_file),
         title=values.title,
         seed=training.get("seed"),
     )
@@ -93,14 +99,22 @@ def _named(paths: list[str]) -> dict[str, str]:
     return dict(zip(stems if len(set(stems)) == len(stems) else paths, paths, strict=True))
 
 
-def _advice(files: list[str]) -> list[FileAdvice]:
-    """Returns what is to be said of each file; beside the first one, where both are of the same form."""
+def _dense_of(files: dict[str, str], exported: list[str]) -> str | None:
+    """Returns the name of the dense file: the first of several, unless the small model was exported to it."""
+    first = next(iter(files), None)
+    if first is None or len(files) == 1 or Path(files[first]).resolve() in {Path(each).resolve() for each in exported}:
+        return None
+    return first
+
+
+def _advice(files: dict[str, str], dense: str | None) -> list[FileAdvice]:
+    """Returns what is to be said of each file; beside the dense one, where both are of the same form."""
     from tfmot_swd.export.advice import advise
 
-    found = [advise(file) for file in files]
+    found = {name: advise(file) for name, file in files.items()}
     return [
-        each if index == 0 or each.form != found[0].form else advise(file, files[0])
-        for index, (file, each) in enumerate(zip(files, found, strict=True))
+        each if dense in (None, name) or each.form != found[dense].form else advise(files[name], files[dense])
+        for name, each in found.items()
     ]
 
 

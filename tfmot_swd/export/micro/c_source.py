@@ -13,7 +13,7 @@ import numpy as np
 from tfmot_swd.export.errors import ExportError
 from tfmot_swd.export.micro.interpreter import run_micro
 from tfmot_swd.export.micro.layout import FileLayout, Port, read_layout
-from tfmot_swd.export.micro_operators import DECODE
+from tfmot_swd.export.micro_operators import DECODE, MICRO_OPERATORS
 from tfmot_swd.export.placing import check_target, placed
 
 # Words of both languages, and the one function whose name firmware cannot do without.
@@ -141,10 +141,8 @@ def _method(operator: str) -> str:
     """Returns the method of MicroMutableOpResolver that adds an operator."""
     if operator in _METHODS:
         return _METHODS[operator]
-    if re.fullmatch(r"[A-Z0-9_]+", operator) is None:
-        raise ValueError(
-            f"TFLite Micro has no such operator: replace the layer. Received: custom operator {operator!r}"
-        )
+    if operator not in MICRO_OPERATORS:
+        raise ValueError(f"TFLite Micro has no such operator: replace the layer. Received: operator {operator!r}")
     return "Add" + "".join(part if part[0].isdigit() else part.capitalize() for part in operator.split("_"))
 
 

@@ -59,6 +59,8 @@ def measure(directory: Path, arena_bytes: int, input_count: list[int], rounds: i
             values = generator.standard_normal(detail["shape"])
             if np.issubdtype(detail["dtype"], np.integer):
                 values = np.clip(40 * values, -128, 127) + (128 if detail["dtype"] == np.uint8 else 0)
+                # Wider integers are indices, into a table of a size that is not known here.
+                values *= np.dtype(detail["dtype"]).itemsize <= 2
             interpreter.set_input(values.astype(detail["dtype"]), position)
         interpreter.invoke()
         interpreters.append(interpreter)
