@@ -14,7 +14,7 @@ from benchmarks.journal import Journal
 from benchmarks.tables import Panel
 from examples.datasets import ImageData
 from examples.networks import NETWORKS
-from examples.training import Recipe, TrainedRun, train
+from examples.training import Recipe, TrainedClassifier, train
 
 Results = dict[tuple[str, float], list[dict[str, Any]]]
 
@@ -44,7 +44,7 @@ class Case:
     def load(self) -> ImageData:
         return load(self.dataset, self.train_limit)
 
-    def train(self, key: dict[str, Any], data: ImageData) -> TrainedRun:
+    def train(self, key: dict[str, Any], data: ImageData) -> TrainedClassifier:
         """Trains the run of a key."""
         recipe = Recipe(
             self.epochs, self.batch_size, augment=self.augment, validation_freq=self.epochs, seed=key["seed"]
@@ -57,16 +57,21 @@ class Case:
 
     def results(self, journal: Journal) -> Results:
         """Returns the results of each (method, rate), over the seeds."""
-        found: Results = {}
-        for record in journal.records():
-            key = record["key"]
-            if {**key, **self._shared()} == key:
-                found.setdefault((key["method"], key["rate"]), []).append(record["result"])
-        return found
+        return results_of(journal, self._shared())
 
     def _shared(self) -> dict[str, Any]:
         fields = {name: value for name, value in dataclasses.asdict(self).items() if name not in ("name", "title")}
         return {"case": self.name, **fields}
+
+
+def results_of(journal: Journal, shared: Mapping[str, Any]) -> Results:
+    """Returns the results of each (method, rate), over the seeds, of the runs that have this in their keys."""
+    found: Results = {}
+    for record in journal.records():
+        key = record["key"]
+        if {**key, **shared} == key:
+            found.setdefault((key["method"], key["rate"]), []).append(record["result"])
+    return found
 
 
 def mean(found: list[dict[str, Any]], field: str) -> float:
@@ -85,15 +90,16 @@ def run_missing(
     keys: Iterable[dict[str, Any]],
     run: Callable[[dict[str, Any]], dict[str, Any]],
     console: Console,
+    score: str = "test_accuracy",
 ) -> None:
-    """Makes the runs that a journal lacks, one after the other, and says what came of each."""
+    """Makes the runs that a journal lacks, one after the other, and says what came of each, of its scores one."""
     for key in keys:
         if journal.done(key):
             continue
         result = run(key)
         journal.append(key, result)
         console.print(
-            f"{key['method']} {key['rate']:.1%} seed {key['seed']}: test {result['test_accuracy']:.4f}, "
+            f"{key['method']} {key['rate']:.1%} seed {key['seed']}: test {result[score]:.4f}, "
             f"{result['parameters']:,} parameters, {result['macs'] / 1e6:.2f} M MACs, {result['seconds']:.0f} s"
         )
 

@@ -24,7 +24,7 @@ from typing import Any
 from absl import app, flags
 from rich.console import Console
 
-from benchmarks.cases import mean, use_one_thread
+from benchmarks.cases import mean, results_of, run_missing, use_one_thread
 from benchmarks.journal import Journal
 from benchmarks.sized import of_sizes
 from benchmarks.tables import ResultTable, write_markdown
@@ -81,16 +81,6 @@ def keys() -> Iterator[dict[str, Any]]:
                     yield {**shared(), "method": method, "rate": rate, "seed": seed}
 
 
-def results(journal: Journal) -> dict[tuple[str, float], list[dict[str, Any]]]:
-    """Returns the results of each (method, rate), over the seeds."""
-    found: dict[tuple[str, float], list[dict[str, Any]]] = {}
-    for record in journal.records():
-        key = record["key"]
-        if {**key, **shared()} == key:
-            found.setdefault((key["method"], key["rate"]), []).append(record["result"])
-    return found
-
-
 def run(key: dict[str, Any], data: DetectionData) -> dict[str, Any]:
     """Trains one run and returns what the journal keeps of it."""
     recipe = dataclasses.replace(RECIPE, seed=key["seed"])
@@ -139,7 +129,7 @@ def times_journal() -> Journal:
 
 def measure_times(journal: Journal, console: Console) -> None:
     """Times the files of all networks in turn, unless these very networks have been timed."""
-    sizes = {f"{method} {rate:g}": runs[0]["sizes"] for (method, rate), runs in results(journal).items()}
+    sizes = {f"{method} {rate:g}": runs[0]["sizes"] for (method, rate), runs in results_of(journal, shared()).items()}
     key = {"sizes": sizes}
     if not sizes or times_journal().done(key):
         return
@@ -168,7 +158,7 @@ def table_of(journal: Journal) -> ResultTable:
     measured = [each["result"]["milliseconds"] for each in times_journal().records()]
     times = measured[-1] if measured else {}
     rows = []
-    found = results(journal)
+    found = results_of(journal, shared())
     for (method, rate), runs in sorted(found.items(), key=lambda item: (item[0][1], list(LABELS).index(item[0][0]))):
         seeds = f" ({len(runs)})" if len(runs) > 1 else ""
         named = [f"{method} {rate:g} {recipe}" for recipe in TIMED]
@@ -197,16 +187,7 @@ def main(_: list[str]) -> None:
     elif not REPORT.value:
         use_one_thread()
         data = load_scenes(train_limit=SCENES)
-        for key in keys():
-            if journal.done(key):
-                continue
-            result = run(key, data)
-            journal.append(key, result)
-            console.print(
-                f"{key['method']} {key['rate']:.0%} seed {key['seed']}: test {result['test_mean']:.4f}, "
-                f"at .5 {result['test_at_half']:.4f}, {result['parameters']:,} parameters, "
-                f"{result['macs'] / 1e6:.2f} M MACs, {result['processor_seconds']:.0f} processor seconds"
-            )
+        run_missing(journal, keys(), lambda key: run(key, data), console, "test_mean")
     table = table_of(journal)
     console.print(table)
     console.print(f"Written: {write_markdown(RESULTS / 'detection.md', [table]).name}")

@@ -21,7 +21,7 @@ from typing import Any
 from absl import app, flags
 from rich.console import Console
 
-from benchmarks.cases import Results, mean, panel_of, run_missing, use_one_thread
+from benchmarks.cases import Results, mean, panel_of, results_of, run_missing, use_one_thread
 from benchmarks.journal import Journal
 from benchmarks.tables import ResultTable, draw_panels, write_markdown
 from examples.domain_data import FILES, Domain, load_domain
@@ -65,12 +65,7 @@ class DomainCase:
 
     def results(self, journal: Journal) -> Results:
         """Returns the results of each (method, rate), over the seeds."""
-        found: Results = {}
-        for record in journal.records():
-            key = record["key"]
-            if {**key, **self._shared()} == key:
-                found.setdefault((key["method"], key["rate"]), []).append(record["result"])
-        return found
+        return results_of(journal, self._shared())
 
     def _shared(self) -> dict[str, Any]:
         recipe = {name: value for name, value in dataclasses.asdict(self.recipe).items() if name != "seed"}

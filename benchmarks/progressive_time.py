@@ -27,8 +27,9 @@ from benchmarks.journal import Journal
 from benchmarks.step_overhead import stepper
 from examples.datasets import ImageData
 from examples.filter_methods import FILTER_TABLE, schedule_of
-from examples.job import Job, Recipe
+from examples.job import Recipe
 from examples.networks import NETWORKS, resnet20
+from examples.training import ImageJob
 
 RESULTS = Path(__file__).parent / "results" / "progressive_time.jsonl"
 BATCH, EPOCHS, IMAGES = 128, 9, 12_800
@@ -74,7 +75,7 @@ def measure_training(network: str, data: ImageData, rate: float, round_to: int, 
     schedule = schedule_of(FILTER_TABLE["rpgp_geometric"], rate, EPOCHS)
     callback = tfmot_swd.UpdatePruningStep(partial_fit=True)
     pruned = compiled(tfmot_swd.prune_progressive_gradient(build(), schedule, round_to=round_to, hard_share=hard_share))
-    job = Job(build(), data, recipe, rate, [])
+    job = ImageJob(build(), recipe, rate, [], round_to, data)
     ways = {
         "dense": epoch_of(compiled(job.model), job.stream, []),
         "rpgp": epoch_of(pruned, job.stream, [callback]),

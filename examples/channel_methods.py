@@ -12,8 +12,8 @@ import tensorflow as tf
 import tf_keras as keras
 
 import tfmot_swd
-from examples.filter_methods import PRUNING_SHARE
-from examples.job import Fitted, Job, fit
+from examples.filter_methods import PRUNING_SHARE, afresh
+from examples.job import Fitted, Job
 
 Scores = Mapping[str, np.ndarray]
 # Liu et al. 2017.
@@ -58,27 +58,28 @@ def uniform(model: keras.Model) -> Scores:
     return {row.group: np.arange(row.channels, 0, -1) / row.channels for row in rows}
 
 
-def _structured(job: Job, schedule: tfmot_swd.StructuredDecay, learning_rate: Any = None) -> Fitted:
+def structured(job: Job, schedule: tfmot_swd.StructuredDecay, learning_rate: Any = None) -> Fitted:
+    """Trains under structured SWD and returns the model within the schedule's budget."""
     pruned = tfmot_swd.prune_selective_decay(job.model, schedule)
     every = max(job.steps // 200, 1)
     callback = tfmot_swd.UpdatePruningStep(validation_data=job.validation, update_freq=every)
-    history = fit(job, pruned, [callback], learning_rate)
+    history = job.fit(pruned, [callback], learning_rate)
     return tfmot_swd.strip_pruning(pruned), history, callback
 
 
 def _swd(job: Job, **changes: Any) -> Fitted:
-    return _structured(job, tfmot_swd.StructuredDecay(job.rate, job.steps, **changes))
+    return structured(job, tfmot_swd.StructuredDecay(job.rate, job.steps, **changes))
 
 
 def _swd_paper(job: Job) -> Fitted:
     schedule = tfmot_swd.StructuredDecay.paper(job.rate, job.steps, mu=job.recipe.weight_decay)
-    return _structured(job, schedule, job.falling_learning_rate)
+    return structured(job, schedule, job.stepped)
 
 
 def _once(job: Job, scores: Callable[[keras.Model], Scores]) -> Fitted:
     epoch = max(round(PRUNING_SHARE * job.recipe.epochs), 1)
     remove = RemoveOnce(epoch, tfmot_swd.Budget(sparsity=job.rate), scores)
-    return job.model, fit(job, job.model, [remove]), None
+    return job.model, job.fit(job.model, [remove]), None
 
 
 @keras.utils.register_keras_serializable("tfmot_swd_examples")
@@ -115,16 +116,15 @@ def _progressive(job: Job) -> Fitted:
     schedule = tfmot_swd.ProgressiveRate(tfmot_swd.Budget(sparsity=job.rate), epochs, "geometric")
     pruned = tfmot_swd.prune_progressive_gradient(job.model, schedule, "rpgp", layers="all")
     callback = tfmot_swd.UpdatePruningStep()
-    history = fit(job, pruned, [callback])
+    history = job.fit(pruned, [callback])
     return tfmot_swd.strip_pruning(pruned), history, callback
 
 
 def _small_dense(job: Job) -> Fitted:
     """A dense net of this size, every layer narrower by the same share, trained from a random start of its own."""
     fitted = tfmot_swd.fit_budget(job.model, uniform(job.model), tfmot_swd.Budget(sparsity=job.rate))
-    # A clone starts from weights of its own, drawn for the smaller shapes.
-    small = keras.models.clone_model(tfmot_swd.remove_channels(job.model, fitted.keep))
-    return small, fit(job, small, []), None
+    small = afresh(tfmot_swd.remove_channels(job.model, fitted.keep))
+    return small, job.fit(small, []), None
 
 
 CHANNEL_METHODS: dict[str, Callable[[Job], Fitted]] = {

@@ -12,24 +12,21 @@ Writes to --output_dir: run.png, results.json, a .keras model and a .tflite file
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
 import time
 from pathlib import Path
 from typing import Any
 
-from absl import app, flags, logging
+from absl import app, flags
 from rich.console import Console
-from rich.table import Table
 
 from examples.channel_methods import CHANNEL_METHODS
+from examples.command_line import check_names, quiet_log, table, write_results
 from examples.datasets import DatasetUnavailableError, ImageData, load_images
 from examples.filter_methods import FILTER_METHODS
 from examples.networks import NETWORKS
 from examples.plots import draw_run
 from examples.progress import ProgressLine
-from examples.provenance import command, versions
-from examples.training import METHODS, Recipe, TrainedRun, accuracy, train
+from examples.training import METHODS, Recipe, TrainedClassifier, accuracy, train
 from tfmot_swd import plan_channels, plan_pruning, profile, remove_dead_channels, sparsity_report
 from tfmot_swd.export import RECIPES, ExportError, ExportResult, export_tflite
 from tfmot_swd.export.recipes import DEFAULT_RECIPES
@@ -58,7 +55,7 @@ OUTPUT_DIR = flags.DEFINE_string("output_dir", "classification_output", "where t
 class Outcome:
     """A trained run, its model without dead channels, the test accuracy of that and its files."""
 
-    run: TrainedRun
+    run: TrainedClassifier
     small: Any
     test_accuracy: float
     exports: tuple[ExportResult, ...]
@@ -84,14 +81,6 @@ class Outcome:
         }
 
 
-def check_flags() -> None:
-    """Ends with a message where a list flag names something unknown."""
-    for flag, known in ((METHODS_FLAG, METHODS), (RECIPES_FLAG, RECIPES)):
-        unknown = [name for name in flag.value if name not in known]
-        if unknown:
-            raise app.UsageError(f"--{flag.name} takes {', '.join(known)}. Received: {', '.join(unknown)}")
-
-
 def export_all(method: str, model: Any, data: ImageData, directory: Path, console: Console) -> tuple[ExportResult, ...]:
     """Exports every recipe; one that fails its proof is reported and leaves no file."""
     representative = data.to_float(data.train_x[:500])
@@ -109,17 +98,11 @@ def export_all(method: str, model: Any, data: ImageData, directory: Path, consol
 
 def print_tables(outcomes: list[Outcome], console: Console) -> None:
     """Prints what is left of each model, and what its files weigh and answer."""
-    models = Table(title="Trained models")
-    for heading in (
-        "method",
-        "test accuracy",
-        "weights kept",
-        "parameters left",
-        "million MACs",
-        "validation at the cut",
+    models = table(
+        "Trained models",
+        *("method", "test accuracy", "weights kept", "parameters left", "million MACs", "validation at the cut"),
         "seconds",
-    ):
-        models.add_column(heading, justify="left" if heading == "method" else "right", overflow="fold")
+    )
     for outcome in outcomes:
         run, report = outcome.run, sparsity_report(outcome.run.model)
         cut = ""
@@ -136,9 +119,10 @@ def print_tables(outcomes: list[Outcome], console: Console) -> None:
             f"{run.seconds:.0f}",
         )
     console.print(models)
-    files = Table(title="TFLite files, checked against Keras on the test images")
-    for heading in ("method", "recipe", "bytes", "gzip bytes", "accuracy", "same class", "worst diff."):
-        files.add_column(heading, justify="left" if heading in ("method", "recipe") else "right", overflow="fold")
+    files = table(
+        "TFLite files, checked against Keras on the test images",
+        *("method", "recipe", "bytes", "gzip bytes", "accuracy", "same class", "worst diff."),
+    )
     for outcome in outcomes:
         for result in outcome.exports:
             files.add_row(
@@ -153,27 +137,10 @@ def print_tables(outcomes: list[Outcome], console: Console) -> None:
     console.print(files)
 
 
-def write_json(outcomes: list[Outcome], recipe: Recipe, path: Path, seconds: float) -> None:
-    """Writes everything to one file, in one step."""
-    content = {
-        "command": command(),
-        "versions": versions(),
-        "dataset": DATASET.value,
-        "network": NETWORK.value,
-        "recipe": dataclasses.asdict(recipe),
-        "seconds": seconds,
-        "outcomes": [outcome.to_dict() for outcome in outcomes],
-    }
-    partial = path.with_suffix(".json.tmp")
-    partial.write_text(json.dumps(content, indent=1))
-    os.replace(partial, path)
-
-
 def main(_: list[str]) -> None:
-    check_flags()
-    # tensorflow_datasets tells absl's log at length what it reads; --verbosity=0 brings that back.
-    if not flags.FLAGS["verbosity"].present:
-        logging.set_verbosity(logging.WARNING)
+    check_names(METHODS_FLAG, METHODS)
+    check_names(RECIPES_FLAG, RECIPES)
+    quiet_log()
     console = Console()
     start = time.perf_counter()
     directory = Path(OUTPUT_DIR.value)
@@ -216,7 +183,8 @@ def main(_: list[str]) -> None:
         f"{data.name}, {NETWORK.value}",
     )
     seconds = time.perf_counter() - start
-    write_json(outcomes, recipe, directory / "results.json", seconds)
+    made_of = {"dataset": DATASET.value, "network": NETWORK.value}
+    write_results(directory / "results.json", recipe, outcomes, seconds, **made_of)
     for outcome in outcomes:
         if outcome.run.statuses:
             console.print(sparsity_report(outcome.run.model))

@@ -13,16 +13,14 @@ convolutions alone. Writes to --output_dir: scenes.png with boxes before and aft
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
 import time
 from pathlib import Path
 from typing import Any
 
-from absl import app, flags, logging
+from absl import app, flags
 from rich.console import Console
-from rich.table import Table
 
+from examples.command_line import check_names, quiet_log, table, write_results
 from examples.datasets import DatasetUnavailableError
 from examples.detection_data import DetectionData, load_scenes
 from examples.detection_decoding import Detections, Precision, decode, precision
@@ -31,7 +29,6 @@ from examples.detection_pictures import draw_scenes
 from examples.detection_training import METHODS, TrainedDetector, detect, train
 from examples.job import Recipe
 from examples.progress import ProgressLine
-from examples.provenance import command, versions
 from tfmot_swd import plan_channels, profile
 from tfmot_swd.export import RECIPES, ExportError, ExportResult, export_tflite
 from tfmot_swd.export.interpreter import run_tflite
@@ -101,16 +98,6 @@ class Outcome:
         }
 
 
-def check_flags() -> None:
-    """Ends with a message where a flag names something unknown or asks for what no detector has."""
-    for flag, known in ((METHODS_FLAG, METHODS), (RECIPES_FLAG, RECIPES)):
-        unknown = [name for name in flag.value if name not in known]
-        if unknown:
-            raise app.UsageError(f"--{flag.name} takes {', '.join(known)}. Received: {', '.join(unknown)}")
-    if SIZE.value % STRIDES[-1]:
-        raise app.UsageError(f"--size must be a multiple of {STRIDES[-1]}. Received: {SIZE.value}")
-
-
 def export_all(run: TrainedDetector, data: DetectionData, directory: Path, console: Console) -> tuple[ScoredFile, ...]:
     """Exports every recipe and scores the files; one that fails its proof is reported and leaves no file."""
     representative, check = (data.to_float(each)[:CALIBRATED] for each in (data.train, data.validation))
@@ -131,10 +118,10 @@ def export_all(run: TrainedDetector, data: DetectionData, directory: Path, conso
 
 def print_tables(outcomes: list[Outcome], console: Console) -> None:
     """Prints what is left of each detector and what it finds, and the same of its files."""
-    models = Table(title="Trained detectors, in Keras; mAP over overlaps of .5 to .95")
-    words = ("method", "recipe")
-    for heading in ("method", "mAP", "mAP@.5", "parameters", "million MACs", "seconds", "of processor"):
-        models.add_column(heading, justify="left" if heading in words else "right", overflow="fold")
+    models = table(
+        "Trained detectors, in Keras; mAP over overlaps of .5 to .95",
+        *("method", "mAP", "mAP@.5", "parameters", "million MACs", "seconds", "of processor"),
+    )
     for outcome in outcomes:
         run, size = outcome.run, profile(outcome.run.model)
         models.add_row(
@@ -147,9 +134,10 @@ def print_tables(outcomes: list[Outcome], console: Console) -> None:
             f"{run.processor_seconds:.0f}",
         )
     console.print(models)
-    files = Table(title="TFLite files, decoded and scored on the test scenes")
-    for heading in ("method", "recipe", "bytes", "mAP", "mAP@.5", "worst diff."):
-        files.add_column(heading, justify="left" if heading in words else "right", overflow="fold")
+    files = table(
+        "TFLite files, decoded and scored on the test scenes",
+        *("method", "recipe", "bytes", "mAP", "mAP@.5", "worst diff."),
+    )
     for outcome in outcomes:
         for each in outcome.files:
             files.add_row(
@@ -163,26 +151,12 @@ def print_tables(outcomes: list[Outcome], console: Console) -> None:
     console.print(files)
 
 
-def write_json(outcomes: list[Outcome], recipe: Recipe, path: Path, seconds: float) -> None:
-    """Writes everything to one file, in one step."""
-    content = {
-        "command": command(),
-        "versions": versions(),
-        "dataset": DATASET.value,
-        "recipe": dataclasses.asdict(recipe),
-        "seconds": seconds,
-        "outcomes": [outcome.to_dict() for outcome in outcomes],
-    }
-    partial = path.with_suffix(".json.tmp")
-    partial.write_text(json.dumps(content, indent=1))
-    os.replace(partial, path)
-
-
 def main(_: list[str]) -> None:
-    check_flags()
-    # tensorflow_datasets tells absl's log at length what it reads; --verbosity=0 brings that back.
-    if not flags.FLAGS["verbosity"].present:
-        logging.set_verbosity(logging.WARNING)
+    check_names(METHODS_FLAG, METHODS)
+    check_names(RECIPES_FLAG, RECIPES)
+    if SIZE.value % STRIDES[-1]:
+        raise app.UsageError(f"--size must be a multiple of {STRIDES[-1]}. Received: {SIZE.value}")
+    quiet_log()
     console = Console()
     start = time.perf_counter()
     directory = Path(OUTPUT_DIR.value)
@@ -217,7 +191,7 @@ def main(_: list[str]) -> None:
     pictured = {each.run.method: each.found for each in outcomes}
     draw_scenes(data.test, pictured, data.classes, directory / "scenes.png")
     seconds = time.perf_counter() - start
-    write_json(outcomes, recipe, directory / "results.json", seconds)
+    write_results(directory / "results.json", recipe, outcomes, seconds, dataset=DATASET.value)
     print_tables(outcomes, console)
     console.print(f"{seconds:.0f} s. Picture: {directory / 'scenes.png'}. Everything: {directory / 'results.json'}")
 

@@ -12,22 +12,19 @@ results.json, and of each training a .keras model and an int8 .tflite file.
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
-from absl import app, flags, logging
+from absl import app, flags
 from rich.console import Console
 
+from examples.command_line import check_names, quiet_log, write_results
 from examples.datasets import DatasetUnavailableError
 from examples.domain_data import FILES, load_domain
-from examples.domain_methods import METHODS, AdaptationRecipe, Outcome, run_method
+from examples.domain_methods import METHODS, AdaptationRecipe, run_method
 from examples.domain_report import draw, tables_of
 from examples.domain_training import ALIGNMENTS
 from examples.progress import ProgressLine
-from examples.provenance import command, versions
 
 _DEFAULTS = AdaptationRecipe()
 _DOMAINS = f"{', '.join(FILES)}, or a tensorflow_datasets set of ten classes of 28x28 grey images, as mnist"
@@ -48,30 +45,9 @@ SEEDS = flags.DEFINE_integer("seeds", 1, "trainings of each method, from seed 0 
 OUTPUT_DIR = flags.DEFINE_string("output_dir", "domain_adaptation_output", "where the files go")
 
 
-def write_json(outcomes: Sequence[Outcome], recipe: AdaptationRecipe, path: Path, seconds: float) -> None:
-    """Writes everything to one file, in one step."""
-    content = {
-        "command": command(),
-        "versions": versions(),
-        "source": SOURCE.value,
-        "target": TARGET.value,
-        "recipe": {name: value for name, value in dataclasses.asdict(recipe).items() if name != "seed"},
-        "chosen_by": "nothing: the state after the last epoch of a fixed number",
-        "seconds": seconds,
-        "outcomes": [outcome.to_dict() for outcome in outcomes],
-    }
-    partial = path.with_suffix(".json.tmp")
-    partial.write_text(json.dumps(content, indent=1))
-    os.replace(partial, path)
-
-
 def main(_: list[str]) -> None:
-    unknown = [name for name in METHODS_FLAG.value if name not in METHODS]
-    if unknown:
-        raise app.UsageError(f"--methods takes {', '.join(METHODS)}. Received: {', '.join(unknown)}")
-    # tensorflow_datasets tells absl's log at length what it reads; --verbosity=0 brings that back.
-    if not flags.FLAGS["verbosity"].present:
-        logging.set_verbosity(logging.WARNING)
+    check_names(METHODS_FLAG, METHODS)
+    quiet_log()
     console, start = Console(), time.perf_counter()
     try:
         source, target = (load_domain(each.value, DATA_DIR.value, TRAIN_LIMIT.value) for each in (SOURCE, TARGET))
@@ -102,7 +78,9 @@ def main(_: list[str]) -> None:
             outcomes[-1].adapted.model.save(directory / f"{method}_{seed}.keras")
     seconds = time.perf_counter() - start
     draw(outcomes, source, target, title, directory / "domain_adaptation.png")
-    write_json(outcomes, recipe, directory / "results.json", seconds)
+    made_of = {"source": SOURCE.value, "target": TARGET.value}
+    chosen_by = "nothing: the state after the last epoch of a fixed number"
+    write_results(directory / "results.json", recipe, outcomes, seconds, chosen_by=chosen_by, **made_of)
     console.print(*tables_of(outcomes, f"{title}, {RATE.value:.0%} of the filters removed"))
     console.print(
         f"{seconds:.0f} s. Picture: {directory / 'domain_adaptation.png'}. Everything: results.json beside it"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import time
+import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,10 @@ import tfmot_swd
 from examples.datasets import pixel_statistics, to_float
 from examples.domain_data import CLASSES, SHAPE, Domain, paired_batches
 from examples.domain_training import WIDTHS, DomainAdapter, classifier_of, digit_network
-from examples.filter_methods import FILTER_TABLE, FilterMethod, schedule_of
+from examples.filter_methods import FILTER_TABLE, FilterMethod, progressive
+from examples.job import Fitted, Job, Methods, TrainedRun, dense, run_job
 from examples.training import accuracy
 from tfmot_swd.export import ExportError, ExportResult, export_tflite
-from tfmot_swd.progressive.status import ProgressiveStatus
 
 # Of the epochs, those in which filters leave; a network that is small early trains faster.
 PRUNING_SHARE = 1 / 3
@@ -38,7 +39,6 @@ FILTERS = {
         "l1_once": FILTER_TABLE["l1_once"],
     }.items()
 }
-METHODS = ("source_only", "dense", *FILTERS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,26 +70,54 @@ class AdaptationRecipe:
     seed: int = 0
 
 
-@dataclasses.dataclass(frozen=True)
-class Adapted:
-    """What one training gave.
+@dataclasses.dataclass
+class AdaptationJob(Job):
+    """The training of a `DomainAdapter` on both domains, by SGD; there is no way in for labels of the target."""
 
-    Args:
-      method, rate: as asked.
-      model: the stripped classifier, standardized images to logits.
-      filters: the states of the removal, one an epoch of it; empty where none leave.
-      history: Keras's epoch logs.
-      seconds: of training, on the clock.
-      processor_seconds: the same of the processor, whatever else the machine does.
-    """
+    source: Domain
+    target_x: np.ndarray
+    alignment: str | None
 
-    method: str
-    rate: float
-    model: keras.Model
-    filters: tuple[ProgressiveStatus, ...]
-    history: dict[str, list[float]]
-    seconds: float
-    processor_seconds: float
+    @property
+    def steps(self) -> int:
+        return self.recipe.epochs * len(self.stream)
+
+    @functools.cached_property
+    def stream(self) -> tf.data.Dataset:
+        """Batches of both domains."""
+        return paired_batches(self.source, self.target_x, self.recipe.batch_size, self.recipe.seed)
+
+    def training_loss(self, model: keras.Model) -> Callable[[Any], tf.Tensor]:
+        return lambda batch: model.complete_loss(batch, training=False)[0]
+
+    def fit(
+        self,
+        model: DomainAdapter,
+        callbacks: list[keras.callbacks.Callback],
+        learning_rate: Any = None,
+        clipnorm: float | None = None,
+    ) -> dict[str, list[float]]:
+        recipe = self.recipe
+        learning_rate = self.cosine if learning_rate is None else learning_rate
+        model.compile(
+            keras.optimizers.SGD(learning_rate, momentum=recipe.momentum, clipnorm=clipnorm),
+            alignment=self.alignment,
+            strength=recipe.strength,
+            steps=self.steps,
+        )
+        callbacks = [*callbacks, *self.callbacks]
+        return model.fit(self.stream, epochs=recipe.epochs, callbacks=callbacks, verbose=0).history
+
+
+def _source_only(job: AdaptationJob) -> Fitted:
+    return dense(dataclasses.replace(job, alignment=None))
+
+
+METHODS: Methods = {
+    "source_only": _source_only,
+    "dense": dense,
+    **{name: functools.partial(progressive, method) for name, method in FILTERS.items()},
+}
 
 
 def adapt(
@@ -99,13 +127,13 @@ def adapt(
     recipe: AdaptationRecipe,
     rate: float = 0.0,
     callbacks: tuple[keras.callbacks.Callback, ...] = (),
-) -> Adapted:
-    """Trains by `method`, to `rate` where it removes filters, and returns the stripped classifier with its numbers.
+) -> TrainedRun:
+    """Trains by `method`, to `rate` where it removes filters; the model that comes back is the classifier alone.
 
     Args:
-      method: one of METHODS; "source_only" trains without the target, "dense" adapts and keeps all filters.
+      method: a key of METHODS; "source_only" trains without the target, "dense" adapts and keeps all filters.
       source: its training images and labels.
-      target_x: uint8 images of the target; there is no way in for their labels.
+      target_x: uint8 images of the target.
       recipe: what all methods share.
       rate: share of the filters of each convolution to remove.
       callbacks: more Keras callbacks, for progress bars.
@@ -113,58 +141,14 @@ def adapt(
     Raises:
       ValueError: the method or the alignment is unknown.
     """
-    if method not in METHODS:
-        raise ValueError(f"method must be one of {', '.join(METHODS)}. Received: {method!r}")
-    keras.utils.set_random_seed(recipe.seed)
-    adversarial = recipe.alignment == "adversarial"
-    model = digit_network(SHAPE, CLASSES, recipe.weight_decay, adversarial=adversarial, widths=recipe.widths)
-    stream = paired_batches(source, target_x, recipe.batch_size, recipe.seed)
-    filters = FILTERS.get(method)
-    pruning = []
-    start = time.perf_counter(), time.process_time()
-    if filters is not None:
-        model = tfmot_swd.prune_progressive_gradient(
-            model,
-            schedule_of(filters, rate, recipe.epochs),
-            filters.criterion,
-            hard_share=filters.hard_share,
-            soft_reset=filters.soft_reset,
-            reset_slots=filters.reset_slots,
-            round_to=ROUND_TO,
-        )
-        adapter = model
-        pruning = [
-            tfmot_swd.UpdatePruningStep(
-                training_data=stream, training_loss=lambda batch: adapter.complete_loss(batch, training=False)[0]
-            )
-        ]
-    history = _fit(model, stream, recipe, method, filters, [*pruning, *callbacks])
-    if pruning:
-        model = tfmot_swd.strip_pruning(model)
-    seconds = time.perf_counter() - start[0], time.process_time() - start[1]
-    states = tuple(pruning[0].history) if pruning else ()
-    return Adapted(method, rate if pruning else 0.0, classifier_of(model), states, history, *seconds)
 
+    def job() -> AdaptationJob:
+        adversarial = recipe.alignment == "adversarial"
+        model = digit_network(SHAPE, CLASSES, recipe.weight_decay, adversarial=adversarial, widths=recipe.widths)
+        return AdaptationJob(model, recipe, rate, list(callbacks), ROUND_TO, source, target_x, recipe.alignment)
 
-def _fit(
-    model: DomainAdapter,
-    stream: tf.data.Dataset,
-    recipe: AdaptationRecipe,
-    method: str,
-    filters: FilterMethod | None,
-    callbacks: list[keras.callbacks.Callback],
-) -> dict[str, list[float]]:
-    steps = recipe.epochs * len(stream)
-    falling = keras.optimizers.schedules.CosineDecay(recipe.learning_rate, steps)
-    clipnorm = None if filters is None else filters.clipnorm
-    model.compile(
-        keras.optimizers.SGD(falling, momentum=recipe.momentum, clipnorm=clipnorm),
-        alignment=None if method == "source_only" else recipe.alignment,
-        strength=recipe.strength,
-        steps=steps,
-    )
-    fitted = model.fit(stream, epochs=recipe.epochs, callbacks=callbacks, verbose=0)
-    return {name: [float(value) for value in values] for name, values in fitted.history.items()}
+    run = run_job(method, METHODS, recipe.seed, job)
+    return dataclasses.replace(run, model=classifier_of(run.model))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,7 +158,7 @@ class Outcome:
     `export` is None where the file has failed its proof, as that of a network that has diverged may.
     """
 
-    adapted: Adapted
+    adapted: TrainedRun
     seed: int
     target_accuracy: float
     source_accuracy: float

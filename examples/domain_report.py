@@ -14,6 +14,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from rich.table import Table
 
+from examples.command_line import table
 from examples.domain_data import Domain
 from examples.domain_methods import Outcome
 
@@ -26,8 +27,8 @@ def spread(values: Sequence[float], unit: float = 1.0, digits: int = 2) -> str:
 
 def tables_of(outcomes: Sequence[Outcome], title: str) -> tuple[Table, Table]:
     """Returns what came of each method, over its seeds: the trained models, and their files."""
-    models = _table(title, "method", "target %", "source %", "parameters", "M MACs", "s", "CPU s")
-    files = _table("int8 TFLite files, on the same target images", "method", "bytes", "target %", "as Keras %")
+    models = table(title, "method", "target %", "source %", "parameters", "M MACs", "s", "CPU s")
+    files = table("int8 TFLite files, on the same target images", "method", "bytes", "target %", "as Keras %")
     for method, found in by_method(outcomes).items():
         models.add_row(
             method,
@@ -47,13 +48,6 @@ def tables_of(outcomes: Sequence[Outcome], title: str) -> tuple[Table, Table]:
                 spread([float(each.agreement or 0.0) for each in exports], 0.01),
             )
     return models, files
-
-
-def _table(title: str, *headings: str) -> Table:
-    table = Table(title=title)
-    for heading in headings:
-        table.add_column(heading, justify="left" if heading == "method" else "right", overflow="fold")
-    return table
 
 
 def by_method(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:

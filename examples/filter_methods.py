@@ -11,7 +11,7 @@ import numpy as np
 import tf_keras as keras
 
 import tfmot_swd
-from examples.job import Fitted, Job, fit
+from examples.job import Fitted, Job
 
 # Of the epochs, those in which filters leave; the rest fine-tunes.
 PRUNING_SHARE = 2 / 3
@@ -48,23 +48,33 @@ def progressive(method: FilterMethod, job: Job) -> Fitted:
         soft_reset=method.soft_reset,
         reset_slots=method.reset_slots,
         reduction=method.reduction,
+        round_to=job.round_to,
         seed=job.recipe.seed,
     )
-    callback = tfmot_swd.UpdatePruningStep(training_data=job.stream)
-    history = fit(job, pruned, [callback], clipnorm=method.clipnorm)
+    callback = tfmot_swd.UpdatePruningStep(training_data=job.stream, training_loss=job.training_loss(pruned))
+    history = job.fit(pruned, [callback], clipnorm=method.clipnorm)
     return tfmot_swd.strip_pruning(pruned), history, callback
 
 
 def small_dense(job: Job) -> Fitted:
     """A dense net of the widths that the published schedule ends with, trained from its own random start."""
     schedule = schedule_of(FILTER_TABLE["rpgp"], job.rate, job.recipe.epochs)
+    small = afresh(narrow(job.model, schedule.share_left(schedule.epochs), job.round_to))
+    return small, job.fit(small, []), None
+
+
+def narrow(model: keras.Model, share: float, round_to: int = 1) -> keras.Model:
+    """Returns the model with the first filters of each convolution that can lose some: a share of them, rounded up."""
     keep = {}
-    for row in tfmot_swd.plan_channels(job.model).ranked:
-        target = row.channels * schedule.share_left(schedule.epochs)
-        keep[row.group] = np.arange(row.channels) < max(int(np.ceil(target - 1e-9)), 1)
-    # A clone starts from weights of its own, drawn for the smaller shapes.
-    small = keras.models.clone_model(tfmot_swd.remove_channels(job.model, keep))
-    return small, fit(job, small, []), None
+    for row in tfmot_swd.plan_channels(model).ranked:
+        left = int(np.ceil(row.channels * share / round_to - 1e-9)) * round_to
+        keep[row.group] = np.arange(row.channels) < max(left, 1)
+    return tfmot_swd.remove_channels(model, keep)
+
+
+def afresh(model: keras.Model) -> keras.Model:
+    """Returns the same network with weights of its own, drawn for its shapes."""
+    return keras.models.clone_model(model)
 
 
 FILTER_TABLE = {

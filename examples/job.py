@@ -1,16 +1,23 @@
-"""One training as every method of a comparison does it: the recipe, the model and its data, the fit."""
+"""One training as every method of a comparison does it: the recipe, the job with its data, what came of it."""
 
 from __future__ import annotations
 
+import abc
 import dataclasses
+import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from examples.datasets import ImageData, batches
 from tfmot_swd import UpdatePruningStep
+from tfmot_swd.monitor import CutReport, PruningStatus
+from tfmot_swd.progressive.status import ProgressiveStatus
+from tfmot_swd.structured.monitor import StructuredStatus
+
+# Methods that have no rate.
+UNPRUNED = ("dense", "source_only")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +28,7 @@ class Recipe:
       epochs: of training in all, whatever the method does with them.
       batch_size: images an update.
       learning_rate: at the beginning; falls to 0 along a cosine.
-      momentum: of SGD.
+      momentum: of SGD, or of the first moment of Adam.
       weight_decay: L2 decay of the kernels as PyTorch counts it (the network is built with it).
       augment: random crops and mirrors.
       validation_freq: epochs between two looks at the validation split.
@@ -39,65 +46,132 @@ class Recipe:
 
 
 @dataclasses.dataclass
-class Job:
-    """One training about to start: the model, its data and what the methods need to know of the run."""
+class Job(abc.ABC):
+    """One training about to start: what the methods need to know of it. A task says how it streams and how it fits.
+
+    Args:
+      model: not compiled yet.
+      recipe: what all methods share.
+      rate: how much is to be removed; of what, the method says.
+      callbacks: more Keras callbacks, for progress bars.
+      round_to: methods that remove filters keep a multiple of this in each layer.
+    """
 
     model: keras.Model
-    data: ImageData
-    recipe: Recipe
+    recipe: Any
     rate: float
     callbacks: list[keras.callbacks.Callback]
+    round_to: int
 
     @property
+    @abc.abstractmethod
     def steps(self) -> int:
-        return self.recipe.epochs * (len(self.data.train_x) // self.recipe.batch_size)
+        """Updates in all."""
 
     @property
-    def falling_learning_rate(self) -> keras.optimizers.schedules.LearningRateSchedule:
+    @abc.abstractmethod
+    def stream(self) -> tf.data.Dataset:
+        """The training data, an epoch of whole batches."""
+
+    @abc.abstractmethod
+    def fit(
+        self,
+        model: keras.Model,
+        callbacks: list[keras.callbacks.Callback],
+        learning_rate: Any = None,
+        clipnorm: float | None = None,
+    ) -> dict[str, list[float]]:
+        """Trains a model as the recipe says and returns Keras's history.
+
+        Args:
+          model: the job's, or what a method has made of it.
+          callbacks: of the method.
+          learning_rate: the recipe's cosine by default.
+          clipnorm: bounds the norm of each weight's gradient.
+        """
+
+    @property
+    def validation(self) -> Any:
+        """What `fit` looks at beside the training data; None where nothing may be."""
+        return None
+
+    @property
+    def cosine(self) -> keras.optimizers.schedules.LearningRateSchedule:
+        """The recipe's learning rate, which falls to 0."""
+        return keras.optimizers.schedules.CosineDecay(self.recipe.learning_rate, self.steps)
+
+    @property
+    def stepped(self) -> keras.optimizers.schedules.LearningRateSchedule:
         """The published steps of Selective Weight Decay: ÷10 at 1/3 and 2/3."""
         rates = [self.recipe.learning_rate / 10**power for power in range(3)]
         return keras.optimizers.schedules.PiecewiseConstantDecay([self.steps // 3, 2 * self.steps // 3], rates)
 
-    @property
-    def stream(self) -> tf.data.Dataset:
-        """The training data, an epoch of whole batches; the same sequence of epochs from each."""
-        recipe, data = self.recipe, self.data
-        return batches(
-            data.train_x, data.train_y, recipe.batch_size, recipe.seed, augment=recipe.augment, pixels=data.pixels
-        )
-
-    @property
-    def validation(self) -> tuple[np.ndarray, np.ndarray]:
-        return self.data.to_float(self.data.validation_x), self.data.validation_y
+    def training_loss(self, model: keras.Model) -> Callable[[Any], tf.Tensor] | None:
+        """Returns the loss of a batch for a pass over the data beside `fit`; None for the compiled one."""
+        return None
 
 
 # The stripped model, the history of Keras, the callback of a method of this package.
 Fitted = tuple[keras.Model, dict[str, list[float]], UpdatePruningStep | None]
+Methods = Mapping[str, Callable[[Any], Fitted]]
 
 
-def fit(
-    job: Job,
-    model: keras.Model,
-    callbacks: list[keras.callbacks.Callback],
-    learning_rate: Any = None,
-    clipnorm: float | None = None,
-) -> dict[str, list[float]]:
-    """Trains a model as the recipe says and returns Keras's history; `clipnorm` bounds each weight's gradient."""
-    recipe = job.recipe
-    if learning_rate is None:
-        learning_rate = keras.optimizers.schedules.CosineDecay(recipe.learning_rate, job.steps)
-    model.compile(
-        keras.optimizers.SGD(learning_rate, momentum=recipe.momentum, clipnorm=clipnorm),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
+@dataclasses.dataclass(frozen=True)
+class TrainedRun:
+    """What one training gave.
+
+    Args:
+      method, rate: as asked.
+      model: the stripped model.
+      cut: what the final cut of SWD changed; None for other methods.
+      statuses: the states of SWD on the way; empty for other methods.
+      channels: the states of structured SWD on the way; empty for other methods.
+      filters: the states of a progressive removal of filters, one an epoch; empty for other methods.
+      history: Keras's epoch logs.
+      seconds: of training, validation included, on the clock.
+      processor_seconds: the same of the processor, whatever else the machine does.
+    """
+
+    method: str
+    rate: float
+    model: keras.Model
+    cut: CutReport | None
+    statuses: tuple[PruningStatus, ...]
+    channels: tuple[StructuredStatus, ...]
+    filters: tuple[ProgressiveStatus, ...]
+    history: dict[str, list[float]]
+    seconds: float
+    processor_seconds: float
+
+
+def run_job(method: str, methods: Methods, seed: int, make: Callable[[], Job]) -> TrainedRun:
+    """Makes a job after seeding, trains it by a method of a table, and tells what came of it.
+
+    Raises:
+      ValueError: the method is unknown.
+    """
+    if method not in methods:
+        raise ValueError(f"method must be one of {', '.join(methods)}. Received: {method!r}")
+    keras.utils.set_random_seed(seed)
+    job = make()
+    start = time.perf_counter(), time.process_time()
+    model, history, callback = methods[method](job)
+    seconds = time.perf_counter() - start[0], time.process_time() - start[1]
+    states = callback.history if callback else []
+    return TrainedRun(
+        method=method,
+        rate=0.0 if method in UNPRUNED else job.rate,
+        model=model,
+        cut=callback.cut_report if callback else None,
+        statuses=tuple(each for each in states if isinstance(each, PruningStatus)),
+        channels=tuple(each for each in states if isinstance(each, StructuredStatus)),
+        filters=tuple(each for each in states if isinstance(each, ProgressiveStatus)),
+        history={name: [float(value) for value in values] for name, values in history.items()},
+        seconds=seconds[0],
+        processor_seconds=seconds[1],
     )
-    fitted = model.fit(
-        job.stream,
-        epochs=recipe.epochs,
-        validation_data=job.validation,
-        validation_batch_size=500,
-        validation_freq=recipe.validation_freq,
-        callbacks=[*callbacks, *job.callbacks],
-        verbose=0,
-    )
-    return fitted.history
+
+
+def dense(job: Job) -> Fitted:
+    """Trains the model as it is."""
+    return job.model, job.fit(job.model, []), None

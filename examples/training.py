@@ -1,26 +1,23 @@
-"""Trains one network by one method under one recipe, so that methods differ in nothing else."""
+"""Trains one image classifier by one method under one recipe, so that methods differ in nothing else."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 import tensorflow_model_optimization as tfmot
 import tf_keras as keras
 
 import tfmot_swd
 from examples.channel_methods import CHANNEL_METHODS
-from examples.datasets import ImageData
+from examples.datasets import ImageData, batches
 from examples.filter_methods import FILTER_METHODS
-from examples.job import Fitted, Job, Recipe, fit
+from examples.job import Fitted, Job, Methods, Recipe, TrainedRun, dense, run_job
 from examples.references import GlobalMagnitude, Rates, gradual, once
-from tfmot_swd.monitor import CutReport, PruningStatus
-from tfmot_swd.progressive.status import ProgressiveStatus
-from tfmot_swd.structured.monitor import StructuredStatus
 
 # The references begin their last third, of fine-tuning, where the default ramp of SelectiveDecay ends.
 RAMP_END = 2 / 3
@@ -28,43 +25,66 @@ RAMP_END = 2 / 3
 TFMOT_FREQUENCY = 10
 
 
+@dataclasses.dataclass
+class ImageJob(Job):
+    """The training of a classifier, by SGD."""
+
+    data: ImageData
+
+    @property
+    def steps(self) -> int:
+        return self.recipe.epochs * (len(self.data.train_x) // self.recipe.batch_size)
+
+    @property
+    def stream(self) -> tf.data.Dataset:
+        """The training data, an epoch of whole batches; the same sequence of epochs from each."""
+        recipe, data = self.recipe, self.data
+        return batches(
+            data.train_x, data.train_y, recipe.batch_size, recipe.seed, augment=recipe.augment, pixels=data.pixels
+        )
+
+    @property
+    def validation(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.data.to_float(self.data.validation_x), self.data.validation_y
+
+    def fit(
+        self,
+        model: keras.Model,
+        callbacks: list[keras.callbacks.Callback],
+        learning_rate: Any = None,
+        clipnorm: float | None = None,
+    ) -> dict[str, list[float]]:
+        recipe = self.recipe
+        learning_rate = self.cosine if learning_rate is None else learning_rate
+        model.compile(
+            keras.optimizers.SGD(learning_rate, momentum=recipe.momentum, clipnorm=clipnorm),
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            metrics=["accuracy"],
+        )
+        fitted = model.fit(
+            self.stream,
+            epochs=recipe.epochs,
+            validation_data=self.validation,
+            validation_batch_size=500,
+            validation_freq=recipe.validation_freq,
+            callbacks=[*callbacks, *self.callbacks],
+            verbose=0,
+        )
+        return fitted.history
+
+
 @dataclasses.dataclass(frozen=True)
-class TrainedRun:
-    """What one training gave.
+class TrainedClassifier(TrainedRun):
+    """A `TrainedRun`, and the accuracy of its model on the validation split."""
 
-    Args:
-      method, rate: as asked.
-      model: the stripped model, of full size.
-      validation_accuracy: of that model, at the end.
-      cut: what the final cut of SWD changed; None for other methods.
-      statuses: the states of SWD on the way; empty for other methods.
-      channels: the states of structured SWD on the way; empty for other methods.
-      filters: the states of a progressive removal of filters, one an epoch; empty for other methods.
-      history: Keras's epoch logs.
-      seconds: of training, validation included.
-    """
-
-    method: str
-    rate: float
-    model: keras.Model
     validation_accuracy: float
-    cut: CutReport | None
-    statuses: tuple[PruningStatus, ...]
-    channels: tuple[StructuredStatus, ...]
-    filters: tuple[ProgressiveStatus, ...]
-    history: dict[str, list[float]]
-    seconds: float
-
-
-def _dense(job: Job) -> Fitted:
-    return job.model, fit(job, job.model, []), None
 
 
 def _selective(job: Job, schedule: tfmot_swd.SelectiveDecay, learning_rate: Any = None) -> Fitted:
     pruned = tfmot_swd.prune_selective_decay(job.model, schedule)
     every = max(job.steps // 200, 1)
     callback = tfmot_swd.UpdatePruningStep(validation_data=job.validation, update_freq=every)
-    history = fit(job, pruned, [callback], learning_rate)
+    history = job.fit(pruned, [callback], learning_rate)
     # Every method is counted at full size; what channel removal gains is told apart.
     return tfmot_swd.strip_pruning(pruned, remove_channels=False), history, callback
 
@@ -76,7 +96,7 @@ def _swd(job: Job) -> Fitted:
 def _swd_paper(job: Job) -> Fitted:
     """The published method, with the published steps of the learning rate."""
     schedule = tfmot_swd.SelectiveDecay.paper(job.rate, end_step=job.steps, mu=job.recipe.weight_decay)
-    return _selective(job, schedule, job.falling_learning_rate)
+    return _selective(job, schedule, job.stepped)
 
 
 def _tfmot_gradual(job: Job) -> Fitted:
@@ -84,12 +104,12 @@ def _tfmot_gradual(job: Job) -> Fitted:
     end_step = int(job.steps * RAMP_END) // TFMOT_FREQUENCY * TFMOT_FREQUENCY
     schedule = tfmot.sparsity.keras.PolynomialDecay(0.0, job.rate, 0, end_step, frequency=TFMOT_FREQUENCY)
     pruned = tfmot.sparsity.keras.prune_low_magnitude(job.model, schedule)
-    history = fit(job, pruned, [tfmot.sparsity.keras.UpdatePruningStep()])
+    history = job.fit(pruned, [tfmot.sparsity.keras.UpdatePruningStep()])
     return tfmot.sparsity.keras.strip_pruning(pruned), history, None
 
 
 def _magnitude(job: Job, rates: Rates, learning_rate: Any = None) -> Fitted:
-    return job.model, fit(job, job.model, [GlobalMagnitude(rates)], learning_rate), None
+    return job.model, job.fit(job.model, [GlobalMagnitude(rates)], learning_rate), None
 
 
 def _global_gradual(job: Job) -> Fitted:
@@ -108,8 +128,8 @@ def _rewinding(job: Job) -> Fitted:
     return _magnitude(job, once(job.rate, half), twice)
 
 
-METHODS: dict[str, Callable[[Job], Fitted]] = {
-    "dense": _dense,
+METHODS: Methods = {
+    "dense": dense,
     "swd": _swd,
     "swd_paper": _swd_paper,
     "tfmot": _tfmot_gradual,
@@ -128,7 +148,7 @@ def train(
     recipe: Recipe,
     rate: float = 0.0,
     callbacks: tuple[keras.callbacks.Callback, ...] = (),
-) -> TrainedRun:
+) -> TrainedClassifier:
     """Trains `build()` by `method` to `rate` and returns the stripped model with its numbers.
 
     Args:
@@ -143,9 +163,7 @@ def train(
     Raises:
       ValueError: the method is unknown.
     """
-    if method not in METHODS:
-        raise ValueError(f"method must be one of {', '.join(METHODS)}. Received: {method!r}")
-    return _train(METHODS[method], method, build, data, recipe, rate, callbacks)
+    return _train(method, METHODS, build, data, recipe, rate, callbacks)
 
 
 def train_selective(
@@ -154,42 +172,30 @@ def train_selective(
     data: ImageData,
     recipe: Recipe,
     rate: float,
-) -> TrainedRun:
+) -> TrainedClassifier:
     """As `train`, with a Selective Weight Decay schedule of the caller's: number of updates → schedule."""
 
     def method(job: Job) -> Fitted:
         return _selective(job, schedule(job.steps))
 
-    return _train(method, "swd", build, data, recipe, rate, ())
+    return _train("swd", {"swd": method}, build, data, recipe, rate, ())
 
 
 def _train(
-    run: Callable[[Job], Fitted],
     method: str,
+    methods: Methods,
     build: Callable[[], keras.Model],
     data: ImageData,
     recipe: Recipe,
     rate: float,
     callbacks: tuple[keras.callbacks.Callback, ...],
-) -> TrainedRun:
-    keras.utils.set_random_seed(recipe.seed)
-    job = Job(build(), data, recipe, rate, list(callbacks))
-    start = time.perf_counter()
-    model, history, callback = run(job)
-    seconds = time.perf_counter() - start
-    states = callback.history if callback else []
-    return TrainedRun(
-        method=method,
-        rate=0.0 if method == "dense" else rate,
-        model=model,
-        validation_accuracy=accuracy(model, *job.validation),
-        cut=callback.cut_report if callback else None,
-        statuses=tuple(each for each in states if isinstance(each, PruningStatus)),
-        channels=tuple(each for each in states if isinstance(each, StructuredStatus)),
-        filters=tuple(each for each in states if isinstance(each, ProgressiveStatus)),
-        history={name: [float(value) for value in values] for name, values in history.items()},
-        seconds=seconds,
-    )
+) -> TrainedClassifier:
+    def job() -> ImageJob:
+        return ImageJob(build(), recipe, rate, list(callbacks), 1, data)
+
+    run = run_job(method, methods, recipe.seed, job)
+    x, y = data.to_float(data.validation_x), data.validation_y
+    return TrainedClassifier(**vars(run), validation_accuracy=accuracy(run.model, x, y))
 
 
 def accuracy(model: keras.Model, x: np.ndarray, y: np.ndarray) -> float:

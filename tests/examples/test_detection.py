@@ -1,28 +1,17 @@
 """The example from its command line to its files, on scenes of real images."""
 
 import json
-import os
-import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from examples.detection_network import detector
+from tests.examples.example import run_example
 from tfmot_swd import profile
-
-ROOT = Path(__file__).parents[2]
-
-
-def run(*arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "examples.detection", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=dict(os.environ))
 
 
 def test_from_the_command_line_to_files(tmp_path):
     small = ("--dataset=fashion_scenes/tiny", "--epochs=1", "--width=8", "--batch_size=16", "--learning_rate=0.01")
-    done = run("--methods=rpgp", f"--output_dir={tmp_path}", "--round_to=4", *small)
+    done = run_example("detection", "--methods=rpgp", f"--output_dir={tmp_path}", "--round_to=4", *small)
     assert done.returncode == 0, done.stderr[-3000:]
 
     names = {path.name for path in tmp_path.iterdir()}
@@ -38,11 +27,3 @@ def test_from_the_command_line_to_files(tmp_path):
     assert results["command"].startswith("python -m examples.detection --methods=rpgp --output_dir=")
     assert "TFLite files, decoded and scored" in done.stdout
     assert f"{pruned['test']['at_half']:.4f}" in done.stdout
-
-
-def test_an_unknown_method_ends_with_the_known_ones(tmp_path):
-    done = run("--methods=dense,magic", f"--output_dir={tmp_path / 'none'}")
-    assert done.returncode != 0
-    said = " ".join((done.stdout + done.stderr).split())
-    assert re.search("--methods takes dense, rpgp.*Received: magic", said), said
-    assert not (tmp_path / "none").exists()

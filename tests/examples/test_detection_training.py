@@ -6,7 +6,8 @@ import pytest
 from examples.detection_data import DetectionData, Scenes
 from examples.detection_decoding import decode, precision
 from examples.detection_network import detector
-from examples.detection_training import METHODS, DetectionJob, detect, narrow, train
+from examples.detection_training import METHODS, DetectionJob, detect, train
+from examples.filter_methods import narrow
 from examples.job import Recipe
 from tfmot_swd import channel_groups, export_tflite, profile
 from tfmot_swd.export.interpreter import run_tflite
@@ -39,7 +40,7 @@ def build():
 
 def test_stream_repeats_for_a_seed_and_is_standardized(data):
     first, again, other = (
-        DetectionJob(build(), data, dataclasses.replace(RECIPE, seed=seed), 0.5, 1, []).stream for seed in (0, 0, 1)
+        DetectionJob(build(), dataclasses.replace(RECIPE, seed=seed), 0.5, [], 1, data).stream for seed in (0, 0, 1)
     )
     (x, y), (x_again, y_again), (x_other, _) = (next(iter(each)) for each in (first, again, other))
     np.testing.assert_array_equal(x, x_again)
@@ -80,7 +81,7 @@ def test_narrow_halves_every_layer_but_the_outputs():
     model = narrow(build(), 0.5)
     assert {name: each.shape[-1] for name, each in model.output.items()} == OUTPUTS
     assert channel_groups(model).channels * 2 == channel_groups(build()).channels
-    rounded = channel_groups(narrow(build(), 0.9, round_to=4))
+    rounded = channel_groups(narrow(build(), 0.1, round_to=4))
     # Of 4, 8, 16 and 32 a tenth, in fours.
     assert {rounded[name].size for name in rounded} == {4}
 

@@ -1,26 +1,19 @@
 """The example from its command line to its files, on real digits."""
 
 import json
-import os
-import re
-import subprocess
-import sys
-from pathlib import Path
 
-import pytest
-
-ROOT = Path(__file__).parents[2]
-
-
-def run(*arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "examples.domain_adaptation", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=dict(os.environ))
+from tests.examples.example import run_example
 
 
 def test_from_the_command_line_to_a_file_that_runs(tmp_path):
     small = ("--train_limit=128", "--epochs=3", "--batch_size=32", "--methods=dense,rpgp")
-    done = run(
-        "--source=uci_digits", "--target=mnist_5k", "--alignment=adversarial", f"--output_dir={tmp_path}", *small
+    done = run_example(
+        "domain_adaptation",
+        "--source=uci_digits",
+        "--target=mnist_5k",
+        "--alignment=adversarial",
+        f"--output_dir={tmp_path}",
+        *small,
     )
     assert done.returncode == 0, done.stderr[-3000:]
 
@@ -40,18 +33,3 @@ def test_from_the_command_line_to_a_file_that_runs(tmp_path):
     assert pruned["export"]["samples"] == 1000
     assert "UCI digits → MNIST (5,000), adversarial: 128 images with labels" in " ".join(done.stdout.split())
     assert f"{100 * pruned['target_accuracy']:.2f}" in done.stdout
-
-
-@pytest.mark.parametrize(
-    ("argument", "message"),
-    [
-        ("--methods=dense,magic", "--methods takes source_only, dense.*Received: magic"),
-        ("--alignment=magic", "--alignment=magic: value should be one of <mmd.coral.adversarial>"),
-    ],
-)
-def test_an_unknown_name_ends_with_the_known_ones(argument, message, tmp_path):
-    done = run(argument, f"--output_dir={tmp_path / 'none'}")
-    assert done.returncode != 0
-    said = " ".join((done.stdout + done.stderr).split())
-    assert re.search(message, said), said
-    assert not (tmp_path / "none").exists()
