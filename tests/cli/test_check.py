@@ -26,9 +26,19 @@ def files(tmp_path_factory):
 def test_a_file_alone_is_advised_on(run, files, tmp_path):
     code, out, err = run("check", files / "own.tflite", f"--json={tmp_path / 'found.json'}")
     assert (code, err) == (0, "")
-    assert out.strip()
     found = json.loads((tmp_path / "found.json").read_text())
     assert list(found) == ["advice"]
+    told = found["advice"]
+    # 6 · 16 and 16 · 3 weights, as they were initialized: none is zero, and there is nothing to compare channels with.
+    assert (told["form"], told["weights"], told["zeros"]) == ("float32", 144, 0)
+    assert told["bytes"] == (files / "own.tflite").stat().st_size
+    said = {row["topic"]: row["verdict"] for row in told["advice"]}
+    assert said["download size"] == said["speed on a phone"] == said["microcontroller flash"] == "does not help"
+    assert set(said.values()) == {"does not help"}
+    shown = " ".join(out.replace("│", " ").split())
+    assert f"float32, {told['bytes']:,} bytes" in shown
+    assert "0% of 144 weights are zero" in shown
+    assert all(topic.split()[0] in shown for topic in said)
 
 
 def test_a_file_that_fails_where_it_is_to_run_ends_with_1(run, files):

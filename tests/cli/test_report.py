@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import tf_keras as keras
 
 from tests.cli.conftest import make_net
 from tfmot_swd import remove_channels
@@ -52,6 +53,54 @@ def test_files_are_measured_against_the_first(run, net, small, tmp_path):
     files = json.loads((tmp_path / "page.json").read_text())["files"]
     assert [file["name"] for file in files] == ["dense", "small"]
     assert files[0]["latency"][0]["ratio"] == 1.0
+    assert {each["reference"] for file in files for each in file["latency"]} == {"dense"}
+
+
+def ratios(path):
+    return {each["ratio"] for file in json.loads(path.read_text())["files"] for each in file["latency"]}
+
+
+def test_the_first_of_several_files_of_the_small_model_is_not_taken_for_the_dense_one(run, net, small, tmp_path):
+    # No record of an export says so, but they have half of the weights of the dense model.
+    for name in ("one", "two"):
+        export_tflite(keras.models.load_model(small), tmp_path / f"{name}.tflite")
+    flags = (f"--dense={net}", f"--output={tmp_path / 'page.html'}", f"--json={tmp_path / 'page.json'}")
+    several = f"--files={tmp_path / 'one.tflite'},{tmp_path / 'two.tflite'}"
+    code, _, err = run("report", small, *flags, several)
+    assert code == 0, err
+    assert ratios(tmp_path / "page.json") == {None}
+
+
+def test_the_dense_file_is_named_and_measured_first(run, net, small, tmp_path):
+    for name, model in (("own", keras.models.load_model(small)), ("dense", make_net())):
+        export_tflite(model, tmp_path / f"{name}.tflite")
+    flags = (f"--dense={net}", f"--output={tmp_path / 'page.html'}", f"--json={tmp_path / 'page.json'}")
+    dense = f"--dense_file={tmp_path / 'dense.tflite'}"
+    for files in (f"{tmp_path / 'own.tflite'}", f"{tmp_path / 'own.tflite'},{tmp_path / 'dense.tflite'}"):
+        code, _, err = run("report", small, *flags, dense, f"--files={files}")
+        assert code == 0, err
+        content = json.loads((tmp_path / "page.json").read_text())
+        assert [file["name"] for file in content["files"]] == ["dense", "own"]
+        assert content["files"][0]["latency"][0]["ratio"] == 1.0
+        assert content["files"][1]["latency"][0]["reference"] == "dense"
+        # Both are of one form, and the advice on the small file knows the other.
+        assert any(row["topic"] == "channels" for row in content["advice"][1]["advice"])
+
+
+def test_models_with_as_many_weights_need_the_dense_file_named(run, net, tmp_path):
+    for name in ("one", "two"):
+        export_tflite(make_net(), tmp_path / f"{name}.tflite")
+    flags = (f"--dense={net}", f"--output={tmp_path / 'page.html'}", f"--json={tmp_path / 'page.json'}")
+    several = f"--files={tmp_path / 'one.tflite'},{tmp_path / 'two.tflite'}"
+    code, _, err = run("report", net, *flags, several)
+    assert code == 2
+    assert "name it as --dense_file, or give --dense_file= where there is none. Received: --files=" in err
+    assert not (tmp_path / "page.html").exists()
+    assert run("report", net, *flags, several, "--dense_file=")[0] == 0
+    assert ratios(tmp_path / "page.json") == {None}
+    assert run("report", net, *flags, several, f"--dense_file={tmp_path / 'two.tflite'}")[0] == 0
+    assert json.loads((tmp_path / "page.json").read_text())["files"][0]["name"] == "two"
+    assert 1.0 in ratios(tmp_path / "page.json")
 
 
 def test_files_of_the_small_model_are_not_taken_for_the_dense_one(run, net, small, train, tmp_path, monkeypatch):
@@ -63,6 +112,9 @@ def test_files_of_the_small_model_are_not_taken_for_the_dense_one(run, net, smal
         content = json.loads((tmp_path / "page.json").read_text())
         assert {each["ratio"] for file in content["files"] for each in file["latency"]} == {None}
         assert not any(row["topic"] == "channels" for each in content["advice"] for row in each["advice"])
+    code, _, err = run("report", small, *flags, "--exports=export.json", "--dense_file=files/small_float32.tflite")
+    assert code == 2
+    assert "--exports has this one of the small one. Received: 'files/small_float32.tflite'" in err
 
 
 @pytest.mark.parametrize(
@@ -71,6 +123,7 @@ def test_files_of_the_small_model_are_not_taken_for_the_dense_one(run, net, smal
         (["--output=page.html"], "--dense names the model"),
         (["--dense=NET", "--output=page.pdf"], "must end in .html"),
         (["--dense=NET", "--output=page.html", "--files=a.tflite"], "There is no such file. Received: 'a.tflite'"),
+        (["--dense=NET", "--output=page.html", "--dense_file=a.tflite"], "There is no such file. Received: 'a.tflite'"),
         (["--dense=NET", "--output=page.html", "--training=a.json"], "--training names no file"),
         (["--dense=NET", "--output=page.html", "--exports=NET"], "what --json of another command wrote"),
     ],

@@ -9,14 +9,16 @@ import pytest
 from rich.console import Console
 
 from examples.domain_data import Domain
-from examples.domain_methods import Adapted, Outcome
+from examples.domain_methods import Outcome
 from examples.domain_report import by_method, draw, spread, tables_of
+from examples.job import TrainedRun
 
 
 def outcome(method: str, seed: int, accuracy: float) -> Outcome:
     export = SimpleNamespace(bytes=2000, accuracy=accuracy, agreement=0.99)
     history = {"loss": [1.0, 0.5], "alignment_loss": [0.2, 0.1]}
-    adapted = Adapted(method, 0.5 if method == "rpgp" else 0.0, None, (), history, 12.0, 10.0)
+    rate = 0.5 if method == "rpgp" else 0.0
+    adapted = TrainedRun(method, rate, None, None, (), (), (), history, 12.0, 10.0)
     return Outcome(adapted, seed, accuracy, 0.98, 1234, 2_500_000, export)
 
 

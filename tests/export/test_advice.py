@@ -231,10 +231,14 @@ def test_it_prints_and_becomes_plain_data(files, tmp_path):
     ("arguments", "error", "message"),
     [
         ((b"PK\x03\x04", None, None), ValueError, "not a TFLite file"),
-        ((None, None, None), TypeError, "content must be the bytes of a file or its path.*Received: content=NoneType"),
+        (
+            (None, None, None),
+            TypeError,
+            "content must be the bytes of a TFLite file, or its path.*Received: content=NoneType",
+        ),
         ((b"", 3, "phone"), ValueError, "not a TFLite file"),
         ((b"", None, "fridge"), ValueError, "one of 'phone', 'desktop'.*Received: target='fridge'"),
-        (("missing.tflite", None, None), FileNotFoundError, "missing.tflite"),
+        (("missing.tflite", None, None), FileNotFoundError, "no such file.*Received: content='missing.tflite'$"),
     ],
 )
 def test_wrong_arguments(arguments, error, message):

@@ -34,6 +34,15 @@ def test_medians_and_percentiles_are_of_the_rounds_and_ratios_round_by_round(con
     assert (dense.name, dense.threads, dense.rounds, dense.ratio) == ("dense", 1, 5, 1.0)
     assert (dense.low_ms, dense.median_ms, dense.high_ms) == pytest.approx((1.0, 1.0, 10.0))
     assert (small.median_ms, small.ratio) == pytest.approx((2.0, 2.0))
+    assert small.reference == "dense"
+
+
+def test_the_ratio_is_no_ratio_of_medians(content, monkeypatch):
+    # Medians 2 and 3, whose ratio is 1.5; the ratios of the rounds are 3, 1 and .75.
+    rounds = np.array([[1.0, 3.0], [2.0, 2.0], [4.0, 3.0]]) / 1000
+    monkeypatch.setattr(module, "time_in_turn", lambda runs, number: rounds)
+    _, small = measure_latency({"dense": content, "small": content}, threads=[1], rounds=3, reference="dense")
+    assert (small.median_ms, small.ratio) == pytest.approx((3.0, 1.0))
 
 
 def test_each_number_of_threads_is_measured(content):
@@ -71,6 +80,7 @@ def test_random_inputs_are_what_any_file_takes():
     ("change", "error", "message"),
     [
         ({"files": {}}, ValueError, "at least one file"),
+        ({"threads": 2}, TypeError, "a list of numbers.*Received: threads=2"),
         ({"threads": (0,)}, ValueError, "1 or more. Received: threads=\\(0,\\)"),
         ({"rounds": 2.5}, TypeError, "whole numbers. Received: rounds=2.5"),
         ({"reference": "b"}, ValueError, "one of a. Received: reference='b'"),

@@ -45,6 +45,7 @@ def test_files_side_by_side(conv_net, images, tmp_path):
     assert 512 <= int8.arena_bytes < float32.arena_bytes
     assert int8.micro_ms > 0
     assert (int8.runtime_reason, int8.micro_reason) == ("", "")
+    assert (float32.form, int8.form) == ("float32", "int8")
 
     console = Console(file=io.StringIO(), width=200)
     console.print(measures_table([float32, int8]))
@@ -69,8 +70,13 @@ def test_a_file_that_cannot_run_keeps_its_sizes_and_says_why(dense_net, tmp_path
     assert (fails.latency, fails.peak_memory_bytes) == ((), None)
     assert fails.runtime_reason == "It does not run here. Received: DECODE"
     assert fails.weights == 6 * 3
-    # Without its reference the other has no ratio; that no memory is told is no fault of the file.
-    assert (runs.latency[0].ratio, runs.peak_memory_bytes, runs.runtime_reason) == (None, None, "")
+    # Without its reference the other has no ratio; that no memory is told is no fault of the file. Both are said.
+    assert (runs.latency[0].ratio, runs.peak_memory_bytes) == (None, None)
+    told = "Its latency has no ratio, as the dense file, fails, does not run here. this system does not tell"
+    assert runs.runtime_reason == told
+    console = Console(file=io.StringIO(), width=200)
+    console.print(measures_table([runs, fails]))
+    assert f"runs: {told}" in " ".join(console.file.getvalue().split())
     assert (runs.arena_bytes, runs.micro_reason) == (None, "no Micro")
 
 
@@ -88,8 +94,10 @@ def test_wrong_arguments_are_refused(tmp_path):
         measure_files({})
     with pytest.raises(ValueError, match="dense must be one of a. Received: dense='b'"):
         measure_files({"a": tmp_path / "a"}, dense="b")
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match=r"no such file.*Received: files\['a'\]='.*/a'$"):
         measure_files({"a": tmp_path / "a"})
+    with pytest.raises(TypeError, match=r"must be the path.*Received: files\['a'\]=bytes$"):
+        measure_files({"a": b""})
     (tmp_path / "a").write_bytes(b"nothing of the kind")
     with pytest.raises(ValueError, match="not a TFLite file"):
         measure_files({"a": tmp_path / "a"})

@@ -45,9 +45,10 @@ def test_a_process_that_dies_or_hangs_is_an_error(tmp_path, monkeypatch):
     with pytest.raises(ExportError, match=r"ended early(.|\n)*Received: exit code -6(.|\n)*killed"):
         peak_memory(path)
     monkeypatch.setattr(module, "_PROGRAM", "import time; time.sleep(60)")
-    monkeypatch.setattr(module, "_TIMEOUT", 0.2)
-    with pytest.raises(ExportError, match="did not end one run"):
-        peak_memory(path)
+    with pytest.raises(ExportError, match=r"One run of '.*any.tflite'.*had not ended after 0.2 s"):
+        peak_memory(path, timeout=0.2)
+    with pytest.raises(ValueError, match="timeout must be"):
+        peak_memory(path, timeout=0)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the parent's peak is inherited on Linux alone")

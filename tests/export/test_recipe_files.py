@@ -9,6 +9,9 @@ import tf_keras as keras
 from ai_edge_litert.interpreter import Interpreter
 
 from tfmot_swd.export import RECIPES, ExportError, export_tflite, file_bytes
+from tfmot_swd.export.graph import read_graph
+from tfmot_swd.export.micro import run_micro
+from tfmot_swd.export.micro_operators import DECODE
 
 L = keras.layers
 
@@ -61,6 +64,37 @@ def test_files_without_zeros_are_smaller_and_have_as_many_of_them(conv_net, imag
     assert sparse.keras_zeros == dense.keras_zeros == sum(np.count_nonzero(kernel == 0) for kernel in kernels)
     assert sparse.zeros == dense.zeros >= dense.keras_zeros
     assert sparse.worst_difference == pytest.approx(dense.worst_difference, abs=1e-2)
+
+
+def test_large_kernels_can_stay_out_of_the_arena(conv_net, images, tmp_path):
+    _prune(conv_net)
+    arenas, restored = {}, {}
+    for largest in (None, 2048, 2047):
+        path = tmp_path / f"{largest}.tflite"
+        export_tflite(conv_net, path, "int8_pruned", images, largest=largest)
+        arenas[largest] = run_micro(path, {"image": images[:1]}).arena_bytes
+        graph = read_graph(path.read_bytes())
+        restored[largest] = [graph.tensors[each.outputs[0]].size for each in graph.operators if each.name == DECODE]
+    # 216 weights in the convolution, too few to gain by it, and 2,048 in the dense layer.
+    assert restored[None] == restored[2048]
+    assert 2048 in restored[None]
+    assert 2048 not in restored[2047]
+    assert arenas[2047] < arenas[None] - 1000
+    assert arenas[2048] == arenas[None]
+
+
+@pytest.mark.parametrize(
+    ("quantize", "largest", "message"),
+    [
+        ("int8", 100, "bounds the kernels that are encoded.*Received: largest=100 with quantize='int8'$"),
+        ("int8_pruned", 0, "largest must be a positive.*Received: largest=0$"),
+        ("int8_pruned", 1.5, "largest must be a positive.*Received: largest=1.5$"),
+    ],
+)
+def test_bounds_that_bound_nothing(conv_net, images, tmp_path, quantize, largest, message):
+    with pytest.raises(ValueError, match=message):
+        export_tflite(conv_net, tmp_path / "a", quantize, images, largest=largest)
+    assert not list(tmp_path.iterdir())
 
 
 def test_file_bytes_are_those_of_the_export(conv_net, images, tmp_path):

@@ -30,6 +30,11 @@ def test_configure_sets_what_the_row_says_and_leaves_the_rest():
     assert converter.inference_input_type is converter.inference_output_type is tf.int8
 
 
+def test_only_one_recipe_encodes():
+    assert [name for name, recipe in RECIPES.items() if recipe.encode is not None] == ["int8_pruned"]
+    assert get_recipe("int8").encoded(b"content") == b"content"
+
+
 @pytest.mark.parametrize("name", ["INT8", "", None, ["int8"]])
 def test_an_unknown_name(name):
     with pytest.raises(ValueError, match=r"one of 'float32', 'float16', 'dynamic', 'int8', .*\. Received: quantize="):

@@ -16,9 +16,14 @@ def report() -> DeviceReport:
         LayerRow("gone", "Dense", 4, None, 36, None, 32, None, 32, None, 32, None),
         LayerRow("logits", "Dense", 10, 10, 330, 90, 320, 80, 320, 80, 320, 80),
     )
-    times = (Latency("dense", 1, 2.0, 1.9, 2.5, 20, 1.0), Latency("dense", 2, 1.5, 1.2, 2.1, 20, 1.0))
+    times = (
+        Latency("dense", 1, 2.0, 1.9, 2.5, 20, 1.0, "dense"),
+        Latency("dense", 2, 1.5, 1.2, 2.1, 20, 1.0, "dense"),
+    )
     files = (
-        FileRow("dense", "dense.tflite", "float32", 4096, 3000, 2900, 0.91, 0.91, 1e-6, 1.0, 100, times),
+        FileRow(
+            "dense", "dense.tflite", "float32", 4096, 3000, 2900, 0.91, 0.91, 1e-6, 1.0, 100, times, form="float32"
+        ),
         FileRow(
             f"small {NASTY}",
             "small.tflite",
@@ -30,13 +35,14 @@ def report() -> DeviceReport:
             worst_difference=0.0321,
             agreement=0.99,
             samples=100,
-            latency=(Latency("small", 1, 0.5, 0.4, 0.9, 20, 0.25),),
+            latency=(Latency("small", 1, 0.5, 0.4, 0.9, 20, 0.25, "dense"),),
             peak_memory_bytes=3_500_000,
             arena_bytes=2048,
             micro_ms=1.25,
             weights=152,
             zeros=36,
             operators=(OperatorRow("CONV_2D", (1, 26, 26, 8), 104), OperatorRow("FULLY_CONNECTED", (1, 10), 120)),
+            form="int8",
         ),
         FileRow("micro", "micro.tflite", "", 999, 900, reasons=("It does not run here: <why>. Received: DECODE",)),
     )

@@ -97,6 +97,44 @@ def test_the_numbers_shown_are_those_of_the_data(report, tmp_path):
     } <= keys
 
 
+# Reads a page in a frame: the names of the classes that have colours, and the two colours that matter for each.
+SCHEMES = """
+const rgb = text => text.match(/[\\d.]+/g).slice(0, 3).map(Number)
+const light = color => rgb(color).map(each => each / 255)
+  .map(each => each <= .04045 ? each / 12.92 : ((each + .055) / 1.055) ** 2.4)
+  .reduce((sum, each, index) => sum + [.2126, .7152, .0722][index] * each, 0)
+const contrast = (one, other) => {
+  const [low, high] = [light(one), light(other)].sort((a, b) => a - b)
+  return (high + .05) / (low + .05)
+}
+onload = () => {
+  const page = document.querySelector('iframe').contentDocument, style = each => getComputedStyle(each)
+  const card = style(page.querySelector('.card')).backgroundColor, of = (name, key) =>
+    Array.from(page.querySelectorAll(name), each => contrast(style(each)[key], card))
+  document.title = JSON.stringify({
+    page: light(style(page.body).backgroundColor), card: light(card),
+    text: Math.min(...of('.card *:not(svg *)', 'color')), lines: Math.min(...of('.line', 'stroke')),
+    names: Math.min(...of('.name, .tick', 'fill')), bars: Math.min(...of('rect.after, rect.second', 'fill')),
+  })
+}
+"""
+
+
+@pytest.mark.parametrize(("scheme", "is_dark"), [(0, True), (1, False)])
+def test_both_schemes_can_be_read(report, tmp_path, scheme, is_dark):
+    path = report.to_html(tmp_path / "report.html")
+    frame = f'<iframe style="width: 1280px; height: 2000px" srcdoc="{html.escape(path.read_text())}"></iframe>'
+    (tmp_path / "frame.html").write_text(f"{frame}<script>{SCHEMES}</script>")
+    emulated = f"--blink-settings=preferredColorScheme={scheme}"
+    dom = browse(tmp_path / "frame.html", tmp_path / "profile", emulated, "--dump-dom").stdout
+    found = json.loads(html.unescape(re.search(r"<title>(.*?)</title>", dom).group(1)))
+    assert (found["page"] < 0.05, found["card"] < 0.05) == (is_dark, is_dark)
+    assert (found["page"] > 0.8, found["card"] > 0.8) == (not is_dark, not is_dark)
+    # What WCAG 2 asks for at level AA, of text and of what pictures consist of.
+    assert min(found["text"], found["names"]) >= 4.5
+    assert min(found["lines"], found["bars"]) >= 3
+
+
 def test_the_page_is_drawn_and_fits_a_telephone(report, tmp_path):
     path = report.to_html(tmp_path / "report.html")
     frames = "".join(

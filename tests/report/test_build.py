@@ -10,7 +10,7 @@ import tfmot_swd
 from tfmot_swd.export.latency import Latency
 from tfmot_swd.export.measure import FileMeasure
 from tfmot_swd.export.result import ExportResult
-from tfmot_swd.report import device_report
+from tfmot_swd.report import DeviceReport, device_report
 
 
 @pytest.fixture
@@ -84,6 +84,41 @@ def test_zeros_of_the_proof_where_none_were_measured_and_files_measured_twice(ne
     kept = dataclasses.replace(measure("small", proven.path), weights=None, zeros=None)
     (small,) = device_report(net, net, [proven], [kept]).files
     assert (small.weights, small.zeros) == (8, 6)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"exports": ["x"]}, "exports must be a list of what export_tflite returned. Received: str among it$"),
+        ({"exports": "x"}, "exports must be a list .*Received: exports=str$"),
+        ({"exports": export("a.tflite")}, "exports must be a list .*Received: exports=ExportResult$"),
+        ({"measures": 5}, "measures must be a list of what measure_files returned. Received: measures=int$"),
+        ({"measures": [export("a.tflite")]}, "measures must be .*Received: ExportResult among it$"),
+        ({"removal": "conv"}, "removal must be the RemovalPlan or ChannelPlan .*Received: removal='conv'$"),
+        ({"title": 5}, "title must be text, or None. Received: title=5$"),
+        ({"command": ["a"]}, r"command must be text, or None. Received: command=\['a'\]$"),
+        ({"seed": 1.5}, "seed must be a whole number, or None. Received: seed=1.5$"),
+        ({"seed": True}, "seed must be a whole number, or None. Received: seed=True$"),
+        ({"seed": "7"}, "seed must be a whole number, or None. Received: seed='7'$"),
+    ],
+)
+def test_other_things_are_refused(net, given, message):
+    with pytest.raises(TypeError, match=message):
+        device_report(net, net, **given)
+
+
+def test_a_seed_of_numpy_is_written(net, tmp_path):
+    report = device_report(net, net, seed=np.int64(7))
+    assert type(report.seed) is int
+    assert DeviceReport.from_json(report.to_json(tmp_path / "report.json")) == report
+
+
+def test_the_form_stands_for_a_recipe_that_is_not_known(net, tmp_path):
+    found = dataclasses.replace(measure("small", tmp_path / "small.tflite"), form="int8")
+    (measured,) = device_report(net, net, measures=[found]).files
+    (exported,) = device_report(net, net, [export(tmp_path / "small.tflite", "int8_float_io")], [found]).files
+    assert (measured.recipe, measured.form, measured.kind) == ("", "int8", "int8")
+    assert (exported.form, exported.kind) == ("int8", "int8_float_io")
 
 
 def test_a_plan_tells_its_reasons_and_advice_becomes_plain(net):

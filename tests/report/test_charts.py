@@ -38,6 +38,8 @@ def test_a_bar_has_the_lengths_of_its_shares():
         ("zero", "100.00"),
     ]
     assert 'class="cut"' in drawn
+    assert drawn.count('class="whisker beyond"') == 1
+    assert "beyond" not in bar([(1.0, "before")], "", whisker=(0.25, 1.0))
     assert 'class="cut"' not in bar([(1.0, "before")], "")
     assert 'x1="25.00%" x2="100.00%"' in drawn
     assert 'aria-label="a &quot;label&quot;"' in drawn

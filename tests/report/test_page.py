@@ -7,9 +7,10 @@ from html.parser import HTMLParser
 
 import pytest
 
+from tfmot_swd.export.latency import Latency
 from tfmot_swd.report.markup import embed, look_up, short
 from tfmot_swd.report.page import page
-from tfmot_swd.report.result import DeviceReport
+from tfmot_swd.report.result import DeviceReport, FileRow
 from tfmot_swd.report.verdicts import verdicts
 
 VOID = {"meta", "br", "rect", "line", "circle", "polyline"}
@@ -70,6 +71,74 @@ def test_a_report_of_layers_alone_has_no_empty_sections(report):
     text = page(dataclasses.replace(report, files=(), panels=(), barriers=(), advice=(), seed=None))
     assert re.findall(r"<h2>(.*?)</h2>", text) == ["Layer by layer", "Where this comes from"]
     assert "None" not in text
+
+
+def test_bands_are_spoken_of_where_there_are_some(report):
+    told = "the pale bands are what the schedule wants"
+    assert told in page(report)
+    without = page(dataclasses.replace(report, panels=report.panels[:2]))
+    assert told not in without
+    assert "The numbers are those at the end." in without
+
+
+def made(kind, form, ratio, name=None, threads=1):
+    """Returns a file that takes so much of the time of the file `dense`."""
+    name = name or f"small {kind}"
+    return FileRow(name, "a", kind, 9, 9, latency=(Latency(name, threads, 1, 1, 1, 5, ratio, "dense"),), form=form)
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        # An int8 file is faster whatever was pruned: beside a float32 one it counts only if there is nothing else.
+        ([("float32", "float32", 0.9), ("int8", "int8", 0.3)], ("0.90x", "small float32, both float32, 1 thread")),
+        ([("sparse_float32", "float32", 0.8), ("int8", "int8", 0.3)], ("0.80x", "sparse_float32 against float32")),
+        ([("int8", "int8", 0.3), ("dynamic", "dynamic", 0.5)], ("0.30x", "small int8, int8 against float32, 1 thread")),
+        ([("float32", "float32", 1.25)], ("1.25x", "both float32")),
+        ([("", "float32", 0.9), ("float32", "float32", 0.95)], ("0.90x", "both float32")),
+    ],
+)
+def test_latency_is_told_of_files_made_alike(report, files, told):
+    dense = made("float32", "float32", 1.0, "dense", threads=2)
+    text = page(dataclasses.replace(report, files=(dense, *(made(*each) for each in files))))
+    (big, what) = re.search(
+        r'"big"><data[^>]*>([^<]*)</data></div><div class="what">of the dense [^<]*<br>([^<]*)', text
+    ).groups()
+    assert big == told[0]
+    assert told[1] in what
+
+
+def test_a_dense_file_alone_has_no_latency_tile(report):
+    assert "of the dense file's latency" in page(report)
+    assert "of the dense file's latency" not in page(dataclasses.replace(report, files=report.files[:1]))
+
+
+def test_the_legend_of_latency_says_what_its_ratios_are(report):
+    told = "as the median of these ratios; the ratio of the two medians can be another"
+    # Of the dense file alone there are times of two threads, and its ratio to itself.
+    assert page(report).count(told) == 2
+    without = [dataclasses.replace(each, ratio=None, reference=None) for each in report.files[0].latency]
+    assert told not in page(
+        dataclasses.replace(report, files=(dataclasses.replace(report.files[0], latency=tuple(without)),))
+    )
+
+
+def test_what_is_cut_at_the_edge_is_marked_and_explained(report):
+    def with_times(*times):
+        rows = [
+            FileRow(str(index), "a", "", 9, 9, latency=(Latency(str(index), 1, *each, 5),), form="int8")
+            for index, each in enumerate(times)
+        ]
+        return page(dataclasses.replace(report, files=tuple(rows)))
+
+    plain = with_times((1.0, 0.9, 1.4))
+    assert ("An arrow" in plain, "A bar with a gap" in plain, "whisker beyond" in plain) == (False, False, False)
+    # Whiskers may take half as much again as the longest bar.
+    cut = with_times((1.0, 0.9, 1.6))
+    assert ("An arrow" in cut, "A bar with a gap" in cut, cut.count("whisker beyond")) == (True, False, 1)
+    assert "10th to 90th percentile 0.9 to 1.6" in cut
+    broken = with_times((1.0, 1.0, 1.0), (1.0, 1.0, 1.0), (9.0, 9.0, 9.0))
+    assert ("A bar with a gap" in broken, broken.count('class="cut"')) == (True, 1)
 
 
 @pytest.mark.parametrize(

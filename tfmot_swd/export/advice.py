@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from rich.markup import escape
 from rich.table import Table
 
 from tfmot_swd.export.advice_topics import FAILS, HELPS, NO_HELP, TARGETS, TOPICS, Advice, Case
+from tfmot_swd.export.content import read_content
 from tfmot_swd.export.file_facts import read_facts
 from tfmot_swd.tables import as_text
 
@@ -108,18 +108,10 @@ def advise(
     """
     if target is not None and target not in TARGETS:
         raise ValueError(f"target must be one of {', '.join(map(repr, TARGETS))} or None. Received: target={target!r}")
-    given = _read("content", content)
+    given = read_content(content)
     file = read_facts(given)
-    before = None if dense is None else read_facts(_read("dense", dense))
+    before = None if dense is None else read_facts(read_content(dense, "dense"))
     case = Case(given, file, before)
     advice = tuple(each for say, wanted in TOPICS if target is None or target in wanted for each in say(case))
-    path = None if isinstance(content, bytes) else os.fspath(content)
+    path = os.fspath(content) if isinstance(content, str | os.PathLike) else None
     return FileAdvice(path, file.form, file.bytes, file.gzip_bytes, file.weights, file.zeros, advice)
-
-
-def _read(name: str, given: Any) -> bytes:
-    if isinstance(given, bytes | bytearray):
-        return bytes(given)
-    if not isinstance(given, str | os.PathLike):
-        raise TypeError(f"{name} must be the bytes of a file or its path. Received: {name}={type(given).__name__}")
-    return Path(given).read_bytes()

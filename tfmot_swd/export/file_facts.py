@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ import numpy as np
 from tfmot_swd.export.findings import place
 from tfmot_swd.export.graph import FileGraph, FileOperator, FileTensor, read_graph
 from tfmot_swd.export.micro_operators import DECODE, is_hybrid
+from tfmot_swd.export.sizes import gzip_size
 
 # What stands in front of the values that DECODE puts in place.
 _DECODE_METADATA = 16
@@ -77,8 +77,8 @@ def read_facts(content: bytes) -> FileFacts:
     return FileFacts(
         graph=graph,
         bytes=len(content),
-        gzip_bytes=len(gzip.compress(content, compresslevel=9, mtime=0)),
-        form=_form(graph, kernels),
+        gzip_bytes=gzip_size(content),
+        form=form_of(graph),
         is_sparse=any(kernel.is_sparse for kernel in kernels),
         weights=sum(kernel.size for kernel in kernels) + sum(restored),
         zeros=sum(kernel.size - kernel.nonzeros for kernel in kernels) + sum(restored) - sum(left),
@@ -102,10 +102,11 @@ def _with_channels(graph: FileGraph) -> Iterator[tuple[FileOperator, FileTensor,
                 yield operator, kernel, _CHANNEL_AXES[operator.name]
 
 
-def _form(graph: FileGraph, kernels: tuple[FileTensor, ...]) -> str:
+def form_of(graph: FileGraph) -> str:
+    """Returns in which numbers a file computes and keeps its weights: `FileFacts.form`."""
     if any(is_hybrid(graph, operator) for operator in graph.operators):
         return "dynamic"
-    if any(kernel.dtype == np.float16 for kernel in kernels):
+    if any(kernel.dtype == np.float16 for kernel in graph.kernels()):
         return "float16"
     computed = {each.dtype for each in graph.tensors if not each.stored_bytes and each.scales}
     if np.dtype("int16") in computed:

@@ -30,7 +30,7 @@ def run_tflite(content: bytes, inputs: dict[str, Array]) -> tuple[dict[str, Arra
     """
     # The interpreters announce their delegates on file descriptor 2.
     with quiet():
-        interpreter, library = _load(content)
+        interpreter, library = open_interpreter(content)
         # Only the signature keeps the names; the runner itself must go before tensors are set.
         runner = interpreter.get_signature_runner()
         wanted, given = runner.get_input_details(), runner.get_output_details()
@@ -46,7 +46,13 @@ def run_tflite(content: bytes, inputs: dict[str, Array]) -> tuple[dict[str, Arra
         return _run(interpreter, wanted, given, inputs, batch), library
 
 
-def _load(content: bytes) -> tuple[Any, str]:
+def open_interpreter(content: bytes, threads: int | None = None) -> tuple[Any, str]:
+    """Returns an interpreter of a file, its memory not yet allocated, and which one it is, as `run_tflite` names it.
+
+    Args:
+        content: the bytes of the file.
+        threads: that it may use; None for its own default.
+    """
     try:
         from ai_edge_litert.interpreter import Interpreter
     except (ImportError, OSError):
@@ -55,8 +61,8 @@ def _load(content: bytes) -> tuple[Any, str]:
         with warnings.catch_warnings():
             # It announces its own end at every construction.
             warnings.simplefilter("ignore")
-            return tf.lite.Interpreter(model_content=content), "tensorflow"
-    return Interpreter(model_content=content), "ai_edge_litert"
+            return tf.lite.Interpreter(model_content=content, num_threads=threads), "tensorflow"
+    return Interpreter(model_content=content, num_threads=threads), "ai_edge_litert"
 
 
 def _run(

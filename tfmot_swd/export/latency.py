@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tfmot_swd.export.errors import ExportError
+from tfmot_swd.export.interpreter import open_interpreter
 from tfmot_swd.export.quiet import Noise, quiet
 from tfmot_swd.export.samples import Array
 
@@ -30,7 +30,9 @@ class Latency:
         median_ms: over the rounds, milliseconds.
         low_ms, high_ms: the 10th and the 90th percentile.
         rounds: how many there were.
-        ratio: median over the rounds of this file's time to the reference's in the same round, None without one.
+        ratio: the median over the rounds of this file's time to the reference's in the same round, which is not the
+            ratio of the two medians; None without a reference.
+        reference: name of the file that the ratio is to.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Latency:
     high_ms: float
     rounds: int
     ratio: float | None = None
+    reference: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields as plain types, ready for JSON."""
@@ -81,6 +84,8 @@ def measure_latency(
     """
     if not isinstance(files, Mapping) or not files:
         raise ValueError(f"files must hold at least one file's content by name. Received: files={files!r}")
+    if isinstance(threads, str) or not isinstance(threads, Sequence):
+        raise TypeError(f"threads is a list of numbers, each measured on its own. Received: threads={threads!r}")
     counts = [(f"threads={threads!r}", each) for each in threads] + [(f"rounds={rounds!r}", rounds)]
     for shown, number in counts:
         if isinstance(number, bool) or not isinstance(number, int):
@@ -99,7 +104,7 @@ def measure_latency(
             ratios = dict(zip(names, relative.tolist(), strict=True))
         quantiles = np.quantile(milliseconds, (0.5, 0.1, 0.9), axis=0).T.tolist()
         found += [
-            Latency(name, count, median, low, high, rounds, ratios.get(name))
+            Latency(name, count, median, low, high, rounds, ratios.get(name), reference)
             for name, (median, low, high) in zip(names, quantiles, strict=True)
         ]
     return tuple(found)
@@ -135,7 +140,7 @@ def tflite_runner(content: bytes, threads: int = 1, name: str = "model") -> Call
         raise TypeError(f"A file is given as its bytes: read it first. Received: {type(content).__name__} for {name!r}")
     try:
         with quiet() as noise:
-            interpreter = _interpreter(content, threads)
+            interpreter, _ = open_interpreter(content, threads)
             interpreter.allocate_tensors()
     except (RuntimeError, ValueError) as error:
         raise _not_running(name, error, noise) from error
@@ -175,16 +180,3 @@ def _not_running(name: str, error: Exception, noise: Noise) -> ExportError:
         f"The file {name!r} does not run on this machine, so it cannot be timed: export it anew, or measure it where "
         f"it is meant to run. Received: {said}"
     )
-
-
-def _interpreter(content: bytes, threads: int) -> Any:
-    try:
-        from ai_edge_litert.interpreter import Interpreter
-    except (ImportError, OSError):
-        import tensorflow as tf
-
-        with warnings.catch_warnings():
-            # It announces its own end at every construction.
-            warnings.simplefilter("ignore")
-            return tf.lite.Interpreter(model_content=content, num_threads=threads)
-    return Interpreter(model_content=content, num_threads=threads)

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import gzip
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
 
+from tfmot_swd.export.content import read_file
 from tfmot_swd.export.errors import ExportError
+from tfmot_swd.export.file_facts import form_of
 from tfmot_swd.export.graph import FileGraph, read_graph
 from tfmot_swd.export.latency import Latency, measure_latency, random_input
 from tfmot_swd.export.memory import peak_memory
 from tfmot_swd.export.micro_operators import DECODE
+from tfmot_swd.export.sizes import gzip_size, zstd_size
 
 
 @dataclass(frozen=True)
@@ -42,13 +43,15 @@ class FileMeasure:
         zstd_bytes: after Zstandard at level 19; None where the package `zstandard` is not installed.
         latency: one for each number of threads, with the ratio to the dense file; empty if the file does not run here.
         peak_memory_bytes: what one run adds to a process, see `memory.peak_memory`.
-        runtime_reason: why latency or memory are missing; empty where they are not.
+        runtime_reason: why latency, its ratio to the dense file or memory are missing; empty where they are not.
         operators: in the order of execution.
         weights: elements of its weights, None where some are stored sparse or encoded.
         zeros: how many of them are zero, None as `weights`.
         arena_bytes: working memory in TFLite Micro.
         micro_ms: median time of a run in TFLite Micro on this machine: a figure to compare files by.
         micro_reason: why those two are missing; empty where they are not.
+        form: the numbers that it computes with and keeps: `"float32"`, `"float16"`, `"dynamic"`, `"int8"` or
+            `"int16x8"`.
     """
 
     name: str
@@ -65,6 +68,7 @@ class FileMeasure:
     arena_bytes: int | None
     micro_ms: float | None
     micro_reason: str
+    form: str = ""
 
     @property
     def operator_counts(self) -> dict[str, int]:
@@ -84,7 +88,8 @@ def measure_files(
 ) -> tuple[FileMeasure, ...]:
     """Measures files side by side.
 
-    A file that TensorFlow Lite cannot run, such as one for microcontrollers alone, keeps its sizes and operators.
+    A file that TensorFlow Lite cannot run, such as one for microcontrollers alone, keeps its sizes and operators. If
+    that is the dense file, the others have no ratios and say so.
 
     Args:
         files: paths by name.
@@ -92,8 +97,8 @@ def measure_files(
         threads, rounds: as `measure_latency` takes them.
 
     Raises:
-        TypeError, ValueError: no files, an unknown `dense`, no TFLite file, or as `measure_latency`.
-        FileNotFoundError: a file is not there.
+        TypeError, ValueError: no files or no paths, an unknown `dense`, no TFLite file, or as `measure_latency`.
+        OSError: a file is not there or cannot be read.
 
     >>> import tempfile, tf_keras as keras, tfmot_swd
     >>> net = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(2)])
@@ -107,22 +112,26 @@ def measure_files(
         raise ValueError(f"files must hold at least one path by name. Received: files={files!r}")
     if dense is not None and dense not in files:
         raise ValueError(f"dense must be one of {', '.join(files)}. Received: dense={dense!r}")
-    contents = {name: Path(path).read_bytes() for name, path in files.items()}
+    contents = {name: read_file(path, f"files[{name!r}]") for name, path in files.items()}
     graphs = {name: read_graph(content) for name, content in contents.items()}
     encoded = [name for name, graph in graphs.items() if any(each.name == DECODE for each in graph.operators)]
-    memory, reasons = _memory({name: path for name, path in files.items() if name not in encoded})
-    reasons |= dict.fromkeys(encoded, f"It is for TFLite Micro alone, which knows {DECODE}.")
-    running = {name: content for name, content in contents.items() if name not in reasons}
+    memory, failures, reasons = _memory({name: path for name, path in files.items() if name not in encoded})
+    failures |= dict.fromkeys(encoded, f"It is for TFLite Micro alone, which knows {DECODE}.")
+    running = {name: content for name, content in contents.items() if name not in failures}
     latencies: tuple[Latency, ...] = ()
     if running:
         latencies = measure_latency(running, threads, rounds, dense if dense in running else None)
+    if dense in failures:
+        told = f"Its latency has no ratio, as the dense file, {dense}, does not run here."
+        reasons = {name: f"{told} {reasons.get(name, '')}".rstrip() for name in running}
+    reasons |= failures
     arenas, times, micro_reasons = _micro(contents, min(rounds, 20))
     return tuple(
         FileMeasure(
             name,
             os.fspath(files[name]),
             len(content),
-            len(gzip.compress(content, compresslevel=9, mtime=0)),
+            gzip_size(content),
             zstd_size(content),
             tuple(each for each in latencies if each.name == name),
             memory.get(name),
@@ -132,18 +141,10 @@ def measure_files(
             arenas.get(name),
             times.get(name),
             micro_reasons.get(name, ""),
+            form_of(graphs[name]),
         )
         for name, content in contents.items()
     )
-
-
-def zstd_size(content: bytes) -> int | None:
-    """Returns the size after Zstandard at level 19, None where the package `zstandard` is not installed."""
-    try:
-        import zstandard
-    except ImportError:
-        return None
-    return len(zstandard.ZstdCompressor(level=19).compress(content))
 
 
 def operator_rows(graph: FileGraph) -> tuple[OperatorRow, ...]:
@@ -161,7 +162,10 @@ def operator_rows(graph: FileGraph) -> tuple[OperatorRow, ...]:
 def measures_table(measures: Sequence[FileMeasure]) -> Table:
     """Returns a row for each file, for a terminal."""
     numbers = list(dict.fromkeys(each.threads for measure in measures for each in measure.latency))
-    table = Table(title="Files, measured on this machine (median, 10th to 90th percentile; 0.5x: half of the dense)")
+    table = Table(
+        title="Files, measured on this machine (median, 10th to 90th percentile; "
+        "0.5x: half of the dense file's time, in the median of the rounds)"
+    )
     table.add_column("file", overflow="fold")
     headings = ["bytes", "gzip", "zstd", *(f"ms, {count} thread{'s' * (count > 1)}" for count in numbers)]
     for heading in (*headings, "peak KiB", "arena", "Micro ms", "zeros"):
@@ -195,21 +199,21 @@ def _shown_latency(latency: Latency | None) -> str:
     return f"{latency.median_ms:.3f} ({latency.low_ms:.3f} to {latency.high_ms:.3f}){ratio}"
 
 
-def _memory(files: Mapping[str, str | os.PathLike[str]]) -> tuple[dict[str, int], dict[str, str]]:
-    """Returns the peak memory by name, and by name why a file does not run.
+def _memory(files: Mapping[str, str | os.PathLike[str]]) -> tuple[dict[str, int], dict[str, str], dict[str, str]]:
+    """Returns the peak memory by name, by name why a file does not run, and by name why only the figure is missing.
 
     First of all, and in processes of its own: a file that crashes the interpreter is found here.
     """
-    found, reasons = {}, {}
+    found, failures, untold = {}, {}, {}
     for name, path in files.items():
         try:
             found[name] = peak_memory(path)
         except ExportError as error:
-            reasons[name] = str(error)
-        except OSError:
-            # Nothing is wrong with the file: this system does not tell, and only the figure is missing.
-            continue
-    return found, reasons
+            failures[name] = str(error)
+        except OSError as error:
+            # Nothing is wrong with the file: this system does not tell.
+            untold[name] = str(error)
+    return found, failures, untold
 
 
 def _weights(graph: FileGraph) -> tuple[int | None, int | None]:

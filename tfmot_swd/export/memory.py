@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
+from tfmot_swd.export.child import TIMEOUT, check_timeout, run_child
 from tfmot_swd.export.errors import ExportError
-
-# Seconds, for a file as large as they come; import of TensorFlow included.
-_TIMEOUT = 600
 
 # Runs alone, with nothing imported but the interpreter. The peak is reset after the imports, where the system can:
 # they touch more memory than a small file. VmHWM belongs to this program, while ru_maxrss begins at the parent's.
@@ -57,7 +54,7 @@ else:
 """
 
 
-def peak_memory(path: str | os.PathLike[str], threads: int = 1) -> int:
+def peak_memory(path: str | os.PathLike[str], threads: int = 1, timeout: float = TIMEOUT) -> int:
     """Returns the bytes by which loading and running a file once raises a process's peak of resident memory.
 
     A fresh process imports the interpreter and nothing more, then loads the file, allocates and runs it on zeros. That
@@ -67,29 +64,21 @@ def peak_memory(path: str | os.PathLike[str], threads: int = 1) -> int:
     Args:
         path: the file.
         threads: that the interpreter may use.
+        timeout: seconds after which the process is stopped.
 
     Raises:
+        TypeError, ValueError: a timeout that is no time.
         FileNotFoundError: there is no such file.
-        ExportError: the file does not run, or takes the process down with it.
+        ExportError: the file does not run, takes the process down with it, or does not end in time.
         OSError: this system does not tell a process's peak, or no process can be started.
     """
+    check_timeout(timeout)
     file = Path(path)
     if not file.is_file():
         raise FileNotFoundError(f"There is no file to run: export it first. Received: path={os.fspath(path)!r}")
-    try:
-        done = subprocess.run(
-            # -P: what lies in the working directory is not to be imported in place of packages.
-            [sys.executable, "-P", "-c", _PROGRAM, str(file), str(threads)],
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise ExportError(
-            f"The file did not end one run in {_TIMEOUT} s, so its memory is not known: measure a smaller one. "
-            f"Received: path={os.fspath(path)!r}"
-        ) from error
+    # -P: what lies in the working directory is not to be imported in place of packages.
+    command = [sys.executable, "-P", "-c", _PROGRAM, str(file), str(threads)]
+    done = run_child(command, timeout, f"One run of {os.fspath(path)!r}, to measure its memory,")
     last = done.stdout.strip().splitlines()[-1:]
     if done.returncode or not last:
         words = done.stderr.strip()[-1000:]

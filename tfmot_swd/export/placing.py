@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
+from typing import Any
 
 
 def check_target(path: str | os.PathLike[str]) -> Path:
@@ -24,9 +25,7 @@ def check_target(path: str | os.PathLike[str]) -> Path:
         OSError: a directory or a device is at `path`, a parent is a file, or nothing can be
             written there.
     """
-    if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
-        raise TypeError(f"path must be a str or a pathlib.Path. Received: path={path!r}")
-    text = os.fspath(path)
+    text = path_text(path)
     if not text:
         raise ValueError(f"path must name the file to write. Received: path={text!r}")
     target = Path(os.path.realpath(text))
@@ -52,6 +51,17 @@ def check_target(path: str | os.PathLike[str]) -> Path:
             f"yourself write access. Received: path={text!r}"
         ) from error
     return target
+
+
+def path_text(path: Any) -> str:
+    """Returns a path as text.
+
+    Raises:
+        TypeError: `path` is not a path.
+    """
+    if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
+        raise TypeError(f"path must be a str or a pathlib.Path. Received: path={path!r}")
+    return os.fspath(path)
 
 
 @contextlib.contextmanager

@@ -9,19 +9,14 @@ from typing import Any, Literal
 
 import tensorflow as tf
 
+from tfmot_swd.export.micro.decode import encode_pruned
+
 Measure = Literal["worst", "mean"]
 Runtime = Literal["tflite", "micro"]
 
 
-def _as_it_is(content: bytes) -> bytes:
-    return content
-
-
-def _without_zeros(content: bytes) -> bytes:
-    # It brings a flatbuffer builder of its own, which the other recipes do not need.
-    from tfmot_swd.export.micro.decode import encode_pruned
-
-    return encode_pruned(content).content
+def _without_zeros(content: bytes, largest: int | None) -> bytes:
+    return encode_pruned(content, largest).content
 
 
 def _nothing_wrong(content: bytes) -> str | None:
@@ -60,7 +55,8 @@ class Recipe:
         io_dtype: dtype of the file's float inputs and outputs, None to leave them in float32.
         needs_data: whether the activations are calibrated on representative data.
         danger: why a file must not be shipped that passes its proof on this machine; None if nothing is known.
-        encode: what becomes of the bytes that the converter wrote, names stripped, zeros proven.
+        encode: takes the bytes that the converter wrote, names stripped, zeros proven, and the most weights of a tensor
+            that it may encode, None for any; returns the bytes of the file. None: they stay as they are.
         runtime: where the file runs and is proven: `"tflite"` is LiteRT or TensorFlow's own,
             `"micro"` TFLite Micro.
     """
@@ -75,8 +71,12 @@ class Recipe:
     io_dtype: Any = None
     needs_data: bool = False
     danger: Callable[[bytes], str | None] = _nothing_wrong
-    encode: Callable[[bytes], bytes] = _as_it_is
+    encode: Callable[[bytes, int | None], bytes] | None = None
     runtime: Runtime = "tflite"
+
+    def encoded(self, content: bytes, largest: int | None = None) -> bytes:
+        """Returns the bytes as they go into the file; `largest` bounds the tensors that `encode` takes on."""
+        return content if self.encode is None else self.encode(content, largest)
 
     def configure(self, converter: Any) -> None:
         """Sets everything but the calibration data on a `tf.lite.TFLiteConverter`."""

@@ -7,23 +7,11 @@ from typing import Any
 from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.tools import flatbuffer_utils
 
-# The schema's `force_align` of a buffer, which Python's flatbuffer builder, and so the converter, does not keep.
-_ALIGNMENT = 16
+from tfmot_swd.export.alignment import pack
+
 # Which TensorFlow made the file, with which options, and the oldest runtime that knows its operators: those carry
 # their versions themselves. What is left, such as reduced_precision_support, is read by delegates.
 _NOTES = (b"CONVERSION_METADATA", b"min_runtime_version")
-
-
-class _AlignedBuffer(schema.BufferT):
-    """A buffer whose data begin at a multiple of 16 bytes in the file: a microcontroller reads them in place."""
-
-    def __init__(self, data: Any) -> None:
-        super().__init__(data=data)
-
-    def Pack(self, builder: Any) -> Any:
-        if self.data is not None:
-            builder.Prep(_ALIGNMENT, len(self.data))
-        return super().Pack(builder)
 
 
 def compact(content: bytes, keep_names: bool = False) -> bytes:
@@ -50,7 +38,7 @@ def compact(content: bytes, keep_names: bool = False) -> bytes:
                 tensor.name = None
             tensor.quantization = _used(tensor.quantization)
     _renumber(model)
-    return flatbuffer_utils.convert_object_to_bytearray(model)
+    return pack(model)
 
 
 def _used(quantization: Any) -> Any:
@@ -64,7 +52,7 @@ def _used(quantization: Any) -> Any:
 def _renumber(model: Any) -> None:
     """Leaves the buffers that hold data, behind the empty one that the schema wants at 0 and all others share."""
     numbers: dict[int, int] = {}
-    buffers = [_AlignedBuffer(None)]
+    buffers = [schema.BufferT()]
     for owner in (*(tensor for graph in model.subgraphs for tensor in graph.tensors), *(model.metadata or ())):
         data = model.buffers[owner.buffer].data
         if data is None or not len(data):
@@ -72,6 +60,6 @@ def _renumber(model: Any) -> None:
             continue
         if owner.buffer not in numbers:
             numbers[owner.buffer] = len(buffers)
-            buffers.append(_AlignedBuffer(data))
+            buffers.append(schema.BufferT(data))
         owner.buffer = numbers[owner.buffer]
     model.buffers = buffers

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import importlib.util
 import math
 import os
@@ -16,6 +15,8 @@ from tfmot_swd._compat import keras
 from tfmot_swd.export.checks import check_exportable
 from tfmot_swd.export.errors import ExportError
 from tfmot_swd.export.interpreter import run_tflite
+from tfmot_swd.export.micro.decode import check_largest
+from tfmot_swd.export.micro.interpreter import run_micro
 from tfmot_swd.export.parity import Parity, compare, count_bad, require
 from tfmot_swd.export.placing import check_target, placed
 from tfmot_swd.export.quiet import Noise, quiet
@@ -23,6 +24,7 @@ from tfmot_swd.export.recipes import Recipe, get_recipe
 from tfmot_swd.export.result import ExportResult
 from tfmot_swd.export.samples import Array, Samples, chunks, random_samples, read_samples
 from tfmot_swd.export.serving import batch_size, float32_twin, has_loop, keras_outputs, serving_function
+from tfmot_swd.export.sizes import gzip_size, zstd_size
 from tfmot_swd.export.strings import compact
 from tfmot_swd.export.zeros import check_zeros
 
@@ -40,6 +42,7 @@ def export_tflite(
     check_data: Any = None,
     tolerance: float | None = None,
     keep_names: bool = False,
+    largest: int | None = None,
 ) -> ExportResult:
     """Converts a model to a TFLite file and puts it in place only if it computes the same.
 
@@ -83,6 +86,10 @@ def export_tflite(
         tolerance: bound of the proof, in place of the recipe's own.
         keep_names: whether the names of tensors stay in the file, for reading it in Netron; they
             cost some kB, and no runtime needs them.
+        largest: for `"int8_pruned"`, leaves kernels of more than so many weights plain in flash. TFLite Micro restores
+            each encoded kernel in the arena, beside the activations of its operator and at one byte a weight: so this
+            bounds what the arena grows by, and a large dense layer, whose zeros then stay in flash, takes no RAM. None
+            encodes them all.
 
     Returns:
         The size and the numbers of the proof.
@@ -90,7 +97,8 @@ def export_tflite(
     Raises:
         TypeError: a Keras 3 model, data of a wrong kind or dtype.
         ValueError: a model not built or still wrapped, a recipe that is unknown or does not work,
-            missing, empty, misshapen, non-finite or constant data.
+            missing, empty, misshapen, non-finite or constant data; `largest` not positive, or with a recipe that
+            encodes nothing.
         OSError: nothing can be written at `path`.
         ImportError: `"int8_pruned"` without the package tflite-micro.
         ExportError: the model cannot be converted, or the file failed its proof.
@@ -106,6 +114,7 @@ def export_tflite(
     """
     recipe = get_recipe(quantize)
     _check_runtime(recipe)
+    _check_largest(largest, recipe)
     check_exportable(model)
     limit = _checked_tolerance(tolerance, recipe)
     target = check_target(path)
@@ -116,7 +125,7 @@ def export_tflite(
     content = compact(_convert(twin, recipe, calibration), keep_names)
     kernels = check_zeros(twin, content, recipe.name)
     _check_danger(recipe, content)
-    content = recipe.encode(content)
+    content = recipe.encoded(content, largest)
     with placed(target, content) as temporary:
         written = temporary.read_bytes()
         parity, interpreter = _prove(written, recipe, limit, twin, check, reference)
@@ -124,8 +133,8 @@ def export_tflite(
         recipe=recipe.name,
         path=os.fspath(path),
         bytes=len(written),
-        gzip_bytes=len(gzip.compress(written, compresslevel=9, mtime=0)),
-        zstd_bytes=_zstd_bytes(written),
+        gzip_bytes=gzip_size(written),
+        zstd_bytes=zstd_size(written),
         weights=sum(kernel.size for kernel in kernels),
         keras_zeros=sum(kernel.keras_zeros for kernel in kernels),
         zeros=sum(kernel.zeros for kernel in kernels),
@@ -148,15 +157,7 @@ def file_bytes(model: keras.Model, quantize: str) -> int:
     recipe, twin = get_recipe(quantize), float32_twin(model)
     samples = random_samples(twin)
     few = Samples(tuple(array[:2] for array in samples.inputs), None)
-    return len(recipe.encode(compact(_convert(twin, recipe, few))))
-
-
-def _zstd_bytes(content: bytes) -> int | None:
-    try:
-        from zstandard import ZstdCompressor
-    except ImportError:
-        return None
-    return len(ZstdCompressor(level=19).compress(content))
+    return len(recipe.encoded(compact(_convert(twin, recipe, few))))
 
 
 def _check_runtime(recipe: Recipe) -> None:
@@ -164,6 +165,15 @@ def _check_runtime(recipe: Recipe) -> None:
         raise ImportError(
             f"A file of {recipe.name!r} is proven in the TFLite Micro interpreter, which is missing: "
             "pip install 'tfmot_swd[micro]'. Received: no package tflite_micro"
+        )
+
+
+def _check_largest(largest: int | None, recipe: Recipe) -> None:
+    check_largest(largest)
+    if largest is not None and recipe.encode is None:
+        raise ValueError(
+            "largest bounds the kernels that are encoded: leave it out, or use quantize='int8_pruned'. "
+            f"Received: largest={largest!r} with quantize={recipe.name!r}"
         )
 
 
@@ -300,6 +310,4 @@ def _prove(
 def _run(content: bytes, recipe: Recipe, inputs: dict[str, Array]) -> tuple[dict[str, Array], str]:
     if recipe.runtime == "tflite":
         return run_tflite(content, inputs)
-    from tfmot_swd.export.micro.interpreter import run_micro
-
     return run_micro(content, inputs).outputs, "tflite_micro"

@@ -6,10 +6,14 @@ import datetime
 import math
 import os
 from collections.abc import Iterable, Mapping
+from numbers import Integral
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from tfmot_swd.channels.groups import channel_groups
+import numpy as np
+
+from tfmot_swd.channel_plan import ChannelPlan
+from tfmot_swd.channels import RemovalPlan, channel_groups
 from tfmot_swd.export.measure import FileMeasure
 from tfmot_swd.export.result import ExportResult
 from tfmot_swd.plan import layers_with_weights
@@ -19,6 +23,8 @@ from tfmot_swd.report import provenance
 from tfmot_swd.report.panels import training_panels
 from tfmot_swd.report.result import BarrierRow, DeviceReport, FileRow, LayerRow, Totals
 from tfmot_swd.sparsity import LayerSparsity, sparsity_report
+
+_Result = TypeVar("_Result", ExportResult, FileMeasure)
 
 
 def device_report(
@@ -53,7 +59,8 @@ def device_report(
         seed: of the training.
 
     Raises:
-        TypeError, ValueError: models that `profile` refuses; a history, status or advice of another kind.
+        TypeError, ValueError: models that `profile` refuses; exports, measures, a plan, a history, status, advice,
+            title, command or seed of another kind.
 
     >>> import tf_keras as keras, tfmot_swd
     >>> net = keras.Sequential([keras.layers.Dense(3, input_shape=(4,), name="hidden"), keras.layers.Dense(2)])
@@ -61,6 +68,16 @@ def device_report(
     >>> report.layers[0].channels_before, report.layers[0].channels_after
     (3, 2)
     """
+    exports = _results("exports", exports, ExportResult, "export_tflite")
+    measures = _results("measures", measures, FileMeasure, "measure_files")
+    if removal is not None and not isinstance(removal, RemovalPlan | ChannelPlan):
+        raise TypeError(
+            f"removal must be the RemovalPlan or ChannelPlan that was followed. Received: removal={removal!r}"
+        )
+    for name, text in (("title", title), ("command", command)):
+        if text is not None and not isinstance(text, str):
+            raise TypeError(f"{name} must be text, or None. Received: {name}={text!r}")
+    seed = _checked_seed(seed)
     before, after = profile(dense), profile(small)
     weights_before, weights_after = ({row.layer: row for row in sparsity_report(net).layers} for net in (dense, small))
     return DeviceReport(
@@ -77,6 +94,25 @@ def device_report(
         barriers=_barriers(dense, removal),
         advice=tuple(_advice(each) for each in advice),
     )
+
+
+def _results(name: str, given: Any, kind: type[_Result], maker: str) -> tuple[_Result, ...]:
+    if isinstance(given, kind | str | Mapping) or not isinstance(given, Iterable):
+        raise TypeError(f"{name} must be a list of what {maker} returned. Received: {name}={type(given).__name__}")
+    results = tuple(given)
+    for each in results:
+        if not isinstance(each, kind):
+            raise TypeError(f"{name} must be a list of what {maker} returned. Received: {type(each).__name__} among it")
+    return results
+
+
+def _checked_seed(seed: Any) -> int | None:
+    """Returns a seed as JSON has it; NumPy's whole numbers are whole numbers too."""
+    if seed is None:
+        return None
+    if isinstance(seed, bool | np.bool_) or not isinstance(seed, Integral):
+        raise TypeError(f"seed must be a whole number, or None. Received: seed={seed!r}")
+    return int(seed)
 
 
 def _totals(
@@ -159,8 +195,8 @@ def _files(exports: Iterable[ExportResult], measures: Iterable[FileMeasure]) -> 
 def _file(export: ExportResult | None, measure: FileMeasure | None) -> FileRow:
     found: dict[str, Any] = {}
     if measure is not None:
-        names = ("latency", "peak_memory_bytes", "arena_bytes", "micro_ms", "weights", "zeros", "operators")
-        found = {name: getattr(measure, name) for name in names}
+        measured = ("latency", "peak_memory_bytes", "arena_bytes", "micro_ms", "weights", "zeros", "operators", "form")
+        found = {name: getattr(measure, name) for name in measured}
         found["reasons"] = tuple(text for text in (measure.runtime_reason, measure.micro_reason) if text)
         found |= {"bytes": measure.bytes, "gzip_bytes": measure.gzip_bytes, "zstd_bytes": measure.zstd_bytes}
         found |= {"name": measure.name, "file": Path(measure.path).name, "recipe": ""}

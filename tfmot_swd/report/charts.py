@@ -6,14 +6,13 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from tfmot_swd.report.labels import Box, dot_box, place_labels, tie_box
 from tfmot_swd.report.markup import STYLES, escape, short
 from tfmot_swd.report.result import Panel
 
 # More points than a picture has pixels only make the page heavy.
 _MOST_POINTS = 400
-# The narrowest plot, on a telephone, and the size of a character of its labels, in pixels.
-_NARROW = 280
-_CHARACTER = 6.6
+# Pixels.
 _HEIGHT = 190
 _TALL = 260
 
@@ -63,17 +62,24 @@ def bar(parts: Sequence[tuple[float, str]], label: str, whisker: tuple[float, fl
         parts: lengths as shares of the place, and CSS classes; each is drawn over those before it. What is longer
             than the place is broken off, visibly.
         label: what it shows, for those who cannot see it.
-        whisker: shares between which a thin line is drawn.
+        whisker: shares between which a thin line is drawn. One that goes on beyond the place ends in an arrow.
     """
     drawn = "".join(
         f'<rect class="{kind}" width="{100 * min(max(share, 0), 1):.2f}%" height="100%"/>' for share, kind in parts
     )
-    if any(share > 1.001 for share, _ in parts):
+    if any(is_beyond(share) for share, _ in parts):
         drawn += '<line class="cut" x1="93%" x2="95%" y1="120%" y2="-20%"/>'
     if whisker is not None:
         low, high = (100 * min(max(share, 0), 1) for share in whisker)
         drawn += f'<line class="whisker" x1="{low:.2f}%" x2="{high:.2f}%" y1="50%" y2="50%"/>'
+        if is_beyond(whisker[1]):
+            drawn += '<svg x="100%" overflow="visible"><path class="whisker beyond" d="M-7 1.5L-1 5.5L-7 9.5"/></svg>'
     return f'<svg class="bar" role="img" aria-label="{escape(label)}">{drawn}</svg>'
+
+
+def is_beyond(share: float) -> bool:
+    """Returns whether a length is longer than the place of a bar."""
+    return share > 1.001
 
 
 def line_chart(panel: Panel, x_scale: Scale, ident: str) -> str:
@@ -115,7 +121,7 @@ def accuracy_chart(points: Sequence[Point], ident: str) -> str:
     sizes = [size for point in points for size in (point.bytes, point.gzip_bytes)]
     x_scale = scale_of(sizes, is_log=max(sizes) > 3 * min(sizes))
     y_scale = scale_of(point.accuracy for point in points)
-    drawn, taken = [], []
+    drawn, taken = [], list[Box]()
     ordered = sorted(points, key=lambda each: each.bytes)
     for point in ordered:
         x, packed = x_scale.percent(point.bytes), x_scale.percent(point.gzip_bytes)
@@ -126,17 +132,19 @@ def accuracy_chart(points: Sequence[Point], ident: str) -> str:
             f'y2="{y:.2f}%"/><circle class="ring" cx="{packed:.2f}%" cy="{y:.2f}%" r="4"/>'
             f'<circle class="dot" cx="{x:.2f}%" cy="{y:.2f}%" r="5"/></g>'
         )
-        taken.append(_box(x * _NARROW / 100 - 5, y * _TALL / 100, 10, 10))
-        taken.append(_box(packed * _NARROW / 100 - 4, y * _TALL / 100, 8, 8))
+        pixels = y * _TALL / 100
+        taken += [dot_box(x, pixels, 5), dot_box(packed, pixels, 4), tie_box(packed, x, pixels)]
     places = [
         (x_scale.percent(point.bytes), 100 - y_scale.percent(point.accuracy), point.name, str(number))
         for number, point in enumerate(ordered, 1)
     ]
-    labels = _labels([(x, y, name) for x, y, name, _ in places], taken, furthest=26)
+    labels = place_labels([(x, y, name) for x, y, name, _ in places], taken, _TALL, furthest=26)
     legend = ""
     if labels is None:
         # Too close for names: numbers, and what they mean below.
-        labels = _labels([(x, y, number) for x, y, _, number in places], taken, furthest=104) or []
+        numbered = [(x, y, number) for x, y, _, number in places]
+        found = (place_labels(numbered, taken, _TALL, 104, may_cross=each) for each in (False, True))
+        labels = next((each for each in found if each is not None), [])
         legend = "".join(f"<span>{number} {escape(name)}</span>" for _, _, name, number in places)
         legend = f'<div class="key">{legend}</div>'
     drawn += labels
@@ -202,51 +210,3 @@ def _runs(points: Iterable[tuple[float, float] | None]) -> Iterable[list[tuple[f
         elif run:
             yield run
             run = []
-
-
-Box = tuple[float, float, float, float]
-
-
-def _box(x: float, y: float, width: float, height: float) -> Box:
-    """Returns left, top, right, bottom of what begins at x and is centred on y."""
-    return x, y - height / 2, x + width, y + height / 2
-
-
-def _labels(places: Sequence[tuple[float, float, str]], taken: Sequence[Box], furthest: int) -> list[str] | None:
-    """Returns labels that cover nothing in the narrowest plot, within so many pixels of their points.
-
-    Args:
-        places: x and y in percent, and the text.
-        taken: where points are.
-        furthest: above or below, in pixels.
-
-    Returns:
-        SVG, None if there is no room for all.
-    """
-    boxes, drawn = list(taken), []
-    for x, y, text in places:
-        found = _label(text, x * _NARROW / 100, y * _TALL / 100, boxes, furthest)
-        if found is None:
-            return None
-        drawn.append(f'<svg x="{x:.2f}%" y="{y:.2f}%" overflow="visible">{found}</svg>')
-    return drawn
-
-
-def _label(text: str, x: float, y: float, boxes: list[Box], furthest: int) -> str | None:
-    """Returns a text beside a point at x and y, or led to it, and puts its box to the others; None without room."""
-    width = _CHARACTER * len(text)
-    for dy in sorted(range(-furthest, furthest + 1, 13), key=abs):
-        for anchor, dx, left in (("start", 9, x + 9), ("end", -9, x - 9 - width), ("middle", 0, x - width / 2)):
-            box = _box(left, y + dy, width, 12)
-            is_inside = box[0] > -8 and box[2] < _NARROW + 10 and box[1] > -6 and box[3] < _TALL - 2
-            if is_inside and not any(_overlap(box, other) for other in boxes):
-                boxes.append(box)
-                # Of what is far away, a line tells whose it is.
-                end = dy - math.copysign(6, dy)
-                lead = f'<line class="lead" x2="{dx}" y2="{end:g}"/>' if abs(dy) > 13 else ""
-                return f'{lead}<text class="name" x="{dx}" y="{dy + 4}" text-anchor="{anchor}">{escape(text)}</text>'
-    return None
-
-
-def _overlap(one: Box, other: Box) -> bool:
-    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

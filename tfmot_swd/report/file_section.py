@@ -6,12 +6,20 @@ import statistics
 from collections import Counter
 from collections.abc import Sequence
 
-from tfmot_swd.report.charts import Point, accuracy_chart, bar
+from tfmot_swd.report.charts import Point, accuracy_chart, bar, is_beyond
 from tfmot_swd.report.markup import NOTHING, Numbers, escape, key, table
 from tfmot_swd.report.result import DeviceReport, FileRow
 
 # A bar so many times longer than the median is broken off.
 _OUTLIER = 5
+# Of TFLite Micro: the field, how its values are written, their unit, title and legend of the picture.
+_FIGURES = (
+    (
+        *("micro_ms", "milliseconds", "milliseconds", "Time in TFLite Micro"),
+        "On this machine, by its reference kernels: compare files, not microcontrollers.",
+    ),
+    ("arena_bytes", "count", "bytes", "Arena in TFLite Micro", "Working memory beside the file itself, in bytes."),
+)
 # One row of bars: name, parts and whisker as `bar` takes them but in the unit of the list, and what is written.
 BarRow = tuple[str, list[tuple[float, str]], tuple[float, float] | None, str]
 
@@ -24,8 +32,7 @@ def file_section(report: DeviceReport, numbers: Numbers) -> str:
         _accuracy(report.files),
         _bytes(report.files, numbers),
         *(_latency(report.files, numbers, threads) for threads in _threads(report.files)),
-        _micro(report.files, numbers),
-        _arena(report.files, numbers),
+        *(_figure(report.files, numbers, *figure) for figure in _FIGURES),
     )
     cards = "".join(f'<div class="card">{picture}</div>' for picture in pictures if picture)
     return (
@@ -72,35 +79,27 @@ def _latency(files: Sequence[FileRow], numbers: Numbers, threads: int) -> str:
                 ratio = "" if latency.ratio is None else f" · {numbers.show(f'{entry}/ratio', 'ratio')}"
                 shown = f"{numbers.show(f'{entry}/median_ms', 'milliseconds')}{ratio}"
                 rows.append((each.name, [(latency.median_ms, "after")], (latency.low_ms, latency.high_ms), shown))
-    legend = (
-        '<p class="key">Median, and the 10th to the 90th percentile; 0.5x is half of what the dense file takes.</p>'
-    )
+    legend = "Median of the rounds, and their 10th to 90th percentile."
+    if any(latency.ratio is not None for each in files for latency in each.latency if latency.threads == threads):
+        legend += (
+            " 0.5x: half of the dense file's time in the same round, as the median of these ratios; the ratio of the "
+            "two medians can be another."
+        )
     title = f"Latency on this machine, {threads} thread{'s' * (threads > 1)}"
-    return f"<h3>{title}</h3>{legend}{_bars(rows, 'milliseconds')}"
+    return f'<h3>{title}</h3><p class="key">{legend}</p>{_bars(rows, "milliseconds")}'
 
 
-def _micro(files: Sequence[FileRow], numbers: Numbers) -> str:
+def _figure(
+    files: Sequence[FileRow], numbers: Numbers, field: str, style: str, unit: str, title: str, legend: str
+) -> str:
+    """Returns a bar for each file of which the figure is known."""
+    values = [(index, each.name, getattr(each, field)) for index, each in enumerate(files)]
     rows: list[BarRow] = [
-        (each.name, [(each.micro_ms, "second")], None, numbers.show(f"files/{index}/micro_ms", "milliseconds"))
-        for index, each in enumerate(files)
-        if each.micro_ms is not None
+        (name, [(value, "second")], None, numbers.show(f"files/{index}/{field}", style))
+        for index, name, value in values
+        if value is not None
     ]
-    if not rows:
-        return ""
-    legend = '<p class="key">On this machine, by its reference kernels: compare files, not microcontrollers.</p>'
-    return f"<h3>Time in TFLite Micro</h3>{legend}{_bars(rows, 'milliseconds')}"
-
-
-def _arena(files: Sequence[FileRow], numbers: Numbers) -> str:
-    rows: list[BarRow] = [
-        (each.name, [(each.arena_bytes, "second")], None, numbers.show(f"files/{index}/arena_bytes"))
-        for index, each in enumerate(files)
-        if each.arena_bytes is not None
-    ]
-    if not rows:
-        return ""
-    legend = '<p class="key">Working memory beside the file itself, in bytes.</p>'
-    return f"<h3>Arena in TFLite Micro</h3>{legend}{_bars(rows, 'bytes')}"
+    return f'<h3>{title}</h3><p class="key">{legend}</p>{_bars(rows, unit)}' if rows else ""
 
 
 def _bars(rows: Sequence[BarRow], unit: str) -> str:
@@ -112,10 +111,23 @@ def _bars(rows: Sequence[BarRow], unit: str) -> str:
     cells = []
     for name, parts, whisker, shown in rows:
         label = f"{name}: {', '.join(f'{value:,.4g}' for value, _ in parts)} {unit}"
-        ends = None if whisker is None else (whisker[0] / longest, whisker[1] / longest)
+        ends = None
+        if whisker is not None:
+            label += f", 10th to 90th percentile {whisker[0]:,.4g} to {whisker[1]:,.4g}"
+            ends = (whisker[0] / longest, whisker[1] / longest)
         drawn = bar([(value / longest, kind) for value, kind in parts], label, ends)
         cells.append(f'<div class="layer">{escape(name)}</div><div class="amount">{shown}</div>{drawn}')
-    return f'<div class="bars">{"".join(cells)}</div>'
+    return f'{_marks(rows, longest)}<div class="bars">{"".join(cells)}</div>'
+
+
+def _marks(rows: Sequence[BarRow], longest: float) -> str:
+    """Returns what the marks at the edge mean, of those that are there."""
+    told = []
+    if any(is_beyond(value / longest) for _, parts, _, _ in rows for value, _ in parts):
+        told.append("A bar with a gap is longer than the place for it.")
+    if any(is_beyond(row[2][1] / longest) for row in rows if row[2]):
+        told.append("An arrow: the percentile lies beyond the edge.")
+    return f'<p class="key">{" ".join(told)}</p>' if told else ""
 
 
 def _file_table(files: Sequence[FileRow], numbers: Numbers) -> str:
@@ -141,7 +153,7 @@ def _file_table(files: Sequence[FileRow], numbers: Numbers) -> str:
     rows = []
     for index, each in enumerate(files):
         entry = f"files/{index}"
-        cells = [escape(each.name), escape(each.recipe)]
+        cells = [escape(each.name), escape(each.kind)]
         cells += [numbers.show(f"{entry}/{name}", style) for _, name, style in columns]
         place = {latency.threads: f"{entry}/latency/{column}" for column, latency in enumerate(each.latency)}
         for count in threads:

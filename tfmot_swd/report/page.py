@@ -67,21 +67,31 @@ def _tiles(report: DeviceReport, numbers: Numbers) -> str:
         index = min(range(len(report.files)), key=lambda each: report.files[each].bytes)
         size = numbers.show(f"files/{index}/bytes", "bytes")
         tiles.append((size, f"the smallest file<br>{escape(report.files[index].name)}"))
-    ratios = [
-        (latency.ratio, f"files/{row}/latency/{column}/ratio", each.name, latency.threads)
-        for row, each in enumerate(report.files)
-        for column, latency in enumerate(each.latency)
-        if latency.ratio is not None
-    ]
-    if len(ratios) > 1:
-        _, place, name, threads = min(ratios)
-        where = f"{escape(name)}, {threads} thread{'s' * (threads > 1)}"
-        tiles.append((numbers.show(place, "ratio"), f"of the dense file's latency<br>{where}"))
+    tiles += _latency_tile(report, numbers)
     cards = "".join(
         f'<div class="card tile"><div class="big">{big}</div><div class="what">{what}</div></div>'
         for big, what in tiles
     )
     return f'<section class="tiles" aria-label="Outcome">{cards}</section>'
+
+
+def _latency_tile(report: DeviceReport, numbers: Numbers) -> Iterator[tuple[str, str]]:
+    """Yields the least ratio to the dense file, of the files that are made as that one is; of all where none is."""
+    by_name = {each.name: each for each in report.files}
+    compared = []
+    for row, each in enumerate(report.files):
+        for column, latency in enumerate(each.latency):
+            dense = by_name.get(latency.reference or "")
+            if latency.ratio is None or dense is None or dense is each:
+                continue
+            unlike = 0 if each.kind == dense.kind else 1 if each.form == dense.form else 2
+            threads = f"{latency.threads} thread{'s' * (latency.threads > 1)}"
+            kinds = f"both {each.kind}" if not unlike else f"{each.kind} against {dense.kind}"
+            where = f"files/{row}/latency/{column}/ratio"
+            compared.append((unlike, latency.ratio, where, f"{each.name}, {kinds}, {threads}"))
+    if compared:
+        _, _, where, told = min(compared)
+        yield numbers.show(where, "ratio"), f"of the dense file's latency<br>{escape(told)}"
 
 
 def _layers(report: DeviceReport, numbers: Numbers) -> str:
@@ -170,7 +180,9 @@ def _training(report: DeviceReport, numbers: Numbers) -> str:
         )
     if not pictures:
         return ""
-    note = '<p class="soft">The numbers are those at the end; the pale bands are what the schedule wants.</p>'
+    has_targets = any(line.is_target for panel in report.panels for line in panel.series)
+    bands = "; the pale bands are what the schedule wants" * has_targets
+    note = f'<p class="soft">The numbers are those at the end{bands}.</p>'
     return f'<section><h2>Training</h2>{note}<div class="panels">{"".join(pictures)}</div></section>'
 
 

@@ -1,4 +1,4 @@
-"""Where a report comes from: the command that made it and the versions of what ran."""
+"""Where a result comes from: the command that made it and the versions of what ran."""
 
 from __future__ import annotations
 
@@ -23,7 +23,12 @@ _PACKAGES = (
 def command() -> str:
     """Returns how this process was started, without the directory of the program."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
-    program = ["python", "-m", spec.name.removesuffix(".__main__")] if spec is not None else [Path(sys.argv[0]).name]
+    script = Path(sys.argv[0]).name
+    if spec is not None:
+        program = ["python", "-m", spec.name.removesuffix(".__main__")]
+    else:
+        # What was installed as a program is called by its name alone.
+        program = ["python", script] if script.endswith(".py") else [script]
     return shlex.join([*program, *sys.argv[1:]])
 
 

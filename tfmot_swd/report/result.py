@@ -78,6 +78,7 @@ class FileRow:
         agreement: share of check samples where file and model name the same class.
         weights, zeros: elements of its weights, and how many are zero.
         reasons: why figures are missing.
+        form: the numbers that it computes with and keeps; empty where it was not measured.
 
     The others are those of `FileMeasure`.
     """
@@ -101,6 +102,12 @@ class FileRow:
     zeros: int | None = None
     operators: tuple[OperatorRow, ...] = ()
     reasons: tuple[str, ...] = ()
+    form: str = ""
+
+    @property
+    def kind(self) -> str:
+        """The recipe, or the form where that is all that is known."""
+        return self.recipe or self.form
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,7 @@ data { font-variant-numeric: tabular-nums; white-space: nowrap; }
 .c2 { stroke: var(--c2); color: var(--c2); } .c3 { stroke: var(--c3); color: var(--c3); }
 svg.bar { display: block; width: 100%; height: 11px; border-radius: 2px; overflow: hidden; }
 .whisker { stroke: var(--text); stroke-width: 1.5; }
+.beyond { fill: none; }
 .cut { stroke: var(--card); stroke-width: 3; }
 .layers { display: grid; gap: 5px 14px; align-items: center; }
 .bars { display: grid; gap: 2px 14px; align-items: end; grid-template-columns: 1fr auto; }

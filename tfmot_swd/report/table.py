@@ -50,7 +50,7 @@ def _pair(row: object, name: str) -> str:
 
 def _files(report: DeviceReport) -> Table:
     threads = sorted({latency.threads for each in report.files for latency in each.latency})
-    table = Table(title="Files (0.5x: half of the dense file's time)")
+    table = Table(title="Files (0.5x: half of the dense file's time, in the median of the rounds)")
     table.add_column("file", overflow="fold")
     times = [f"ms, {count} thread{'s' * (count > 1)}" for count in threads]
     for heading in ("bytes", "gzip", "accuracy", "same class", "worst diff.", *times, "arena", "Micro ms"):

@@ -78,6 +78,39 @@ def test_names_that_are_no_identifiers(pruned_file, tmp_path, name):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("stem", ['a"b', "a\\b", "a\nb", "a??(b", "a\x1bb"])
+def test_file_names_that_break_the_source_are_refused(stem, pruned_file, tmp_path):
+    with pytest.raises(ValueError, match="named in C source: choose names without.*Received: "):
+        write_c_source(pruned_file, tmp_path / stem, arena_bytes=1000)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is missing")
+@pytest.mark.parametrize("stem", ["it's 50 % of it", "modèle", "a.b", "x*y>z<#"])
+def test_other_file_names_compile(stem, pruned_file, tmp_path):
+    written = write_c_source(pruned_file, tmp_path / stem, arena_bytes=1000)
+    subprocess.run([*_GCC, "-c", written.source.name, "-o", "net.o"], cwd=tmp_path, check=True)
+
+
+@pytest.mark.parametrize(
+    ("tflite", "path", "error", "message"),
+    [
+        (5, "net", TypeError, "Received: tflite=int$"),
+        ("absent.tflite", "net", FileNotFoundError, "no such file.*Received: tflite='absent.tflite'$"),
+        (b"", 5, TypeError, "Received: path=5$"),
+        (b"", b"net", TypeError, "Received: path=b'net'$"),
+        (b"", "", ValueError, "must name the files.*Received: path=''$"),
+        (b"", ".c", ValueError, "must name the files.*Received: path='.c'$"),
+        (b"", "folder/", ValueError, "must name the files.*Received: path='folder/'$"),
+    ],
+)
+def test_what_is_no_file(tflite, path, error, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(error, match=message):
+        write_c_source(tflite, path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_arena_that_is_no_number(pruned_file, tmp_path):
     with pytest.raises(ValueError, match="arena_bytes must be a positive int"):
         write_c_source(pruned_file, tmp_path / "net", arena_bytes=0)

@@ -10,6 +10,7 @@ import tf_keras as keras
 from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.tools import flatbuffer_utils
 
+from tfmot_swd.export.alignment import pack
 from tfmot_swd.export.graph import read_graph
 from tfmot_swd.export.micro import decode
 from tfmot_swd.export.micro.decode import encode_pruned
@@ -76,7 +77,7 @@ def test_metadata_and_signature_stay(pruned_file):
     model = _object(pruned_file)
     model.metadata = [schema.MetadataT(name="note", buffer=len(model.buffers))]
     model.buffers.append(schema.BufferT(data=np.arange(5, dtype=np.uint8)))
-    encoded = _object(encode_pruned(decode._packed(model)).content)
+    encoded = _object(encode_pruned(pack(model)).content)
     assert (encoded.metadata[0].name, len(encoded.operatorCodes)) == (b"note", len(model.operatorCodes) + 1)
     assert encoded.buffers[encoded.metadata[0].buffer].data.tolist() == [0, 1, 2, 3, 4]
     (signature,) = encoded.signatureDefs
@@ -101,7 +102,7 @@ def test_zero_is_the_zero_point(pruned_file, pictures):
         shape = [-1 if each == axis else 1 for each in range(len(tensor.shape))]
         moved = tensor.values // 2 + stored.quantization.zeroPoint.reshape(shape)
         model.buffers[stored.buffer].data = moved.astype(np.int8).reshape(-1).view(np.uint8)
-    shifted = decode._packed(model)
+    shifted = pack(model)
     encoded = encode_pruned(shifted)
     assert len(encoded.tensors) == 4
     assert encoded.bytes_saved > 3000
@@ -119,7 +120,7 @@ def test_no_other_choice_of_tensors_is_smaller(file, request):
         candidates = list(decode._candidates(model))
         decode._insert(model, list(itertools.compress(candidates, flags)))
         # Two paddings of 16: what a buffer is aligned to.
-        assert chosen <= len(decode._packed(model)) + 32
+        assert chosen <= len(pack(model)) + 32
 
 
 def test_nothing_to_gain(to_file, pruned_file):
@@ -146,5 +147,7 @@ def test_what_is_refused(float_file, pruned_file):
         encode_pruned(float_file)
     with pytest.raises(ValueError, match="not a TFLite file"):
         encode_pruned(b"no file")
+    with pytest.raises(TypeError, match="content must be the bytes.*Received: content=ndarray$"):
+        encode_pruned(np.frombuffer(pruned_file, np.uint8))
     with pytest.raises(ValueError, match="largest must be a positive.*Received: largest=0"):
         encode_pruned(pruned_file, largest=0)

@@ -12,6 +12,7 @@ from tensorflow.lite.tools import flatbuffer_utils
 
 from tfmot_swd.export.errors import ExportError
 from tfmot_swd.export.interpreter import run_tflite
+from tfmot_swd.export.micro import interpreter as module
 from tfmot_swd.export.micro.interpreter import run_micro, time_micro
 from tfmot_swd.export.micro.layout import read_layout
 
@@ -61,6 +62,29 @@ def test_a_crash_is_an_error_and_ends_no_process_but_its_own(pruned_file, pictur
         run_micro(broken, {"image": pictures[:1]})
 
 
+@pytest.mark.parametrize("wait", [{"timeout": 0.5}, {}])
+def test_a_process_that_hangs_is_an_error(pruned_file, pictures, tmp_path, monkeypatch, wait):
+    worker = tmp_path / "worker.py"
+    worker.write_text("import time; time.sleep(60)")
+    monkeypatch.setattr(module, "_WORKER", worker)
+    # By default 10 s an inference are added.
+    monkeypatch.setattr(module, "TIMEOUT", 0.5 - 10 * 3)
+    runs = (
+        lambda: run_micro(pruned_file, {"image": pictures[:3]}, **wait),
+        lambda: time_micro([pruned_file], rounds=2, **wait),
+    )
+    for run in runs:
+        with pytest.raises(ExportError, match=r"TFLite Micro had not ended after 0\.5 s"):
+            run()
+
+
+def test_a_path_will_do(pruned_file, pictures, tmp_path):
+    path = tmp_path / "net.tflite"
+    path.write_bytes(pruned_file)
+    assert run_micro(path, {"image": pictures[:1]}).samples == 1
+    assert len(time_micro([path, pruned_file], rounds=1)) == 2
+
+
 def test_what_is_refused(pruned_file, pictures, monkeypatch):
     with pytest.raises(ValueError, match=r"named \['image'\]. Received: \['picture'\]"):
         run_micro(pruned_file, {"picture": pictures})
@@ -70,6 +94,22 @@ def test_what_is_refused(pruned_file, pictures, monkeypatch):
         run_micro(pruned_file, {"image": pictures[:0]})
     with pytest.raises(TypeError, match="arena_bytes"):
         run_micro(pruned_file, {"image": pictures}, arena_bytes="much")
+    with pytest.raises(TypeError, match=r"dictionary of arrays named \['image'\].*Received: inputs=ndarray$"):
+        run_micro(pruned_file, pictures)
+    with pytest.raises(TypeError, match="'image' must be an array of numbers. Received: dtype <U1$"):
+        run_micro(pruned_file, {"image": np.full((1, 12, 12, 3), "x")})
+    with pytest.raises(TypeError, match="content must be the bytes.*Received: content=ndarray$"):
+        run_micro(pictures, {"image": pictures})
+    with pytest.raises(FileNotFoundError, match="no such file.*Received: content='absent.tflite'$"):
+        run_micro("absent.tflite", {"image": pictures})
+    with pytest.raises(ValueError, match="Received: timeout=0$"):
+        run_micro(pruned_file, {"image": pictures}, timeout=0)
+    with pytest.raises(TypeError, match="list of files.*Received: contents=bytes$"):
+        time_micro(pruned_file)
+    with pytest.raises(TypeError, match="contents\\[1\\] must be.*Received: contents\\[1\\]=int$"):
+        time_micro([pruned_file, 3])
+    with pytest.raises(TypeError, match="Received: rounds='2'$"):
+        time_micro([pruned_file], rounds="2")
     with pytest.raises(ValueError, match="rounds=0"):
         time_micro([pruned_file], rounds=0)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)

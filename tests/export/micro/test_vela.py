@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import sys
 
 import pytest
 
 from tfmot_swd.export.errors import ExportError
+from tfmot_swd.export.micro import vela as module
 from tfmot_swd.export.micro.vela import _parsed, estimate_npu
 
 _SUMMARY = """\
@@ -33,9 +35,20 @@ def test_what_is_refused(pruned_file, monkeypatch):
         estimate_npu(pruned_file, "ethos-u11")
     with pytest.raises(ValueError, match="not a TFLite file"):
         estimate_npu(b"no file")
+    with pytest.raises(FileNotFoundError, match="no such file.*Received: content='absent.tflite'$"):
+        estimate_npu("absent.tflite")
+    with pytest.raises(TypeError, match="Received: timeout='long'$"):
+        estimate_npu(pruned_file, timeout="long")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"tfmot_swd\[vela\]"):
         estimate_npu(pruned_file)
+
+
+def test_a_compiler_that_hangs_is_an_error(pruned_file, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: True)
+    monkeypatch.setattr(module, "_COMMAND", (sys.executable, "-c", "import time; time.sleep(60)"))
+    with pytest.raises(ExportError, match=r"The Vela compiler had not ended after 0\.5 s"):
+        estimate_npu(pruned_file, timeout=0.5)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ethosu") is None, reason="ethos-u-vela is not installed")

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from tfmot_swd.export.advice import FileAdvice
 
 _EXAMPLE = """
-# A page to forward, with both models by layer and the files measured on this machine; the first of several files is
-# that of the dense model, which the others are compared with
-tfmot-swd report small.keras --dense=net.keras --files=files/net_int8.tflite,files/small_int8.tflite \\
+# A page to forward, with both models by layer and the files measured on this machine, compared with that of the model
+# before it was pruned
+tfmot-swd report small.keras --dense=net.keras --dense_file=files/net_int8.tflite --files=files/small_int8.tflite \\
   --output=report.html
 
 # With the curves of the training and the accuracies of the files, which prune and export have written down
@@ -28,6 +28,8 @@ tfmot-swd prune net.keras --macs=0.5 --data=train.npz --output=small.keras --jso
 tfmot-swd export small.keras --recipes=float32,int8 --data=train.npz --output=files --json=export.json
 tfmot-swd report small.keras --dense=net.keras --training=prune.json --exports=export.json --output=report.html
 """
+# From this share of the dense model's weights on, rounding in a file hides which of the two models it is of.
+_ALIKE = 0.8
 
 
 def _define_flags(values: flags.FlagValues) -> None:
@@ -36,7 +38,14 @@ def _define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_list(
         "files",
         [],
-        ".tflite files to measure, first that of the dense model if there are several; by default those of --exports",
+        ".tflite files of the small model to measure; by default those of --exports",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "dense_file",
+        None,
+        "the .tflite file of the dense model, which the others are compared with; empty if there is none. By default "
+        "the first of several --files, if its weights tell that it is of that model",
         flag_values=values,
     )
     flags.DEFINE_string("training", None, "the .json file that prune wrote", flag_values=values)
@@ -54,14 +63,20 @@ def _run(call: Call) -> int:
     path, values = call.operands[0], call.flags
     if not values.dense:
         raise UsageError("--dense names the model before it was pruned. Received: none")
-    inputs = [path, values.dense, values.training, values.exports, *values.files]
+    inputs = [path, values.dense, values.dense_file or None, values.training, values.exports, *values.files]
     target = target_of("output", values.output, ".html", inputs)
     record = target_of("json", values.json, ".json", inputs) if values.json else None
     training = _read("training", values.training)
     exports = [_export(each) for each in _read("exports", values.exports).get("results", [])]
-    files = _named(values.files or [each.path for each in exports])
-    dense_file = _dense_of(files, [each.path for each in exports])
+    exported = [each.path for each in exports]
+    if values.dense_file and _is_among(values.dense_file, exported):
+        raise UsageError(
+            "--dense_file is the file of the model before it was pruned, and --exports has this one of the small one. "
+            f"Received: {values.dense_file!r}"
+        )
+    files = _named([values.dense_file] if values.dense_file else [], values.files or exported)
     dense, small = load_model(call, values.dense), load_model(call, path)
+    dense_file = _dense_of(files, values.dense_file, exported, dense, small)
     measures: Any = ()
     if files and values.measure:
         call.note(f"Measuring {', '.join(files)} ...")
@@ -85,26 +100,49 @@ def _run(call: Call) -> int:
     return 0
 
 
-def _named(paths: list[str]) -> dict[str, str]:
-    """Returns the files by the shortest names that tell them apart.
+def _is_among(path: str, others: list[str]) -> bool:
+    return Path(path).resolve() in {Path(each).resolve() for each in others}
+
+
+def _named(first: list[str], others: list[str]) -> dict[str, str]:
+    """Returns the files, each once, by the shortest names that tell them apart.
 
     Raises:
       UsageError: one is not there.
     """
+    paths = first + [path for path in dict.fromkeys(others) if not _is_among(path, first)]
     missing = [path for path in paths if not Path(path).is_file()]
     if missing:
         raise UsageError(f"There is no such file. Received: {', '.join(map(repr, missing))}")
-    paths = list(dict.fromkeys(paths))
     stems = [Path(path).stem for path in paths]
     return dict(zip(stems if len(set(stems)) == len(stems) else paths, paths, strict=True))
 
 
-def _dense_of(files: dict[str, str], exported: list[str]) -> str | None:
-    """Returns the name of the dense file: the first of several, unless the small model was exported to it."""
+def _dense_of(files: dict[str, str], given: str | None, exported: list[str], dense: Any, small: Any) -> str | None:
+    """Returns the name of the dense model's file, None where there is none.
+
+    That is the one that was given, else the first of several if it is of the dense model. Of which model a file is,
+    the weights tell that are not zero in it.
+
+    Raises:
+      UsageError: the two models do not differ enough for that.
+    """
+    from tfmot_swd.export.file_facts import read_facts
+    from tfmot_swd.sparsity import sparsity_report
+
     first = next(iter(files), None)
-    if first is None or len(files) == 1 or Path(files[first]).resolve() in {Path(each).resolve() for each in exported}:
-        return None
-    return first
+    if given is not None or first is None or len(files) == 1 or _is_among(files[first], exported):
+        return first if given else None
+    before, after = (sparsity_report(each).pool_kept for each in (dense, small))
+    if after > _ALIKE * before:
+        raise UsageError(
+            "Which of the files is that of the dense model? The two models have about as many weights that are not "
+            "zero: name it as --dense_file, or give --dense_file= where there is none. "
+            f"Received: --files={','.join(files.values())}, {before:,} such weights before and {after:,} after"
+        )
+    facts = read_facts(Path(files[first]).read_bytes())
+    # Half way between the two on a scale of ratios; rounding makes some more of them zero.
+    return first if (facts.weights - facts.zeros) ** 2 > before * after else None
 
 
 def _advice(files: dict[str, str], dense: str | None) -> list[FileAdvice]:

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
+from tfmot_swd.export.alignment import ALIGNMENT, padded
+from tfmot_swd.export.content import read_content
 from tfmot_swd.export.errors import ExportError
 from tfmot_swd.export.micro.interpreter import run_micro
 from tfmot_swd.export.micro.layout import FileLayout, Port, read_layout
 from tfmot_swd.export.micro_operators import DECODE, MICRO_OPERATORS
-from tfmot_swd.export.placing import check_target, placed
+from tfmot_swd.export.placing import check_target, path_text, placed
 
 # Words of both languages, and the one function whose name firmware cannot do without.
 _KEYWORDS = re.compile(
@@ -81,7 +83,8 @@ def write_c_source(
 
     Args:
         tflite: the file, or its bytes.
-        path: where to write, with or without `.c` or `.h`. Missing directories are created.
+        path: where to write, with or without `.c` or `.h`. Missing directories are created. The source includes the
+            header by its name, which therefore holds no quote, backslash, `??` or control character.
         name: of the array, a C identifier.
         arena_bytes: the arena to name, where it is known. None finds it, for which tflite-micro must be installed.
 
@@ -89,6 +92,7 @@ def write_c_source(
         Paths and numbers.
 
     Raises:
+        TypeError: `tflite` is neither bytes nor a path, or `path` no path.
         ValueError: no TFLite file, a name that C or C++ does not take, an operator that TFLite Micro lacks.
         OSError: nothing can be written at `path`, or there is no file `tflite`.
         ImportError: the arena is to be found and the package tflite-micro is not installed.
@@ -112,13 +116,16 @@ def write_c_source(
         raise ValueError(
             f"arena_bytes must be a positive int, or None to find it. Received: arena_bytes={arena_bytes!r}"
         )
-    text = os.fspath(path)
-    base = text[:-2] if isinstance(text, str) and text.endswith((".c", ".h")) else text
+    text = path_text(path)
+    base = text[:-2] if text.endswith((".c", ".h")) else text
+    if not os.path.basename(base):
+        raise ValueError(f"path must name the files to write, without .c and .h. Received: path={text!r}")
     source, header = check_target(f"{base}.c"), check_target(f"{base}.h")
-    content = tflite if isinstance(tflite, bytes) else Path(tflite).read_bytes()
+    _check_file_names(source, header)
+    content = read_content(tflite, "tflite")
     layout = read_layout(content)
     operators = tuple(_method(operator) for operator in layout.operators)
-    arena = _arena(content, layout) if arena_bytes is None else _padded(arena_bytes)
+    arena = _arena(content, layout) if arena_bytes is None else padded(arena_bytes)
     made = CSource(source, header, name, len(content), arena, operators, layout.inputs, layout.outputs)
     with (
         placed(source, _source_text(made, content).encode()),
@@ -137,6 +144,19 @@ def _check_name(name: str) -> None:
         )
 
 
+def _check_file_names(*paths: Path) -> None:
+    """Refuses names that end a C string, or are read as something else in it: the source includes the header by name.
+
+    C has no escapes there that all compilers read alike; two question marks begin a trigraph.
+    """
+    for path in paths:
+        if not path.name.isprintable() or any(each in path.name for each in ('"', "\\", "??")):
+            raise ValueError(
+                'The files are named in C source: choose names without ", \\, ?? and control characters. '
+                f"Received: {path.name!r}"
+            )
+
+
 def _method(operator: str) -> str:
     """Returns the method of MicroMutableOpResolver that adds an operator."""
     if operator in _METHODS:
@@ -149,7 +169,7 @@ def _method(operator: str) -> str:
 def _arena(content: bytes, layout: FileLayout) -> int:
     """Returns an arena in which TFLite Micro has just run the file."""
     inputs = {port.name: np.zeros(port.shape, port.dtype) for port in layout.inputs}
-    found = _padded(run_micro(content, inputs).arena_bytes)
+    found = padded(run_micro(content, inputs).arena_bytes)
     # What planning needs for a moment is not in the count.
     for arena in (found, found + 256, found + 1024):
         try:
@@ -158,10 +178,6 @@ def _arena(content: bytes, layout: FileLayout) -> int:
             continue
         return arena
     raise ExportError(f"TFLite Micro does not run in the arena that it reports. Received: {found} bytes")
-
-
-def _padded(size: int) -> int:
-    return -(-size // 16) * 16
 
 
 def _source_text(made: CSource, content: bytes) -> str:
@@ -179,7 +195,7 @@ def _source_text(made: CSource, content: bytes) -> str:
 #error "{made.source.name} and {made.header.name} come from different exports"
 #endif
 
-alignas(16) const unsigned char {made.name}[{upper}_BYTES] = {{
+alignas({ALIGNMENT}) const unsigned char {made.name}[{upper}_BYTES] = {{
 {array}
 }};
 """

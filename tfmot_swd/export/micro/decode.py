@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import flatbuffers
 import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.tools import flatbuffer_utils
 
+from tfmot_swd.export.alignment import pack, padded
+from tfmot_swd.export.content import read_content
 from tfmot_swd.export.graph import FileGraph, read_graph
 from tfmot_swd.export.micro_operators import DECODE
 from tfmot_swd.export.samples import Array
@@ -86,14 +88,14 @@ class _Candidate:
 
     @property
     def encoded_bytes(self) -> int:
-        return _padded(len(self.mask)) + _padded(len(_METADATA) + len(self.values))
+        return padded(len(self.mask)) + padded(len(_METADATA) + len(self.values))
 
     def gain(self, plain_bytes: int) -> int:
         tables = self.uses * _USE_BYTES + (self.uses - 1) * self.channels * _CHANNEL_BYTES
-        return _padded(plain_bytes) - self.encoded_bytes - tables
+        return padded(plain_bytes) - self.encoded_bytes - tables
 
 
-def encode_pruned(content: bytes, largest: int | None = None) -> EncodedFile:
+def encode_pruned(content: bytes | str | os.PathLike[str], largest: int | None = None) -> EncodedFile:
     """Stores the pruned weights of an int8 file as TFLite Micro decodes them: a bit mask and the values that are left.
 
     A tensor of n weights with z zeros takes n/8 + (n - z) + 16 bytes in place of n, and some 100 for the operator that
@@ -108,14 +110,16 @@ def encode_pruned(content: bytes, largest: int | None = None) -> EncodedFile:
     has weights, and most of its time to decode. `largest` leaves such layers alone.
 
     Args:
-        content: the bytes of an int8 file (or of one with int16 activations and int8 weights).
+        content: the bytes of an int8 file (or of one with int16 activations and int8 weights), or its path.
         largest: leave tensors of more than so many weights as they are, to bound the arena. None encodes them all.
 
     Returns:
         The file, what was encoded and what it saves.
 
     Raises:
+        TypeError: `content` is neither bytes nor a path.
         ValueError: no TFLite file, one that does not compute in integers, or `largest` not positive.
+        OSError: the file cannot be read.
 
     Source: format of DECODE in TensorFlow's tflite-micro, "TFLM DECODE Operator Design" of May 20, 2025.
 
@@ -132,8 +136,8 @@ def encode_pruned(content: bytes, largest: int | None = None) -> EncodedFile:
         >>> [tensor.shape for tensor in encoded.tensors], encoded.bytes_saved > 2000
         ([(64, 64)], True)
     """
-    if largest is not None and (isinstance(largest, bool) or not isinstance(largest, int) or largest < 1):
-        raise ValueError(f"largest must be a positive number of weights, or None. Received: largest={largest!r}")
+    check_largest(largest)
+    content = read_content(content)
     graph = read_graph(content)
     _require_integers(graph)
     model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
@@ -159,10 +163,20 @@ def encode_pruned(content: bytes, largest: int | None = None) -> EncodedFile:
         if subgraph == 0
     )
     _insert(model, chosen)
-    encoded = _packed(model)
+    encoded = pack(model)
     if len(encoded) >= len(content):
         return unchanged
     return EncodedFile(encoded, tuple(sorted(tensors, key=lambda each: each.index)), len(content), len(encoded))
+
+
+def check_largest(largest: Any) -> None:
+    """Refuses what bounds no tensor.
+
+    Raises:
+        ValueError: neither None nor a positive int.
+    """
+    if largest is not None and (isinstance(largest, bool) or not isinstance(largest, int) or largest < 1):
+        raise ValueError(f"largest must be a positive number of weights, or None. Received: largest={largest!r}")
 
 
 def _require_integers(graph: FileGraph) -> None:
@@ -269,23 +283,3 @@ def _insert(model: Any, chosen: list[_Candidate]) -> None:
 def _bytes_tensor(size: int, buffer: int, name: Any) -> Any:
     shape = np.array([size], np.int32)
     return schema.TensorT(shape=shape, type=schema.TensorType.UINT8, buffer=buffer, name=name)
-
-
-def _packed(model: Any) -> bytes:
-    builder = _AlignedBuilder(1024)
-    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
-    return bytes(builder.Output())
-
-
-class _AlignedBuilder(flatbuffers.Builder):
-    """Aligns the bytes of buffers to 16, as the schema asks and code generated for Python forgets.
-
-    TFLite Micro reads weights where they lie in flash, with instructions that may want them aligned.
-    """
-
-    def StartVector(self, elemSize: int, numElems: int, alignment: int) -> Any:
-        return super().StartVector(elemSize, numElems, 16 if elemSize == 1 else alignment)
-
-
-def _padded(size: int) -> int:
-    return -(-size // 16) * 16

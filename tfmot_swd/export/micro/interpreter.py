@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
 import signal
-import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tfmot_swd.export.child import TIMEOUT, check_timeout, run_child
+from tfmot_swd.export.content import read_content
 from tfmot_swd.export.errors import ExportError
 from tfmot_swd.export.graph import read_graph
 from tfmot_swd.export.interpreter import dequantize, quantize
@@ -24,6 +26,8 @@ from tfmot_swd.export.samples import Array, chunks
 
 _WORKER = Path(__file__).with_name("worker.py")
 _ARENA = re.compile(r"Arena allocation total (\d+) bytes")
+# What an inference is waited for, beside `TIMEOUT` for all of them: a second is much, even by the reference kernels.
+_INFERENCE_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -59,24 +63,32 @@ class MicroTime:
     rounds: int
 
 
-def run_micro(content: bytes, inputs: dict[str, Array], arena_bytes: int | None = None) -> MicroRun:
+def run_micro(
+    content: bytes | str | os.PathLike[str],
+    inputs: Mapping[str, Array],
+    arena_bytes: int | None = None,
+    timeout: float | None = None,
+) -> MicroRun:
     """Runs a file with one signature in TFLite Micro, in a process of its own.
 
     TFLite Micro runs files in int8, in int8 weights with int16 activations, and in float32, at their fixed batch; also
     what `encode_pruned` makes.
 
     Args:
-        content: the bytes of the file.
+        content: the bytes of the file, or its path.
         inputs: one array (N, ...) for each input name of the signature; quantized as the file asks.
         arena_bytes: the working memory to give it, to see whether a device has enough. None gives it plenty.
+        timeout: seconds after which the process is stopped. None waits for 600, and 10 more for each sample.
 
     Returns:
         Outputs, arena and time.
 
     Raises:
+        TypeError: `content` is neither bytes nor a path, `inputs` is no dictionary of numbers.
         ValueError: no TFLite file, inputs of other names or shapes than the file's.
+        OSError: the file cannot be read.
         ImportError: the package tflite-micro is not installed.
-        ExportError: TFLite Micro cannot run the file, in this arena; with what it said.
+        ExportError: TFLite Micro cannot run the file, in this arena; with what it said. Or not in time.
 
     Example:
         >>> import tempfile, numpy as np, tf_keras as keras
@@ -85,11 +97,14 @@ def run_micro(content: bytes, inputs: dict[str, Array], arena_bytes: int | None 
         >>> path = tempfile.mkdtemp() + "/model.tflite"
         >>> x = np.random.default_rng(0).normal(size=(100, 4)).astype("float32")
         >>> result = export_tflite(model, path, "int8", representative_data=x)
-        >>> run = run_micro(open(path, "rb").read(), {"x": x})
+        >>> run = run_micro(path, {"x": x})
         >>> run.outputs["y"].shape, run.arena_bytes < 2000
         ((100, 2), True)
     """
     _require_package()
+    if timeout is not None:
+        check_timeout(timeout)
+    content = read_content(content)
     layout = read_layout(content)
     if arena_bytes is not None and (isinstance(arena_bytes, bool) or not isinstance(arena_bytes, int)):
         raise TypeError(f"arena_bytes must be an int or None. Received: arena_bytes={arena_bytes!r}")
@@ -104,7 +119,7 @@ def run_micro(content: bytes, inputs: dict[str, Array], arena_bytes: int | None 
     with tempfile.TemporaryDirectory() as scratch:
         directory = Path(scratch)
         np.savez(directory / "inputs.npz", *(rounds[position] for position in sorted(rounds)))
-        said = _work(directory, (content,), settings)
+        said = _work(directory, (content,), settings, _patience(count) if timeout is None else timeout)
         stored = {port.name: (np.load(directory / f"output_{port.position}.npy"), port) for port in layout.outputs}
         milliseconds = float(np.median(np.load(directory / "milliseconds.npy")))
     found = _ARENA.search(said)
@@ -117,20 +132,25 @@ def run_micro(content: bytes, inputs: dict[str, Array], arena_bytes: int | None 
     return MicroRun(outputs, int(found[1]), milliseconds, count)
 
 
-def time_micro(contents: Sequence[bytes], rounds: int = 20) -> tuple[MicroTime, ...]:
+def time_micro(
+    contents: Sequence[bytes | str | os.PathLike[str]], rounds: int = 20, timeout: float | None = None
+) -> tuple[MicroTime, ...]:
     """Measures how long files take in TFLite Micro, on random inputs, in turn: one inference each a round.
 
     Args:
-        contents: the bytes of each file; to compare files, pass them together.
+        contents: the bytes of each file, or its path; to compare files, pass them together.
         rounds: after one inference each that is not measured.
+        timeout: seconds after which the process is stopped. None waits for 600, and 10 more for each inference.
 
     Returns:
         Times in the order of the files.
 
     Raises:
+        TypeError: `contents` is no list of bytes or paths, or `rounds` no int.
         ValueError: no files or no rounds, or bytes that are no TFLite file.
+        OSError: a file cannot be read.
         ImportError: the package tflite-micro is not installed.
-        ExportError: TFLite Micro cannot run one of the files.
+        ExportError: TFLite Micro cannot run one of the files, or not in time.
 
     Example:
         >>> import tempfile, tf_keras as keras
@@ -138,23 +158,31 @@ def time_micro(contents: Sequence[bytes], rounds: int = 20) -> tuple[MicroTime, 
         >>> path = tempfile.mkdtemp() + "/model.tflite"
         >>> model = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(2)])
         >>> result = export_tflite(model, path)
-        >>> (measured,) = time_micro([open(path, "rb").read()], rounds=3)
+        >>> (measured,) = time_micro([path], rounds=3)
         >>> 0 < measured.least <= measured.median
         True
     """
     _require_package()
+    if timeout is not None:
+        check_timeout(timeout)
+    if isinstance(contents, bytes | str | os.PathLike) or not isinstance(contents, Sequence):
+        raise TypeError(f"contents is a list of files, timed together. Received: contents={type(contents).__name__}")
+    if isinstance(rounds, bool) or not isinstance(rounds, int):
+        raise TypeError(f"rounds must be a whole number. Received: rounds={rounds!r}")
     if not contents or rounds < 1:
         raise ValueError(
             f"There must be a file and a round to measure. Received: {len(contents)} files, rounds={rounds!r}"
         )
+    files = [read_content(each, f"contents[{number}]") for number, each in enumerate(contents)]
     settings = {
         "task": "measure",
-        "arena_bytes": max(map(_plenty, contents)),
-        "input_count": [len({port.position for port in read_layout(content).inputs}) for content in contents],
+        "arena_bytes": max(map(_plenty, files)),
+        "input_count": [len({port.position for port in read_layout(file).inputs}) for file in files],
         "rounds": rounds,
     }
+    patience = _patience((rounds + 1) * len(files)) if timeout is None else timeout
     with tempfile.TemporaryDirectory() as scratch:
-        _work(Path(scratch), contents, settings)
+        _work(Path(scratch), files, settings, patience)
         times = np.load(Path(scratch) / "milliseconds.npy")
     return tuple(MicroTime(float(np.median(column)), float(column.min()), rounds) for column in times.T)
 
@@ -172,13 +200,24 @@ def _plenty(content: bytes) -> int:
     return 2**26 + 8 * (activations + len(content))
 
 
-def _checked(inputs: dict[str, Array], layout: FileLayout) -> tuple[list[Array], int]:
+def _patience(inferences: int) -> float:
+    return TIMEOUT + _INFERENCE_SECONDS * inferences
+
+
+def _checked(inputs: Any, layout: FileLayout) -> tuple[list[Array], int]:
     """Returns the arrays in the order of the file's inputs, and how many samples there are."""
     names = [port.name for port in layout.inputs]
+    if not isinstance(inputs, Mapping):
+        raise TypeError(
+            f"inputs must be a dictionary of arrays named {names}, one for each input of the file. "
+            f"Received: inputs={type(inputs).__name__}"
+        )
     if set(inputs) != set(names):
-        raise ValueError(f"inputs must be arrays named {names}. Received: {sorted(inputs)}")
+        raise ValueError(f"inputs must be arrays named {names}. Received: {sorted(map(str, inputs))}")
     arrays = [np.asarray(inputs[name]) for name in names]
     for array, port in zip(arrays, layout.inputs, strict=True):
+        if array.dtype.kind not in "fiub":
+            raise TypeError(f"Input {port.name!r} must be an array of numbers. Received: dtype {array.dtype}")
         if not array.ndim or array.shape[1:] != port.shape[1:]:
             raise ValueError(
                 f"Input {port.name!r} must have shape {('N', *port.shape[1:])}. Received: shape {array.shape}"
@@ -195,14 +234,14 @@ def _rounds(array: Array, port: Port) -> Array:
     return np.stack([batch for (batch,), _ in batches])
 
 
-def _work(directory: Path, contents: Sequence[bytes], settings: dict[str, Any]) -> str:
+def _work(directory: Path, contents: Sequence[bytes], settings: dict[str, Any], timeout: float) -> str:
     """Runs the worker on the files, and returns what it said."""
     for number, content in enumerate(contents):
         (directory / f"{number}.tflite").write_bytes(content)
     (directory / "settings.json").write_text(json.dumps(settings))
     # -P: the names beside the script are not to be imported in place of packages.
     command = [sys.executable, "-P", str(_WORKER), str(directory)]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
+    done = run_child(command, timeout, "TFLite Micro")
     said = done.stderr + done.stdout
     if done.returncode:
         crash = f"it crashed with {signal.Signals(-done.returncode).name}; " if done.returncode < 0 else ""

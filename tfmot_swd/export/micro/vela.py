@@ -6,13 +6,15 @@ import csv
 import importlib.util
 import io
 import math
+import os
 import re
-import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from tfmot_swd.export.child import TIMEOUT, check_timeout, run_child
+from tfmot_swd.export.content import read_content
 from tfmot_swd.export.errors import ExportError
 from tfmot_swd.export.graph import read_graph
 
@@ -56,22 +58,27 @@ class NpuEstimate:
     cpu_operators: int
 
 
-def estimate_npu(content: bytes, accelerator: str = "ethos-u55-128") -> NpuEstimate:
+def estimate_npu(
+    content: bytes | str | os.PathLike[str], accelerator: str = "ethos-u55-128", timeout: float = TIMEOUT
+) -> NpuEstimate:
     """Compiles an int8 file with Vela, and returns what it estimates for an Ethos-U NPU.
 
     Pass the plain int8 file, not one of `encode_pruned`: Vela compresses zeros itself and leaves DECODE to the CPU.
 
     Args:
-        content: the bytes of the file.
+        content: the bytes of the file, or its path.
         accelerator: one of `ACCELERATORS`; the number is MACs a cycle.
+        timeout: seconds after which the compiler, a process of its own, is stopped.
 
     Returns:
         The estimate. No board was measured.
 
     Raises:
+        TypeError: `content` is neither bytes nor a path.
         ValueError: no TFLite file, or an unknown accelerator.
+        OSError: the file cannot be read.
         ImportError: the package ethos-u-vela is not installed.
-        ExportError: Vela cannot compile the file, or leaves all of it to the CPU.
+        ExportError: Vela cannot compile the file, leaves all of it to the CPU, or does not end in time.
 
     Example:
         >>> import tempfile, numpy as np, tf_keras as keras
@@ -80,11 +87,13 @@ def estimate_npu(content: bytes, accelerator: str = "ethos-u55-128") -> NpuEstim
         >>> path = tempfile.mkdtemp() + "/model.tflite"
         >>> x = np.random.default_rng(0).normal(size=(100, 8, 8, 3)).astype("float32")
         >>> result = export_tflite(model, path, "int8", representative_data=x)
-        >>> estimate_npu(open(path, "rb").read()).macs
+        >>> estimate_npu(path).macs
         7776
     """
     if accelerator not in ACCELERATORS:
         raise ValueError(f"accelerator must be one of {', '.join(ACCELERATORS)}. Received: accelerator={accelerator!r}")
+    check_timeout(timeout)
+    content = read_content(content)
     read_graph(content)
     if importlib.util.find_spec("ethosu") is None:
         raise ImportError("The Vela compiler is missing: pip install 'tfmot_swd[vela]'. Received: no package ethosu")
@@ -92,7 +101,7 @@ def estimate_npu(content: bytes, accelerator: str = "ethos-u55-128") -> NpuEstim
         model = Path(scratch) / "model.tflite"
         model.write_bytes(content)
         command = [*_COMMAND, str(model), "--output-dir", scratch, "--accelerator-config", accelerator]
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
+        done = run_child(command, timeout, "The Vela compiler")
         summaries = list(Path(scratch).glob("model_summary_*.csv"))
         if done.returncode or len(summaries) != 1:
             raise ExportError(

@@ -1,0 +1,52 @@
+"""What a caller gives as a TFLite file: its bytes, or the path of them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+_MISSING = {
+    FileNotFoundError: "There is no such file: export it first, or check the path",
+    IsADirectoryError: "This is a directory: name a .tflite file in it",
+}
+
+
+def read_content(given: Any, name: str = "content") -> bytes:
+    """Returns the bytes of a file that is given as bytes or as a path; whether they are a TFLite file is not looked at.
+
+    Args:
+        given: what the caller passed.
+        name: of the argument, for messages.
+
+    Raises:
+        TypeError: neither bytes nor a path.
+        OSError: as `read_file`.
+    """
+    if isinstance(given, bytes | bytearray | memoryview):
+        return bytes(given)
+    if not _is_path(given):
+        raise TypeError(
+            f"{name} must be the bytes of a TFLite file, or its path. Received: {name}={type(given).__name__}"
+        )
+    return read_file(given, name)
+
+
+def read_file(path: Any, name: str = "path") -> bytes:
+    """Returns the bytes at a path.
+
+    Raises:
+        TypeError: `path` is not a path.
+        FileNotFoundError, IsADirectoryError, OSError: there is no file, or it cannot be read.
+    """
+    if not _is_path(path):
+        raise TypeError(f"{name} must be the path of a TFLite file. Received: {name}={type(path).__name__}")
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        told = _MISSING.get(type(error), f"The file cannot be read ({error.strerror}): give yourself access to it")
+        raise type(error)(f"{told}. Received: {name}={os.fspath(path)!r}") from error
+
+
+def _is_path(given: Any) -> bool:
+    return isinstance(given, str | os.PathLike) and isinstance(os.fspath(given), str)
