@@ -105,14 +105,20 @@ def run_missing(
 
 
 def panel_of(
-    title: str, results: Results, labels: Mapping[str, str], cost: str, unit: tuple[float, str], bold: str
+    title: str,
+    results: Results,
+    labels: Mapping[str, str],
+    cost: str,
+    unit: tuple[float, str],
+    bold: str,
+    score: tuple[str, str] = ("test_accuracy", "test accuracy (%)"),
 ) -> Panel:
-    """Returns test accuracy against a cost, in (so many, called so); the dense net's is a level."""
+    """Returns a score, (field, called so), against a cost, in (so many, called so); the dense net's is a level."""
     lines: dict[str, list[tuple[float, float]]] = {}
     for (method, _), runs in results.items():
-        point = mean(runs, cost) / unit[0], 100 * mean(runs, "test_accuracy")
+        point = mean(runs, cost) / unit[0], 100 * mean(runs, score[0])
         lines.setdefault(method, []).append(point)
     dense = lines.pop("dense", None)
     level = (labels["dense"], dense[0][1]) if dense else None
     ordered = {label: sorted(lines[method]) for method, label in labels.items() if method in lines}
-    return Panel(title, unit[1], ordered, level, bold=(labels[bold],))
+    return Panel(title, unit[1], ordered, level, bold=(labels[bold],), ylabel=score[1])

@@ -24,10 +24,10 @@ from typing import Any
 from absl import app, flags
 from rich.console import Console
 
-from benchmarks.cases import mean, results_of, run_missing, use_one_thread
+from benchmarks.cases import mean, panel_of, results_of, run_missing, use_one_thread
 from benchmarks.journal import Journal
 from benchmarks.sized import of_sizes
-from benchmarks.tables import ResultTable, write_markdown
+from benchmarks.tables import ResultTable, draw_panels, write_markdown
 from examples.detection_data import DetectionData, load_scenes
 from examples.detection_decoding import Precision, decode, precision
 from examples.detection_network import detector
@@ -50,11 +50,12 @@ LABELS = {
     "structured": "structured SWD",
     "small_dense": "dense, same widths",
 }
-METHODS = ("dense", "rpgp", "psfp", "l1_once", "structured", "small_dense")
+METHODS = ("dense", "rpgp", "structured", "l1_once", "psfp_clipped", "small_dense", "psfp", "weight_taylor")
 # In the order in which they are worth running.
 RATES = (0.5, 0.7, 0.3)
 SCENES, ROUND_TO, CALIBRATED = 8000, 8, 300
 RECIPE = Recipe(epochs=12, batch_size=32, learning_rate=0.005, weight_decay=1e-4, validation_freq=12)
+TITLE = f"Detector on scenes from Fashion-MNIST: {SCENES:,} scenes, {RECIPE.epochs} epochs"
 TIMED = ("float32", "int8")
 
 SEEDS = flags.DEFINE_integer("detection_seeds", 1, "how many seeds")
@@ -148,7 +149,7 @@ def measure_times(journal: Journal, console: Console) -> None:
 
 
 HEADING = (
-    *("filters removed", "method", "mAP@[.5:.95], %", "mAP@.5, %", "parameters", "MACs", "training, s"),
+    *("filters removed", "method", "mAP@[.5:.95], %", "mAP@.5, %", "parameters", "MACs", "training, s", "of dense"),
     *("int8: mAP@[.5:.95], %", "int8 bytes", *(f"{recipe}, ms" for recipe in TIMED)),
 )
 
@@ -159,6 +160,7 @@ def table_of(journal: Journal) -> ResultTable:
     times = measured[-1] if measured else {}
     rows = []
     found = results_of(journal, shared())
+    dense = found.get(("dense", 0.0))
     for (method, rate), runs in sorted(found.items(), key=lambda item: (item[0][1], list(LABELS).index(item[0][0]))):
         seeds = f" ({len(runs)})" if len(runs) > 1 else ""
         named = [f"{method} {rate:g} {recipe}" for recipe in TIMED]
@@ -170,13 +172,13 @@ def table_of(journal: Journal) -> ResultTable:
                 f"{mean(runs, 'parameters'):,.0f}",
                 f"{mean(runs, 'macs') / 1e6:.2f} M",
                 f"{mean(runs, 'processor_seconds'):.0f}",
+                f"{mean(runs, 'processor_seconds') / mean(dense, 'processor_seconds'):.2f}" if dense else "",
                 f"{100 * mean(runs, 'int8_test_mean'):.2f}",
                 f"{mean(runs, 'int8_bytes'):,.0f}",
                 *(f"{times[each]:.3f}" if each in times else "" for each in named),
             )
         )
-    title = f"Detector on scenes from Fashion-MNIST: {SCENES:,} scenes, {RECIPE.epochs} epochs"
-    return ResultTable(title, HEADING, tuple(rows), left=("method",))
+    return ResultTable(TITLE, HEADING, tuple(rows), left=("method",))
 
 
 def main(_: list[str]) -> None:
@@ -190,7 +192,11 @@ def main(_: list[str]) -> None:
         run_missing(journal, keys(), lambda key: run(key, data), console, "test_mean")
     table = table_of(journal)
     console.print(table)
-    console.print(f"Written: {write_markdown(RESULTS / 'detection.md', [table]).name}")
+    written = write_markdown(RESULTS / "detection.md", [table])
+    score = ("test_mean", "test mAP@[.5:.95] (%)")
+    panel = panel_of(TITLE, results_of(journal, shared()), LABELS, "macs", (1e6, "million MACs"), "rpgp", score)
+    drawn = draw_panels(RESULTS / "detection.png", [panel])
+    console.print(f"Written: {written.name}, {drawn.name}")
 
 
 if __name__ == "__main__":

@@ -57,15 +57,16 @@ def write_markdown(path: Path, tables: Sequence[ResultTable], end: str = "") -> 
 
 @dataclasses.dataclass(frozen=True)
 class Panel:
-    """Accuracy against a cost, a line a method.
+    """A score against a cost, a line a method.
 
     Args:
       title: above it.
       xlabel: of the cost, in the units that `lines` come in.
-      lines: label of a method → (cost, accuracy in %), by cost.
-      level: (label, accuracy in %) of a horizontal line, the dense net's.
+      lines: label of a method → (cost, score in %), by cost.
+      level: (label, score in %) of a horizontal line, the dense net's.
       bold: the labels that the eye should find first.
       falling: whether cost falls from left to right.
+      ylabel: of the score.
     """
 
     title: str
@@ -74,6 +75,7 @@ class Panel:
     level: tuple[str, float] | None = None
     bold: Collection[str] = ()
     falling: bool = False
+    ylabel: str = "test accuracy (%)"
 
 
 def draw_panels(path: Path, panels: Sequence[Panel]) -> Path:
@@ -97,7 +99,7 @@ def draw_panels(path: Path, panels: Sequence[Panel]) -> Path:
         if panel.falling:
             axis.invert_xaxis()
         axis.set_xlabel(panel.xlabel)
-        axis.set_ylabel("test accuracy (%)")
+        axis.set_ylabel(panel.ylabel)
         axis.set_title(panel.title)
         axis.grid(alpha=0.3)
         axis.legend(fontsize=7)
