@@ -1,6 +1,7 @@
 """Detectors that lose filters while they train: precision, size, MACs and time of training, by method and rate.
 
     python -m benchmarks.detection                     # the runs
+    python -m benchmarks.detection --detection_width=32 --detection_rates=0.5 --detection_methods=dense,rpgp
     python -m benchmarks.detection --detection_times   # afterwards, on an idle machine
     python -m benchmarks.detection --detection_report
 
@@ -55,31 +56,36 @@ METHODS = ("dense", "rpgp", "structured", "l1_once", "psfp_clipped", "small_dens
 RATES = (0.5, 0.7, 0.3)
 SCENES, ROUND_TO, CALIBRATED = 8000, 8, 300
 RECIPE = Recipe(epochs=12, batch_size=32, learning_rate=0.005, weight_decay=1e-4, validation_freq=12)
-TITLE = f"Detector on scenes from Fashion-MNIST: {SCENES:,} scenes, {RECIPE.epochs} epochs"
+WIDTHS = (16, 32)
 TIMED = ("float32", "int8")
 
 SEEDS = flags.DEFINE_integer("detection_seeds", 1, "how many seeds")
 RATES_FLAG = flags.DEFINE_list("detection_rates", list(map(str, RATES)), "only these rates")
+WIDTH = flags.DEFINE_integer("detection_width", WIDTHS[0], "filters of the first convolution")
 METHODS_FLAG = flags.DEFINE_list("detection_methods", list(METHODS), "which methods")
 TIMES = flags.DEFINE_bool("detection_times", False, "time networks of the sizes that are there")
 REPORT = flags.DEFINE_bool("detection_report", False, "only print and write the table of what is there")
 
 
-def shared() -> dict[str, Any]:
-    """Returns what the keys of all runs have in common."""
+def shared(width: int) -> dict[str, Any]:
+    """Returns what the keys of all runs of a detector have in common."""
     recipe = {name: value for name, value in dataclasses.asdict(RECIPE).items() if name != "seed"}
-    return {"scenes": SCENES, "round_to": ROUND_TO, **recipe}
+    return {"scenes": SCENES, "round_to": ROUND_TO, "width": width, **recipe}
+
+
+def title_of(width: int) -> str:
+    return f"Detector of width {width} on scenes from Fashion-MNIST: {SCENES:,} scenes, {RECIPE.epochs} epochs"
 
 
 def keys() -> Iterator[dict[str, Any]]:
     """Yields the keys of all runs that are asked for, the most telling first."""
     for seed in range(SEEDS.value):
         if "dense" in METHODS_FLAG.value:
-            yield {**shared(), "method": "dense", "rate": 0.0, "seed": seed}
+            yield {**shared(WIDTH.value), "method": "dense", "rate": 0.0, "seed": seed}
         for rate in map(float, RATES_FLAG.value):
             for method in METHODS_FLAG.value:
                 if method != "dense":
-                    yield {**shared(), "method": method, "rate": rate, "seed": seed}
+                    yield {**shared(WIDTH.value), "method": method, "rate": rate, "seed": seed}
 
 
 def run(key: dict[str, Any], data: DetectionData) -> dict[str, Any]:
@@ -87,7 +93,7 @@ def run(key: dict[str, Any], data: DetectionData) -> dict[str, Any]:
     recipe = dataclasses.replace(RECIPE, seed=key["seed"])
 
     def build() -> Any:
-        return detector(data.input_shape, len(data.classes), recipe.weight_decay)
+        return detector(data.input_shape, len(data.classes), recipe.weight_decay, width=key["width"])
 
     trained = train(key["method"], build, data, recipe, key["rate"], round_to=ROUND_TO)
     size = profile(trained.model)
@@ -128,23 +134,24 @@ def times_journal() -> Journal:
     return Journal(RESULTS / "detection_times.jsonl")
 
 
-def measure_times(journal: Journal, console: Console) -> None:
-    """Times the files of all networks in turn, unless these very networks have been timed."""
-    sizes = {f"{method} {rate:g}": runs[0]["sizes"] for (method, rate), runs in results_of(journal, shared()).items()}
-    key = {"sizes": sizes}
+def measure_times(journal: Journal, width: int, console: Console) -> None:
+    """Times the files of all networks of a width in turn, unless these very networks have been timed."""
+    found = results_of(journal, shared(width))
+    sizes = {f"{method} {rate:g}": runs[0]["sizes"] for (method, rate), runs in found.items()}
+    key = {"width": width, "sizes": sizes}
     if not sizes or times_journal().done(key):
         return
     data = load_scenes(train_limit=CALIBRATED)
-    whole = detector(data.input_shape, len(data.classes))
+    whole = detector(data.input_shape, len(data.classes), width=width)
     files = {}
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "model.tflite"
-        for name, found in sizes.items():
+        for name, left in sizes.items():
             for recipe in TIMED:
-                export_tflite(of_sizes(whole, found), path, recipe, data.to_float(data.train))
+                export_tflite(of_sizes(whole, left), path, recipe, data.to_float(data.train))
                 files[f"{name} {recipe}"] = path.read_bytes()
-    found = measure_latency(files, threads=(1,), rounds=100)
-    times_journal().append(key, {"milliseconds": {each.name: each.median_ms for each in found}})
+    latencies = measure_latency(files, threads=(1,), rounds=100)
+    times_journal().append(key, {"milliseconds": {each.name: each.median_ms for each in latencies}})
     console.print(f"{len(files)} files timed")
 
 
@@ -154,12 +161,13 @@ HEADING = (
 )
 
 
-def table_of(journal: Journal) -> ResultTable:
+def table_of(journal: Journal, width: int) -> ResultTable:
     """Returns a row for each method and rate that has a result."""
-    measured = [each["result"]["milliseconds"] for each in times_journal().records()]
+    records = times_journal().records()
+    measured = [each["result"]["milliseconds"] for each in records if each["key"]["width"] == width]
     times = measured[-1] if measured else {}
     rows = []
-    found = results_of(journal, shared())
+    found = results_of(journal, shared(width))
     dense = found.get(("dense", 0.0))
     for (method, rate), runs in sorted(found.items(), key=lambda item: (item[0][1], list(LABELS).index(item[0][0]))):
         seeds = f" ({len(runs)})" if len(runs) > 1 else ""
@@ -178,24 +186,29 @@ def table_of(journal: Journal) -> ResultTable:
                 *(f"{times[each]:.3f}" if each in times else "" for each in named),
             )
         )
-    return ResultTable(TITLE, HEADING, tuple(rows), left=("method",))
+    return ResultTable(title_of(width), HEADING, tuple(rows), left=("method",))
 
 
 def main(_: list[str]) -> None:
     console = Console(width=170)
     journal = Journal(RESULTS / "detection.jsonl")
     if TIMES.value:
-        measure_times(journal, console)
+        for width in WIDTHS:
+            measure_times(journal, width, console)
     elif not REPORT.value:
         use_one_thread()
         data = load_scenes(train_limit=SCENES)
         run_missing(journal, keys(), lambda key: run(key, data), console, "test_mean")
-    table = table_of(journal)
-    console.print(table)
-    written = write_markdown(RESULTS / "detection.md", [table])
-    score = ("test_mean", "test mAP@[.5:.95] (%)")
-    panel = panel_of(TITLE, results_of(journal, shared()), LABELS, "macs", (1e6, "million MACs"), "rpgp", score)
-    drawn = draw_panels(RESULTS / "detection.png", [panel])
+    widths = [width for width in WIDTHS if results_of(journal, shared(width))]
+    tables = [table_of(journal, width) for width in widths]
+    console.print(*tables)
+    written = write_markdown(RESULTS / "detection.md", tables)
+    score, unit = ("test_mean", "test mAP@[.5:.95] (%)"), (1e6, "million MACs")
+    panels = [
+        panel_of(title_of(width), results_of(journal, shared(width)), LABELS, "macs", unit, "rpgp", score)
+        for width in widths
+    ]
+    drawn = draw_panels(RESULTS / "detection.png", panels)
     console.print(f"Written: {written.name}, {drawn.name}")
 
 
