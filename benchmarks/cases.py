@@ -74,6 +74,25 @@ def results_of(journal: Journal, shared: Mapping[str, Any]) -> Results:
     return found
 
 
+def sizes_of(results: Results) -> dict[str, list[int]]:
+    """Returns the sizes of the layers of each run that has them, by what its times are found under."""
+    return {f"{method} {rate:g}": runs[0]["sizes"] for (method, rate), runs in results.items()}
+
+
+def times_of(journal: Journal, sizes: Mapping[str, list[int]]) -> dict[str, float]:
+    """Returns what a journal of times, which all has the sizes in its keys, knows of networks of these very sizes.
+
+    The last measurement of all that has a network counts, so that times in one table may come from two.
+    """
+    found: dict[str, float] = {}
+    for record in journal.records():
+        for name, left in record["key"]["sizes"].items():
+            if sizes.get(name) == left:
+                measured = record["result"]["milliseconds"]
+                found |= {each: value for each, value in measured.items() if each.rpartition(" ")[0] == name}
+    return found
+
+
 def mean(found: list[dict[str, Any]], field: str) -> float:
     """Returns the mean of a number over seeds; a run that diverged counts as 0."""
     return sum(float(result[field] or 0.0) for result in found) / len(found)

@@ -25,7 +25,7 @@ from benchmarks.cases import Results, mean, panel_of, results_of, run_missing, u
 from benchmarks.journal import Journal
 from benchmarks.tables import ResultTable, draw_panels, write_markdown
 from examples.domain_data import FILES, Domain, load_domain
-from examples.domain_methods import FILTERS, AdaptationRecipe, run_method
+from examples.domain_methods import FILTERS, ROUND_TO, AdaptationRecipe, run_method
 from examples.domain_report import spread
 
 RESULTS = Path(__file__).parent / "results"
@@ -61,7 +61,14 @@ class DomainCase:
 
     def key(self, method: str, rate: float, seed: int) -> dict[str, Any]:
         """Returns what identifies a run in a journal."""
-        return {**self._shared(), "method": method, "rate": rate if method in FILTERS else 0.0, "seed": seed}
+        settings = {**dataclasses.asdict(FILTERS[method]), "round_to": ROUND_TO} if method in FILTERS else {}
+        return {
+            **self._shared(),
+            "method": method,
+            "settings": settings,
+            "rate": rate if method in FILTERS else 0.0,
+            "seed": seed,
+        }
 
     def results(self, journal: Journal) -> Results:
         """Returns the results of each (method, rate), over the seeds."""
@@ -83,8 +90,9 @@ CASES = (
     _case("uci_mnist_mmd", "uci_digits", "mnist_5k", "mmd", (0.5, METHODS)),
     _case("mnist_uci_mmd", "mnist_5k", "uci_digits", "mmd", (0.7, ("rpgp", "psfp_clipped"))),
     _case("mnist_uci_mmd", "mnist_5k", "uci_digits", "mmd", (0.3, ("rpgp", "psfp_clipped"))),
-    _case("mnist_uci_coral", "mnist_5k", "uci_digits", "coral", (0.5, ("dense", "rpgp"))),
-    _case("mnist_uci_adversarial", "mnist_5k", "uci_digits", "adversarial", (0.5, ("dense", "rpgp"))),
+    _case("mnist_uci_coral", "mnist_5k", "uci_digits", "coral", (0.5, ("dense", "rpgp", "psfp_clipped"))),
+    _case("mnist_uci_adversarial", "mnist_5k", "uci_digits", "adversarial", (0.5, ("dense", "rpgp", "psfp_clipped"))),
+    _case("uci_mnist_mmd", "uci_digits", "mnist_5k", "mmd", (0.7, ("rpgp", "psfp_clipped"))),
     _case("mnist_uci_mmd", "mnist_5k", "uci_digits", "mmd", (0.5, ("pgp",))),
 )
 
@@ -121,7 +129,7 @@ def run(case: DomainCase, source: Domain, target: Domain, key: dict[str, Any]) -
 
 
 HEADING = (
-    *("filters removed", "method", "target %", "int8 file, target %", "source %", "parameters", "MACs", "int8 bytes"),
+    *("rate asked", "method", "target %", "int8 file, target %", "source %", "parameters", "MACs", "int8 bytes"),
     *("seconds", "of processor", "of dense"),
 )
 

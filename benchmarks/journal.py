@@ -11,7 +11,6 @@ if not journal.done(key):
 from __future__ import annotations
 
 import json
-import math
 import os
 import time
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from examples.provenance import command, versions
+from tfmot_swd.json_values import plain
 
 
 class Journal:
@@ -65,8 +65,8 @@ class Journal:
             raise ValueError(f"A run may be written once only. Received: {dict(key)} again")
         now = time.monotonic()
         record = {
-            "key": _plain(key),
-            "result": _plain(result),
+            "key": plain(key),
+            "result": plain(result),
             "command": command(),
             "versions": versions(),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -112,17 +112,4 @@ def _read(path: Path) -> tuple[list[dict[str, Any]], int]:
 
 
 def _canonical(key: Mapping[str, Any]) -> str:
-    return json.dumps(_plain(key), sort_keys=True)
-
-
-def _plain(value: Any) -> Any:
-    """The value as JSON can say it."""
-    if isinstance(value, Mapping):
-        return {str(name): _plain(item) for name, item in value.items()}
-    if hasattr(value, "tolist"):  # a number or an array of NumPy
-        value = value.tolist()
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+    return json.dumps(plain(key), sort_keys=True)

@@ -21,7 +21,7 @@ from typing import Any
 from absl import app, flags
 from rich.console import Console
 
-from benchmarks.cases import Case, mean, panel_of, run_missing, use_one_thread
+from benchmarks.cases import Case, mean, panel_of, run_missing, sizes_of, times_of, use_one_thread
 from benchmarks.cifar10_jpeg import TITLE
 from benchmarks.journal import Journal
 from benchmarks.sized import of_sizes
@@ -110,7 +110,7 @@ def times_journal() -> Journal:
 def measure_times(name: str, console: Console) -> None:
     """Times the files of all networks of a case in turn, unless these very networks have been timed."""
     case, journal = CASES[name], times_journal()
-    sizes = {f"{method} {rate:g}": runs[0]["sizes"] for (method, rate), runs in case.results(journal_of(name)).items()}
+    sizes = sizes_of(case.results(journal_of(name)))
     key = {"case": name, "sizes": sizes}
     if not sizes or journal.done(key):
         return
@@ -129,12 +129,6 @@ def measure_times(name: str, console: Console) -> None:
     console.print(f"{CASES[name].title}: {len(files)} files timed")
 
 
-def times_of(name: str) -> dict[str, float]:
-    """Returns milliseconds by method, rate and recipe, as they were measured last."""
-    found = [each["result"]["milliseconds"] for each in times_journal().records() if each["key"]["case"] == name]
-    return found[-1] if found else {}
-
-
 TIMED = ("float32", "int8")
 HEADING = (
     *("parameters removed", "method", "before the cut", "after it", "channels out", "test %", "parameters"),
@@ -145,7 +139,7 @@ HEADING = (
 def table_of(name: str) -> ResultTable:
     """Returns a row for each method and rate that has a result."""
     found = CASES[name].results(journal_of(name))
-    times = times_of(name)
+    times = times_of(times_journal(), sizes_of(found))
     rows = []
     for (method, rate), runs in sorted(found.items(), key=lambda item: (item[0][1], list(LABELS).index(item[0][0]))):
         seeds = f" ({len(runs)})" if len(runs) > 1 else ""

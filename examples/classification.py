@@ -20,7 +20,7 @@ from absl import app, flags
 from rich.console import Console
 
 from examples.channel_methods import CHANNEL_METHODS
-from examples.command_line import check_names, quiet_log, table, write_results
+from examples.command_line import check_batches, check_names, quiet_log, table, write_results
 from examples.datasets import DatasetUnavailableError, ImageData, load_images
 from examples.filter_methods import FILTER_METHODS
 from examples.networks import NETWORKS
@@ -143,12 +143,13 @@ def main(_: list[str]) -> None:
     quiet_log()
     console = Console()
     start = time.perf_counter()
-    directory = Path(OUTPUT_DIR.value)
-    directory.mkdir(parents=True, exist_ok=True)
     try:
         data = load_images(DATASET.value, DATA_DIR.value, train_limit=TRAIN_LIMIT.value)
-    except DatasetUnavailableError as error:
+    except (DatasetUnavailableError, ValueError) as error:
         raise SystemExit(str(error)) from error
+    check_batches(BATCH_SIZE, len(data.train_x))
+    directory = Path(OUTPUT_DIR.value)
+    directory.mkdir(parents=True, exist_ok=True)
     recipe = Recipe(
         epochs=EPOCHS.value,
         batch_size=BATCH_SIZE.value,
@@ -157,7 +158,7 @@ def main(_: list[str]) -> None:
         augment=AUGMENT.value,
         seed=SEED.value,
     )
-    console.print(f"{data.name}: {len(data.train_x):,} images to train, {len(data.validation_x):,} to choose on")
+    console.print(f"{data.name}: {len(data.train_x):,} images to train, {len(data.validation_x):,} to validate")
 
     def build() -> Any:
         return NETWORKS[NETWORK.value](data.input_shape, data.num_classes, weight_decay=recipe.weight_decay)

@@ -13,6 +13,7 @@ from absl import app, flags, logging
 from rich.table import Table
 
 from examples.provenance import command, versions
+from tfmot_swd.json_values import plain
 
 # Columns of words; all others hold numbers.
 WORDS = ("method", "recipe")
@@ -24,6 +25,12 @@ def check_names(flag: flags.FlagHolder, known: Iterable[str]) -> None:
     unknown = [name for name in flag.value if name not in known]
     if unknown:
         raise app.UsageError(f"--{flag.name} takes {', '.join(known)}. Received: {', '.join(unknown)}")
+
+
+def check_batches(flag: flags.FlagHolder, count: int) -> None:
+    """Ends with a message where the data do not make one whole batch."""
+    if flag.value > count:
+        raise app.UsageError(f"--{flag.name} must be {count} or less, as many as there are. Received: {flag.value}")
 
 
 def quiet_log() -> None:
@@ -41,7 +48,7 @@ def table(title: str, *headings: str) -> Table:
 
 
 def write_results(path: Path, recipe: Any, outcomes: Sequence[Any], seconds: float, **content: Any) -> None:
-    """Writes everything to one JSON file, in one step.
+    """Writes everything to one JSON file, in one step; numbers that are not finite as null.
 
     Args:
       path: where to.
@@ -59,5 +66,5 @@ def write_results(path: Path, recipe: Any, outcomes: Sequence[Any], seconds: flo
         "outcomes": [outcome.to_dict() for outcome in outcomes],
     }
     partial = path.with_suffix(".json.tmp")
-    partial.write_text(json.dumps(whole, indent=1))
+    partial.write_text(json.dumps(plain(whole), indent=1, allow_nan=False))
     os.replace(partial, path)

@@ -98,10 +98,10 @@ def load_images(
             "`name` must be a dataset of images of one size, with one label each. "
             f"Received: {name!r} with {builder.info.features}"
         )
-    with _quiet():
+    with quiet():
         prepared = builder.is_prepared()
     if not prepared:
-        _prepare(builder)
+        prepare(builder)
     if not {"train", "test"} <= set(builder.info.splits):
         raise ValueError(
             "`name` must be a dataset with the splits train and test. "
@@ -262,7 +262,7 @@ def _scale_and_offset(mean: np.ndarray, std: np.ndarray) -> tuple[np.ndarray, np
     return (1 / (255 * std)).astype(np.float32), (-mean / std).astype(np.float32)
 
 
-def _prepare(builder: Any) -> None:
+def prepare(builder: Any) -> None:
     """Brings a dataset to this machine, by way of the Debian package where that is the only way."""
     print(f"Preparing {builder.name} in {builder.data_path} (once) ...", flush=True)
     if builder.name == "fashion_mnist" and debian_fashion_mnist.INSTALLED.is_dir():
@@ -308,12 +308,12 @@ def _place_fashion_mnist(builder: Any, problem: str) -> None:
 
 
 def _generate(builder: Any) -> None:
-    with _quiet():
+    with quiet():
         builder.download_and_prepare()
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Mutes `tensorflow_datasets`, whose progress bars and warnings fill a screen."""
     log = logging.getLogger("absl")
     level = log.level

@@ -20,10 +20,10 @@ from typing import Any
 from absl import app, flags
 from rich.console import Console
 
-from examples.command_line import check_names, quiet_log, table, write_results
+from examples.command_line import check_batches, check_names, quiet_log, table, write_results
 from examples.datasets import DatasetUnavailableError
 from examples.detection_data import DetectionData, load_scenes
-from examples.detection_decoding import Detections, Precision, decode, precision
+from examples.detection_decoding import Detections, Precision, precision
 from examples.detection_network import STRIDES, detector
 from examples.detection_pictures import draw_scenes
 from examples.detection_training import METHODS, TrainedDetector, detect, train
@@ -31,7 +31,6 @@ from examples.job import Recipe
 from examples.progress import ProgressLine
 from tfmot_swd import plan_channels, profile
 from tfmot_swd.export import RECIPES, ExportError, ExportResult, export_tflite
-from tfmot_swd.export.interpreter import run_tflite
 
 DATASET = flags.DEFINE_string("dataset", "fashion_scenes", "fashion_scenes, or a set with boxes as voc/2007")
 DATA_DIR = flags.DEFINE_string("data_dir", None, "where tensorflow_datasets keeps its files")
@@ -100,8 +99,7 @@ class Outcome:
 
 def export_all(run: TrainedDetector, data: DetectionData, directory: Path, console: Console) -> tuple[ScoredFile, ...]:
     """Exports every recipe and scores the files; one that fails its proof is reported and leaves no file."""
-    representative, check = (data.to_float(each)[:CALIBRATED] for each in (data.train, data.validation))
-    scenes = data.to_float(data.test)
+    representative, check = (data.to_float(each[:CALIBRATED]) for each in (data.train, data.validation))
     files = []
     for name in RECIPES_FLAG.value:
         console.print(f"Exporting {run.method} as {name} and finding what is on {len(data.test):,} scenes ...")
@@ -111,8 +109,7 @@ def export_all(run: TrainedDetector, data: DetectionData, directory: Path, conso
         except ExportError as error:
             console.print(f"[red]{name}: {error}[/red]")
             continue
-        outputs, _ = run_tflite(path.read_bytes(), {"image": scenes})
-        files.append(ScoredFile(result, precision(decode(outputs, data.input_shape[:2]), data.test)))
+        files.append(ScoredFile(result, precision(detect(path.read_bytes(), data, data.test), data.test)))
     return tuple(files)
 
 
@@ -159,12 +156,13 @@ def main(_: list[str]) -> None:
     quiet_log()
     console = Console()
     start = time.perf_counter()
-    directory = Path(OUTPUT_DIR.value)
-    directory.mkdir(parents=True, exist_ok=True)
     try:
         data = load_scenes(DATASET.value, DATA_DIR.value, SIZE.value, TRAIN_LIMIT.value)
-    except DatasetUnavailableError as error:
+    except (DatasetUnavailableError, ValueError) as error:
         raise SystemExit(str(error)) from error
+    check_batches(BATCH_SIZE, len(data.train))
+    directory = Path(OUTPUT_DIR.value)
+    directory.mkdir(parents=True, exist_ok=True)
     recipe = Recipe(
         epochs=EPOCHS.value,
         batch_size=BATCH_SIZE.value,
@@ -172,7 +170,7 @@ def main(_: list[str]) -> None:
         weight_decay=WEIGHT_DECAY.value,
         seed=SEED.value,
     )
-    console.print(f"{data.name}: {len(data.train):,} scenes to train, {len(data.validation):,} to choose on")
+    console.print(f"{data.name}: {len(data.train):,} scenes to train, {len(data.validation):,} to validate")
 
     def build() -> Any:
         return detector(data.input_shape, len(data.classes), recipe.weight_decay, width=WIDTH.value)

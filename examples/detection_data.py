@@ -54,6 +54,9 @@ class Scenes:
     def __len__(self) -> int:
         return len(self.images)
 
+    def __getitem__(self, part: slice) -> Scenes:
+        return Scenes(self.images[part], self.boxes[part], self.labels[part])
+
 
 @dataclasses.dataclass(frozen=True)
 class DetectionData:
@@ -89,6 +92,8 @@ def load_scenes(
 ) -> DetectionData:
     """Loads a detection set of `tensorflow_datasets`, preparing it first where that was not done yet.
 
+    Objects that VOC marks as difficult are learnt and counted as all others are, which published scores leave out.
+
     Args:
       name: "fashion_scenes", "fashion_scenes/tiny", or a set whose objects have boxes and labels, as "voc/2007".
       data_dir: where datasets are prepared; `~/tensorflow_datasets` by default.
@@ -96,7 +101,7 @@ def load_scenes(
       train_limit: how many scenes to train on; all by default.
 
     Raises:
-      ValueError: the set has no objects with boxes and labels, or lacks a split; a limit below 1.
+      ValueError: the set has no objects with boxes and labels, lacks a split or the objects of one; a limit below 1.
       DatasetUnavailableError: it is not prepared, and there is no way to get it.
     """
     if train_limit is not None and train_limit < 1:
@@ -108,10 +113,10 @@ def load_scenes(
             "name must be a dataset of images with objects, each with a bbox and a label. "
             f"Received: {name!r} with {builder.info.features}"
         )
-    with datasets._quiet():
+    with datasets.quiet():
         prepared = builder.is_prepared()
     if not prepared:
-        datasets._prepare(builder)
+        datasets.prepare(builder)
     missing = {"train", "validation", "test"} - set(builder.info.splits)
     if missing:
         raise ValueError(
@@ -121,7 +126,14 @@ def load_scenes(
     splits = [builder.as_dataset(split=split) for split in ("train", "validation", "test")]
     # Of fewer scenes than the limit it takes all.
     splits[0] = splits[0].take(-1 if train_limit is None else train_limit)
-    return DetectionData(name, tuple(label.names), *(_read(split, size) for split in splits))
+    scenes = [_read(split, size) for split in splits]
+    for split, found in zip(("train", "validation", "test"), scenes, strict=True):
+        if not (found.labels >= 0).any():
+            raise ValueError(
+                "name must be a dataset whose objects are known in every split, as voc/2007 and not voc/2012. "
+                f"Received: {name!r} with {len(found)} images and no object in {split}"
+            )
+    return DetectionData(name, tuple(label.names), *scenes)
 
 
 def _label_of(features: Any) -> Any:

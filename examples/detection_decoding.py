@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -13,15 +14,13 @@ from pycocotools.cocoeval import COCOeval
 
 from examples.detection_data import Scenes
 from examples.detection_network import STRIDES, box_output, class_output
-from examples.detection_targets import middles
+from examples.detection_targets import LARGEST, middles
 
 # Boxes of one class that overlap by more than this are one object.
 OVERLAP = 0.5
 # As many boxes a scene as COCO counts.
 MOST = 100
 LEAST_SCORE = 0.02
-# More scenes at a time would hold the scores of all their places in memory.
-_CHUNK = 500
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +38,12 @@ class Detections:
     scores: np.ndarray
     labels: np.ndarray
     counts: np.ndarray
+
+    @classmethod
+    def joined(cls, parts: Sequence[Detections]) -> Detections:
+        """Returns what was found on several sets of scenes as on one."""
+        names = [field.name for field in dataclasses.fields(cls)]
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +67,8 @@ def boxes_of(outputs: dict[str, np.ndarray], size: tuple[int, int]) -> tuple[np.
     boxes, scores = [], []
     for stride in STRIDES:
         logits, logarithms = outputs[class_output(stride)], outputs[box_output(stride)]
-        distances = np.exp(logarithms) * stride
+        # As the loss has them: a network that has diverged gives no finite boxes otherwise.
+        distances = np.exp(np.clip(logarithms, -LARGEST, LARGEST)) * stride
         places = middles(size, stride)
         sides = [places - distances[..., 1::-1], places + distances[..., :1:-1]]
         boxes.append(np.concatenate(sides, axis=-1).reshape(len(logits), -1, 4))
@@ -73,15 +79,12 @@ def boxes_of(outputs: dict[str, np.ndarray], size: tuple[int, int]) -> tuple[np.
 def decode(outputs: dict[str, np.ndarray], size: tuple[int, int]) -> Detections:
     """Returns the boxes that are left of the detector's outputs once each object has one; arguments as `boxes_of`."""
     height, width = size
-    parts = []
-    for start in range(0, len(next(iter(outputs.values()))), _CHUNK):
-        boxes, scores = boxes_of({name: each[start : start + _CHUNK] for name, each in outputs.items()}, size)
-        boxes = np.clip(boxes, 0, np.array([height, width, height, width], np.float32))
-        found = tf.image.combined_non_max_suppression(
-            boxes[:, :, None], scores, MOST, MOST, OVERLAP, LEAST_SCORE, clip_boxes=False
-        )
-        parts.append([each.numpy() for each in found])
-    boxes, scores, labels, counts = (np.concatenate(each) for each in zip(*parts, strict=True))
+    boxes, scores = boxes_of(outputs, size)
+    boxes = np.clip(boxes, 0, np.array([height, width, height, width], np.float32))
+    found = tf.image.combined_non_max_suppression(
+        boxes[:, :, None], scores, MOST, MOST, OVERLAP, LEAST_SCORE, clip_boxes=False
+    )
+    boxes, scores, labels, counts = (each.numpy() for each in found)
     return Detections(boxes, scores, labels.astype(np.int64), counts.astype(np.int64))
 
 

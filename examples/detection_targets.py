@@ -16,7 +16,7 @@ LONGEST = 4.0
 # How far from the middle of a box places still learn of it, in strides (Tian 2020).
 RADIUS = 1.5
 # Logarithms of distances beyond this are as good as it: what is infinite has no gradient.
-_LARGEST = 10.0
+LARGEST = 10.0
 
 
 def middles(size: tuple[int, int], stride: int) -> np.ndarray:
@@ -100,7 +100,7 @@ class BoxLoss(keras.losses.Loss):
     """
 
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-        distances = tf.exp(tf.clip_by_value(y_pred, -_LARGEST, _LARGEST))
+        distances = tf.exp(tf.clip_by_value(y_pred, -LARGEST, LARGEST))
         areas = [_area(each) for each in (y_true, distances)]
         # Both boxes hold the place, so that the smaller distances are of what they share, the larger of what is around.
         shared, around = _area(tf.minimum(y_true, distances)), _area(tf.maximum(y_true, distances))

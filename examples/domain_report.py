@@ -59,7 +59,7 @@ def by_method(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
 
 
 def draw(outcomes: Sequence[Outcome], source: Domain, target: Domain, title: str, path: Path) -> None:
-    """Draws digits of both domains, the accuracies, how far the domains are apart, and the filters left, to a PNG."""
+    """Draws digits of both domains, the accuracies, the alignment loss, and the filters left, to a PNG."""
     figure, ((digits, scores), (distance, left)) = plt.subplots(2, 2, figsize=(10, 6.4))
     # Four rows of ten of each domain.
     rows = [

@@ -53,18 +53,18 @@ def _covariance(x: tf.Tensor) -> tf.Tensor:
     return tf.matmul(centred, centred, transpose_a=True) / tf.cast(tf.shape(x)[0] - 1, x.dtype)
 
 
-def domain_confusion(source: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+def domain_cross_entropy(source: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
     """Returns the mean cross-entropy of a domain classifier's logits `(N, 1)` and `(M, 1)`, where source is class 1."""
     logits = tf.concat([source, target], axis=0)
     truth = tf.concat([tf.ones_like(source), tf.zeros_like(target)], axis=0)
     return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(truth, logits))
 
 
-# Name → (the output that is aligned, what it costs that the domains differ).
+# Name → (the output that is aligned, the loss of it on both domains).
 ALIGNMENTS: dict[str, tuple[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]]] = {
     "mmd": ("features", mmd),
     "coral": ("features", coral),
-    "adversarial": ("domain", domain_confusion),
+    "adversarial": ("domain", domain_cross_entropy),
 }
 
 
@@ -89,7 +89,9 @@ class DomainAdapter(keras.Model):
         loss = cross-entropy(labels, logits of the source) + strength·r·alignment(source, target) + sum(model.losses)
         r = 2 / (1 + exp(-10·update / steps)) - 1
 
-    Both batches pass through the network as one, so that batch norm sees both domains, as in use.
+    Both batches pass through the network as one, so that batch norm sees both domains, as in use. In the adversarial
+    alignment the domain classifier learns with the same growing weight, where Ganin et al. reverse a gradient that
+    grows and let the classifier learn at full weight from the start.
 
     Make it of inputs and outputs, a dictionary with `logits` (N, classes), `features` (N, D) and, for the adversarial
     alignment, `domain` (N, 1). Fit it on batches of `((images, labels), target images)`.
@@ -107,7 +109,8 @@ class DomainAdapter(keras.Model):
           steps: updates in all.
 
         Raises:
-          ValueError: the alignment is unknown, or the network lacks the output that it aligns.
+          ValueError: the alignment is unknown, or the network lacks the output that it aligns; steps below 1, a
+            negative strength, a loss.
         """
         if alignment is not None and alignment not in ALIGNMENTS:
             raise ValueError(f"alignment must be one of {', '.join(ALIGNMENTS)}, or None. Received: {alignment!r}")
@@ -115,6 +118,11 @@ class DomainAdapter(keras.Model):
             raise ValueError(
                 f"This alignment needs the output {ALIGNMENTS[alignment][0]!r}: make the network for it. "
                 f"Received: alignment={alignment!r} for outputs {', '.join(self.output)}"
+            )
+        if steps < 1 or strength < 0 or "loss" in kwargs:
+            raise ValueError(
+                "steps must be 1 or more, strength 0 or more, and the loss is the adapter's own. "
+                f"Received: steps={steps}, strength={strength}, loss={kwargs.get('loss')}"
             )
         super().compile(optimizer, **kwargs)
         self.alignment, self.strength, self.steps = alignment, strength, steps

@@ -54,7 +54,7 @@ class Job(abc.ABC):
       recipe: what all methods share.
       rate: how much is to be removed; of what, the method says.
       callbacks: more Keras callbacks, for progress bars.
-      round_to: methods that remove filters keep a multiple of this in each layer.
+      round_to: methods that rank filters keep a multiple of this in each layer.
     """
 
     model: keras.Model

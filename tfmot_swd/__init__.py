@@ -22,6 +22,7 @@ from tfmot_swd.cost_limits import BudgetFit, fit_budget
 from tfmot_swd.cutting import cut_now
 from tfmot_swd.export import ExportError, ExportResult, export_tflite
 from tfmot_swd.export.advice import FileAdvice, advise
+from tfmot_swd.export.interpreter import run_tflite
 from tfmot_swd.export.measure import FileMeasure, measure_files
 from tfmot_swd.export.micro import run_micro, write_c_source
 from tfmot_swd.plan import PruningPlan, plan_pruning
@@ -92,6 +93,7 @@ __all__ = [
     "remove_channels",
     "remove_dead_channels",
     "run_micro",
+    "run_tflite",
     "shrink_model",
     "sliced_optimizer",
     "sparsity_report",

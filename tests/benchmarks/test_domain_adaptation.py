@@ -38,6 +38,8 @@ def test_a_key_is_all_that_decides_a_run():
     assert (keys[0]["alignment"], keys[0]["widths"], keys[0]["seed"]) == ("coral", [8, 8], 1)
     other = dataclasses.replace(CASE, recipe=dataclasses.replace(RECIPE, strength=2.0))
     assert other.key("rpgp", 0.5, 1) != keys[1]
+    assert keys[0]["settings"] == {}
+    assert (keys[1]["settings"]["criterion"], keys[1]["settings"]["round_to"]) == ("rpgp", 4)
 
 
 def test_a_table_tells_means_and_deviations_over_seeds(tmp_path):

@@ -14,9 +14,9 @@ def run_example(name: str, *arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=dict(os.environ))
 
 
-def check_refused(name: str, argument: str, message: str, output: Path) -> None:
-    """Checks that an example ends with a message, as a pattern, and leaves nothing behind."""
-    done = run_example(name, argument, f"--output_dir={output}")
+def check_refused(name: str, argument: str, message: str, output: Path, *others: str) -> None:
+    """Checks that an example ends with a message, as a pattern, and leaves nothing behind; the argument comes last."""
+    done = run_example(name, *others, argument, f"--output_dir={output}")
     assert done.returncode != 0
     said = " ".join((done.stdout + done.stderr).split())
     assert re.search(message, said), said

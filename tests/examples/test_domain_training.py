@@ -16,7 +16,7 @@ from examples.domain_training import (
     classifier_of,
     coral,
     digit_network,
-    domain_confusion,
+    domain_cross_entropy,
     mmd,
     reverse_gradient,
 )
@@ -76,11 +76,11 @@ def test_coral_of_two_by_two():
     assert float(coral(source, source + 7.0)) == pytest.approx(0.0)
 
 
-def test_domain_confusion():
-    assert float(domain_confusion(column(0.0, 0.0), column(0.0))) == pytest.approx(math.log(2))
+def test_domain_cross_entropy():
+    assert float(domain_cross_entropy(column(0.0, 0.0), column(0.0))) == pytest.approx(math.log(2))
     told_apart = math.log1p(math.exp(-2))
-    assert float(domain_confusion(column(2.0), column(-2.0))) == pytest.approx(told_apart)
-    assert float(domain_confusion(column(-2.0), column(2.0))) == pytest.approx(told_apart + 2)
+    assert float(domain_cross_entropy(column(2.0), column(-2.0))) == pytest.approx(told_apart)
+    assert float(domain_cross_entropy(column(-2.0), column(2.0))) == pytest.approx(told_apart + 2)
 
 
 @pytest.mark.parametrize("reverse", [reverse_gradient, GradientReversal()])

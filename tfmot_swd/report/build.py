@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-import math
+import json
 import os
 from collections.abc import Iterable, Mapping
 from numbers import Integral
@@ -16,6 +16,7 @@ from tfmot_swd.channel_plan import ChannelPlan
 from tfmot_swd.channels import RemovalPlan, channel_groups
 from tfmot_swd.export.measure import FileMeasure
 from tfmot_swd.export.result import ExportResult
+from tfmot_swd.json_values import plain
 from tfmot_swd.plan import layers_with_weights
 from tfmot_swd.profile import LayerProfile, Profile, profile
 from tfmot_swd.pruning_wrapper import PruningWrapper
@@ -226,19 +227,6 @@ def _advice(entry: Any) -> dict[str, Any]:
     content = entry.to_dict() if hasattr(entry, "to_dict") else entry
     if not isinstance(content, Mapping):
         raise TypeError(f"advice is made of dictionaries. Received: {type(entry).__name__} among it")
-    plain: dict[str, Any] = _plain(content)
+    known: dict[str, Any] = json.loads(json.dumps(plain(content), default=str))
     # Directories of this machine are nobody's business where the report goes.
-    return {name: Path(value).name if name in ("file", "path") and value else value for name, value in plain.items()}
-
-
-def _plain(value: Any) -> Any:
-    """Returns what JSON can hold; numbers that it cannot are None."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(each) for each in value]
-    if hasattr(value, "item"):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
+    return {name: Path(value).name if name in ("file", "path") and value else value for name, value in known.items()}
