@@ -137,8 +137,21 @@ def test_what_rounding_keeps_at_the_end_is_not_silenced():
     callback = begun(model)
     for epoch in range(2):
         callback.on_epoch_end(epoch)
-    assert [(each.removed, each.silenced) for each in callback.history] == [(0, 7), (0, 0)]
+    assert [(each.removed, each.silenced) for each in callback.history] == [(0, 0), (0, 0)]
     assert wrapper_of(model, "a").scored[0].mask.numpy().all()
+
+
+def test_rounding_leaves_whole_multiples_that_all_work():
+    inputs = keras.Input((6, 6, 2))
+    net = headed(inputs, L.BatchNormalization()(L.Conv2D(16, 1, use_bias=False, name="a")(inputs)))
+    model = wrapped(net, rate=0.7, epochs=3, criterion="l1", round_to=8, hard_share=1.0)
+    callback = begun(model)
+    for epoch in range(3):
+        set_kernel(model, "a", np.arange(1.0, widths(model)["a"] + 1))
+        callback.on_epoch_end(epoch)
+    # 4.8 filters are left by the rate, 8 by rounding, and no silenced one is among them.
+    assert (np.array(norms_of(model, "a")) > 0).all()
+    assert tfmot_swd.strip_pruning(model).get_layer("a").filters == 8
 
 
 def test_other_kinds_of_convolutions_lose_the_filters_of_their_own_axis():

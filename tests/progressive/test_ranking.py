@@ -69,12 +69,29 @@ def test_the_minimum_bounds_the_silenced_ones_too():
     [
         (1, [0, 1, 2], [3, 4]),
         (4, [0, 1], [2, 3, 4]),
-        (8, [0, 1], [2, 3, 4]),
-        (16, [], [0, 1, 2, 3, 4]),
+        # Eight, or all ten, stay for ever.
+        (8, [0, 1], []),
+        (16, [], []),
     ],
 )
-def test_what_is_kept_is_rounded_up_and_the_rest_is_silenced(round_to, hard, soft):
+def test_what_is_kept_is_rounded_up_and_the_rest_is_silenced_if_it_can_leave(round_to, hard, soft):
     assert lists(judge([group(np.arange(10))], 0.5, 0.6, round_to=round_to)["g"]) == (hard, soft)
+
+
+@pytest.mark.parametrize(
+    ("final_left", "soft"),
+    # 4.8 → 8 stay at the end, so that all 6 weak ones leave; of 8.8 → 16 none does.
+    [(0.3, 6), (0.55, 0)],
+)
+def test_what_rounding_keeps_at_the_end_is_never_silenced(final_left, soft):
+    verdict = judge([group(np.arange(16))], 0.6, 0.5, round_to=8, final_left=final_left)["g"]
+    assert lists(verdict) == ([], list(range(soft)))
+
+
+def test_no_more_are_silenced_than_leave_at_the_end():
+    # 12 of 16 stay, so of the 6 that are weak now only 4 go.
+    verdict = judge([group(np.arange(16))], 0.6, 0.5, round_to=4, final_left=0.7)["g"]
+    assert lists(verdict) == ([], [0, 1, 2, 3])
 
 
 def test_each_part_keeps_its_strongest():

@@ -87,6 +87,7 @@ def decide(model: Any, pool: ScorePool, criterion: ChannelCriterion, epoch: int)
         scope=settings.scope,
         round_to=settings.round_to,
         minimum=settings.minimum,
+        final_left=schedule.share_left(schedule.epochs),
     )
     if is_last:
         # What rounding keeps is to work on.

@@ -71,17 +71,23 @@ def judge(
     scope: str = "layer",
     round_to: int = 1,
     minimum: int = 1,
+    final_left: float = 0.0,
 ) -> dict[str, Verdict]:
     """Returns the verdict on each group, by name.
 
     Per layer, the `count_weak` filters of least score in each group are weak. Global, as many as that is of all
     groups together: scores are divided by the Euclidean norm of their group's first (Molchanov et al., arXiv
     1611.06440). Of the weak, the int(hard_share · weak) weakest are hard; fewer where a group, or a part of it, would
-    keep less than `minimum`, or the group not a multiple of `round_to`.
+    keep less than `minimum`, or the group not a multiple of `round_to`. Per layer, none is soft that rounding still
+    keeps when `final_left` is left: a silenced filter does not come back, and would stay for nothing.
     """
     able = {group.name: group.able(minimum) for group in groups}
     counts = {group.name: count_weak(group.initial, group.size, share_left) for group in groups}
     hard_counts = {name: int(hard_share * count + 1e-9) for name, count in counts.items()}
+    stay = {
+        group.name: _rounded(group.size - count_weak(group.initial, group.size, final_left), group.size, round_to)
+        for group in groups
+    }
     if scope == "global":
         # A group that has lost more than its share makes up for others: counted one by one it would not.
         total = count_weak(sum(group.initial for group in groups), sum(group.size for group in groups), share_left)
@@ -89,14 +95,21 @@ def judge(
         hard = order[: int(hard_share * total + 1e-9)]
         counts = {group.name: order.count(group.name) for group in groups}
         hard_counts = {group.name: hard.count(group.name) for group in groups}
+        # Which group the last ones leave is known when they do.
+        stay = dict.fromkeys(stay, 0)
     verdicts = {}
     for group in groups:
         weak = able[group.name][: counts[group.name]]
         kept = group.size - min(hard_counts[group.name], len(weak))
-        kept = min(-(-kept // round_to) * round_to, group.size)
+        kept = _rounded(kept, group.size, round_to)
         leaves = group.size - kept
-        verdicts[group.name] = Verdict(weak[:leaves], weak[leaves:])
+        last = leaves + max(kept - stay[group.name], 0)
+        verdicts[group.name] = Verdict(weak[:leaves], weak[leaves:last])
     return verdicts
+
+
+def _rounded(kept: int, size: int, round_to: int) -> int:
+    return min(-(-kept // round_to) * round_to, size)
 
 
 def _weakest_of_all(groups: Sequence[Ranked], able: dict[str, np.ndarray], total: int) -> list[str]:
