@@ -79,25 +79,9 @@ class DetectionJob(Job):
         batches = pairs.batch(self.recipe.batch_size, drop_remainder=shuffle)
         return batches.map(lambda x, y: ((tf.cast(x, tf.float32) / 255 - mean) / std, y)).prefetch(2)
 
-    def fit(
-        self,
-        model: keras.Model,
-        callbacks: list[keras.callbacks.Callback],
-        learning_rate: Any = None,
-        clipnorm: float | None = None,
-    ) -> dict[str, list[float]]:
-        recipe = self.recipe
-        learning_rate = self.cosine if learning_rate is None else learning_rate
-        model.compile(keras.optimizers.Adam(learning_rate, beta_1=recipe.momentum, clipnorm=clipnorm), losses())
-        fitted = model.fit(
-            self.stream,
-            epochs=recipe.epochs,
-            validation_data=self.validation,
-            validation_freq=recipe.validation_freq,
-            callbacks=[*callbacks, *self.callbacks],
-            verbose=0,
-        )
-        return fitted.history
+    def compile(self, model: keras.Model, learning_rate: Any, clipnorm: float | None) -> None:
+        optimizer = keras.optimizers.Adam(learning_rate, beta_1=self.recipe.momentum, clipnorm=clipnorm)
+        model.compile(optimizer, losses())
 
 
 @dataclasses.dataclass(frozen=True)

@@ -90,23 +90,13 @@ class AdaptationJob(Job):
     def training_loss(self, model: keras.Model) -> Callable[[Any], tf.Tensor]:
         return lambda batch: model.complete_loss(batch, training=False)[0]
 
-    def fit(
-        self,
-        model: DomainAdapter,
-        callbacks: list[keras.callbacks.Callback],
-        learning_rate: Any = None,
-        clipnorm: float | None = None,
-    ) -> dict[str, list[float]]:
-        recipe = self.recipe
-        learning_rate = self.cosine if learning_rate is None else learning_rate
+    def compile(self, model: DomainAdapter, learning_rate: Any, clipnorm: float | None) -> None:
         model.compile(
-            keras.optimizers.SGD(learning_rate, momentum=recipe.momentum, clipnorm=clipnorm),
+            keras.optimizers.SGD(learning_rate, momentum=self.recipe.momentum, clipnorm=clipnorm),
             alignment=self.alignment,
-            strength=recipe.strength,
+            strength=self.recipe.strength,
             steps=self.steps,
         )
-        callbacks = [*callbacks, *self.callbacks]
-        return model.fit(self.stream, epochs=recipe.epochs, callbacks=callbacks, verbose=0).history
 
 
 def _source_only(job: AdaptationJob) -> Fitted:

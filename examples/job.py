@@ -47,7 +47,7 @@ class Recipe:
 
 @dataclasses.dataclass
 class Job(abc.ABC):
-    """One training about to start: what the methods need to know of it. A task says how it streams and how it fits.
+    """One training about to start: what the methods need to know of it. A task says how it streams and compiles.
 
     Args:
       model: not compiled yet.
@@ -74,6 +74,9 @@ class Job(abc.ABC):
         """The training data, an epoch of whole batches."""
 
     @abc.abstractmethod
+    def compile(self, model: keras.Model, learning_rate: Any, clipnorm: float | None) -> None:
+        """Compiles a model with the optimizer and the losses of the task."""
+
     def fit(
         self,
         model: keras.Model,
@@ -89,6 +92,23 @@ class Job(abc.ABC):
           learning_rate: the recipe's cosine by default.
           clipnorm: bounds the norm of each weight's gradient.
         """
+        self.compile(model, self.cosine if learning_rate is None else learning_rate, clipnorm)
+        fitted = model.fit(
+            self.stream,
+            epochs=self.recipe.epochs,
+            callbacks=[*callbacks, *self.callbacks],
+            verbose=0,
+            **self.watched,
+        )
+        return fitted.history
+
+    @property
+    def watched(self) -> dict[str, Any]:
+        """Arguments of Keras's `fit` about validation; none where nothing may be looked at."""
+        validation = self.validation
+        if validation is None:
+            return {}
+        return {"validation_data": validation, "validation_freq": self.recipe.validation_freq}
 
     @property
     def validation(self) -> Any:

@@ -47,30 +47,16 @@ class ImageJob(Job):
     def validation(self) -> tuple[np.ndarray, np.ndarray]:
         return self.data.to_float(self.data.validation_x), self.data.validation_y
 
-    def fit(
-        self,
-        model: keras.Model,
-        callbacks: list[keras.callbacks.Callback],
-        learning_rate: Any = None,
-        clipnorm: float | None = None,
-    ) -> dict[str, list[float]]:
-        recipe = self.recipe
-        learning_rate = self.cosine if learning_rate is None else learning_rate
+    @property
+    def watched(self) -> dict[str, Any]:
+        return {**super().watched, "validation_batch_size": 500}
+
+    def compile(self, model: keras.Model, learning_rate: Any, clipnorm: float | None) -> None:
         model.compile(
-            keras.optimizers.SGD(learning_rate, momentum=recipe.momentum, clipnorm=clipnorm),
+            keras.optimizers.SGD(learning_rate, momentum=self.recipe.momentum, clipnorm=clipnorm),
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             metrics=["accuracy"],
         )
-        fitted = model.fit(
-            self.stream,
-            epochs=recipe.epochs,
-            validation_data=self.validation,
-            validation_batch_size=500,
-            validation_freq=recipe.validation_freq,
-            callbacks=[*callbacks, *self.callbacks],
-            verbose=0,
-        )
-        return fitted.history
 
 
 @dataclasses.dataclass(frozen=True)
