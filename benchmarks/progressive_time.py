@@ -11,7 +11,6 @@ in turn. Resumable: `benchmarks/results/progressive_time.jsonl`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ import tfmot_swd
 from benchmarks.data import load
 from benchmarks.journal import Journal
 from benchmarks.step_overhead import stepper
+from benchmarks.turns import epoch_of, in_turn
 from examples.datasets import ImageData
 from examples.filter_methods import FILTER_TABLE, schedule_of
 from examples.job import Recipe
@@ -50,17 +50,6 @@ def compiled(model: keras.Model) -> keras.Model:
     return model
 
 
-def epoch_of(model: keras.Model, stream: Any, callbacks: list[Any]) -> Callable[[int], tuple[float, float]]:
-    """Returns what trains one epoch and returns its seconds, on the clock and of the processor."""
-
-    def train(epoch: int) -> tuple[float, float]:
-        start = time.perf_counter(), time.process_time()
-        model.fit(stream, initial_epoch=epoch, epochs=epoch + 1, callbacks=callbacks, verbose=0)
-        return time.perf_counter() - start[0], time.process_time() - start[1]
-
-    return train
-
-
 def measure_training(network: str, data: ImageData, rate: float, round_to: int, hard_share: float) -> dict[str, Any]:
     """Returns seconds of each epoch, dense and with RPGP, and the sizes that it went through.
 
@@ -80,16 +69,10 @@ def measure_training(network: str, data: ImageData, rate: float, round_to: int, 
         "dense": epoch_of(compiled(job.model), job.stream, []),
         "rpgp": epoch_of(pruned, job.stream, [callback]),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    processor: dict[str, list[float]] = {name: [] for name in ways}
-    for epoch in range(EPOCHS):
-        for name in list(ways)[:: 1 if epoch % 2 else -1]:
-            for kept, found in zip((seconds[name], processor[name]), ways[name](epoch), strict=True):
-                kept.append(found)
+    times = in_turn(ways, EPOCHS)
     small = tfmot_swd.strip_pruning(pruned)
     return {
-        "seconds": seconds,
-        "processor_seconds": processor,
+        **times,
         "macs": [tfmot_swd.profile(job.model).macs, tfmot_swd.profile(small).macs],
         "parameters": [job.model.count_params(), small.count_params()],
         "activation_bytes": [tfmot_swd.profile(each).activation_bytes for each in (job.model, small)],

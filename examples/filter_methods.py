@@ -38,9 +38,9 @@ def schedule_of(method: FilterMethod, rate: float, epochs: int) -> tfmot_swd.Pro
     return tfmot_swd.ProgressiveRate(rate, pruning, method.curve, min(method.removal_frequency, pruning))
 
 
-def progressive(method: FilterMethod, job: Job) -> Fitted:
-    """Trains while filters leave, and returns the model that is left."""
-    pruned = tfmot_swd.prune_progressive_gradient(
+def wrapped(method: FilterMethod, job: Job) -> keras.Model:
+    """Returns the job's model, ready to lose its filters by a method."""
+    return tfmot_swd.prune_progressive_gradient(
         job.model,
         schedule_of(method, job.rate, job.recipe.epochs),
         method.criterion,
@@ -51,6 +51,11 @@ def progressive(method: FilterMethod, job: Job) -> Fitted:
         round_to=job.round_to,
         seed=job.recipe.seed,
     )
+
+
+def progressive(method: FilterMethod, job: Job) -> Fitted:
+    """Trains while filters leave, and returns the model that is left."""
+    pruned = wrapped(method, job)
     callback = tfmot_swd.UpdatePruningStep(training_data=job.stream, training_loss=job.training_loss(pruned))
     history = job.fit(pruned, [callback], clipnorm=method.clipnorm)
     return tfmot_swd.strip_pruning(pruned), history, callback
