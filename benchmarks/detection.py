@@ -209,7 +209,15 @@ def main(_: list[str]) -> None:
     written = write_markdown(RESULTS / "detection.md", tables)
     score, unit = ("test_mean", "test mAP@[.5:.95] (%)"), (1e6, "million MACs")
     panels = [
-        panel_of(title_of(width), results_of(journal, shared(width)), LABELS, "macs", unit, "rpgp", score)
+        panel_of(
+            f"Detector of width {width}, scenes from Fashion-MNIST",
+            results_of(journal, shared(width)),
+            LABELS,
+            "macs",
+            unit,
+            "rpgp",
+            score,
+        )
         for width in widths
     ]
     drawn = draw_panels(RESULTS / "detection.png", panels)

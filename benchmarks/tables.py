@@ -80,11 +80,12 @@ class Panel:
 
 def draw_panels(path: Path, panels: Sequence[Panel]) -> Path:
     """Draws the panels side by side, on logarithmic axes of cost, and returns the path."""
-    figure, axes = plt.subplots(1, len(panels), figsize=(6.5 * len(panels), 4.6), squeeze=False)
+    columns = max(len(panels), 1)
+    figure, axes = plt.subplots(1, columns, figsize=(6.5 * columns, 4.6), squeeze=False)
     # A method has one colour, whatever else stands in its panel.
     labels = list(dict.fromkeys(label for panel in panels for label in panel.lines))
     colors = {label: plt.get_cmap("tab20")(2 * place % 20 + place // 10) for place, label in enumerate(labels)}
-    for axis, panel in zip(axes[0], panels, strict=True):
+    for axis, panel in zip(axes[0][: len(panels)], panels, strict=True):
         if panel.level is not None:
             axis.axhline(panel.level[1], color="black", linestyle=":", label=panel.level[0])
         for label, points in panel.lines.items():
