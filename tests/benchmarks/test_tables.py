@@ -25,3 +25,7 @@ def test_panels_are_drawn_side_by_side(tmp_path):
     one = draw_panels(tmp_path / "one.png", [panel])
     two = draw_panels(tmp_path / "two.png", [panel, panel])
     assert 10_000 < one.stat().st_size < two.stat().st_size
+
+
+def test_a_picture_without_panels_is_empty_and_no_error(tmp_path):
+    assert draw_panels(tmp_path / "none.png", []).read_bytes().startswith(b"\x89PNG")
