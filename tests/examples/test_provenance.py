@@ -16,6 +16,13 @@ def test_the_command_has_no_directory_of_this_machine(monkeypatch):
     assert command() == "python run.py --rate '0.9 0.99'"
 
 
+def test_code_without_a_file_is_of_python(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["-c", "1"])
+    monkeypatch.setitem(sys.modules, "__main__", ModuleType("__main__"))
+
+    assert command() == "python -c 1"
+
+
 def test_an_installed_program_is_called_by_its_name(monkeypatch):
     monkeypatch.setattr("sys.argv", ["/usr/bin/tfmot-swd", "report"])
     monkeypatch.setitem(sys.modules, "__main__", ModuleType("__main__"))

@@ -28,7 +28,7 @@ def command() -> str:
         program = ["python", "-m", spec.name.removesuffix(".__main__")]
     else:
         # What was installed as a program is called by its name alone.
-        program = ["python", script] if script.endswith(".py") else [script]
+        program = ["python", script] if script.endswith(".py") or script == "-c" else [script]
     return shlex.join([*program, *sys.argv[1:]])
 
 
