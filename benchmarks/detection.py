@@ -55,7 +55,7 @@ METHODS = ("dense", "rpgp", "structured", "l1_once", "psfp_clipped", "small_dens
 RATES = (0.5, 0.7, 0.3)
 SCENES, ROUND_TO, CALIBRATED = 8000, 8, 300
 RECIPE = Recipe(epochs=12, batch_size=32, learning_rate=0.005, weight_decay=1e-4, validation_freq=12)
-WIDTHS = (16, 32)
+WIDTHS = (16, 32, 64)
 TIMED = ("float32", "int8")
 
 SEEDS = flags.DEFINE_integer("detection_seeds", 1, "how many seeds")
