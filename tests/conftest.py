@@ -16,5 +16,7 @@ import tf_keras as keras  # noqa: E402  after TensorFlow, which must start in Ke
 
 
 @pytest.fixture(autouse=True)
-def _seed() -> None:
+def _fresh() -> None:
     keras.utils.set_random_seed(0)
+    # A policy that an earlier test has set by name would no longer follow `set_floatx`.
+    keras.mixed_precision.set_global_policy(None)

@@ -59,6 +59,16 @@ def test_a_float32_model_is_its_own_twin(conv_net):
     assert float32_twin(conv_net) is conv_net
 
 
+def test_a_policy_that_was_never_set_still_follows_floatx():
+    model = keras.Sequential([L.Input((4,)), L.Dense(4, dtype="mixed_float16")])
+    assert float32_twin(model) is not model
+    keras.backend.set_floatx("float64")
+    try:
+        assert keras.mixed_precision.global_policy().name == "float64"
+    finally:
+        keras.backend.set_floatx("float32")
+
+
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float16", "float64"])
 def test_the_twin_computes_in_float32_with_the_same_weights(policy):
     keras.mixed_precision.set_global_policy(policy)

@@ -71,7 +71,9 @@ def float32_twin(model: keras.Model) -> keras.Model:
         with keras.utils.custom_object_scope(own):
             twin = kind.from_config(_in_float32(model.get_config()))
     finally:
-        keras.mixed_precision.set_global_policy(policy)
+        # Where none was set, the policy follows `set_floatx`, and has to go on doing so.
+        follows = policy.name == keras.backend.floatx()
+        keras.mixed_precision.set_global_policy(None if follows else policy)
     twin.set_weights(model.get_weights())
     return twin
 
