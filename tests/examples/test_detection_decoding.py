@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from examples.detection_data import Scenes
+from examples.detection_data import Scenes, compose
 from examples.detection_decoding import Detections, Precision, boxes_of, decode, precision
 from examples.detection_targets import targets_of
 
@@ -52,6 +52,16 @@ def test_targets_decode_to_the_boxes_they_were_made_of():
     np.testing.assert_allclose(detections.boxes[0, :2][order], BOXES[0], atol=1e-4)
     np.testing.assert_allclose(detections.boxes[1, 0], BOXES[1, 0], atol=1e-4)
     assert precision(detections, SCENES) == Precision(pytest.approx(1.0), pytest.approx(1.0))
+
+
+def test_the_places_suffice_for_nearly_all_items_of_composed_scenes():
+    items, rng = np.full((10, 28, 28, 1), 255, np.uint8), np.random.default_rng(0)
+    composed = [compose(items, np.arange(10), rng) for _ in range(60)]
+    boxes, labels = np.zeros((60, 6, 4), np.float32), np.full((60, 6), -1)
+    for index, (_, each, names) in enumerate(composed):
+        boxes[index, : len(each)], labels[index, : len(each)] = each, names
+    scenes = Scenes(np.stack([image for image, _, _ in composed]), boxes, labels)
+    assert precision(decode(perfect_outputs(scenes, 10), (96, 96)), scenes).mean > 0.95
 
 
 @pytest.mark.parametrize(("other", "count"), [(0, 1), (1, 2)])
