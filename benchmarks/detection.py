@@ -2,15 +2,17 @@
 
     python -m benchmarks.detection                     # the runs
     python -m benchmarks.detection --detection_width=32 --detection_rates=0.5 --detection_methods=dense,rpgp
+    python -m benchmarks.detection --detection_epochs=16 --detection_rates=0.5 --detection_methods=rpgp
     python -m benchmarks.detection --detection_times   # afterwards, on an idle machine
     python -m benchmarks.detection --detection_report
 
 Resumable: each finished run is one line of `benchmarks/results/detection.jsonl`, the most telling rates first. Scenes
 are composed from Fashion-MNIST (`examples.detection_data`). Choices are made on the validation scenes; the test scenes
 are scored once, at the end of each run, from the Keras model and from its int8 file. All methods train for as many
-epochs and keep multiples of eight filters, so that at 30 % a quarter of them leave and at 70 % two thirds; structured
-SWD is held within the parameters and the MACs of that net. Processor seconds tell of training alone, whatever else
-runs on the machine. Times are those of TFLite files on one thread, of networks of the same sizes, all in turn
+epochs, but for rows that name another number: what a method does with the time that its cheaper epochs leave it. They
+keep multiples of eight filters, so that at 30 % a quarter of them leave and at 70 % two thirds; structured SWD is held
+within the parameters and the MACs of that net. Processor seconds tell of training alone, whatever else runs on the
+machine. Times are those of TFLite files on one thread, of networks of the same sizes, all in turn
 (`detection_times.jsonl`).
 """
 
@@ -61,24 +63,29 @@ TIMED = ("float32", "int8")
 SEEDS = flags.DEFINE_integer("detection_seeds", 1, "how many seeds")
 RATES_FLAG = flags.DEFINE_list("detection_rates", list(map(str, RATES)), "only these rates")
 WIDTH = flags.DEFINE_integer("detection_width", WIDTHS[0], "filters of the first convolution")
+EPOCHS = flags.DEFINE_integer("detection_epochs", RECIPE.epochs, "epochs of a training")
 METHODS_FLAG = flags.DEFINE_list("detection_methods", list(METHODS), "which methods")
 TIMES = flags.DEFINE_bool("detection_times", False, "time networks of the sizes that are there")
 REPORT = flags.DEFINE_bool("detection_report", False, "only print and write the table of what is there")
 
 
-def shared(width: int) -> dict[str, Any]:
+def recipe_of(epochs: int, seed: int = 0) -> Recipe:
+    return dataclasses.replace(RECIPE, epochs=epochs, validation_freq=epochs, seed=seed)
+
+
+def shared(width: int, epochs: int = RECIPE.epochs) -> dict[str, Any]:
     """Returns what the keys of all runs of a detector have in common."""
-    recipe = {name: value for name, value in dataclasses.asdict(RECIPE).items() if name != "seed"}
+    recipe = {name: value for name, value in dataclasses.asdict(recipe_of(epochs)).items() if name != "seed"}
     data = {"data": f"fashion_scenes {FashionScenes.VERSION}", "scenes": SCENES}
     return {**data, "round_to": ROUND_TO, "width": width, **recipe}
 
 
-def key_of(width: int, method: str, rate: float, seed: int) -> dict[str, Any]:
+def key_of(width: int, epochs: int, method: str, rate: float, seed: int) -> dict[str, Any]:
     """Returns what identifies a run: all that decides it."""
     settings = dataclasses.asdict(FILTER_METHODS[method]) if method in FILTER_METHODS else {}
     if method == "structured":
         settings = {"frequency": DECAY_FREQUENCY}
-    return {**shared(width), "method": method, "settings": settings, "rate": rate, "seed": seed}
+    return {**shared(width, epochs), "method": method, "settings": settings, "rate": rate, "seed": seed}
 
 
 def title_of(width: int) -> str:
@@ -89,16 +96,16 @@ def keys() -> Iterator[dict[str, Any]]:
     """Yields the keys of all runs that are asked for, the most telling first."""
     for seed in range(SEEDS.value):
         if "dense" in METHODS_FLAG.value:
-            yield key_of(WIDTH.value, "dense", 0.0, seed)
+            yield key_of(WIDTH.value, EPOCHS.value, "dense", 0.0, seed)
         for rate in map(float, RATES_FLAG.value):
             for method in METHODS_FLAG.value:
                 if method != "dense":
-                    yield key_of(WIDTH.value, method, rate, seed)
+                    yield key_of(WIDTH.value, EPOCHS.value, method, rate, seed)
 
 
 def run(key: dict[str, Any], data: DetectionData) -> dict[str, Any]:
     """Trains one run and returns what the journal keeps of it."""
-    recipe = dataclasses.replace(RECIPE, seed=key["seed"])
+    recipe = recipe_of(key["epochs"], key["seed"])
 
     def build() -> Any:
         return detector(data.input_shape, len(data.classes), recipe.weight_decay, width=key["width"])
@@ -168,29 +175,32 @@ HEADING = (
 
 
 def table_of(journal: Journal, width: int) -> ResultTable:
-    """Returns a row for each method and rate that has a result."""
+    """Returns a row for each method, rate and number of epochs that has a result."""
     rows = []
-    found = results_of(journal, shared(width))
-    times = times_of(times_journal(), sizes_of(found))
-    dense = found.get(("dense", 0.0))
-    for (method, rate), runs in sorted(found.items(), key=lambda item: (item[0][1], list(LABELS).index(item[0][0]))):
-        seeds = f" ({len(runs)})" if len(runs) > 1 else ""
-        named = [f"{method} {rate:g} {recipe}" for recipe in TIMED]
-        rows.append(
-            (
-                f"{rate:.0%}",
-                LABELS[method] + seeds,
-                *(f"{100 * mean(runs, field):.2f}" for field in ("test_mean", "test_at_half")),
-                f"{mean(runs, 'parameters'):,.0f}",
-                f"{mean(runs, 'macs') / 1e6:.2f} M",
-                f"{mean(runs, 'processor_seconds'):.0f}",
-                f"{mean(runs, 'processor_seconds') / mean(dense, 'processor_seconds'):.2f}" if dense else "",
-                f"{100 * mean(runs, 'int8_test_mean'):.2f}",
-                f"{mean(runs, 'int8_bytes'):,.0f}",
-                *(f"{times[each]:.3f}" if each in times else "" for each in named),
+    times = times_of(times_journal(), sizes_of(results_of(journal, shared(width))))
+    dense = results_of(journal, shared(width)).get(("dense", 0.0))
+    for epochs in sorted({record["key"]["epochs"] for record in journal.records()}):
+        found = results_of(journal, shared(width, epochs))
+        for (method, rate), runs in sorted(found.items(), key=lambda item: list(LABELS).index(item[0][0])):
+            longer = "" if epochs == RECIPE.epochs else f", {epochs} epochs"
+            seeds = f" ({len(runs)})" if len(runs) > 1 else ""
+            named = [f"{method} {rate:g} {recipe}" for recipe in TIMED]
+            rows.append(
+                (
+                    f"{rate:.0%}",
+                    LABELS[method] + longer + seeds,
+                    *(f"{100 * mean(runs, field):.2f}" for field in ("test_mean", "test_at_half")),
+                    f"{mean(runs, 'parameters'):,.0f}",
+                    f"{mean(runs, 'macs') / 1e6:.2f} M",
+                    f"{mean(runs, 'processor_seconds'):.0f}",
+                    f"{mean(runs, 'processor_seconds') / mean(dense, 'processor_seconds'):.2f}" if dense else "",
+                    f"{100 * mean(runs, 'int8_test_mean'):.2f}",
+                    f"{mean(runs, 'int8_bytes'):,.0f}",
+                    *(f"{times[each]:.3f}" if each in times else "" for each in named),
+                )
             )
-        )
-    return ResultTable(title_of(width), HEADING, tuple(rows), left=("method",))
+    ordered = tuple(sorted(rows, key=lambda row: int(row[0].rstrip("%"))))
+    return ResultTable(title_of(width), HEADING, ordered, left=("method",))
 
 
 def main(_: list[str]) -> None:

@@ -10,6 +10,7 @@ if not journal.done(key):
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import time
@@ -30,7 +31,8 @@ class Journal:
     made, hence the run's own time where runs follow each other.
 
     A line that a power cut or a kill left unfinished counts as never written, and the next `append`
-    removes it. One process at a time may write.
+    removes it. Several processes may write, each holding the file while it does: a run that another has written in the
+    meantime is kept.
 
     Args:
         path: the file; made, with its directories, by the first `append`.
@@ -41,9 +43,12 @@ class Journal:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self._refresh()
+        self._since = time.monotonic()
+
+    def _refresh(self) -> None:
         self._records, self._whole_bytes = _read(self.path)
         self._done = {_canonical(record["key"]) for record in self._records}
-        self._since = time.monotonic()
 
     def done(self, key: Mapping[str, Any]) -> bool:
         """Whether a run with this key is finished; the order of the entries does not matter."""
@@ -61,8 +66,6 @@ class Journal:
             ValueError: the key is there already.
             TypeError: JSON cannot say it.
         """
-        if self.done(key):
-            raise ValueError(f"A run may be written once only. Received: {dict(key)} again")
         now = time.monotonic()
         record = {
             "key": plain(key),
@@ -75,13 +78,15 @@ class Journal:
         line = json.dumps(record, allow_nan=False).encode() + b"\n"
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            self._refresh()
+            if self.done(key):
+                raise ValueError(f"A run may be written once only. Received: {dict(key)} again")
             file.truncate(self._whole_bytes)
             file.write(line)
             file.flush()
             os.fsync(file.fileno())
-        self._whole_bytes += len(line)
-        self._records.append(json.loads(line))
-        self._done.add(_canonical(key))
+            self._refresh()
         self._since = now
 
     def records(self) -> list[dict[str, Any]]:

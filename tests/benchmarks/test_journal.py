@@ -74,6 +74,17 @@ def test_a_run_is_written_once(tmp_path):
         journal.append(KEY, {})
 
 
+def test_two_writers_keep_each_others_runs(tmp_path):
+    first, second = (Journal(tmp_path / "runs.jsonl") for _ in range(2))
+    first.append(KEY, {"accuracy": 0.5})
+    second.append({**KEY, "seed": 1}, {"accuracy": 0.25})
+    first.append({**KEY, "seed": 2}, {"accuracy": 0.75})
+
+    assert [record["key"]["seed"] for record in Journal(tmp_path / "runs.jsonl").records()] == [0, 1, 2]
+    with pytest.raises(ValueError, match="once only"):
+        second.append({**KEY, "seed": 2}, {})
+
+
 def test_numpy_values_become_plain_and_nan_null(tmp_path):
     journal = Journal(tmp_path / "runs.jsonl")
     journal.append(
