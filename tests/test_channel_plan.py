@@ -169,3 +169,9 @@ def test_a_lookup_in_the_model_is_no_obstacle():
     x = L.Embedding(4, 3)(L.IntegerLookup(vocabulary=[5, 6, 7])(inputs))
     plan = plan_channels(keras.Model(inputs, L.Dense(2)(L.Flatten()(L.Conv1D(4, 2, name="conv")(x)))))
     assert ranked(plan) == {"conv": ["conv"]}
+
+
+@pytest.mark.parametrize(("skip", "received"), [("a", "'a'"), (None, "None"), (3, "3"), (iter("a"), "<")])
+def test_skip_must_be_a_list(skip, received):
+    with pytest.raises(TypeError, match=rf"skip must be a list of names .*\['conv'\]. Received: {received}"):
+        plan_channels(network(), skip=skip)

@@ -5,7 +5,16 @@ import pytest
 import tf_keras as keras
 
 from examples.networks import NETWORKS
-from tfmot_swd import Budget, channel_groups, channel_scores, export_tflite, fit_budget, profile, remove_channels
+from tfmot_swd import (
+    Budget,
+    PruningWarning,
+    channel_groups,
+    channel_scores,
+    export_tflite,
+    fit_budget,
+    profile,
+    remove_channels,
+)
 from tfmot_swd.export import file_bytes
 
 L = keras.layers
@@ -93,3 +102,19 @@ def test_a_budget_below_the_floor_is_refused_with_the_floor():
     net = keras.Sequential([L.Dense(4, input_shape=(3,), name="a"), L.Dense(2)])
     with pytest.raises(ValueError, match=r"still has parameters=14\. Give at least that.*Received: parameters=11"):
         fit_budget(net, {"a": [1, 2, 3, 4]}, Budget(parameters=11), minimum=2)
+
+
+@pytest.mark.parametrize(
+    "budget", [Budget(macs=1.0), Budget(parameters=10**9), Budget(sparsity=0.0), Budget(macs=1.0, parameters=26)]
+)
+def test_a_budget_that_the_whole_model_meets_warns(budget):
+    net = keras.Sequential([L.Dense(4, input_shape=(3,), name="a"), L.Dense(2)])
+    with pytest.warns(PruningWarning, match="within this budget as it is, so nothing will be removed.*Received: "):
+        assert fit_budget(net, {"a": [1, 2, 3, 4]}, budget).keep["a"].all()
+
+
+@pytest.mark.parametrize("budget", [Budget(macs=0.999), Budget(macs=1.0, parameters=25), Budget(sparsity=0.01)])
+def test_a_budget_with_one_limit_below_the_whole_model_does_not_warn(budget, recwarn):
+    net = keras.Sequential([L.Dense(4, input_shape=(3,), name="a"), L.Dense(2)])
+    assert not fit_budget(net, {"a": [1, 2, 3, 4]}, budget).keep["a"].all()
+    assert not [each for each in recwarn if issubclass(each.category, PruningWarning)]

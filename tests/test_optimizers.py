@@ -84,3 +84,14 @@ def test_unwrap_goes_inside_a_loss_scale():
 
     assert optimizers.unwrap(scaled(inner)) is inner
     assert optimizers.unwrap(inner) is inner
+
+
+@pytest.mark.parametrize("make", [keras.optimizers.Adagrad, LEGACY.Adagrad, keras.optimizers.Ftrl, LEGACY.Ftrl])
+def test_accumulators_begin_at_what_the_optimizer_says(make):
+    optimizer, weight = make(0.1, initial_accumulator_value=0.25), tf.Variable([1.0], name="kernel")
+    optimizer.apply_gradients([(tf.constant([1.0]), weight)])
+    variables = optimizer.variables() if callable(optimizer.variables) else optimizer.variables
+    slots = [each for each in variables if each.shape == (1,)]
+    starts = {optimizers.slot_start(optimizer, each) for each in slots if "accumulator" in each.name}
+    others = {optimizers.slot_start(optimizer, each) for each in slots if "accumulator" not in each.name}
+    assert (starts, others) == ({0.25}, {0.0} if make in (keras.optimizers.Ftrl, LEGACY.Ftrl) else set())

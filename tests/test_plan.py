@@ -109,3 +109,9 @@ def test_the_summary_is_one_line(model):
 def test_a_plan_checks_the_model_first():
     with pytest.raises(TypeError, match="Received: str"):
         plan_pruning("model")
+
+
+@pytest.mark.parametrize(("skip", "received"), [("a", "'a'"), (None, "None"), (3, "3"), (iter("a"), "<")])
+def test_skip_must_be_a_list(model, skip, received):
+    with pytest.raises(TypeError, match=rf"skip must be a list of names .*\['conv'\]. Received: {received}"):
+        plan_pruning(model, skip=skip)

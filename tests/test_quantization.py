@@ -197,7 +197,7 @@ def dense(kernel="ones") -> keras.Model:
 REFUSED = {
     "wrapped": (
         lambda: tfmot_swd.prune_selective_decay(dense(), tfmot_swd.SelectiveDecay(0.5, end_step=4)),
-        r"strip_pruning\(model\) first.*Received: 1 wrapped layers \(prune_selective_decay_dense\)",
+        r"strip_pruning\(model\) first.*Received: 1 wrapped layers \(dense\)",
     ),
     "aware": (lambda: quantize_aware(dense()), r"already: train and export it as it is\. Received: 1 .*\(dense\)"),
     "nested": (

@@ -9,7 +9,14 @@ from tensorflow_model_optimization.python.core.sparsity.keras.pruning_policy imp
 )
 from tensorflow_model_optimization.sparsity.keras import PrunableLayer, prune_low_magnitude
 
-from tfmot_swd import PruneSelectiveDecay, SelectiveDecay, UpdatePruningStep, prune_selective_decay
+from tfmot_swd import (
+    PruneSelectiveDecay,
+    SelectiveDecay,
+    StructuredDecay,
+    UpdatePruningStep,
+    prune_selective_decay,
+    strip_pruning,
+)
 
 L = keras.layers
 SCHEDULE = SelectiveDecay(final_sparsity=0.5, end_step=2)
@@ -332,3 +339,24 @@ def test_nan_weights_are_refused():
 
     with pytest.raises(ValueError, match=r"Received: first/bias:0"):
         prune_selective_decay(model, SCHEDULE)
+
+
+@pytest.mark.parametrize("as_dict", [False, True])
+@pytest.mark.parametrize("schedule", [SelectiveDecay(0.5, 4), StructuredDecay(0.5, 4)], ids=["weights", "channels"])
+def test_outputs_keep_their_names(schedule, as_dict, tmp_path):
+    inputs = keras.Input((8, 8, 1))
+    x = L.Flatten()(L.Conv2D(8, 3, activation="relu")(inputs))
+    cls, box = L.Dense(3, name="cls")(x), L.Dense(1, name="box")(x)
+    net = keras.Model(inputs, {"cls": cls, "box": box} if as_dict else [cls, box])
+    x, y = np.ones((8, 8, 8, 1), np.float32), {"cls": np.zeros(8), "box": np.ones((8, 1))}
+    model = prune_selective_decay(net, schedule)
+    loss = {"cls": keras.losses.SparseCategoricalCrossentropy(from_logits=True), "box": "mse"}
+    model.compile("adam", loss, metrics={"cls": "accuracy"})
+    callback = UpdatePruningStep(partial_fit=True)
+    history = model.fit(x, y, batch_size=4, epochs=1, validation_data=(x, y), verbose=0, callbacks=[callback]).history
+    assert {"cls_loss", "box_loss", "cls_accuracy", "val_cls_accuracy"} <= set(history)
+    model.save(tmp_path / "half.keras")
+    loaded = keras.models.load_model(tmp_path / "half.keras")
+    assert loaded.output_names == model.output_names == net.output_names
+    loaded.fit(x, y, batch_size=4, epochs=1, verbose=0, callbacks=[UpdatePruningStep()])
+    assert strip_pruning(loaded).output_names == net.output_names

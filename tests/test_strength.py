@@ -78,6 +78,14 @@ def test_regularizers_of_different_strength_are_refused():
         DecayStrength.of(paper(mu=None), SGD(), layers)
 
 
+@pytest.mark.parametrize("optimizer", [SGD(0.1), keras.optimizers.Adam()])
+def test_the_automatic_strength_takes_regularizers_of_different_strength(optimizer):
+    layers = wrapped(keras.regularizers.L2(1e-4), keras.regularizers.L2(5e-4))
+    strength = DecayStrength.of(SelectiveDecay(final_sparsity=0.9, end_step=60), optimizer, layers)
+
+    assert (strength.mu, strength.coupled) == (0.0, False)
+
+
 @pytest.mark.parametrize("schedule", [paper(mu=None), paper(mu=None, penalty="implicit")])
 def test_no_weight_decay_to_multiply_is_refused(schedule):
     with pytest.raises(ValueError, match=NO_DECAY):

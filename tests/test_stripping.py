@@ -120,3 +120,9 @@ def test_tfmots_wrappers_are_sent_to_tfmots_function():
 def test_what_is_no_model_is_refused():
     with pytest.raises(TypeError, match="Received: Dense"):
         strip_pruning(L.Dense(2))
+
+
+@pytest.mark.parametrize("given", [None, "model.keras"])
+def test_what_is_no_model_is_not_cut(given):
+    with pytest.raises(TypeError, match=f"A tf_keras model is needed. Received: {type(given).__name__}"):
+        cut_now(given)

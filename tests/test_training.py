@@ -9,6 +9,7 @@ import tfmot_swd
 
 STEPS = 24
 BATCH = 8
+X1 = np.zeros((3, 1), np.float32)
 
 
 def build() -> keras.Model:
@@ -286,7 +287,7 @@ def test_the_clock_goes_on_when_the_leading_layer_is_frozen_in_between(data):
 def test_a_single_weight_that_becomes_nan_is_noticed(data):
     class Break(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
-            kernel = self.model.get_layer("prune_selective_decay_head").layer.kernel
+            kernel = self.model.get_layer("head").layer.kernel
             kernel.assign(tf.tensor_scatter_nd_update(kernel, [[0, 0]], [np.nan]))
 
     with pytest.raises(ValueError, match="NaN or infinite.*Received: NaN or infinity at step 24"):
@@ -351,10 +352,62 @@ def test_xla_for_the_whole_step_is_refused(data):
         fit(compiled(jit_compile=True), data)
 
 
-@pytest.mark.parametrize("bad", [(1,), [1, 2], np.zeros(3)])
+@pytest.mark.parametrize(
+    "bad",
+    [(1,), [1, 2], np.zeros(3), 3, "data", iter([(np.zeros(1), np.zeros(1))]), (each for each in [(X1, X1)])],
+    ids=["single", "list", "array", "number", "text", "iterator", "generator"],
+)
 def test_malformed_validation_data_is_refused_before_training(bad):
     with pytest.raises(ValueError, match="validation_data must be.*Received: "):
         tfmot_swd.UpdatePruningStep(bad)
+
+
+def test_validation_data_without_end_is_refused_before_training():
+    with pytest.raises(ValueError, match=r"end: .*dataset.take\(batches\). Received: a dataset of infinite"):
+        tfmot_swd.UpdatePruningStep(tf.data.Dataset.from_tensor_slices((X1, X1)).batch(1).repeat())
+
+
+@pytest.mark.parametrize(
+    "bad", [(X1, X1[:2]), (X1, X1, X1[:2]), ({"a": X1, "b": X1[:2]}, X1), ([X1, tf.constant(X1)], [X1[:2]])]
+)
+def test_validation_data_of_different_lengths_are_refused_before_training(bad):
+    with pytest.raises(ValueError, match=r"as many samples in each array. Received: lengths \[2, 3\]"):
+        tfmot_swd.UpdatePruningStep(bad)
+
+
+class Batches(keras.utils.Sequence):
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index):
+        return X1, X1
+
+
+@pytest.mark.parametrize(
+    "good",
+    [
+        (X1, X1),
+        (X1, None),
+        ({"a": X1, "b": X1}, [X1, X1], None),
+        (tf.constant(X1), X1.tolist()),
+        (tf.ragged.constant([[1], [2, 3], []]), X1),
+        tf.data.Dataset.from_tensor_slices((X1, X1)).batch(1),
+        Batches(),
+    ],
+)
+def test_validation_data_that_evaluate_takes_are_accepted(good):
+    tfmot_swd.UpdatePruningStep(good)
+
+
+@pytest.mark.parametrize("name", ["learning_rate", "training_loss"])
+def test_functions_must_be_callable_before_training(name):
+    with pytest.raises(TypeError, match=f"{name} must be a function .*Received: 0.1"):
+        tfmot_swd.UpdatePruningStep(**{name: 0.1})
+
+
+def test_a_backup_directory_must_be_a_path():
+    with pytest.raises(TypeError, match="backup_dir must be the path of a directory. Received: 3"):
+        tfmot_swd.UpdatePruningStep(backup_dir=3)
 
 
 def test_validation_data_may_have_sample_weights(data):

@@ -52,7 +52,7 @@ def test_it_is_a_tfmot_wrapper():
     (wrapper,) = collect_wrappers(model(), PruneSelectiveDecay)
 
     assert isinstance(wrapper, PruneLowMagnitude)
-    assert wrapper.name == "prune_selective_decay_dense"
+    assert wrapper.name == wrapper.layer.name == "dense"
     assert [len(variables) for variables in wrapper.pruning_vars] == [3, 3]
     assert wrapper.counted == 2
 

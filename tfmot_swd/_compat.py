@@ -77,12 +77,21 @@ __all__ = [
     "is_tracing_keras_graph",
     "keras",
     "master_variable",
+    "variables_of",
 ]
 
 
 def master_variable(variable: tf.Variable) -> tf.Variable:
     """Returns the float32 variable behind a mixed-precision one, or the variable itself."""
     return variable._variable if isinstance(variable, AutoCastVariable) else variable
+
+
+def variables_of(layer: Any) -> list[tf.Variable]:
+    """Returns the weights of a layer or model, in full precision.
+
+    Keras counts the vocabulary of a lookup (`StringLookup`, `TextVectorization`) too, which is no variable.
+    """
+    return [each for each in map(master_variable, layer.weights) if isinstance(each, tf.Variable)]
 
 
 def forget_gradients(variables: Iterable[tf.Variable]) -> None:

@@ -47,10 +47,11 @@ class Budget:
             value = _plain(getattr(self, name))
             object.__setattr__(self, name, value)
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
-            whole = is_number and (value <= 1 or float(value).is_integer())
-            if value is not None and not (whole and value > 0):
+            is_known = is_number and (_is_share(value) or float(value).is_integer())
+            if value is not None and not (is_known and value > 0):
                 raise ValueError(
-                    f"{name} must be a count, or a share of the whole model's in (0, 1]. Received: {name}={value!r}"
+                    f"{name} must be a count, or a share of the whole model's, a float in (0, 1]. "
+                    f"Received: {name}={value!r}"
                 )
         sparsity = _plain(self.sparsity)
         object.__setattr__(self, "sparsity", sparsity)
@@ -88,7 +89,7 @@ class Budget:
             if value is None and self.sparsity is not None:
                 value = 1.0 - self.sparsity
             # A share of a count that comes out a rounding error below the next one is that one.
-            found[name] = int(value * whole[name] * (1 + 1e-12)) if value <= 1 else int(value)
+            found[name] = int(value * whole[name] * (1 + 1e-12)) if _is_share(value) else int(value)
         return found
 
     def get_config(self) -> dict[str, Any]:
@@ -97,6 +98,10 @@ class Budget:
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Budget:
         return cls(**config)
+
+
+def _is_share(value: float | int) -> bool:
+    return isinstance(value, float) and value <= 1
 
 
 def _plain(value: Any) -> Any:

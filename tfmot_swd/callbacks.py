@@ -60,8 +60,9 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
       history: a `PruningStatus`, `StructuredStatus` or `ProgressiveStatus` of each epoch, or of every so many batches.
 
     Raises:
-      ValueError: the model is not wrapped, has no optimizer, holds NaN, or the fit is shorter than
-        the schedule.
+      TypeError: `learning_rate` or `training_loss` is no function, `backup_dir` no path.
+      ValueError: `validation_data` are none of the above, or have no end; the model is not wrapped, has no optimizer,
+        holds NaN, or the fit is shorter than the schedule.
     """
 
     def __init__(
@@ -76,6 +77,8 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
         backup_dir: str | os.PathLike[str] | None = None,
     ) -> None:
         super().__init__()
+        if backup_dir is not None and not isinstance(backup_dir, str | os.PathLike):
+            raise TypeError(f"backup_dir must be the path of a directory. Received: {backup_dir!r}")
         self._backup = None if backup_dir is None else TrainingBackup(Path(backup_dir))
         self._finished_epochs = self._saved_epochs = 0
         self._options = RunOptions(

@@ -9,11 +9,12 @@ from typing import Any
 import tensorflow as tf
 from rich.table import Table
 
-from tfmot_swd._compat import keras, master_variable
+from tfmot_swd._compat import keras, variables_of
 from tfmot_swd.channels.call import CONSUME
 from tfmot_swd.channels.groups import ChannelGroup, ChannelGroups, Member, channel_groups
 from tfmot_swd.channels.walk import nodes_of
 from tfmot_swd.tables import as_text
+from tfmot_swd.validation import check_skip
 
 LAYERS = ("convolutions", "all")
 _CONVOLUTIONS = (
@@ -100,15 +101,13 @@ def plan_channels(model: Any, *, layers: str = "convolutions", skip: Collection[
     groups = channel_groups(model)
     by_path = {record.path: record.layer for record in groups.trace.records.values()}
     names = {name for path, layer in by_path.items() for name in (path, layer.name)}
-    unknown = sorted(set(skip) - names)
-    if unknown:
-        raise ValueError(f"skip names layers that the model does not have. Received: {unknown}")
+    check_skip(skip, names)
     skipped = {path for path, layer in by_path.items() if path in skip or layer.name in skip}
     distance: dict[str, int] = {}
     for path, calls in _distances(model):
         # Of a shared layer the first call counts.
         distance.setdefault(path, calls)
-    variables = {id(each): each for each in map(master_variable, model.weights)}
+    variables = {id(each): each for each in variables_of(model)}
     rows = [_row(group, by_path, skipped, layers, distance, variables) for group in groups.values()]
     return ChannelPlan(groups, tuple(rows))
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tfmot_swd._compat import keras
+from tfmot_swd.pruning_wrapper import PruningWrapper
 
 
 def copy_layer(layer: Any) -> Any:
@@ -14,12 +15,19 @@ def copy_layer(layer: Any) -> Any:
 
 
 def wrap_with(model: Any, wrap: Callable[[Any, Any], Any]) -> Any:
-    """Returns a copy of `model` with its weights, every layer replaced by `wrap(layer, copy of it)`."""
+    """Returns a copy of `model` with its weights, every layer replaced by `wrap(layer, copy of it)`.
+
+    Outputs keep their names: a wrapper that makes one takes the name of its layer.
+    """
+    outputs = {id(tensor._keras_history.layer) for tensor in model.outputs}
     copies: list[tuple[Any, Any]] = []
 
     def make(layer: Any) -> Any:
         copies.append((layer, copy_layer(layer)))
-        return wrap(*copies[-1])
+        made = wrap(*copies[-1])
+        if id(layer) in outputs and isinstance(made, PruningWrapper):
+            made.keep_name()
+        return made
 
     wrapped = clone_with(model, make)
     for layer, inner in copies:

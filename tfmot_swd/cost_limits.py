@@ -64,6 +64,8 @@ def resolve_limits(
 ) -> CostLimits:
     """Returns the limits of a budget for a model whose groups `names` may lose channels.
 
+    Warns where the whole model is within all of them.
+
     Raises:
       ValueError: the least that may stay is over a limit; the message says what could be met.
     """
@@ -92,6 +94,14 @@ def resolve_limits(
             f"This budget cannot be met: with {minimum} channel{'s' if minimum > 1 else ''} left of each group, "
             f"rounded to {round_to}, the model still has {said}. Give at least that, a smaller minimum or round_to, "
             f"or leave out fewer layers. Received: {asked}"
+        )
+    if all(limits.final[name] >= cost for name, cost in whole.items()):
+        costing, allowed = (", ".join(f"{name}={part[name]:,}" for name in whole) for part in (whole, limits.final))
+        warnings.warn(
+            "The whole model is within this budget as it is, so nothing will be removed: give a count below what it "
+            f"costs, or a share below 1. Received: {allowed} for a model of {costing}",
+            PruningWarning,
+            stacklevel=4,
         )
     return limits
 

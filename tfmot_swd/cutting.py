@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tfmot_swd._compat import keras
 from tfmot_swd.progressive.run import finish_now
 from tfmot_swd.progressive.wrapper import PruneProgressiveGradient
 from tfmot_swd.pruning_wrapper import collect_wrappers
@@ -20,8 +21,11 @@ def cut_now(model: Any) -> None:
     fit or in a model from a file, by the L1 norm of their weights.
 
     Raises:
+      TypeError: `model` is no tf_keras model.
       ValueError: the model is not wrapped for pruning.
     """
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"A tf_keras model is needed. Received: {type(model).__name__}")
     if collect_wrappers(model, PruneProgressiveGradient):
         finish_now(model)
     elif collect_wrappers(model, PruneStructuredDecay):

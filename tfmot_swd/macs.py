@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from tf_keras.src.layers.core.tf_op_layer import TFOpLambda
 
-from tfmot_swd._compat import keras
+from tfmot_swd._compat import keras, variables_of
 
 layers = keras.layers
 
@@ -96,7 +96,7 @@ def count_macs(layer: Any, call: LayerCall) -> int | None:
         for kind in ancestry
     )
     # Keras's layers with vectors alone, such as ConvNeXt's LayerScale, can but scale and shift.
-    return 0 if from_keras and all(len(weight.shape) < 2 for weight in layer.weights) else None
+    return 0 if from_keras and all(len(weight.shape) < 2 for weight in variables_of(layer)) else None
 
 
 def macs_by_weight(layer: Any, call: LayerCall) -> tuple[list[tuple[Any, float]], int]:
@@ -106,8 +106,8 @@ def macs_by_weight(layer: Any, call: LayerCall) -> tuple[list[tuple[Any, float]]
     where queries and values may be of different length.
     """
     # The bias of a GRU has two axes, and that of attention too.
-    names = {id(weight): weight.name.split(":")[0].rsplit("/", 1)[-1] for weight in layer.weights}
-    matrices = [each for each in layer.weights if len(each.shape) > 1 and not names[id(each)].startswith("bias")]
+    names = {id(weight): weight.name.split(":")[0].rsplit("/", 1)[-1] for weight in variables_of(layer)}
+    matrices = [each for each in variables_of(layer) if len(each.shape) > 1 and not names[id(each)].startswith("bias")]
     total = count_macs(layer, call) or 0
     if not matrices:
         return [], total

@@ -115,9 +115,11 @@ def built_on(optimizer: Any, variables: list[Any]) -> list[int] | None:
 
 def slot_start(optimizer: Any, slot: Any) -> float:
     """Returns what a slot holds before the first update: 0, but for the accumulators of Adagrad and Ftrl."""
-    if "accumulator" not in slot.name.split("/")[:2]:
+    parts, inner = slot.name.split(":")[0].split("/"), unwrap(optimizer)
+    # Legacy optimizers name a slot at the end, after the variable.
+    if "accumulator" not in (*parts[:2], parts[-1]):
         return 0.0
-    return float(getattr(unwrap(optimizer), "initial_accumulator_value", 0.0))
+    return float(getattr(inner, "initial_accumulator_value", getattr(inner, "_initial_accumulator_value", 0.0)))
 
 
 def loss_scale(optimizer: Any) -> tf.Tensor:

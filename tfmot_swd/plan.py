@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from tfmot_swd._compat import PruningPolicy, keras
+from tfmot_swd._compat import PruningPolicy, keras, variables_of
 from tfmot_swd.prunable import counted_weights, target_weights
 from tfmot_swd.tables import as_text
-from tfmot_swd.validation import check_keras_model
+from tfmot_swd.validation import check_keras_model, check_skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,9 +103,7 @@ def plan_pruning(
     check_keras_model(model)
     found = list(layers_with_weights(model))
     names = {name for path, layer in found for name in (path, layer.name)}
-    unknown = sorted(set(skip) - names)
-    if unknown:
-        raise ValueError(f"skip names layers that the model does not have. Received: {unknown}")
+    check_skip(skip, names)
     rows = []
     for path, layer in found:
         counted = sum(int(np.prod(weight.shape)) for weight in counted_weights(layer))
@@ -123,7 +121,7 @@ def layers_with_weights(model: Any, prefix: str = "", seen: set[int] | None = No
     """
     seen = set() if seen is None else seen
     for layer in model.layers:
-        if id(layer) in seen or not layer.weights:
+        if id(layer) in seen or not variables_of(layer):
             continue
         seen.add(id(layer))
         if isinstance(layer, keras.Model):

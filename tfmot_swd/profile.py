@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
+from tfmot_swd._compat import master_variable, variables_of
 from tfmot_swd.liveness import CallTrace, Step
 from tfmot_swd.macs import Shape, count_macs
 from tfmot_swd.tables import as_text
@@ -251,9 +252,9 @@ def profile(model: Any, batch_size: int = 1) -> Profile:
 def _row(steps: list[Step], counted: set[int]) -> LayerProfile:
     """Sums up the calls of one layer; `counted` holds the identities of weights so far, and grows."""
     layer = steps[0].layer
-    weights = [weight for weight in layer.weights if id(weight) not in counted]
+    weights = [weight for weight in variables_of(layer) if id(weight) not in counted]
     counted.update(map(id, weights))
-    trained = {id(weight) for weight in layer.trainable_weights}
+    trained = {id(master_variable(weight)) for weight in layer.trainable_weights}
     macs = [count_macs(layer, step.call) for step in steps]
     shapes = [
         write.shape[1:] if write.batched and write.shape[0] == 1 else write.shape

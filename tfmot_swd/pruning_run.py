@@ -7,11 +7,14 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-import numpy as np
+import tensorflow as tf
 
 from tfmot_swd._compat import keras
 from tfmot_swd.channels.walk import nodes_of
 from tfmot_swd.pruning_wrapper import PruningWrapper, wrapped_graphs
+
+# What Keras evaluates on beside arrays and datasets, and more than once; a generator is at its end after the first.
+_REPEATABLE = keras.utils.Sequence | tf.distribute.DistributedDataset | keras.utils.experimental.DatasetCreator
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +31,8 @@ class RunOptions:
     def __post_init__(self) -> None:
         check_update_freq(self.update_freq)
         _check_validation_data(self.validation_data)
+        _check_function("learning_rate", self.learning_rate, "of an update that returns the learning rate")
+        _check_function("training_loss", self.training_loss, "of a batch that returns the loss")
 
 
 class PruningRun(abc.ABC):
@@ -105,13 +110,33 @@ def check_update_freq(update_freq: str | int) -> None:
         raise ValueError(f"update_freq must be 'epoch' or a number of batches. Received: {update_freq!r}")
 
 
+def _check_function(name: str, given: Any, what: str) -> None:
+    if given is not None and not callable(given):
+        raise TypeError(f"{name} must be a function {what}. Received: {given!r}")
+
+
 def _check_validation_data(data: Any) -> None:
-    if isinstance(data, tuple) and len(data) not in (2, 3):
-        received = f"a tuple of {len(data)}"
-    elif isinstance(data, list | dict | np.ndarray):
-        received = type(data).__name__
-    else:
-        return
-    raise ValueError(
-        f"validation_data must be (x, y), (x, y, sample_weight) or a dataset of such batches. Received: {received}"
-    )
+    """Raises unless `evaluate` can pass over `data` as often as it is asked to."""
+    if isinstance(data, tuple):
+        _check_arrays(data)
+    elif isinstance(data, tf.data.Dataset):
+        if data.cardinality() == tf.data.INFINITE_CARDINALITY:
+            raise ValueError(
+                "validation_data must have an end: pass dataset.take(batches). "
+                "Received: a dataset of infinite cardinality"
+            )
+    elif not isinstance(data, _REPEATABLE | None):
+        raise ValueError(_validation_message(type(data).__name__))
+
+
+def _check_arrays(data: tuple[Any, ...]) -> None:
+    if len(data) not in (2, 3):
+        raise ValueError(_validation_message(f"a tuple of {len(data)}"))
+    shapes = [each.shape for each in tf.nest.flatten(data) if hasattr(each, "shape")]
+    lengths = sorted({int(shape[0]) for shape in shapes if len(shape) and shape[0] is not None})
+    if len(lengths) > 1:
+        raise ValueError(f"validation_data must have as many samples in each array. Received: lengths {lengths}")
+
+
+def _validation_message(received: str) -> str:
+    return f"validation_data must be (x, y), (x, y, sample_weight) or a dataset of such batches. Received: {received}"

@@ -4,4 +4,4 @@ from __future__ import annotations
 
 
 class PruningWarning(UserWarning):
-    """A pruned training that will diverge, will end with a visible cut, or ended before its schedule did."""
+    """A pruned training that will diverge, remove nothing or end with a visible cut, or ended before its schedule."""

@@ -18,6 +18,7 @@ from tfmot_swd._compat import (
     is_tracing_keras_graph,
     keras,
     master_variable,
+    variables_of,
 )
 from tfmot_swd.prunable import build_parts, make_prunable
 from tfmot_swd.validation import check_finite_weights, check_keras_model
@@ -49,9 +50,13 @@ class PruningWrapper(PruneLowMagnitude):
     def __init__(self, layer: Any, pruning_schedule: Any, **kwargs: Any) -> None:
         for tfmot_only in ("block_size", "block_pooling_type"):
             kwargs.pop(tfmot_only, None)
+        keeps_name = kwargs.pop("keeps_name", False)
         # The wrapper itself computes nothing: float32 keeps Keras from casting what passes through.
         kwargs["dtype"] = "float32"
         super().__init__(make_prunable(layer), pruning_schedule, **kwargs)
+        self.keeps_name = False
+        if keeps_name:
+            self.keep_name()
         self._autocast = False
         self.supports_masking = layer.supports_masking
         # What trains the model just now; PruningSummaries asks it.
@@ -61,6 +66,10 @@ class PruningWrapper(PruneLowMagnitude):
         self._pinned = False
         self._in_training_call = False
         self._traced_in: Any = None
+
+    def keep_name(self) -> None:
+        """Takes the layer's own name: Keras calls outputs, their losses and metrics by the layers that make them."""
+        self._name, self.keeps_name = self.layer.name, True
 
     def _build_layer(self, input_shape: Any) -> None:
         keras.layers.Wrapper.build(self, input_shape)
@@ -158,6 +167,8 @@ class PruningWrapper(PruneLowMagnitude):
         config = super().get_config()
         for tfmot_only in ("block_size", "block_pooling_type"):
             config.pop(tfmot_only)
+        if self.keeps_name:
+            config["keeps_name"] = True
         return config
 
     @classmethod
@@ -210,7 +221,7 @@ def own_weights(model: Any) -> list[Any]:
         if isinstance(layer, PruneLowMagnitude):
             inside = {id(master_variable(each)) for each in layer.layer.weights}
             kept |= {id(each) for each in map(master_variable, layer.weights)} - inside
-    found = {id(each): each for each in map(master_variable, model.weights)}
+    found = {id(each): each for each in variables_of(model)}
     return [variable for place, variable in found.items() if place not in kept]
 
 
@@ -241,6 +252,15 @@ def find_wrapped(model: Any) -> list[str]:
     Wrappers that Keras has revived from a SavedModel without their class count too.
     """
     return sorted(each.name for each in model.submodules if isinstance(each, PruneLowMagnitude) or is_revived(each))
+
+
+def made_anew(wrappers: Sequence[PruningWrapper]) -> str:
+    """Returns what to say of wrappers that know no channel: which ones they rank is part of their weights."""
+    return (
+        "This wrapped model was made anew from its config (clone_model, model_from_json), which does not say which "
+        "channels are ranked: wrap the model that was not wrapped, or call set_weights with the weights of the first "
+        f"wrapped one. Received: {len(wrappers)} wrapped layers that know no channel"
+    )
 
 
 def plain_name(name: str) -> str:

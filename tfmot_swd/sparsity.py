@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
+from tfmot_swd._compat import variables_of
 from tfmot_swd.plan import layers_with_weights
 from tfmot_swd.prunable import counted_weights
 from tfmot_swd.pruning_wrapper import PruningWrapper
@@ -99,8 +100,8 @@ def sparsity_report(model: Any) -> SparsityReport:
         rows.append(
             LayerSparsity(
                 layer=name,
-                parameters=_size(inner.weights),
-                nonzero=_nonzero(inner.weights),
+                parameters=_size(variables_of(inner)),
+                nonzero=_nonzero(variables_of(inner)),
                 counted=_size(counted),
                 counted_nonzero=_nonzero(counted),
             )

@@ -43,8 +43,10 @@ class DecayStrength:
           ValueError: the strength multiplies a weight decay and there is none.
         """
         coupled = schedule.penalty == "coupled" or (schedule.penalty == "auto" and optimizers.is_linear(optimizer))
-        mu = schedule.mu if schedule.mu is not None else _own_weight_decay(optimizer, layers)
         needs_mu = coupled or not schedule.is_automatic
+        mu = schedule.mu
+        if mu is None:
+            mu = _own_weight_decay(optimizer, layers) if needs_mu else 0.0
         if needs_mu and mu == 0.0:
             raise ValueError(
                 "Selective Weight Decay multiplies a weight decay mu, and this model has none: pass "

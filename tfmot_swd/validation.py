@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 
-from tfmot_swd._compat import Functional, keras
+from tfmot_swd._compat import Functional, keras, variables_of
 
 
 def check_keras_model(model: Any) -> None:
@@ -53,11 +54,25 @@ def _can_be_cloned(model: Any) -> bool:
     return type(model) in plain or type(model).__init__ in {kind.__init__ for kind in plain}
 
 
+def check_skip(skip: Any, known: Collection[str]) -> None:
+    """Raises unless `skip` is a list of names of layers that are `known`.
+
+    Raises:
+      TypeError: no list, such as the name itself.
+      ValueError: it names a layer that does not exist.
+    """
+    if isinstance(skip, str) or not isinstance(skip, Collection):
+        raise TypeError(f"skip must be a list of names of layers, as ['conv']. Received: {skip!r}")
+    unknown = sorted({each for each in skip if each not in known}, key=str)
+    if unknown:
+        raise ValueError(f"skip names layers that the model does not have. Received: {unknown}")
+
+
 def check_finite_weights(model: Any) -> None:
     """Raises a ValueError that names the weights of `model` that hold NaN or infinity."""
     broken = [
         weight.name
-        for weight in model.weights
+        for weight in variables_of(model)
         if weight.dtype.is_floating and not np.isfinite(np.float32(weight.numpy())).all()
     ]
     if broken:

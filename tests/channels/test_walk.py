@@ -389,3 +389,12 @@ def test_a_layer_inside_a_wrapper_and_outside_of_it_is_an_error():
 
     with pytest.raises(ValueError, match=r"A weight of two layers"):
         channel_groups(model)
+
+
+def test_a_name_with_a_slash_that_is_the_path_of_another_layer_is_refused():
+    inputs = keras.Input((6, 6, 3))
+    x = L.Conv2D(4, 1, name="block/conv")(inputs)
+    inner = block(4, 4, "block")
+    inner.layers[1]._name = "conv"
+    with pytest.raises(ValueError, match="rename one of them. Received: two layers at 'block/conv'"):
+        channel_groups(keras.Model(inputs, inner(L.Conv2D(3, 1)(x))))

@@ -7,6 +7,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 import tfmot_swd
+from tfmot_swd.pruning_wrapper import PruningWrapper
 
 L = keras.layers
 BATCH = 8
@@ -119,10 +120,11 @@ def step_of(model: keras.Model) -> Any:
 
 def layer_of(model: keras.Model, name: str) -> Any:
     """Returns a layer by the name that it had before it was wrapped, without its wrapper."""
-    for each in model.submodules:
-        if isinstance(each, L.Layer) and each.name == name:
-            return each
-    raise KeyError(name)
+    # The wrapper of an output has the name of its layer, and stands before it.
+    found = [each for each in model.submodules if isinstance(each, L.Layer) and each.name == name]
+    if not found:
+        raise KeyError(name)
+    return next((each for each in found if not isinstance(each, PruningWrapper)), found[0])
 
 
 def wrapper_of(model: keras.Model, name: str) -> tfmot_swd.PruneProgressiveGradient:

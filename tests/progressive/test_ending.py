@@ -133,3 +133,11 @@ def test_a_model_without_optimizer_is_refused():
     callback.set_model(model)
     with pytest.raises(ValueError, match="has no optimizer"):
         callback.on_train_begin()
+
+
+def test_two_callbacks_in_one_fit_are_refused():
+    model = compiled(wrapped(small(), rate=0.5, epochs=1), run_eagerly=True)
+    with pytest.raises(ValueError, match="one UpdatePruningStep: .*Received: two of them"):
+        fit(model, callbacks=[tfmot_swd.UpdatePruningStep()])
+    # What such a fit leaves behind does not stand in the way of the next.
+    assert fit(model).history[-1].done

@@ -1,12 +1,14 @@
 """Putting the wrappers on: what is wrapped, what is left as it is, what is refused."""
 
+import json
+
 import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras as keras
 
 import tfmot_swd
-from tests.progressive.nets import L, X, layer_of, network, residual, wrapped, wrapper_of
+from tests.progressive.nets import L, X, compiled, fit, layer_of, network, residual, wrapped, wrapper_of
 from tfmot_swd.progressive.settings import ProgressiveSettings
 
 RATE = tfmot_swd.ProgressiveRate(0.5, 4)
@@ -179,3 +181,75 @@ def test_maps_of_a_layer_with_several_weights_tell_nothing():
     net = keras.Model(inputs, L.Dense(3)(L.LSTM(4, name="lstm")(inputs)))
     with pytest.raises(ValueError, match="do not tell which of them.*Received: FeatureTaylor for layer 'lstm'"):
         tfmot_swd.prune_progressive_gradient(net, RATE, "feature_taylor", layers="all")
+
+
+@pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
+def test_changes_of_weights_of_other_types(dtype):
+    net = keras.Sequential(
+        [L.Conv2D(8, 3, activation="relu", dtype=dtype, input_shape=(6, 6, 2)), L.Flatten(), L.Dense(3)]
+    )
+    model = tfmot_swd.prune_progressive_gradient(
+        net, tfmot_swd.ProgressiveRate(0.5, 2, curve="geometric"), "weight_change"
+    )
+    fit(compiled(model), epochs=2)
+    assert tfmot_swd.strip_pruning(model).layers[0].filters == 4
+
+
+def test_a_clone_of_a_wrapped_model_says_that_it_knows_no_filters():
+    model = tfmot_swd.prune_progressive_gradient(network(), tfmot_swd.ProgressiveRate(0.5, 2, curve="geometric"))
+    clone = compiled(keras.models.model_from_json(model.to_json()))
+    with pytest.raises(ValueError, match="made anew from its config.*Received: 2 wrapped layers"):
+        fit(clone, epochs=2)
+    clone.set_weights(model.get_weights())
+    fit(clone, epochs=2)
+    assert tfmot_swd.strip_pruning(clone).get_layer("a").filters == 4
+
+
+NOTHING_LEAVES = "None of the filters will leave.*Received: "
+
+
+@pytest.mark.parametrize(
+    ("schedule", "settings"),
+    [
+        (tfmot_swd.ProgressiveRate(0.1, 2, curve="geometric"), {}),
+        (tfmot_swd.ProgressiveRate(0.5, 2), {"minimum": 100}),
+        (tfmot_swd.ProgressiveRate(0.5, 2), {"round_to": 64}),
+        (tfmot_swd.ProgressiveRate(0.5, 2), {"round_to": 64, "scope": "global"}),
+    ],
+)
+def test_a_schedule_that_removes_nothing_warns(schedule, settings):
+    with pytest.warns(tfmot_swd.PruningWarning, match=NOTHING_LEAVES):
+        tfmot_swd.prune_progressive_gradient(network(), schedule, **settings)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "settings"),
+    [
+        (RATE, {}),
+        (tfmot_swd.ProgressiveRate(0.1, 2, curve="geometric"), {"scope": "global"}),
+        (tfmot_swd.ProgressiveRate(tfmot_swd.Budget(macs=0.9), 2), {}),
+        (RATE, {"round_to": 4}),
+    ],
+)
+def test_a_schedule_that_removes_a_filter_does_not_warn(schedule, settings, recwarn):
+    tfmot_swd.prune_progressive_gradient(network(), schedule, **settings)
+    assert not [each for each in recwarn if issubclass(each.category, tfmot_swd.PruningWarning)]
+
+
+def test_settings_may_be_numbers_of_numpy():
+    numbers = {
+        "hard_share": np.float32(0.5),
+        "round_to": np.int64(2),
+        "minimum": np.int32(3),
+        "seed": np.uint8(4),
+    }
+    plain = ProgressiveSettings("l1", hard_share=0.5, round_to=2, minimum=3, seed=4)
+    found = ProgressiveSettings("l1", **numbers)
+    assert found == plain
+    assert json.loads(json.dumps(found.get_config()))["hard_share"] == 0.5
+
+
+@pytest.mark.parametrize("seed", [-1, None, "a", 1.5, True])
+def test_a_seed_that_is_none_is_refused_before_training(seed):
+    with pytest.raises(ValueError, match=f"seed must be a whole number, 0 or more. Received: seed={seed!r}"):
+        tfmot_swd.prune_progressive_gradient(network(), RATE, seed=seed)

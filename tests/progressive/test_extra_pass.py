@@ -120,6 +120,18 @@ def test_an_infinite_stream_is_passed_over_for_the_steps_of_an_epoch(seen, passe
     assert_scores(seen, passes)
 
 
+def test_a_stream_of_unknown_length_is_passed_over_for_the_steps_of_an_epoch(seen, passes):
+    def endless():
+        while True:
+            yield from zip(X.reshape(-1, BATCH, *X.shape[1:]), Y.reshape(-1, BATCH), strict=True)
+
+    kinds = tf.TensorSpec((BATCH, *X.shape[1:])), tf.TensorSpec((BATCH,), tf.int64)
+    stream = tf.data.Dataset.from_generator(endless, output_signature=kinds)
+    assert stream.cardinality() == tf.data.UNKNOWN_CARDINALITY
+    fit(compiled(wrapped()), data=stream, steps_per_epoch=4, training_data=stream)
+    assert_scores(seen, passes)
+
+
 def test_an_infinite_stream_without_steps_is_refused():
     model = compiled(wrapped())
     callback = begun(model, training_data=batches().repeat())

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tfmot_swd.progressive.ranking import Ranked, Verdict, count_weak, judge
+from tfmot_swd.progressive.ranking import Ranked, Verdict, any_leaves, count_weak, judge
 
 
 def group(scores, initial=None, name="g", parts=()):
@@ -132,3 +132,26 @@ def test_global_leaves_one_of_each_group():
 
 def test_no_groups_no_verdicts():
     assert judge([], 0.5, 0.5) == judge([], 0.5, 0.5, scope="global") == {}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "share_left", "scope", "round_to", "minimum", "expected"),
+    [
+        ((8,), 0.9, "layer", 1, 1, False),  # int(8 - 7.2) is 0
+        ((8,), 0.875, "layer", 1, 1, True),
+        ((8,), 0.5, "layer", 1, 8, False),
+        ((8,), 0.5, "layer", 1, 7, True),
+        ((8,), 0.5, "layer", 8, 1, False),
+        ((8,), 0.5, "layer", 6, 1, True),
+        ((8,), 0.51, "layer", 4, 1, False),  # 5 would be left, rounded up to 8
+        ((8, 12), 0.51, "layer", 4, 1, True),  # 7 of 12, rounded up to 8
+        ((8, 12), 0.95, "layer", 1, 1, False),
+        ((8, 12), 0.95, "global", 1, 1, True),  # int(20 - 19) of both
+        ((8, 12), 0.96, "global", 1, 1, False),
+        ((8, 12), 0.6, "global", 8, 1, True),  # all 8 weak ones may be of the group of 12
+        ((8, 12), 0.9, "global", 8, 1, False),
+    ],
+)
+def test_whether_any_filter_can_leave(sizes, share_left, scope, round_to, minimum, expected):
+    groups = [Ranked(str(place), size, np.zeros(size)) for place, size in enumerate(sizes)]
+    assert any_leaves(groups, share_left, scope=scope, round_to=round_to, minimum=minimum) is expected

@@ -109,3 +109,9 @@ def test_counts_that_are_none_are_refused(name, value):
 def test_an_unknown_curve_is_refused():
     with pytest.raises(ValueError, match="curve must be one of exponential, .*Received: 'cosine'"):
         tfmot_swd.ProgressiveRate(0.5, 10, "cosine")
+
+
+@pytest.mark.parametrize("curve", [[], None, {}])
+def test_a_curve_that_is_no_name_is_refused(curve):
+    with pytest.raises(ValueError, match="curve must be one of exponential, .*Received: "):
+        ProgressiveRate(0.5, 3, curve)

@@ -39,7 +39,12 @@ def test_layers_left_out_keep_their_channels():
 
 def test_convolutions_alone():
     net = keras.Sequential(
-        [L.Conv2D(8, 3, input_shape=(6, 6, 2), name="conv"), L.Flatten(), L.Dense(8, name="dense"), L.Dense(2)]
+        [
+            L.Conv2D(8, 3, input_shape=(6, 6, 2), name="conv"),
+            L.Flatten(),
+            L.Dense(8, name="dense"),
+            L.Dense(2, name="head"),
+        ]
     )
     model = prune_selective_decay(net, StructuredDecay(0.3, end_step=10, layers="convolutions"))
     ranked = [each.name for each in model.layers if hasattr(each, "owned")]

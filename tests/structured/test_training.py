@@ -178,6 +178,37 @@ def test_a_layer_frozen_after_wrapping_keeps_its_channels():
     assert small.get_layer("a").filters < 8
 
 
+def test_what_a_layer_frozen_after_wrapping_keeps_of_others_counts():
+    net = keras.Sequential(
+        [
+            keras.layers.Conv2D(8, 3, padding="same", input_shape=(6, 6, 2), name="a"),
+            keras.layers.BatchNormalization(beta_initializer="ones", name="norm"),
+            keras.layers.ReLU(),
+            keras.layers.Conv2D(8, 3, padding="same", name="b"),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(3, name="head"),
+        ]
+    )
+    model = prune_selective_decay(net, schedule(Budget(macs=0.5)))
+    for name in ("norm", "b"):
+        layer_of(model, f"prune_structured_decay_{name}").trainable = False
+    whole = tfmot_swd.profile(net).macs
+    # Constants that reach a padded convolution cannot be folded into its bias: the channels stay.
+    with pytest.warns(tfmot_swd.PruningWarning, match=rf"over its budget.*Received: \{{'macs': {whole}\}}"):
+        compiled(model).fit(X, Y, batch_size=BATCH, epochs=EPOCHS, verbose=0, callbacks=[tfmot_swd.UpdatePruningStep()])
+    assert tfmot_swd.profile(tfmot_swd.strip_pruning(model)).macs == whole
+
+
+def test_a_clone_of_a_wrapped_model_says_that_it_knows_no_channels():
+    wrapped = prune_selective_decay(network(), schedule())
+    clone = compiled(keras.models.clone_model(wrapped))
+    with pytest.raises(ValueError, match="made anew from its config.*Received: 4 wrapped layers"):
+        clone.fit(X, Y, batch_size=BATCH, epochs=EPOCHS, verbose=0, callbacks=[tfmot_swd.UpdatePruningStep()])
+    clone.set_weights(wrapped.get_weights())
+    clone.fit(X, Y, batch_size=BATCH, epochs=EPOCHS, verbose=0, callbacks=[tfmot_swd.UpdatePruningStep()])
+    assert tfmot_swd.strip_pruning(clone).count_params() < network().count_params()
+
+
 def test_nothing_is_penalised_after_an_early_cut():
     model = compiled(prune_selective_decay(network(), paper(penalty="coupled")))
 

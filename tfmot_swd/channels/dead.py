@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tfmot_swd._compat import keras, master_variable
+from tfmot_swd._compat import keras, variables_of
 from tfmot_swd.channels.call import CONSUME, Cut
 from tfmot_swd.channels.constants import Inputs, constant_inputs, is_unpadded
 from tfmot_swd.channels.groups import ChannelGroups, channel_groups
@@ -64,7 +64,7 @@ class _Search:
         self.groups = groups
         self.trace = groups.trace
         model = groups.model
-        self.values = {id(master_variable(each)): master_variable(each).numpy() for each in model.weights}
+        self.values = {id(each): each.numpy() for each in variables_of(model)}
         self.inputs: Inputs = constant_inputs(model, self.trace)
         self.cuts: dict[int, list[Cut]] = {}
         for cut in self.trace.cuts:

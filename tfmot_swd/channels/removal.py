@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from tfmot_swd._compat import master_variable
+from tfmot_swd._compat import variables_of
 from tfmot_swd.channels.call import CONSUME
 from tfmot_swd.channels.groups import ChannelGroups, channel_groups
 from tfmot_swd.channels.rebuild import rebuild
@@ -220,7 +220,7 @@ def _with_more(model: Any, group: Any, mask: np.ndarray, count: int) -> np.ndarr
 
 def channel_norms(model: Any, group: Any) -> np.ndarray:
     """Returns the L2 norm of what makes each channel of a group, float64 `(size,)`."""
-    variables = {id(each): each for each in _masters(model)}
+    variables = {id(each): each for each in variables_of(model)}
     total = np.zeros(group.size)
     for member in group.producers:
         value = np.asarray(variables[member.variable_id].numpy(), np.float64)
@@ -228,7 +228,3 @@ def channel_norms(model: Any, group: Any) -> np.ndarray:
         owned = member.channels >= 0
         np.add.at(total, member.channels[owned], squares[owned])
     return np.sqrt(total)
-
-
-def _masters(model: Any) -> list[Any]:
-    return [master_variable(weight) for weight in model.weights]

@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfmot_swd._compat import forget_gradients, keras, master_variable
+from tfmot_swd._compat import forget_gradients, keras, variables_of
 from tfmot_swd.channels.optimizer_state import sliced_optimizer
 from tfmot_swd.channels.rebuild import Slicing, rebuild
 from tfmot_swd.channels.removal import Keep, RemovalPlan, plan_removal
@@ -116,7 +116,7 @@ def shrink_to(plan: RemovalPlan, *, trained_by: Any = None) -> Shrunk:
 
 def _check_all_known(trainer: Any, smaller: Any, slicings: tuple[Slicing, ...]) -> None:
     known = {id(each.target) for each in slicings}
-    made = [weight.name for weight in smaller.weights if id(master_variable(weight)) not in known]
+    made = [weight.name for weight in variables_of(smaller) if id(weight) not in known]
     if made and any(hasattr(unwrap(each), "_index_dict") for each in _optimizers(trainer)):
         raise ValueError(
             "The optimizer of a training under way cannot take up a new bias: protect the layers whose constants it "
@@ -128,10 +128,7 @@ def _check_all_known(trainer: Any, smaller: Any, slicings: tuple[Slicing, ...]) 
 def _outside(model: Any, slicings: tuple[Slicing, ...]) -> tuple[Slicing, ...]:
     """Returns slicings of what the model has outside the graph of layers that shrinks, which stays as it is."""
     known = {id(each.source) for each in slicings}
-    masters = [master_variable(weight) for weight in model.weights]
-    # Keras counts the vocabulary of a lookup as a weight.
-    variables = [each for each in masters if isinstance(each, tf.Variable)]
-    return tuple(Slicing(each, each, {}) for each in variables if id(each) not in known)
+    return tuple(Slicing(each, each, {}) for each in variables_of(model) if id(each) not in known)
 
 
 def _graft(model: Any, smaller: Any, twins: dict[int, Any]) -> None:

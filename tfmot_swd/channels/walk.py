@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from tf_keras.src.layers.core.tf_op_layer import SlicingOpLambda
 
-from tfmot_swd._compat import Functional, keras, master_variable
+from tfmot_swd._compat import Functional, keras, variables_of
 from tfmot_swd.channels.call import ArgumentEdit, Cut, Kept, LayerCall, LayerRecord
 from tfmot_swd.channels.labels import Classes, Labels, Shape, Sizes, Ties
 from tfmot_swd.channels.registry import rule_of
@@ -46,6 +46,7 @@ def trace_channels(model: Any) -> Trace:
     inputs = [walk.stays(shape_of(tensor), "model input") for tensor in model.inputs]
     for labels in walk.model(model, inputs, ""):
         walk.ties.pin(labels.of.ids if isinstance(labels, Sizes) else labels.ids, "model output")
+    check_paths_apart(walk.records)
     check_weights_have_one_layer(walk.records)
     cuts = tuple(cut for record in walk.records.values() for cut in record.cuts.values())
     return Trace(cuts, walk.records, walk.labels, walk.argument_edits, walk.ties.resolve())
@@ -184,12 +185,23 @@ def check_takes(model: Any, inputs: list[Labels]) -> None:
             )
 
 
+def check_paths_apart(records: dict[int, LayerRecord]) -> None:
+    """Raises a ValueError where two layers go by one path, as groups, errors and options name layers by it."""
+    owner: dict[str, LayerRecord] = {}
+    for record in records.values():
+        if owner.setdefault(record.path, record) is not record:
+            raise ValueError(
+                "A layer whose name has a slash has the path of a layer in a nested model: rename one of them. "
+                f"Received: two layers at {record.path!r}"
+            )
+
+
 def check_weights_have_one_layer(records: dict[int, LayerRecord]) -> None:
     """Raises a ValueError where two layers have one weight: the smaller layers would have one each."""
     owner: dict[int, LayerRecord] = {}
     for record in records.values():
-        for weight in record.layer.weights:
-            first = owner.setdefault(id(master_variable(weight)), record)
+        for weight in variables_of(record.layer):
+            first = owner.setdefault(id(weight), record)
             if first is not record:
                 raise ValueError(
                     "A weight of two layers cannot stay one weight when both become smaller: call one layer twice "

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 from absl import logging
 
+from tfmot_swd.budget import Budget
 from tfmot_swd.channel_plan import ChannelPlan, plan_channels
+from tfmot_swd.channels.groups import parts_of
 from tfmot_swd.cloning import wrap_with
 from tfmot_swd.progressive.budget_rate import with_rate
 from tfmot_swd.progressive.criteria import ChannelCriterion, resolve_criterion
+from tfmot_swd.progressive.ranking import Ranked, any_leaves
 from tfmot_swd.progressive.rate import ProgressiveRate
 from tfmot_swd.progressive.settings import ProgressiveSettings
 from tfmot_swd.progressive.wrapper import PruneProgressiveGradient
+from tfmot_swd.pruning_warning import PruningWarning
 from tfmot_swd.pruning_wrapper import check_can_wrap
 
 
@@ -93,9 +98,30 @@ def prune_progressive_gradient(
     if not plan.ranked:
         raise ValueError(f"No filter of this model can be pruned. Received: {plan.summary()}")
     pruned = _wrap(model, with_rate(schedule, settings, plan), settings, plan)
+    # Of a budget that the whole model meets is told where it is resolved.
+    if not isinstance(schedule.final_rate, Budget):
+        _warn_unless_any_leaves(schedule, settings, plan)
     if len(plan.ranked) < len(plan.rows):
         logging.info("tfmot_swd leaves whole: %s", plan.summary())
     return pruned
+
+
+def _warn_unless_any_leaves(schedule: ProgressiveRate, settings: ProgressiveSettings, plan: ChannelPlan) -> None:
+    parts, share = parts_of(plan.groups), schedule.share_left(schedule.epochs)
+    ranked = [
+        Ranked(row.group, row.channels, np.zeros(row.channels), tuple(parts.get(row.group, ()))) for row in plan.ranked
+    ]
+    minimum, round_to = settings.minimum, settings.round_to
+    if not any_leaves(ranked, share, scope=settings.scope, minimum=minimum, round_to=round_to):
+        most = max(row.channels for row in plan.ranked)
+        warnings.warn(
+            "None of the filters will leave, even after the last epoch: the rate is less than one filter of each "
+            "group, or minimum and round_to keep them all. Raise final_rate, or lower minimum or round_to. "
+            f"Received: final_rate={schedule.final_rate:g}, minimum={minimum}, round_to={round_to}, "
+            f"at most {most} filters in a group",
+            PruningWarning,
+            stacklevel=3,
+        )
 
 
 def _wrap(model: Any, schedule: ProgressiveRate, settings: ProgressiveSettings, plan: ChannelPlan) -> Any:

@@ -28,12 +28,14 @@ class ExtraPass:
         self._step = tf.function(self._distributed_step, reduce_retracing=True)
 
     def over(self, data: tf.data.Dataset, steps: int | None) -> None:
-        """Passes over `data`; over its first `steps` batches where it has no end.
+        """Passes over `data`; over its first `steps` batches where it has no end, or none that is known.
 
         Raises:
           ValueError: the data has no end and `steps` is not known.
         """
         is_endless = data.cardinality() == tf.data.INFINITE_CARDINALITY
+        # A generator may go on for ever without saying so.
+        is_bounded = is_endless or data.cardinality() == tf.data.UNKNOWN_CARDINALITY
         if steps is None and is_endless:
             raise ValueError(
                 "A pass over training data without end needs to know its length: give fit steps_per_epoch. "
@@ -45,7 +47,7 @@ class ExtraPass:
         states = [(metric, metric.get_weights()) for metric in self._model.metrics]
         pool.in_extra_pass = True
         try:
-            for batch in itertools.islice(whole, steps if is_endless else None):
+            for batch in itertools.islice(whole, steps if is_bounded else None):
                 self._step(batch)
         finally:
             pool.in_extra_pass = False

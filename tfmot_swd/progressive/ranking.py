@@ -108,6 +108,24 @@ def judge(
     return verdicts
 
 
+def any_leaves(
+    groups: Sequence[Ranked], share_left: float, *, scope: str = "layer", round_to: int = 1, minimum: int = 1
+) -> bool:
+    """Returns whether any filter of groups that are whole could leave when all weak ones do, whatever the scores.
+
+    >>> any_leaves([Ranked("a", 8, np.zeros(8))], 0.9)
+    False
+    """
+    total = count_weak(sum(group.initial for group in groups), sum(group.size for group in groups), share_left)
+    for group in groups:
+        # Compared over all, the weak ones may all be of this group.
+        count = total if scope == "global" else count_weak(group.initial, group.size, share_left)
+        kept = group.size - min(count, len(group.able(minimum)))
+        if _rounded(kept, group.size, round_to) < group.size:
+            return True
+    return False
+
+
 def _rounded(kept: int, size: int, round_to: int) -> int:
     return min(-(-kept // round_to) * round_to, size)
 

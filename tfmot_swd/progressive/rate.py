@@ -92,7 +92,7 @@ class ProgressiveRate(PruningSchedule):
             object.__setattr__(self, name, int(value))
         if not isinstance(rate, Budget):
             object.__setattr__(self, "final_rate", float(rate))
-        if self.curve not in CURVES:
+        if not isinstance(self.curve, str) or self.curve not in CURVES:
             raise ValueError(f"curve must be one of {', '.join(CURVES)}. Received: {self.curve!r}")
 
     def share_left(self, epoch: int) -> float:

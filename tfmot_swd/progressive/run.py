@@ -29,7 +29,8 @@ class ProgressiveRun(PruningRun):
 
     Raises:
       ValueError: the fit is shorter than the schedule; the optimizer is Adafactor; the criterion needs training data
-        and the loss of training to pass over them with, and has none; a wrapped layer is in two models.
+        and the loss of training to pass over them with, and has none; a wrapped layer is in two models; another
+        UpdatePruningStep is in the same fit.
       TypeError: the training data are no dataset.
     """
 
@@ -37,6 +38,7 @@ class ProgressiveRun(PruningRun):
 
     def __init__(self, model: Any, options: RunOptions, params: dict[str, Any]) -> None:
         super().__init__(model, options, params)
+        _check_alone(model, params)
         self._graphs = wrapped_graphs(model)
         _check_apart(self._graphs)
         _check_optimizers(model)
@@ -215,6 +217,17 @@ def _remove(model: Any, graph: Any, decision: Decision) -> None:
     keep = decision.keep()
     if keep:
         shrink_to(plan_removal(graph, keep, groups=decision.groups), trained_by=model)
+
+
+def _check_alone(model: Any, params: dict[str, Any]) -> None:
+    """Raises where another callback prunes in this fit: each would rank and remove as if it were the only one."""
+    (first, *_) = collect_wrappers(model, PruneProgressiveGradient)
+    # A fit that was interrupted leaves its run behind, and its own params.
+    if first.run is not None and first.run.params is params:
+        raise ValueError(
+            "Filters are removed by one UpdatePruningStep: leave the others out of the callbacks of fit. "
+            "Received: two of them, or more"
+        )
 
 
 def _check_apart(graphs: list[Any]) -> None:

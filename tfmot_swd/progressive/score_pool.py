@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tfmot_swd import optimizers
 from tfmot_swd.progressive.rate import ProgressiveRate
 from tfmot_swd.progressive.settings import ProgressiveSettings
 from tfmot_swd.progressive.wrapper import PruneProgressiveGradient, ScoredWeight
-from tfmot_swd.pruning_wrapper import assign, collect_wrappers
+from tfmot_swd.pruning_wrapper import assign, collect_wrappers, made_anew
 from tfmot_swd.weight_paths import weight_at
 
 
@@ -32,7 +33,7 @@ class ScorePool:
       in_extra_pass: whether the backward passes of now are those of a pass of its own.
 
     Raises:
-      ValueError: no wrapper is trainable, or their schedules or settings differ.
+      ValueError: no wrapper is trainable, their schedules or settings differ, or they were made anew from a config.
     """
 
     def __init__(
@@ -50,6 +51,8 @@ class ScorePool:
                 "All layers of a model are pruned by one schedule and one criterion: wrap them in one call. "
                 f"Received: {shared}"
             )
+        if not any(scored.initial.numpy().any() for wrapper in wrappers for scored in wrapper.scored):
+            raise ValueError(made_anew(wrappers))
         self.strategy = strategy
         self.optimizer = optimizer
         self.leader = self.wrappers[0]
@@ -121,7 +124,7 @@ class ScorePool:
             return any(each.total.numpy().any() for each in self.scored)
         # A wrapped model that has not begun an epoch has zeros there, and every weight differs from them.
         pairs = [
-            (each.start.numpy(), weight_at(wrapper.layer, each.path).numpy())
+            (each.start.numpy(), weight_at(wrapper.layer, each.path).numpy().astype(np.float32))
             for wrapper in self.wrappers
             for each in wrapper.scored
             if each.start is not None
@@ -138,7 +141,8 @@ class ScorePool:
                     if scored.update is not None:
                         scored.update.assign(tf.zeros(scored.update.shape))
                     if scored.start is not None:
-                        scored.start.assign(weight_at(wrapper.layer, scored.path).read_value())
+                        weight = weight_at(wrapper.layer, scored.path).read_value()
+                        scored.start.assign(tf.cast(weight, scored.start.dtype))
 
     def _advance(self, strategy: tf.distribute.Strategy) -> None:
         now = optimizers.iterations(self.optimizer).read_value()

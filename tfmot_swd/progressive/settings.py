@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import numpy as np
+
 from tfmot_swd._compat import keras
 from tfmot_swd.progressive.criteria import ChannelCriterion, resolve_criterion
 from tfmot_swd.progressive.ranking import SCOPES
@@ -36,17 +38,19 @@ class ProgressiveSettings:
     def __post_init__(self) -> None:
         object.__setattr__(self, "criterion", resolve_criterion(self.criterion))
         share = self.hard_share
-        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
+        if isinstance(share, bool) or not isinstance(share, int | float | np.number) or not 0 <= share <= 1:
             raise ValueError(
                 f"hard_share must be in [0, 1], the share of the weak filters that leave at once. Received: {share!r}"
             )
+        object.__setattr__(self, "hard_share", float(share))
         for name, known in (("reduction", REDUCTIONS), ("scope", SCOPES), ("soft_reset", SOFT_RESETS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}. Received: {getattr(self, name)!r}")
-        for name in ("round_to", "minimum"):
+        for name, least in (("round_to", 1), ("minimum", 1), ("seed", 0)):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a whole number, 1 or more. Received: {name}={value!r}")
+            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+                raise ValueError(f"{name} must be a whole number, {least} or more. Received: {name}={value!r}")
+            object.__setattr__(self, name, int(value))
 
     def get_config(self) -> dict[str, Any]:
         config = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
-from tfmot_swd._compat import master_variable
+from tfmot_swd._compat import variables_of
 from tfmot_swd.channels.groups import Member
 from tfmot_swd.channels.optimizer_state import slots_of
 from tfmot_swd.optimizers import slot_start
@@ -24,7 +23,7 @@ def silence(model: Any, pool: ScorePool, decision: Decision, optimizers: list[An
 
     Slots of the optimizer go back to what they began with.
     """
-    variables = {id(each): each for each in map(master_variable, model.weights) if isinstance(each, tf.Variable)}
+    variables = {id(each): each for each in variables_of(model)}
     with pool.strategy.scope():
         scored = _scored(model)
         _mark(scored, decision)

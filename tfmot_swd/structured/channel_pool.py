@@ -16,7 +16,7 @@ from tfmot_swd.channels.cost import ChannelCosts
 from tfmot_swd.channels.fitting import ChannelSearch
 from tfmot_swd.channels.groups import ChannelGroup, Member, channel_groups
 from tfmot_swd.decay_pool import DecayPool
-from tfmot_swd.pruning_wrapper import assign, wrapped_graphs
+from tfmot_swd.pruning_wrapper import assign, made_anew, wrapped_graphs
 from tfmot_swd.structured.scores import ChannelScores, scales, shares_within
 from tfmot_swd.structured.wrapper import OwnedAxis, PruneStructuredDecay, along
 from tfmot_swd.weight_paths import weight_at
@@ -35,7 +35,7 @@ class ChannelPool(DecayPool[PruneStructuredDecay]):
 
     def __init__(self, wrappers: Sequence[PruneStructuredDecay], strategy: tf.distribute.Strategy, graph: Any) -> None:
         super().__init__(wrappers, strategy)
-        self.limits = self.leader.limits
+        self.graph, self.limits = graph, self.leader.limits
         schedule = self.schedule
         groups = channel_groups(graph)
         flags = {
@@ -43,6 +43,8 @@ class ChannelPool(DecayPool[PruneStructuredDecay]):
             for wrapper in wrappers
             for owned in wrapper.owned
         }
+        if not any(flag.any() for flag in flags.values()):
+            raise ValueError(made_anew(wrappers))
         variables = {id(each): each for each in map(master_variable, graph.trainable_weights)}
         # A layer frozen after wrapping keeps its channels.
         ranked = [
@@ -50,6 +52,8 @@ class ChannelPool(DecayPool[PruneStructuredDecay]):
             for group in groups.values()
             if _is_ranked(group, flags) and all(each.variable_id in variables for each in group.producers)
         ]
+        # It also keeps what it reads of others' where that is constant and not zero, which no count knows.
+        self.has_frozen_readers = any(each.variable_id not in variables for group in ranked for each in group.consumers)
         if not ranked:
             raise ValueError(
                 "No channel can be removed any more, as layers were frozen after wrapping: set layer.trainable = True "

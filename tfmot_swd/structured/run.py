@@ -5,8 +5,10 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+from tfmot_swd.profile import profile
 from tfmot_swd.pruning_warning import PruningWarning
 from tfmot_swd.selective_run import SelectiveRun
+from tfmot_swd.stripping import strip_pruning
 from tfmot_swd.structured.channel_pool import ChannelPool
 from tfmot_swd.structured.monitor import ChannelMonitor
 from tfmot_swd.structured.wrapper import PruneStructuredDecay
@@ -26,6 +28,10 @@ class StructuredRun(SelectiveRun):
         if was_cut or not pool.is_cut:
             return
         left = dict(zip(pool.limits.final, pool.search.costs_of(pool.left()), strict=True))
+        if pool.has_frozen_readers:
+            small = profile(strip_pruning(pool.graph))
+            built = {"parameters": small.parameters, "macs": small.macs}
+            left |= {name: cost for name, cost in built.items() if name in left}
         over = {name: cost for name, cost in left.items() if cost > pool.limits.final[name]}
         if over:
             warnings.warn(
