@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import types
 from collections.abc import Callable
 from typing import Any
 
 from tfmot_swd._compat import keras
 from tfmot_swd.pruning_wrapper import PruningWrapper
 
+# How the entries of configs end that may be objects of the user's.
+_KINDS = ("activation", "regularizer", "constraint", "initializer")
 
-def copy_layer(layer: Any) -> Any:
-    """Returns a new layer of the same config; its weights are still its own initial ones."""
-    return type(layer).from_config(layer.get_config())
+
+def copy_layer(layer: Any, edit: Callable[[dict[str, Any]], None] | None = None) -> Any:
+    """Returns a new layer of the same config; its weights are still its own initial ones.
+
+    The copy gets the activation, regularizer, constraint and initializer objects themselves, a layer inside it those of
+    its twin: the user need not register them, nor the classes of layers inside.
+
+    Args:
+      layer: any Keras layer, also a wrapper.
+      edit: changes the config in place before the copy is made of it.
+    """
+    with keras.utils.custom_object_scope(_named_inside(layer)):
+        config = _Config.of(layer.get_config())
+        _hand_over(layer, config)
+        if edit is not None:
+            edit(config)
+        return type(layer).from_config(config)
 
 
 def wrap_with(model: Any, wrap: Callable[[Any, Any], Any]) -> Any:
@@ -55,3 +72,63 @@ def clone_with(model: Any, make: Callable[[Any], Any]) -> Any:
         return copied
 
     return clone(model)
+
+
+class _Config(dict[str, Any]):
+    """A config whose entries can be changed, and whose objects stay the same in the deep copies that Keras makes."""
+
+    @classmethod
+    def of(cls, config: Any) -> Any:
+        """Returns a copy of a config, of all dictionaries and lists in it too; layers inside are not built."""
+        if isinstance(config, dict):
+            # Keras would build a layer inside at once, for the input shape of its twin, which edits may change.
+            return cls((key, cls.of(value)) for key, value in config.items() if key != "build_config")
+        return [cls.of(each) for each in config] if isinstance(config, list) else config
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return self.of(self)
+
+
+def _hand_over(layer: Any, config: dict[str, Any]) -> None:
+    """Puts the objects that a layer and the layers in it hold into a config, in place of their own configs."""
+    for key, entry in config.items():
+        # Attention keeps its own in private.
+        held = getattr(layer, key, getattr(layer, f"_{key}", None))
+        parts = held if isinstance(held, list | tuple) else [held]
+        layers = {part.name: part for part in parts if isinstance(part, keras.layers.Layer)}
+        for inner in entry if isinstance(entry, list) else [entry]:
+            if layers and _is_object(inner) and inner["config"].get("name") in layers:
+                _hand_over(layers[inner["config"]["name"]], inner["config"])
+        # An activation that is a layer has weights of its own.
+        if key.endswith(_KINDS) and callable(held) and not layers and _stands_for(entry, held):
+            config[key] = held
+
+
+def _stands_for(entry: Any, held: Any) -> bool:
+    """Whether a config has an object only in a form that might not lead back to it."""
+    if isinstance(entry, str):
+        # Keras would find its own function by a name that means one of the user's.
+        package = getattr(held, "__module__", "").partition(".")[0]
+        return package not in ("keras", "tf_keras", "tensorflow") and hasattr(keras.activations, entry)
+    # Keras marks an initializer of its own that was used and warns when it is again; a config makes another one.
+    # Of a lambda as activation, configs have the code alone.
+    fresh = _is_object(entry) and not getattr(held, "_used", False)
+    return fresh or (isinstance(entry, dict) and entry.keys() == {"value"})
+
+
+def _is_object(entry: Any) -> bool:
+    """Whether an entry of a config stands for an object."""
+    return isinstance(entry, dict) and "class_name" in entry and "config" in entry
+
+
+def _named_inside(layer: Any) -> dict[str, Any]:
+    """Returns the functions and classes inside a layer, by the names of configs, where a name tells them apart."""
+    named: dict[str, set[Any]] = {}
+    for part in layer._flatten_layers():
+        named.setdefault(type(part).__name__, set()).add(type(part))
+        for key, value in vars(part).items():
+            if isinstance(value, types.FunctionType):
+                named.setdefault(value.__name__, set()).add(value)
+            elif key.endswith(_KINDS) and value is not None:
+                named.setdefault(type(value).__name__, set()).add(type(value))
+    return {name: found.pop() for name, found in named.items() if len(found) == 1}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import tempfile
-import types
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +14,7 @@ import tensorflow as tf
 from tfmot_swd._compat import keras, master_variable
 from tfmot_swd.channels.call import Kept
 from tfmot_swd.channels.walk import Trace, bound_arguments, nodes_of, shape_of
+from tfmot_swd.cloning import copy_layer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,15 +148,15 @@ class _Rebuilder:
         if isinstance(layer, keras.Model):
             return self.model(layer)
         if id(layer) not in self.layers:
-            # Some layers give out a part of themselves as their config.
-            config = {**_copied(layer.get_config()), **_given_objects(layer)}
-            record = self.trace.records[id(layer)]
-            for edit in record.edits.values():
-                edit(config, self.kept)
-            if id(layer) in self.added_bias:
-                config["use_bias"] = True
-            with keras.utils.custom_object_scope(_functions_of(layer)):
-                self.layers[id(layer)] = smaller = type(layer).from_config(config)
+            edits = self.trace.records[id(layer)].edits.values()
+
+            def shrink(config: dict[str, Any]) -> None:
+                for edit in edits:
+                    edit(config, self.kept)
+                if id(layer) in self.added_bias:
+                    config["use_bias"] = True
+
+            self.layers[id(layer)] = smaller = copy_layer(layer, shrink)
             self._pairs.append((layer, smaller))
         return self.layers[id(layer)]
 
@@ -216,35 +216,6 @@ class _Rebuilder:
                 with tempfile.TemporaryDirectory() as folder:
                     layer.save_assets(folder)
                     smaller.load_assets(folder)
-
-
-def _copied(config: Any) -> Any:
-    """Returns a config whose dictionaries and lists can be changed."""
-    if isinstance(config, dict):
-        return {key: _copied(value) for key, value in config.items()}
-    return [_copied(each) for each in config] if isinstance(config, list) else config
-
-
-def _given_objects(layer: Any) -> dict[str, Any]:
-    """Returns entries of the config that may be objects, as they need not be registered for a copy in this process."""
-    found = {}
-    for key in layer.get_config():
-        given = getattr(layer, key, None)
-        # An activation that is a layer has weights of its own.
-        kind = key.endswith(("activation", "regularizer", "constraint"))
-        if kind and given is not None and not isinstance(given, keras.layers.Layer):
-            found[key] = given
-    return found
-
-
-def _functions_of(layer: Any) -> dict[str, Any]:
-    """Returns the functions inside a layer, by the names that configs have for them, where that tells them apart."""
-    functions: dict[str, set[Any]] = {}
-    for part in layer._flatten_layers():
-        for value in vars(part).values():
-            if isinstance(value, types.FunctionType):
-                functions.setdefault(value.__name__, set()).add(value)
-    return {name: values.pop() for name, values in functions.items() if len(values) == 1}
 
 
 def _output_in(model: Any, layer: Any) -> Any:
