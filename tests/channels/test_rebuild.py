@@ -210,3 +210,14 @@ def test_a_loss_that_a_copy_would_lose_is_an_error():
 
     with pytest.raises(ValueError, match="add_loss from outside a layer.*Received: layer 'hidden'"):
         remove_channels(model, {"hidden": np.array([True, True, False])})
+
+
+@pytest.mark.parametrize("as_list", [False, True])
+def test_pretrained_embeddings_lose_their_columns(as_list):
+    table = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
+    initializer = keras.initializers.Constant(table.tolist() if as_list else table)
+    inputs = keras.Input((3,), dtype="int32")
+    x = keras.layers.Embedding(5, 4, embeddings_initializer=initializer, name="embedding")(inputs)
+    model = keras.Model(inputs, keras.layers.Conv1D(2, 1)(x))
+    small = remove_channels(model, {"embedding": np.array([True, False, True, False])})
+    np.testing.assert_array_equal(small.get_layer("embedding").embeddings, table[:, ::2])

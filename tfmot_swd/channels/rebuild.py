@@ -155,6 +155,8 @@ class _Rebuilder:
                     edit(config, self.kept)
                 if id(layer) in self.added_bias:
                     config["use_bias"] = True
+                if edits:
+                    _forget_tables(config)
 
             self.layers[id(layer)] = smaller = copy_layer(layer, shrink)
             self._pairs.append((layer, smaller))
@@ -216,6 +218,20 @@ class _Rebuilder:
                 with tempfile.TemporaryDirectory() as folder:
                     layer.save_assets(folder)
                     smaller.load_assets(folder)
+
+
+def _forget_tables(config: Any) -> None:
+    """Puts zeros in place of initializers that hold a value for each weight, as of pretrained embeddings.
+
+    A smaller weight cannot begin with a table of another shape; it gets its part of the larger one's values anyway.
+    """
+    for key, entry in config.items() if isinstance(config, dict) else ():
+        for inner in entry if isinstance(entry, list) else [entry]:
+            _forget_tables(inner)
+        if key.endswith("initializer"):
+            value = entry.get("config", {}).get("value") if isinstance(entry, dict) else getattr(entry, "value", None)
+            if isinstance(value, dict | list | tuple | np.ndarray):
+                config[key] = "zeros"
 
 
 def _output_in(model: Any, layer: Any) -> Any:
