@@ -1,5 +1,7 @@
 """A wrapped model trains the same however it is driven: fit, custom loops, precision, batches of steps."""
 
+import warnings
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -256,6 +258,28 @@ def test_a_fit_that_ends_early_warns_and_is_not_stripped(data):
         fit(model, data, [Stop()])
     with pytest.raises(ValueError, match="not pruned: train on"):
         tfmot_swd.strip_pruning(model)
+
+
+@pytest.mark.parametrize(
+    ("constraint", "held"),
+    [
+        (keras.constraints.UnitNorm(), "UnitNorm in layer 'conv'"),
+        (keras.constraints.MinMaxNorm(0.5, 1.0), "MinMaxNorm in layer 'conv'"),
+        (keras.constraints.MaxNorm(1.0), None),
+        (keras.constraints.MinMaxNorm(0.0, 1.0), None),
+    ],
+)
+def test_constraints_that_undo_the_decay_are_told(constraint, held, data):
+    inputs = keras.Input((6, 6, 1))
+    conv = keras.layers.Conv2D(4, 3, kernel_constraint=constraint, name="conv")
+    net = keras.Model(inputs, keras.layers.Dense(3)(keras.layers.Flatten()(conv(inputs))))
+    model = tfmot_swd.prune_selective_decay(net, schedule())
+    model.compile(sgd(), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit(model, data)
+    told = [str(each.message) for each in caught if "undo the decay" in str(each.message)]
+    assert [message.partition("Received: ")[2] for message in told] == ([held] if held else [])
 
 
 def test_several_fits_make_one_run(data):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
+from tfmot_swd._compat import keras
 from tfmot_swd.decay_pool import DecayPool
 from tfmot_swd.monitor import CutReport, Monitor, cut_and_report
 from tfmot_swd.pruning_run import PruningRun, RunOptions
@@ -39,7 +41,7 @@ class SelectiveRun(PruningRun):
         self._check_length(pool)
         pool.join(model.optimizer)
         if not pool.is_cut:
-            for problem in pool.strength.forecast(options.learning_rate).problems():
+            for problem in pool.strength.forecast(options.learning_rate).problems() + _held_norms(pool.wrappers):
                 warnings.warn(problem, PruningWarning, stacklevel=4)
         self._pool, self._monitor = pool, self.monitor_class(pool)
         # TensorBoard counts who entered and left since its own last look.
@@ -135,3 +137,20 @@ class SelectiveRun(PruningRun):
                 "UpdatePruningStep(partial_fit=True) when more fits follow. "
                 f"Received: end_step={pool.schedule.end_step}, epochs={epochs}, steps={steps}"
             )
+
+
+def _held_norms(wrappers: Sequence[PruningWrapper]) -> list[str]:
+    """Returns a sentence to warn with where a constraint puts back what the decay takes away, else nothing."""
+    found = []
+    for wrapper in wrappers:
+        for weight in wrapper.layer.trainable_weights:
+            constraint = getattr(weight, "constraint", None)
+            if isinstance(constraint, keras.constraints.UnitNorm) or getattr(constraint, "min_value", 0.0) > 0.0:
+                found.append(f"{type(constraint).__name__} in layer '{wrapper.layer.name}'")
+    if not found:
+        return []
+    return [
+        "Constraints that give each unit a norm undo the decay of a unit that is decayed as a whole: it does not "
+        "shrink, and the final cut removes it at full size. Use MaxNorm, batch normalization or no constraint there. "
+        f"Received: {', '.join(found)}"
+    ]
