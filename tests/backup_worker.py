@@ -1,4 +1,7 @@
-"""Trains with a backup, and may kill itself: run by test_backup.py, as kill -9 cannot be survived by a test."""
+"""Trains with a backup, and may kill itself: run by test_backup.py, as kill -9 cannot be survived by a test.
+
+Takes trainings, one after the other, each as METHOD OPTIMIZER DIRECTORY EPOCH BATCH.
+"""
 
 import json
 import os
@@ -53,6 +56,7 @@ def build(method: str, optimizer: str) -> keras.Model:
 
 
 def main(method: str, optimizer: str, directory: str, epoch: int, batch: int) -> None:
+    keras.backend.clear_session()
     keras.utils.set_random_seed(1)
     tf.config.experimental.enable_op_determinism()
     rng = np.random.default_rng(0)
@@ -72,4 +76,6 @@ def main(method: str, optimizer: str, directory: str, epoch: int, batch: int) ->
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:4], *map(int, sys.argv[4:6]))
+    for start in range(1, len(sys.argv), 5):
+        method, optimizer, directory, epoch, batch = sys.argv[start : start + 5]
+        main(method, optimizer, directory, int(epoch), int(batch))

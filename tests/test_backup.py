@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-from tests.workers import result, start
+from tests.workers import results, start
 from tfmot_swd import ProgressiveRate, UpdatePruningStep, prune_progressive_gradient, strip_pruning
 from tfmot_swd.backup import TrainingBackup
 
@@ -17,35 +17,38 @@ WORKER = Path(__file__).with_name("backup_worker.py")
 NEVER = (-1, -1)
 
 
-def train(method: str, optimizer: str, directory: Path | str, at: tuple[int, int] = NEVER) -> subprocess.Popen:
-    return start(WORKER, method, optimizer, directory, *at)
+# Method, optimizer, and at which batch of which epoch each start is killed.
+TRAININGS = [
+    ("rpgp", "sgd", [(1, 3), (3, 0)]),
+    ("weight_change", "adam", [(4, 2)]),
+    ("pgp", "sgd", [(2, 5)]),
+    ("swd", "sgd", [(2, 1)]),
+    ("structured", "adam", [(1, 4)]),
+]
 
 
-@pytest.mark.parametrize(
-    ("method", "optimizer", "deaths"),
-    [
-        ("rpgp", "sgd", [(1, 3), (3, 0)]),
-        ("weight_change", "adam", [(4, 2)]),
-        ("pgp", "sgd", [(2, 5)]),
-        ("swd", "sgd", [(2, 1)]),
-        ("structured", "adam", [(1, 4)]),
-    ],
-)
-def test_killed_and_started_again_it_ends_with_the_same_weights(method, optimizer, deaths, tmp_path):
-    whole = train(method, optimizer, "")
-    for at in deaths:
-        killed = train(method, optimizer, tmp_path / "backup", at)
-        killed.communicate(timeout=240)
-        assert killed.returncode == -signal.SIGKILL
-        assert [path.name for path in (tmp_path / "backup").glob("epoch_*")] == [f"epoch_{at[0]:05d}"]
-    resumed, expected = result(train(method, optimizer, tmp_path / "backup")), result(whole)
-    assert resumed["epochs"] == 5 - deaths[-1][0]
-    for part in ("weights", "slots"):
-        assert len(resumed[part]) == len(expected[part])
-        for ours, theirs in zip(resumed[part], expected[part], strict=True):
-            np.testing.assert_array_equal(ours, theirs)
-    # It has come to its end: the next start is a new training.
-    assert not resumed["left"]
+def test_killed_and_started_again_they_end_with_the_same_weights(tmp_path):
+    def train(directory: Path | None) -> subprocess.Popen:
+        backups = [directory / method if directory else "" for method, _, _ in TRAININGS]
+        jobs = zip(TRAININGS, backups, strict=True)
+        return start(WORKER, *(each for (method, name, _), backup in jobs for each in (method, name, backup, *NEVER)))
+
+    whole = train(None)
+    for method, optimizer, deaths in TRAININGS:
+        for at in deaths:
+            killed = start(WORKER, method, optimizer, tmp_path / method, *at)
+            killed.communicate(timeout=240)
+            assert killed.returncode == -signal.SIGKILL
+            assert [path.name for path in (tmp_path / method).glob("epoch_*")] == [f"epoch_{at[0]:05d}"]
+    outcomes = zip(TRAININGS, results(train(tmp_path)), results(whole), strict=True)
+    for (method, _, deaths), resumed, expected in outcomes:
+        assert resumed["epochs"] == 5 - deaths[-1][0], method
+        for part in ("weights", "slots"):
+            assert len(resumed[part]) == len(expected[part]), method
+            for ours, theirs in zip(resumed[part], expected[part], strict=True):
+                np.testing.assert_array_equal(ours, theirs, err_msg=method)
+        # It has come to its end: the next start is a new training.
+        assert not resumed["left"], method
 
 
 def wrapped(width: int = 8, rate: float = 0.5, criterion: str = "l1") -> keras.Model:

@@ -1,5 +1,7 @@
 """Saved in the middle of training, in every format, a model goes on as if it had never stopped."""
 
+import functools
+
 import numpy as np
 import pytest
 import tf_keras as keras
@@ -19,10 +21,15 @@ def build() -> keras.Model:
     return keras.Model(inputs, keras.layers.Dense(3, name="head")(inner(x)))
 
 
-@pytest.fixture(scope="module")
-def data() -> tuple[np.ndarray, np.ndarray]:
+@functools.cache
+def samples() -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(1)
     return rng.normal(size=(STEPS * BATCH, 5)).astype(np.float32), rng.integers(0, 3, STEPS * BATCH)
+
+
+@pytest.fixture
+def data() -> tuple[np.ndarray, np.ndarray]:
+    return samples()
 
 
 SCHEDULES = {
@@ -44,14 +51,19 @@ def fit(model, data, epochs: int) -> None:
     model.fit(*data, batch_size=BATCH, epochs=epochs, shuffle=False, verbose=0, callbacks=[callback])
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+@functools.cache
+def uninterrupted(schedule: str, momentum: float = 0.9) -> list[np.ndarray]:
+    model = compiled(SCHEDULES[schedule], momentum)
+    fit(model, samples(), 3)
+    return tfmot_swd.strip_pruning(model).get_weights()
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("name", ["model.keras", "model.h5", "saved_model"])
 def test_resumed_equals_uninterrupted(data, tmp_path, schedule, name):
     # Keras itself does not bring optimizer slots back from a SavedModel, pruned or not.
     momentum = 0.0 if name == "saved_model" else 0.9
-    whole = compiled(schedule, momentum)
-    fit(whole, data, 3)
-    stopped = compiled(schedule, momentum)
+    stopped = compiled(SCHEDULES[schedule], momentum)
     fit(stopped, data, 1)
     if name == "saved_model":
         stopped.save(tmp_path / name, save_format="tf")
@@ -59,8 +71,9 @@ def test_resumed_equals_uninterrupted(data, tmp_path, schedule, name):
         stopped.save(tmp_path / name)
     resumed = keras.models.load_model(tmp_path / name)
     fit(resumed, data, 2)
-    expected = tfmot_swd.strip_pruning(whole).get_weights()
-    for want, got in zip(expected, tfmot_swd.strip_pruning(resumed).get_weights(), strict=True):
+    for want, got in zip(
+        uninterrupted(schedule, momentum), tfmot_swd.strip_pruning(resumed).get_weights(), strict=True
+    ):
         np.testing.assert_array_equal(want, got)
 
 
@@ -81,16 +94,13 @@ def test_weights_carry_the_clock_and_the_masks(data, tmp_path, name):
 
 def test_a_tf_checkpoint_of_weights_and_optimizer_goes_on_exactly(data, tmp_path):
     schedule = SCHEDULES["implicit"]
-    whole = compiled(schedule)
-    fit(whole, data, 3)
     stopped = compiled(schedule)
     fit(stopped, data, 1)
     stopped.save_weights(tmp_path / "weights")
     resumed = compiled(schedule)
     resumed.load_weights(tmp_path / "weights")
     fit(resumed, data, 2)
-    expected = tfmot_swd.strip_pruning(whole).get_weights()
-    for want, got in zip(expected, tfmot_swd.strip_pruning(resumed).get_weights(), strict=True):
+    for want, got in zip(uninterrupted("implicit"), tfmot_swd.strip_pruning(resumed).get_weights(), strict=True):
         np.testing.assert_array_equal(want, got)
 
 

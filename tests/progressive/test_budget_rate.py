@@ -9,9 +9,19 @@ from tests.progressive.nets import compiled, fit, network, residual
 from tfmot_swd import Budget, ProgressiveRate, prune_progressive_gradient
 
 
-@pytest.mark.parametrize("curve", ["exponential", "geometric", "once"])
-@pytest.mark.parametrize("build", [network, residual])
-@pytest.mark.parametrize("budget", [Budget(parameters=0.4), Budget(macs=0.5), Budget(macs=0.6, parameters=0.5)])
+@pytest.mark.parametrize(
+    ("build", "curve", "budget"),
+    [
+        (network, "exponential", Budget(macs=0.6, parameters=0.5)),
+        (network, "geometric", Budget(parameters=0.4)),
+        (network, "once", Budget(macs=0.5)),
+        (residual, "exponential", Budget(parameters=0.4)),
+        (residual, "exponential", Budget(macs=0.5)),
+        (residual, "exponential", Budget(macs=0.6, parameters=0.5)),
+        (residual, "geometric", Budget(macs=0.5)),
+        (residual, "once", Budget(macs=0.6, parameters=0.5)),
+    ],
+)
 def test_training_ends_within_the_budget_and_one_filter_more_would_not(curve, build, budget):
     net = build()
     model = prune_progressive_gradient(net, ProgressiveRate(budget, 2, curve), "l1")
