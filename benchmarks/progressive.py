@@ -46,8 +46,18 @@ LABELS = {
 METHODS = tuple(method for method in LABELS if method != "dense")
 # Settings of RPGP that a default could have.
 CANDIDATES = ("rpgp", "rpgp_hard", "rpgp_kernel", "rpgp_mean", "rpgp_geometric")
-# At the other rates only what tells most.
-EVERYWHERE = ("rpgp", "rpgp_geometric", "psfp", "psfp_clipped", "l1_once", "small_dense")
+# At the other rates without the candidates.
+EVERYWHERE = (
+    "rpgp",
+    "rpgp_geometric",
+    "pgp",
+    "weight_change",
+    "psfp",
+    "psfp_clipped",
+    "sfp",
+    "l1_once",
+    "small_dense",
+)
 
 
 CASES = {
