@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from tfmot_swd._compat import keras
 from tfmot_swd.progressive.run import finish_now
 from tfmot_swd.progressive.wrapper import PruneProgressiveGradient
 from tfmot_swd.pruning_wrapper import collect_wrappers
 from tfmot_swd.structured.channel_pool import ChannelPool
 from tfmot_swd.structured.wrapper import PruneStructuredDecay
+from tfmot_swd.validation import check_is_model
 from tfmot_swd.weight_pool import WeightPool
 
 
@@ -24,8 +24,7 @@ def cut_now(model: Any) -> None:
       TypeError: `model` is no tf_keras model.
       ValueError: the model is not wrapped for pruning.
     """
-    if not isinstance(model, keras.Model):
-        raise TypeError(f"A tf_keras model is needed. Received: {type(model).__name__}")
+    check_is_model(model)
     if collect_wrappers(model, PruneProgressiveGradient):
         finish_now(model)
     elif collect_wrappers(model, PruneStructuredDecay):

@@ -106,8 +106,9 @@ def macs_by_weight(layer: Any, call: LayerCall) -> tuple[list[tuple[Any, float]]
     where queries and values may be of different length.
     """
     # The bias of a GRU has two axes, and that of attention too.
-    names = {id(weight): weight.name.split(":")[0].rsplit("/", 1)[-1] for weight in variables_of(layer)}
-    matrices = [each for each in variables_of(layer) if len(each.shape) > 1 and not names[id(each)].startswith("bias")]
+    variables = variables_of(layer)
+    names = {id(weight): weight.name.split(":")[0].rsplit("/", 1)[-1] for weight in variables}
+    matrices = [each for each in variables if len(each.shape) > 1 and not names[id(each)].startswith("bias")]
     total = count_macs(layer, call) or 0
     if not matrices:
         return [], total

@@ -96,12 +96,12 @@ def sparsity_report(model: Any) -> SparsityReport:
     rows = []
     for name, layer in layers_with_weights(model):
         inner = layer.layer if isinstance(layer, PruningWrapper) else layer
-        counted = counted_weights(inner)
+        weights, counted = variables_of(inner), counted_weights(inner)
         rows.append(
             LayerSparsity(
                 layer=name,
-                parameters=_size(variables_of(inner)),
-                nonzero=_nonzero(variables_of(inner)),
+                parameters=_size(weights),
+                nonzero=_nonzero(weights),
                 counted=_size(counted),
                 counted_nonzero=_nonzero(counted),
             )

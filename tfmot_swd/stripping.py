@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tfmot_swd._compat import PruneLowMagnitude, keras, master_variable
+from tfmot_swd._compat import PruneLowMagnitude, master_variable
 from tfmot_swd.block_magnitudes import Blocks
 from tfmot_swd.channels.dead import remove_dead_channels
 from tfmot_swd.channels.groups import channel_groups
@@ -15,6 +15,7 @@ from tfmot_swd.decay_wrapper import DecayWrapper
 from tfmot_swd.progressive.wrapper import PruneProgressiveGradient
 from tfmot_swd.prunable import counted_weights
 from tfmot_swd.pruning_wrapper import PruningWrapper, collect_wrappers, is_revived
+from tfmot_swd.validation import check_is_model
 from tfmot_swd.wrappers import PruneSelectiveDecay
 
 
@@ -44,8 +45,7 @@ def strip_pruning(model: Any, *, remove_channels: bool = True) -> Any:
     >>> [type(layer).__name__ for layer in strip_pruning(pruned).layers]
     ['Dense']
     """
-    if not isinstance(model, keras.Model):
-        raise TypeError(f"A tf_keras model is needed. Received: {type(model).__name__}")
+    check_is_model(model)
     _check_strippable(model)
     if collect_wrappers(model, DecayWrapper):
         _check_cut(model)

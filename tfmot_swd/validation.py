@@ -10,6 +10,12 @@ import numpy as np
 from tfmot_swd._compat import Functional, keras, variables_of
 
 
+def check_is_model(model: Any) -> None:
+    """Raises a TypeError unless `model` is a tf_keras model of any kind."""
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"A tf_keras model is needed. Received: {type(model).__name__}")
+
+
 def check_keras_model(model: Any) -> None:
     """Raises unless `model` is a built Sequential or Functional tf_keras model.
 
