@@ -27,7 +27,7 @@ from typing import Any
 from absl import app, flags
 from rich.console import Console
 
-from benchmarks.cases import mean, panel_of, results_of, run_missing, sizes_of, times_of, use_one_thread
+from benchmarks.cases import Results, mean, panel_of, results_of, run_missing, sizes_of, times_of, use_one_thread
 from benchmarks.journal import Journal
 from benchmarks.sized import of_sizes
 from benchmarks.tables import ResultTable, draw_panels, write_markdown
@@ -174,31 +174,39 @@ HEADING = (
 )
 
 
+def with_longer(journal: Journal, width: int) -> tuple[Results, dict[str, str]]:
+    """Returns the results of a width and the labels of their methods; a method trained for longer is one of its own."""
+    found, labels = results_of(journal, shared(width)), dict(LABELS)
+    for epochs in sorted({record["key"]["epochs"] for record in journal.records()} - {RECIPE.epochs}):
+        for (method, rate), runs in results_of(journal, shared(width, epochs)).items():
+            longer = f"{method}, {epochs} epochs"
+            found[longer, rate], labels[longer] = runs, f"{LABELS[method]}, {epochs} epochs"
+    return found, labels
+
+
 def table_of(journal: Journal, width: int) -> ResultTable:
     """Returns a row for each method, rate and number of epochs that has a result."""
     rows = []
+    found, labels = with_longer(journal, width)
     times = times_of(times_journal(), sizes_of(results_of(journal, shared(width))))
-    dense = results_of(journal, shared(width)).get(("dense", 0.0))
-    for epochs in sorted({record["key"]["epochs"] for record in journal.records()}):
-        found = results_of(journal, shared(width, epochs))
-        for (method, rate), runs in sorted(found.items(), key=lambda item: list(LABELS).index(item[0][0])):
-            longer = "" if epochs == RECIPE.epochs else f", {epochs} epochs"
-            seeds = f" ({len(runs)})" if len(runs) > 1 else ""
-            named = [f"{method} {rate:g} {recipe}" for recipe in TIMED]
-            rows.append(
-                (
-                    f"{rate:.0%}",
-                    LABELS[method] + longer + seeds,
-                    *(f"{100 * mean(runs, field):.2f}" for field in ("test_mean", "test_at_half")),
-                    f"{mean(runs, 'parameters'):,.0f}",
-                    f"{mean(runs, 'macs') / 1e6:.2f} M",
-                    f"{mean(runs, 'processor_seconds'):.0f}",
-                    f"{mean(runs, 'processor_seconds') / mean(dense, 'processor_seconds'):.2f}" if dense else "",
-                    f"{100 * mean(runs, 'int8_test_mean'):.2f}",
-                    f"{mean(runs, 'int8_bytes'):,.0f}",
-                    *(f"{times[each]:.3f}" if each in times else "" for each in named),
-                )
+    dense = found.get(("dense", 0.0))
+    for (method, rate), runs in sorted(found.items(), key=lambda item: list(labels).index(item[0][0])):
+        seeds = f" ({len(runs)})" if len(runs) > 1 else ""
+        named = [f"{method.partition(',')[0]} {rate:g} {recipe}" for recipe in TIMED]
+        rows.append(
+            (
+                f"{rate:.0%}",
+                labels[method] + seeds,
+                *(f"{100 * mean(runs, field):.2f}" for field in ("test_mean", "test_at_half")),
+                f"{mean(runs, 'parameters'):,.0f}",
+                f"{mean(runs, 'macs') / 1e6:.2f} M",
+                f"{mean(runs, 'processor_seconds'):.0f}",
+                f"{mean(runs, 'processor_seconds') / mean(dense, 'processor_seconds'):.2f}" if dense else "",
+                f"{100 * mean(runs, 'int8_test_mean'):.2f}",
+                f"{mean(runs, 'int8_bytes'):,.0f}",
+                *(f"{times[each]:.3f}" if each in times else "" for each in named),
             )
+        )
     ordered = tuple(sorted(rows, key=lambda row: int(row[0].rstrip("%"))))
     return ResultTable(title_of(width), HEADING, ordered, left=("method",))
 
@@ -221,8 +229,7 @@ def main(_: list[str]) -> None:
     panels = [
         panel_of(
             f"Detector of width {width}, scenes from Fashion-MNIST",
-            results_of(journal, shared(width)),
-            LABELS,
+            *with_longer(journal, width),
             "macs",
             unit,
             "rpgp",
