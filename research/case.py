@@ -1,0 +1,201 @@
+"""Cases of the protocol: a network on a dataset with the recipe that all methods share, and one training of it.
+
+```python
+case = CASES["A"]
+training = Training(case, case.load(), seed=0, learning_rate=0.2)
+model = training.build()
+training.fit(model)
+print(training.validation_accuracy(model))
+```
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+from benchmarks.data import load
+from examples.datasets import ImageData, batches
+from examples.networks import NETWORKS
+from examples.training import accuracy
+
+# Share of the updates over which the learning rate climbs to its peak.
+WARM_UP = 0.15
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """What all methods of a comparison share.
+
+    Args:
+      name: in the protocol.
+      title: in tables.
+      dataset: of `benchmarks.data.load`.
+      network: a key of `examples.networks.NETWORKS`.
+      start: "glorot", Keras's own initializer of kernels, or "pytorch", uniform over +-1/sqrt(fan_in).
+      epochs: of training in all.
+      train_limit: how many training images.
+      batch_size: images an update.
+      augment: random crops and mirrors.
+      label_smoothing: of the cross-entropy.
+      weight_decay: factor of w in the gradient of each kernel.
+      policy: Keras's dtype policy.
+    """
+
+    name: str
+    title: str
+    dataset: str
+    network: str
+    start: str
+    epochs: int
+    train_limit: int
+    batch_size: int = 128
+    augment: bool = False
+    label_smoothing: float = 0.1
+    weight_decay: float = 5e-4
+    policy: str = "mixed_bfloat16"
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Updates of an epoch of whole batches."""
+        return self.train_limit // self.batch_size
+
+    @property
+    def steps(self) -> int:
+        """Updates of the whole run."""
+        return self.epochs * self.steps_per_epoch
+
+    def load(self) -> ImageData:
+        """Returns the data; the same split for every method and seed."""
+        return load(self.dataset, self.train_limit)
+
+    def recipe(self) -> dict[str, Any]:
+        """Returns what a journal keeps of the case; a change to any of it makes other runs."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if name not in ("name", "title")}
+
+
+_CIFAR = "CIFAR-10 (JPEG copy)"
+CASES = {
+    case.name: case
+    for case in (
+        Case("A", f"{_CIFAR}, ResNet-9/16", "cifar10_jpeg", "resnet9", "glorot", 10, 45_000, augment=True),
+        Case("A6", f"{_CIFAR}, ResNet-9/16, 6 epochs", "cifar10_jpeg", "resnet9", "glorot", 6, 45_000, augment=True),
+        Case("B", f"{_CIFAR}, ResNet-9/16, 30 epochs", "cifar10_jpeg", "resnet9", "glorot", 30, 45_000, augment=True),
+        Case("Cg", "Fashion-MNIST, Glorot start", "fashion_mnist", "fashion_net", "glorot", 10, 55_000),
+        Case("Cp", "Fashion-MNIST, PyTorch's start", "fashion_mnist", "fashion_net", "pytorch", 10, 55_000),
+    )
+}
+
+
+@keras.utils.register_keras_serializable("tfmot_swd_research")
+class WarmUpAndFall(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear climb to `peak` over the first `warm_up` of `steps` updates, then a linear fall to 0.
+
+    With `restart` (update, peak) the fall ends at 0 at that update and a second linear fall, from that
+    peak to 0, takes the rest: the retraining of BIMP (arXiv 2111.00843).
+    """
+
+    def __init__(
+        self, peak: float, steps: int, warm_up: float = WARM_UP, restart: tuple[int, float] | None = None
+    ) -> None:
+        self.peak, self.steps, self.warm_up, self.restart = peak, steps, warm_up, restart
+
+    def __call__(self, step: tf.Tensor | int) -> tf.Tensor:
+        step = tf.cast(step, tf.float32)
+        end = self.steps if self.restart is None else self.restart[0]
+        climb = max(self.warm_up * end, 1.0)
+        first = self.peak * tf.minimum((step + 1.0) / climb, (end - step) / (end - climb))
+        if self.restart is None:
+            return tf.maximum(first, 0.0)
+        second = self.restart[1] * (self.steps - step) / (self.steps - end)
+        return tf.maximum(tf.where(step < end, first, second), 0.0)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"peak": self.peak, "steps": self.steps, "warm_up": self.warm_up, "restart": self.restart}
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """One training of a case, as every method does it.
+
+    Args:
+      case: see there.
+      data: of the case.
+      seed: of the initial weights, the order of images and the augmentation.
+      learning_rate: peak of the schedule.
+    """
+
+    case: Case
+    data: ImageData
+    seed: int
+    learning_rate: float
+
+    @property
+    def steps(self) -> int:
+        """Updates of the whole run."""
+        return self.case.steps
+
+    def build(self) -> keras.Model:
+        """Returns the network with the weights of this seed; its output is logits in float32."""
+        keras.backend.clear_session()
+        keras.mixed_precision.set_global_policy(self.case.policy)
+        keras.utils.set_random_seed(self.seed)
+        build = NETWORKS[self.case.network]
+        network = build(self.data.input_shape, self.data.num_classes, weight_decay=self.case.weight_decay)
+        if self.case.start == "glorot":
+            network = keras.models.clone_model(network, clone_function=_with_glorot)
+        logits = keras.layers.Activation("linear", dtype="float32", name="float32_logits")(network.output)
+        return keras.Model(network.input, logits, name=network.name)
+
+    @property
+    def stream(self) -> tf.data.Dataset:
+        """The training data, an epoch of whole batches with one-hot labels; the same sequence for each method."""
+        case, data = self.case, self.data
+        stream = batches(
+            data.train_x, data.train_y, case.batch_size, self.seed, augment=case.augment, pixels=data.pixels
+        )
+        return stream.map(lambda x, y: (x, tf.one_hot(y, data.num_classes)))
+
+    def compile(self, model: keras.Model, schedule: WarmUpAndFall | None = None) -> None:
+        """Compiles a model with the optimizer and the loss of the case."""
+        schedule = schedule or WarmUpAndFall(self.learning_rate, self.steps)
+        model.compile(
+            keras.optimizers.SGD(schedule, momentum=0.9, nesterov=True),
+            keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=self.case.label_smoothing),
+            metrics=["accuracy"],
+        )
+
+    def fit(
+        self,
+        model: keras.Model,
+        callbacks: list[keras.callbacks.Callback] | None = None,
+        schedule: WarmUpAndFall | None = None,
+    ) -> None:
+        """Trains a model, compiled here."""
+        self.compile(model, schedule)
+        model.fit(self.stream, epochs=self.case.epochs, callbacks=callbacks, verbose=0)
+
+    @property
+    def validation(self) -> tuple[np.ndarray, np.ndarray]:
+        """The validation split, float32 images and one-hot labels."""
+        x = self.data.to_float(self.data.validation_x)
+        return x, np.eye(self.data.num_classes, dtype=np.float32)[self.data.validation_y]
+
+    def validation_accuracy(self, model: keras.Model) -> float:
+        """Returns the share of validation images that the model names right."""
+        return accuracy(model, self.data.to_float(self.data.validation_x), self.data.validation_y)
+
+    def test_accuracy(self, model: keras.Model) -> float:
+        """Returns the share of test images that the model names right; for the last stage of the protocol alone."""
+        return accuracy(model, self.data.to_float(self.data.test_x), self.data.test_y)
+
+
+def _with_glorot(layer: keras.layers.Layer) -> keras.layers.Layer:
+    config = layer.get_config()
+    if "kernel_initializer" in config:
+        config["kernel_initializer"] = keras.initializers.GlorotUniform()
+    return type(layer).from_config(config)

@@ -1,0 +1,118 @@
+"""References that prune by magnitude: gradually under one threshold, ranked by LAMP, once, and TFMOT's own way."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_model_optimization as tfmot
+import tf_keras as keras
+
+from examples.references import GlobalMagnitude, Rates, gradual, once
+from research.case import Training, WarmUpAndFall
+from tfmot_swd.prunable import counted_weights
+from tfmot_swd.thresholds import concat_magnitude_bits, magnitude_bits, select_bits
+
+# Updates between two rankings by LAMP, which sorts every layer.
+LAMP_FREQUENCY = 8
+
+
+class LampMagnitude(keras.callbacks.Callback):
+    """Zeroes the weights of least LAMP score over the whole model, and keeps them zero after each update.
+
+    The score of a weight is its square over the sum of the squares of all weights of its layer that are no smaller
+    (Lee et al. 2021, arXiv 2010.07611).
+    """
+
+    def __init__(self, rate_at: Rates) -> None:
+        super().__init__()
+        self._rate_at, self._step = rate_at, 0
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        weights = [weight for layer in self.model.layers for weight in counted_weights(layer)]
+        masks = [tf.Variable(tf.ones_like(weight), trainable=False) for weight in weights]
+        size = sum(int(weight.shape.num_elements()) for weight in weights)
+
+        @tf.function
+        def refresh(rate: tf.Tensor) -> None:
+            scores = [lamp(tf.convert_to_tensor(weight)) for weight in weights]
+            threshold = select_bits(concat_magnitude_bits(scores), tf.cast(rate * float(size), tf.int32))
+            for score, mask in zip(scores, masks, strict=True):
+                mask.assign(tf.cast(magnitude_bits(score) >= threshold, mask.dtype))
+
+        @tf.function
+        def apply() -> None:
+            for weight, mask in zip(weights, masks, strict=True):
+                weight.assign(weight * mask)
+
+        self._refresh, self._apply = refresh, apply
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self._step += 1
+        rate = self._rate_at(self._step)
+        if rate is not None and (self._step % LAMP_FREQUENCY == 0 or self._rate_at(self._step + 1) is None):
+            self._refresh(tf.constant(rate, tf.float64))
+        self._apply()
+
+
+def lamp(weight: tf.Tensor) -> tf.Tensor:
+    """Returns the LAMP score of each weight of one layer, in the weight's shape.
+
+    >>> [round(float(each), 3) for each in lamp(tf.constant([2.0, -1.0]))]
+    [1.0, 0.2]
+    """
+    squares = tf.reshape(weight, [-1]) ** 2
+    order = tf.argsort(squares)
+    ascending = tf.gather(squares, order)
+    no_smaller = tf.cumsum(ascending, reverse=True)
+    scores = ascending / tf.maximum(no_smaller, 1e-30)
+    return tf.reshape(tf.scatter_nd(order[:, None], scores, tf.shape(squares)), tf.shape(weight))
+
+
+def global_gradual(training: Training, rate: float, ramp_end: float, criterion: str = "magnitude") -> keras.Model:
+    """Gradual pruning (Zhu and Gupta 2017) under one global threshold, refreshed at each update of the ramp."""
+    model = training.build()
+    rates = gradual(rate, int(training.steps * ramp_end))
+    training.fit(model, [LampMagnitude(rates) if criterion == "lamp" else GlobalMagnitude(rates)])
+    return model
+
+
+def once_and_restart(training: Training, rate: float, at: float, restart: float) -> keras.Model:
+    """BIMP (arXiv 2111.00843): dense training, one global cut, retraining under a linearly falling learning rate.
+
+    `at` is the share of the run before the cut, `restart` the learning rate after it as a share of the first peak.
+    """
+    model = training.build()
+    cut = int(training.steps * at)
+    schedule = WarmUpAndFall(training.learning_rate, training.steps, restart=(cut, restart * training.learning_rate))
+    training.fit(model, [GlobalMagnitude(once(rate, cut))], schedule)
+    return model
+
+
+def tfmot_gradual(training: Training, rate: float, ramp_end: float, frequency: int = 16) -> keras.Model:
+    """TFMOT's `PolynomialDecay` layer by layer, first and last layer skipped as its guide advises.
+
+    The rate of the other layers is raised so that the model as a whole ends at `rate`; where the skipped layers alone
+    hold more than may be left, the last one is pruned too.
+    """
+    # Its wrapper multiplies masters by masks in the compute dtype, which mixed precision would round at each step.
+    training = dataclasses.replace(training, case=dataclasses.replace(training.case, policy="float32"))
+    model = training.build()
+    owners = [layer for layer in model.layers if counted_weights(layer)]
+    sizes = {layer.name: sum(int(each.shape.num_elements()) for each in counted_weights(layer)) for layer in owners}
+    total, kept_whole = sum(sizes.values()), {owners[0].name, owners[-1].name}
+    if sum(sizes[name] for name in kept_whole) > 0.5 * (1.0 - rate) * total:
+        kept_whole = {owners[0].name}
+    layer_rate = rate * total / (total - sum(sizes[name] for name in kept_whole))
+    end_step = max(int(training.steps * ramp_end) // frequency, 1) * frequency
+    schedule = tfmot.sparsity.keras.PolynomialDecay(0.0, min(layer_rate, 0.9999), 0, end_step, frequency=frequency)
+
+    def wrap(layer: keras.layers.Layer) -> keras.layers.Layer:
+        if layer.name in sizes and layer.name not in kept_whole:
+            return tfmot.sparsity.keras.prune_low_magnitude(layer, schedule)
+        return layer
+
+    pruned = keras.models.clone_model(model, clone_function=wrap)
+    training.fit(pruned, [tfmot.sparsity.keras.UpdatePruningStep()])
+    return tfmot.sparsity.keras.strip_pruning(pruned)

@@ -1,0 +1,92 @@
+"""Settings that are tried: of the references and of ours as many each, and the search for a form of our own."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """A method with one setting.
+
+    Args:
+      name: of the setting, in tables.
+      method: a key of `research.methods.METHODS`.
+      learning_rate: peak.
+      setting: arguments of the method.
+    """
+
+    name: str
+    method: str
+    learning_rate: float
+    setting: dict[str, Any]
+
+
+def _grid(name: str, method: str, rates: tuple[float, ...], settings: list[dict[str, Any]]) -> list[Candidate]:
+    return [
+        Candidate(f"{name} {_words(setting)} lr {rate:g}".replace("  ", " "), method, rate, setting)
+        for setting, rate in itertools.product(settings, rates)
+    ]
+
+
+def _words(setting: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in setting.items())
+
+
+# Peaks of the learning rate that each method is tried with.
+LEARNING_RATES = (0.1, 0.2)
+
+# Eight settings a method, learning rate among them; the dense net has its four learning rates alone.
+TUNING: list[Candidate] = [
+    *_grid("dense", "dense", (0.05, 0.1, 0.2, 0.4), [{}]),
+    *_grid("st3", "st3", LEARNING_RATES, [{"end": end, "clip": clip} for end in (0.5, 0.8) for clip in (0.0, 3.0)]),
+    *_grid(
+        "feather", "feather", LEARNING_RATES, [{"end": end, "clip": clip} for end in (0.5, 0.8) for clip in (0.0, 3.0)]
+    ),
+    *_grid("global_gradual", "global_gradual", LEARNING_RATES, [{"ramp_end": end} for end in (0.4, 0.5, 0.67, 0.8)]),
+    *_grid("lamp_gradual", "lamp_gradual", LEARNING_RATES, [{"ramp_end": end} for end in (0.4, 0.5, 0.67, 0.8)]),
+    *_grid("bimp", "bimp", LEARNING_RATES, [{"at": at, "restart": r} for at in (0.33, 0.5) for r in (0.5, 1.0)]),
+    *_grid("tfmot", "tfmot", LEARNING_RATES, [{"ramp_end": end} for end in (0.4, 0.5, 0.67, 0.8)]),
+    *_grid("swd", "swd", LEARNING_RATES, [{"ramp": ramp} for ramp in (0.5, 2 / 3)])[:4],
+    *_grid("swd", "swd", LEARNING_RATES, [{"shrink_min": 0.01}, {"ramp": 0.8}])[:4],
+]
+
+
+def _search(name: str, **setting: Any) -> Candidate:
+    return Candidate(name, "forward", setting.pop("learning_rate", 0.2), setting)
+
+
+# What was tried for a form of Selective Weight Decay that prunes in the forward pass, at one learning rate.
+SEARCH: list[Candidate] = [
+    Candidate("dense", "dense", 0.2, {}),
+    _search("soft, ramp to 1/2 (as ST-3)", power=1.0, end=0.5),
+    _search("power 3, half gradient, ramp to 1/2 (as Feather)", power=3.0, gradient_scale=0.5, end=0.5),
+    _search("soft, ramp to 2/3", power=1.0, end=2 / 3),
+    _search("soft, ramp to 0.8", power=1.0, end=0.8),
+    _search("soft, decay of what is used", power=1.0, end=2 / 3, decay_dense=False),
+    _search("soft, selective to 0.1", power=1.0, end=2 / 3, selective_max=0.1),
+    _search("soft, selective to 0.01", power=1.0, end=2 / 3, selective_max=0.01),
+    _search(
+        "soft, decay of what is used, selective to 0.01", power=1.0, end=2 / 3, decay_dense=False, selective_max=0.01
+    ),
+    _search("soft, half gradient", power=1.0, end=2 / 3, gradient_scale=0.5),
+    _search("soft, rest from 0.85", power=1.0, end=2 / 3, rest=0.85),
+    _search("soft, relative 0.5", power=1.0, end=2 / 3, relative=0.5),
+    _search("power 1.5", power=1.5, end=2 / 3),
+    _search("power 2", power=2.0, end=2 / 3),
+    _search("hard", power=0.0, end=2 / 3),
+    Candidate("swd (default of 0.1.0)", "swd", 0.2, {}),
+    Candidate("gradual, global", "global_gradual", 0.2, {"ramp_end": 2 / 3}),
+]
+FINAL_METHODS: tuple[str, ...] = (
+    *("dense", "st3", "feather", "global_gradual", "lamp_gradual", "bimp", "tfmot", "swd"),
+)
+# In the order in which they are worth running.
+FINAL_RATES = {
+    "A": (0.99, 0.98, 0.95, 0.995),
+    "B": (0.99, 0.98),
+    "Cg": (0.99, 0.999, 0.98, 0.995, 0.95, 0.998),
+    "Cp": (0.99, 0.999, 0.98, 0.995, 0.95, 0.998),
+}
