@@ -1,4 +1,4 @@
-"""Networks within a budget of parameters: structured SWD beside slimming, prune-once, RPGP and narrower dense nets.
+"""Networks within a budget of parameters: structured SWD beside L1 on scales, prune-once, RPGP and narrower dense nets.
 
     python -m benchmarks.structured --case=resnet20      # then --case=vgg8; side by side on two cores
     python -m benchmarks.structured --structured_times   # afterwards, on an idle machine
@@ -37,8 +37,9 @@ RESULTS = Path(__file__).parent / "results"
 LABELS = {
     "dense": "dense",
     "structured": "SWD (default)",
-    "structured_paper": "SWD (paper)",
+    "structured_paper": "SWD (as published)",
     "slimming": "slimming + fine-tune",
+    "smooth_l1": "smooth L1 on scales + fine-tune",
     "l1_budget": "L1 once + fine-tune",
     "rpgp_budget": "RPGP",
     "narrow_dense": "dense, narrower",
@@ -47,7 +48,7 @@ LABELS = {
     "structured_magnitude": "SWD, by magnitude",
     "structured_layer": "SWD, per layer",
 }
-VARIANTS = ("structured_by_scale", "structured_scale", "structured_magnitude", "structured_layer")
+VARIANTS = ("smooth_l1", "structured_by_scale", "structured_scale", "structured_magnitude", "structured_layer")
 CASES = {
     case.name: case
     for case in (

@@ -55,7 +55,8 @@ def prune_progressive_gradient(
       criterion: "rpgp" (sum of gradient norms, seen during training), "pgp" (norm of the summed gradient, in a pass
         of its own), "weight_change", "weight_taylor", "feature_taylor", "l1", "l2", "geometric_median", "random"; or
         a `ChannelCriterion`. Gradients are those of the whole loss, before clipping, momentum and weight decay, and
-        without the regularizers of the weights themselves.
+        without the regularizers of the weights themselves. "pgp" is the formula; the authors' released pass adds onto
+        the gradient that the last training batch left behind, and ranks differently.
       hard_share: share of the weak filters that are removed at once, in [0, 1]; the weakest.
       reduction: how filters that an addition joins are ranked: by the convolution nearest to the input ("leader", as
         published), or by the "sum" or "mean" over all that make them.
