@@ -35,7 +35,9 @@ def _selective(training: Training, schedule: tfmot_swd.SelectiveDecay) -> Traine
     callback = tfmot_swd.UpdatePruningStep(validation_data=training.validation)
     training.fit(pruned, [callback])
     report = callback.cut_report
-    facts = {"largest_removed": report.largest_removed, "loss_before": report.before, "loss_after": report.after}
+    if report is None:
+        raise RuntimeError(f"The final pruning step was not made. Received: {schedule}")
+    facts = {"largest_removed": report.largest_removed, "before": report.before, "after": report.after}
     return Trained(tfmot_swd.strip_pruning(pruned, remove_channels=False), facts)
 
 

@@ -8,15 +8,16 @@ and "tuning" the test split is not read.
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
-from absl import app, flags
 
 from benchmarks.journal import Journal
 from examples.datasets import ImageData
@@ -32,13 +33,6 @@ STAGES = ("search", "tuning", "final")
 TUNING_SEEDS = (100, 101, 102)
 TUNING_RATE = 0.99
 FINAL_SEEDS = range(8)
-
-STAGE = flags.DEFINE_enum("stage", "tuning", STAGES, "which part of the protocol")
-CASE = flags.DEFINE_enum("case", "A6", list(CASES), "which case of the protocol")
-SEEDS = flags.DEFINE_list("seeds", None, "only these seeds; those of the protocol by default")
-ONLY = flags.DEFINE_list("only", None, "only these methods, or in the search these candidates")
-RATES = flags.DEFINE_list("final_rates", None, "only these rates, in the last stage")
-LIMIT = flags.DEFINE_float("minutes", None, "begin no run after so many minutes")
 
 
 def journal_of(stage: str, case: str) -> Journal:
@@ -101,25 +95,36 @@ def run(key: dict[str, Any], data: ImageData, with_test: bool) -> dict[str, Any]
     return result
 
 
-def main(_: list[str]) -> None:
+def arguments() -> argparse.Namespace:
+    """Returns what the command line says."""
+    parser = argparse.ArgumentParser(description="Makes the runs of the protocol that are missing.")
+    parser.add_argument("--stage", choices=STAGES, default="tuning", help="which part of the protocol")
+    parser.add_argument("--case", choices=CASES, default="A6", help="which case of the protocol")
+    parser.add_argument("--seeds", type=int, nargs="+", help="only these seeds; those of the protocol by default")
+    parser.add_argument("--only", nargs="+", help="only these methods, or in the search these candidates")
+    parser.add_argument("--rates", type=float, nargs="+", help="only these rates, in the last stage")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="begin no run after so many minutes")
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = arguments()
     # Two processes of one thread finish sooner than one of two.
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    case = CASES[CASE.value]
-    seeds = [int(seed) for seed in SEEDS.value] if SEEDS.value else None
-    rates = [float(rate) for rate in RATES.value] if RATES.value else None
+    case = CASES[options.case]
     data, begun = case.load(), time.monotonic()
-    for key in keys(STAGE.value, case, seeds, ONLY.value, rates):
-        if LIMIT.value is not None and time.monotonic() - begun > 60 * LIMIT.value:
+    for key in keys(options.stage, case, options.seeds, options.only, options.rates):
+        if time.monotonic() - begun > 60 * options.minutes:
             break
         # Another process may have finished it since.
-        if journal_of(STAGE.value, case.name).done(key):
+        if journal_of(options.stage, case.name).done(key):
             continue
         with claim(key) as mine:
-            journal = journal_of(STAGE.value, case.name)
+            journal = journal_of(options.stage, case.name)
             if not mine or journal.done(key):
                 continue
-            result = run(key, data, with_test=STAGE.value == "final")
+            result = run(key, data, with_test=options.stage == "final")
             journal.append(key, result)
             print(
                 f"{key['name']} {key['rate']:.1%} seed {key['seed']}: validation {result['validation_accuracy']:.4f}, "
@@ -129,4 +134,4 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    main()

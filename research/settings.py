@@ -49,8 +49,7 @@ TUNING: list[Candidate] = [
     *_grid("lamp_gradual", "lamp_gradual", LEARNING_RATES, [{"ramp_end": end} for end in (0.4, 0.5, 0.67, 0.8)]),
     *_grid("bimp", "bimp", LEARNING_RATES, [{"at": at, "restart": r} for at in (0.33, 0.5) for r in (0.5, 1.0)]),
     *_grid("tfmot", "tfmot", LEARNING_RATES, [{"ramp_end": end} for end in (0.4, 0.5, 0.67, 0.8)]),
-    *_grid("swd", "swd", LEARNING_RATES, [{"ramp": ramp} for ramp in (0.5, 2 / 3)])[:4],
-    *_grid("swd", "swd", LEARNING_RATES, [{"shrink_min": 0.01}, {"ramp": 0.8}])[:4],
+    *_grid("swd", "swd", LEARNING_RATES, [{"ramp": 0.5}, {"ramp": 2 / 3}, {"ramp": 0.8}, {"shrink_min": 0.01}]),
 ]
 
 

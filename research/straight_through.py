@@ -49,7 +49,9 @@ class ForwardPruning:
 
     def rate(self, share: tf.Tensor, final: float) -> tf.Tensor:
         """Returns the share of weights below T at a share of the run, float64."""
-        way = tf.clip_by_value((share - self.begin) / max(self.end - self.begin, 1e-9), 0.0, 1.0)
+        if self.end <= self.begin:
+            return tf.where(share < self.begin, tf.constant(0.0, tf.float64), final)
+        way = tf.clip_by_value((share - self.begin) / (self.end - self.begin), 0.0, 1.0)
         return final * (1.0 - (1.0 - way) ** 3)
 
 

@@ -27,6 +27,7 @@ def test_parts_and_seeds_join_and_other_settings_stay_out(results):
     results("_b", "swd", 0.98, 0.8, seed=1)
     results("_b", "swd", 0.98, 0.1, epochs=1)
     results("_b", "tfmot", 0.98, None)
+    results("_b", "tfmot", 0.98, None, seed=1)
 
     table = benchmark.table_of("fashion_mnist")
     (row,) = table.rows
@@ -35,8 +36,19 @@ def test_parts_and_seeds_join_and_other_settings_stay_out(results):
     assert cells["dense"] == "90.00"
     assert cells["SWD (default)"] == "70.00 (2)"
     # A run that diverged has no accuracy, and counts as none right.
-    assert cells["TFMOT gradual"] == "0.00"
+    assert cells["TFMOT gradual"] == "0.00 (2)"
     assert cells["SWD jump at the cut"] == "30.00"
+
+
+def test_a_seed_that_some_methods_lack_enters_no_mean(results):
+    results("", "swd", 0.95, 0.6)
+    results("", "swd", 0.95, 0.8, seed=1)
+    results("", "tfmot", 0.95, 0.5)
+
+    (row,) = benchmark.table_of("fashion_mnist").rows
+
+    assert "60.00" in row
+    assert not any("(2)" in cell for cell in row)
 
 
 def test_jobs_name_every_method_at_the_wanted_rates():

@@ -86,7 +86,7 @@ class StructuredDecay(DecaySchedule):
         """Returns the schedule as published: the final budget from the start, |gamma|, coupled, a from 0.1 to 1e5.
 
         On residual networks it departs from the authors' code, which ranks each block's own norms: channels that
-        additions join are one group here, across the blocks of a stage, and count by the mean |gamma| of all norms of the group.
+        additions join are one group here, across the blocks of a stage, and count by the mean |gamma| of all its norms.
 
         >>> StructuredDecay.paper(0.9, end_step=600).ramp
         0.0

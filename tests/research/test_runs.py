@@ -1,0 +1,56 @@
+import collections
+import json
+import subprocess
+import sys
+
+import pytest
+
+from research import runs
+from research.case import CASES
+from research.claims import claim
+from research.settings import SEARCH, TUNING
+
+
+def test_every_method_is_tuned_with_eight_settings_and_the_dense_net_with_four():
+    counts = collections.Counter(candidate.method for candidate in TUNING)
+
+    assert counts.pop("dense") == 4
+    assert set(counts.values()) == {8}
+
+
+def test_keys_are_unique_and_survive_json():
+    for stage, candidates in (("search", SEARCH), ("tuning", TUNING)):
+        found = list(runs.keys(stage, CASES["A6"], [100, 101], None, None))
+        texts = {json.dumps(key, sort_keys=True) for key in found}
+
+        assert len(texts) == 2 * len(candidates)
+        assert json.loads(json.dumps(found)) == found
+
+
+def test_all_methods_of_a_seed_come_before_the_next_seed():
+    seeds = [key["seed"] for key in runs.keys("tuning", CASES["A6"], [100, 101], None, None)]
+
+    assert seeds == sorted(seeds)
+
+
+def test_tuning_and_search_stay_away_from_the_seeds_of_the_last_stage():
+    assert not set(runs.TUNING_SEEDS) & set(runs.FINAL_SEEDS)
+
+
+def test_the_last_stage_asks_for_committed_settings(monkeypatch, tmp_path):
+    monkeypatch.setattr(runs, "TUNED", tmp_path / "tuned.json")
+
+    with pytest.raises(FileNotFoundError, match=r"Received: no tuned\.json"):
+        next(runs.keys("final", CASES["A"], None, None, None))
+
+
+def test_a_run_is_claimed_by_one_process_alone():
+    key = {"test": "a claim", "seed": 0}
+    other = f"from research.claims import claim\nwith claim({key!r}) as mine: print(mine)"
+
+    with claim(key) as mine:
+        taken = subprocess.run([sys.executable, "-c", other], capture_output=True, text=True, check=True)
+    free = subprocess.run([sys.executable, "-c", other], capture_output=True, text=True, check=True)
+
+    assert mine
+    assert (taken.stdout.strip(), free.stdout.strip()) == ("False", "True")
