@@ -11,7 +11,9 @@ import tensorflow as tf
 
 from tfmot_swd._compat import keras
 from tfmot_swd.channels.walk import nodes_of
-from tfmot_swd.pruning_wrapper import PruningWrapper, wrapped_graphs
+from tfmot_swd.optimizer_check import OptimizerCheck
+from tfmot_swd.optimizers import KINDS, main_optimizer
+from tfmot_swd.pruning_wrapper import PruningWrapper, collect_wrappers, wrapped_graphs
 
 # What Keras evaluates on beside arrays and datasets, and more than once; a generator is at its end after the first.
 _REPEATABLE = keras.utils.Sequence | tf.distribute.DistributedDataset | keras.utils.experimental.DatasetCreator
@@ -27,8 +29,10 @@ class RunOptions:
     learning_rate: Callable[[int], float] | None = None
     partial_fit: bool = False
     training_loss: Callable[[Any], Any] | None = None
+    optimizer: Any = None
 
     def __post_init__(self) -> None:
+        _check_optimizer(self.optimizer)
         check_update_freq(self.update_freq)
         _check_validation_data(self.validation_data)
         _check_function("learning_rate", self.learning_rate, "of an update that returns the learning rate")
@@ -45,12 +49,17 @@ class PruningRun(abc.ABC):
 
     Attributes:
       history: a status of each epoch, or of every so many batches.
+      optimizer: that trains the wrapped layers; its updates are the clock.
+
+    Raises:
+      ValueError: there is no optimizer, or it turns out to be another one than that which trains the wrapped layers.
     """
 
     wrapper_class: ClassVar[type[PruningWrapper]]
 
     def __init__(self, model: Any, options: RunOptions, params: dict[str, Any]) -> None:
-        if getattr(model, "optimizer", None) is None:
+        self.optimizer = main_optimizer(model) if options.optimizer is None else options.optimizer
+        if self.optimizer is None:
             raise ValueError(
                 "The model has no optimizer: call model.compile, or set model.optimizer = optimizer "
                 "before on_train_begin in a custom training loop. Received: optimizer=None"
@@ -65,6 +74,18 @@ class PruningRun(abc.ABC):
         self.options = options
         self.params = params
         self.history: list[Any] = []
+        self._watch_optimizer()
+
+    def _watch_optimizer(self) -> None:
+        """Has the batches to come show whether the optimizer that is the clock trains the wrapped layers."""
+        trained = [each for each in collect_wrappers(self.model, self.wrapper_class) if each.trainable]
+        weights = [weight for wrapper in trained for weight in wrapper.prunable_weights]
+        self._optimizer_check = OptimizerCheck(self.optimizer, weights, (self.model, *wrapped_graphs(self.model)))
+
+    @property
+    @abc.abstractmethod
+    def is_over(self) -> bool:
+        """Whether the pruning is finished, so that no clock matters any more."""
 
     @property
     @abc.abstractmethod
@@ -75,17 +96,19 @@ class PruningRun(abc.ABC):
     def scalars(self) -> tuple[int, dict[str, float]]:
         """Returns the step, and the numbers of the present state for TensorBoard."""
 
-    @abc.abstractmethod
     def on_batch_end(self, batch: int) -> None:
         """Called after each training batch, or after the last of those that ran in one call."""
+        if not self.is_over:
+            self._optimizer_check.after_batch()
 
     @abc.abstractmethod
     def on_test_begin(self) -> None:
         """Called before fit validates."""
 
-    @abc.abstractmethod
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None) -> None:
         """Called after each epoch, validation included."""
+        if not self.is_over:
+            self._optimizer_check.after_epoch()
 
     @abc.abstractmethod
     def on_train_end(self) -> None:
@@ -108,6 +131,14 @@ def mark_pinned(model: Any) -> None:
 def check_update_freq(update_freq: str | int) -> None:
     if update_freq != "epoch" and (not isinstance(update_freq, int) or update_freq < 1):
         raise ValueError(f"update_freq must be 'epoch' or a number of batches. Received: {update_freq!r}")
+
+
+def _check_optimizer(optimizer: Any) -> None:
+    if optimizer is not None and not isinstance(optimizer, KINDS):
+        raise TypeError(
+            "optimizer must be the tf_keras optimizer that trains the wrapped layers, as model.generator_optimizer: "
+            f"an object, not its name or class. Received: {optimizer!r}"
+        )
 
 
 def _check_function(name: str, given: Any, what: str) -> None:

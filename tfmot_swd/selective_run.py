@@ -39,7 +39,7 @@ class SelectiveRun(PruningRun):
         self.cut_report: CutReport | None = None
         self._batches = 0
         self._check_length(pool)
-        pool.join(model.optimizer)
+        pool.join(self.optimizer)
         if not pool.is_cut:
             for problem in pool.strength.forecast(options.learning_rate).problems() + _held_norms(pool.wrappers):
                 warnings.warn(problem, PruningWarning, stacklevel=4)
@@ -50,6 +50,10 @@ class SelectiveRun(PruningRun):
             wrapper.run = self
 
     @property
+    def is_over(self) -> bool:
+        return self._pool.is_cut
+
+    @property
     def wrappers(self) -> list[PruningWrapper]:
         return list(self._pool.wrappers)
 
@@ -58,6 +62,7 @@ class SelectiveRun(PruningRun):
         return status.step, {f"selective_decay/{name}": value for name, value in status.scalars().items()}
 
     def on_batch_end(self, batch: int) -> None:
+        super().on_batch_end(batch)
         self._cut_if_due()
         self._batches += 1
         if self.options.update_freq != "epoch" and self._batches % int(self.options.update_freq) == 0:
@@ -69,6 +74,7 @@ class SelectiveRun(PruningRun):
             self._pool.apply_masks()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None) -> None:
+        super().on_epoch_end(epoch, logs)
         self._cut_if_due()
         if self._pool.is_cut:
             self._pool.apply_masks()
