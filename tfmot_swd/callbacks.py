@@ -37,8 +37,8 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
 
     In a custom training loop call `set_model(model)` and `on_train_begin()` before it, and
     `on_epoch_end(epoch)` after each epoch, as with TFMOT's; `model.optimizer` must be the optimizer, or `optimizer`
-    name it, and the loss must include `sum(model.losses)`, where the coupled penalty is. After an epoch that removed filters
-    (`callback.history[-1].removed`) go on with `model.optimizer`, and with a new `tf.function` of your step.
+    name it, and the loss must include `sum(model.losses)`, where the coupled penalty is. After an epoch that removed
+    filters (`callback.history[-1].removed`) go on with `model.optimizer`, and with a new `tf.function` of your step.
 
     Args:
       validation_data: (x, y), (x, y, sample_weight) or a dataset: the model is evaluated on it just before and
@@ -144,6 +144,8 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         # Only now have all callbacks done at the epoch's end what they do, to the learning rate for example.
         self._save()
+        if self._run is not None:
+            self._run.on_epoch_begin(epoch)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self._begun.on_batch_end(batch)

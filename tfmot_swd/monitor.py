@@ -6,8 +6,10 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from tfmot_swd.decay_pool import DecayPool
+from tfmot_swd.removed_share import removed_shares
 from tfmot_swd.weight_pool import WeightPool
 
 
@@ -81,6 +83,8 @@ class CutReport:
       removed: number of weights set to zero, batch-norm and biases included where those are targets.
       largest_removed: the largest magnitude among them, measured just before.
       removed_norm: their Euclidean norm, as a share of that of all target weights.
+      removed_shares: by layer, the norm of the removed weights over that of those that stay: about how much the layer's
+        outputs change. Weights that are not decayed on their own do not count.
       before, after: what `evaluate` returned on the callback's validation data; None without.
     """
 
@@ -88,6 +92,7 @@ class CutReport:
     removed: int
     largest_removed: float
     removed_norm: float
+    removed_shares: dict[str, float] = dataclasses.field(default_factory=dict)
     before: dict[str, float] | None = None
     after: dict[str, float] | None = None
 
@@ -141,9 +146,24 @@ class Monitor:
         return shares
 
 
+def foreseen_shares(pool: DecayPool[Any]) -> dict[str, float]:
+    """Returns by layer what `CutReport.removed_shares` would be if training ended now.
+
+    The coupled form leaves a weight where the decay and its gradient balance, which changes little in the last tenth of
+    a run; the implicit form divides it once more before the final pruning step.
+    """
+    now = removed_shares(
+        (pool.layer_of(weight), weight.numpy(), np.broadcast_to(stays.numpy(), weight.shape))
+        for weight, stays in pool.decayed()
+    )
+    last = 0.0 if pool.strength.coupled else float(pool.strength.shrink(tf.constant(pool.schedule.end_step)))
+    return {layer: share / (1.0 + last) for layer, share in now.items()}
+
+
 def cut_and_report(pool: DecayPool[Any]) -> CutReport:
     """Makes the final cut and reports what it removed."""
     before = [weight.numpy().astype(np.float64) for weight, _ in pool.targets()]
+    decayed = [(pool.layer_of(weight), weight, weight.numpy()) for weight, _ in pool.decayed()]
     pool.finish()
     masks = [
         np.broadcast_to(mask.numpy(), values.shape) for values, (_, mask) in zip(before, pool.targets(), strict=True)
@@ -155,4 +175,5 @@ def cut_and_report(pool: DecayPool[Any]) -> CutReport:
         removed=int(gone.size),
         largest_removed=float(np.abs(gone).max(initial=0.0)),
         removed_norm=float(np.sqrt((gone**2).sum()) / whole) if whole else 0.0,
+        removed_shares=removed_shares((layer, values, weight.numpy() != 0) for layer, weight, values in decayed),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import warnings
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -12,8 +13,13 @@ import tensorflow as tf
 from tfmot_swd._compat import keras
 from tfmot_swd.channels.walk import nodes_of
 from tfmot_swd.optimizer_check import OptimizerCheck
-from tfmot_swd.optimizers import KINDS, main_optimizer
+from tfmot_swd.optimizers import KINDS, iterations, loss_scale, main_optimizer
+from tfmot_swd.pruning_warning import PruningWarning
 from tfmot_swd.pruning_wrapper import PruningWrapper, collect_wrappers, wrapped_graphs
+
+# A dynamic loss scale finds its size by a few skipped updates at the start; more than these are worth a warning.
+_FEW_SKIPPED = 3
+_SMALL_SHARE_SKIPPED = 0.1
 
 # What Keras evaluates on beside arrays and datasets, and more than once; a generator is at its end after the first.
 _REPEATABLE = keras.utils.Sequence | tf.distribute.DistributedDataset | keras.utils.experimental.DatasetCreator
@@ -74,6 +80,9 @@ class PruningRun(abc.ABC):
         self.options = options
         self.params = params
         self.history: list[Any] = []
+        self._epoch = 0
+        self._updates_at_begin = int(iterations(self.optimizer).numpy())
+        self._told_skipped = False
         self._watch_optimizer()
 
     def _watch_optimizer(self) -> None:
@@ -81,6 +90,11 @@ class PruningRun(abc.ABC):
         trained = [each for each in collect_wrappers(self.model, self.wrapper_class) if each.trainable]
         weights = [weight for wrapper in trained for weight in wrapper.prunable_weights]
         self._optimizer_check = OptimizerCheck(self.optimizer, weights, (self.model, *wrapped_graphs(self.model)))
+
+    @property
+    @abc.abstractmethod
+    def skipped(self) -> int:
+        """The number of updates of this training that the optimizer has counted and not made."""
 
     @property
     @abc.abstractmethod
@@ -96,10 +110,29 @@ class PruningRun(abc.ABC):
     def scalars(self) -> tuple[int, dict[str, float]]:
         """Returns the step, and the numbers of the present state for TensorBoard."""
 
+    def on_epoch_begin(self, epoch: int) -> None:
+        """Called before each epoch of a fit."""
+        self._epoch = epoch
+
     def on_batch_end(self, batch: int) -> None:
         """Called after each training batch, or after the last of those that ran in one call."""
         if not self.is_over:
             self._optimizer_check.after_batch()
+
+    def _warn_of_skipped(self) -> None:
+        """Says once when many updates are skipped: what they were to train is pruned all the same."""
+        skipped, counted = self.skipped, int(iterations(self.optimizer).numpy()) - self._updates_at_begin
+        if self._told_skipped or skipped < _FEW_SKIPPED or skipped <= _SMALL_SHARE_SKIPPED * counted:
+            return
+        self._told_skipped = True
+        warnings.warn(
+            "Gradients overflow under the loss scale, and the optimizer skips their updates: they train nothing, and "
+            "do not count as updates of the pruning schedule. Lower the learning rate, clip gradients, give the "
+            "LossScaleOptimizer a smaller initial_scale, or train in mixed_bfloat16 or float32. "
+            f"Received: {skipped} of {counted} updates skipped, loss scale {float(loss_scale(self.optimizer)):g}",
+            PruningWarning,
+            stacklevel=5,
+        )
 
     @abc.abstractmethod
     def on_test_begin(self) -> None:
@@ -109,6 +142,7 @@ class PruningRun(abc.ABC):
         """Called after each epoch, validation included."""
         if not self.is_over:
             self._optimizer_check.after_epoch()
+        self._warn_of_skipped()
 
     @abc.abstractmethod
     def on_train_end(self) -> None:

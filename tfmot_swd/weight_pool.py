@@ -38,6 +38,14 @@ class WeightPool(DecayPool[PruneSelectiveDecay]):
         ranked = [wrapper.ranked(weight.numpy()) for wrapper, weight in self._counted()]
         return np.concatenate([np.abs(np.asarray(each, np.float32)).ravel() < threshold for each in ranked])
 
+    def decayed(self) -> list[tuple[tf.Variable, tf.Tensor]]:
+        bits = magnitude_bits(self.leader.threshold.read_value())
+        return [
+            (weight, magnitude_bits(wrapper.ranked(weight.read_value())) >= bits)
+            for wrapper in self.wrappers
+            for weight in wrapper.prunable_weights
+        ]
+
     def penalty(self, wrapper: PruneSelectiveDecay) -> tf.Tensor:
         """Returns mu · a(step) / 2 · sum of the squared targeted weights of one wrapper, in float32."""
         step = self._step_now()

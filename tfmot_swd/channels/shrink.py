@@ -36,10 +36,10 @@ def shrink_model(
     """Removes channels from `model` itself, which goes on training where it stands.
 
     `model` stays the same object, of the same class, name, loss, metrics and history; its layers, models inside it
-    included, are new and smaller ones of the same names. Its optimizer, and others that are attributes of it, are replaced
-    by ones with sliced slots (`sliced_optimizer`). A fit that is running trains the smaller model from its next step on, and traces once more;
-    so do evaluate and predict. Dropout draws from a new stream, and states of stateful RNNs begin at zero. Call it
-    between steps, from a callback's `on_train_batch_end` or `on_epoch_end` for example.
+    included, are new and smaller ones of the same names. Its optimizer, and others that are attributes of it, are
+    replaced by ones with sliced slots (`sliced_optimizer`). A fit that is running trains the smaller model from its
+    next step on, and traces once more; so do evaluate and predict. Dropout draws from a new stream, and states of stateful
+    RNNs begin at zero. Call it between steps, from a callback's `on_train_batch_end` or `on_epoch_end` for example.
 
     What else holds layers, variables or shapes of the larger model has to be seen to:
 
@@ -116,7 +116,7 @@ def shrink_to(plan: RemovalPlan, *, trained_by: Any = None) -> Shrunk:
 
 
 def _held(trainer: Any, models: list[Any], slicings: tuple[Slicing, ...]) -> list[HeldOptimizer]:
-    """Returns the optimizers that have to know the smaller variables: the trainer's, and what was built for larger ones."""
+    """Returns the optimizers that have to know the smaller variables: the trainer's, and those of larger ones."""
     replaced = [each.source for each in slicings if each.source is not each.target]
     return [
         each

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from tfmot_swd import optimizers
 from tfmot_swd._compat import keras
@@ -47,6 +46,8 @@ class ProgressiveRun(PruningRun):
         self._batches = 0
         self._finished_in_epoch = False
         self._reported = 0
+        # Under wrappers that have been replaced since.
+        self._skipped_before = 0
         self._link()
         if self._pool.settings.criterion.extra_pass and self._pool.epochs < self._pool.schedule.epochs:
             check_can_pass(model, options.training_data, options.training_loss)
@@ -57,6 +58,10 @@ class ProgressiveRun(PruningRun):
         self._epoch_begun_at = self._begun_at - under_way
         if not under_way:
             self._pool.begin_epoch()
+
+    @property
+    def skipped(self) -> int:
+        return self._skipped_before + self._pool.skipped
 
     @property
     def is_over(self) -> bool:
@@ -138,6 +143,7 @@ class ProgressiveRun(PruningRun):
         if pool.settings.criterion.extra_pass:
             self._extra_pass.over(self.options.training_data, self._steps)
         pool.settle()
+        self._warn_of_skipped()
         if not pool.has_seen_enough():
             raise ValueError(
                 "The criterion has seen no gradient in this epoch, so filters cannot be ranked: a training step must "
@@ -158,6 +164,7 @@ class ProgressiveRun(PruningRun):
             # The wrappers and the optimizers are new ones.
             self.optimizer = self._holder.successor()
             self._watch_optimizer()
+            self._skipped_before += self._pool.skipped
             self._link()
         self._pool.begin_epoch()
 
