@@ -59,7 +59,7 @@ class Adversarial(keras.Model):
     def __init__(self, net: keras.Model, main: str = "discriminator") -> None:
         super().__init__()
         self.generator = net
-        self.discriminator = keras.Sequential([L.Dense(8, activation="relu"), L.Dense(1)])
+        self.discriminator = keras.Sequential([L.Dense(8, activation="relu", input_shape=(4,)), L.Dense(1)])
         self.g_opt, self.d_opt = adam(), adam()
         self.compile({"default": "rmsprop", "discriminator": self.d_opt, "generator": self.g_opt}[main])
 
@@ -158,13 +158,11 @@ def test_a_siamese_net_calls_its_wrapped_base_twice(method):
     base = wrapped(method, generator())
     first, second = keras.Input((4,)), keras.Input((4,))
     model = keras.Model([first, second], L.Subtract()([base(first), base(second)]))
-    if method == "structured":
-        # The budget is of the model that was wrapped: the base stands in a graph without weights of its own.
-        assert model.count_params() == base.count_params()
     model.compile(adam(), "mse")
     callback = tfmot_swd.UpdatePruningStep()
     model.fit([X, X[::-1]], X, batch_size=4, epochs=EPOCHS, verbose=0, callbacks=[callback])
-    check_pruned(method, base)
+    # When filters leave, models inside a model are new ones.
+    check_pruned(method, model.get_layer(base.name))
 
 
 def loop(model: keras.Model, callback: Any, optimizer_of: Callable[[], Any], reports_batches: bool) -> None:
@@ -266,8 +264,7 @@ def test_what_is_no_optimizer_is_refused(bad):
 
 
 def test_a_backup_holds_the_optimizers_in_attributes(tmp_path):
-    model = Adversarial(wrapped("progressive", generator()))
-    whole = Adversarial(wrapped("progressive", generator()))
+    model, resumed = (Adversarial(wrapped("progressive", generator())) for _ in range(2))
 
     class Stop(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
@@ -278,7 +275,6 @@ def test_a_backup_holds_the_optimizers_in_attributes(tmp_path):
     data = tf.data.Dataset.from_tensor_slices(X).batch(4)
     with pytest.raises(KeyboardInterrupt):
         model.fit(data, epochs=EPOCHS, verbose=0, callbacks=[callback, Stop()])
-    resumed = whole
     callback = tfmot_swd.UpdatePruningStep(optimizer=resumed.g_opt, backup_dir=tmp_path)
     resumed.fit(data, epochs=EPOCHS, verbose=0, callbacks=[callback])
     assert int(resumed.g_opt.iterations) == EPOCHS * BATCHES

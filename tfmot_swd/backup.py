@@ -103,7 +103,7 @@ class TrainingBackup:
     def _check(self, model: Any, note: dict[str, Any], path: Path) -> None:
         mine = _training_of(model)
         for part, value in note["training"].items():
-            if mine[part] != value:
+            if not _agree(value, mine[part]):
                 raise ValueError(_another(path, f"{part} was {value}, and is {mine[part]}"))
         now = [_filters(each) for each in _scored(model)]
         if len(now) != len(note["filters"]):
@@ -184,6 +184,13 @@ def _training_of(model: Any) -> dict[str, Any]:
     parts["optimizer"] = [type(each).__name__ for each in _optimizers(model)]
     found: dict[str, Any] = json.loads(json.dumps(parts))
     return found
+
+
+def _agree(before: Any, now: Any) -> bool:
+    """Whether two settings are the same, those that are newer than the backup left aside."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        return all(name in now and _agree(value, now[name]) for name, value in before.items())
+    return bool(before == now)
 
 
 def _another(path: Path, received: str) -> str:

@@ -155,6 +155,18 @@ class DecayPool(abc.ABC, Generic[Wrapper]):
         """Returns (weight, mask that broadcasts to it) of every variable that the cut may set to zero."""
         return [pair for wrapper in self.wrappers for pair in wrapper.masked_weights()]
 
+    def floored(self) -> tuple[str, ...]:
+        """Returns the layers that keep weights by a floor alone, where there are floors of weights."""
+        return ()
+
+    def foreseen_losses(self) -> list[str]:
+        """Returns what to warn with before training, where layers start so small that the rate would empty them."""
+        return []
+
+    def losses(self) -> list[str]:
+        """Returns what to warn with where the threshold, as it is, takes all weights of a layer."""
+        return []
+
     @abc.abstractmethod
     def decayed(self) -> list[tuple[tf.Variable, tf.Tensor]]:
         """Returns (weight, bool mask that broadcasts to it: whether it is not targeted now) of what is decayed."""

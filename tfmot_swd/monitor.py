@@ -31,6 +31,7 @@ class PruningStatus:
       sparsity: share of exact zeros in the counted weights, by layer.
       is_cut: whether the final cut has been made.
       is_finite: whether no counted weight is NaN or infinite.
+      floored: layers with a kernel that keeps weights below the threshold, as few as `minimum_kept` says.
     """
 
     step: int
@@ -46,6 +47,7 @@ class PruningStatus:
     sparsity: dict[str, float]
     is_cut: bool
     is_finite: bool = True
+    floored: tuple[str, ...] = ()
 
     @property
     def targeted_share(self) -> float:
@@ -85,6 +87,8 @@ class CutReport:
       removed_norm: their Euclidean norm, as a share of that of all target weights.
       removed_shares: by layer, the norm of the removed weights over that of those that stay: about how much the layer's
         outputs change. Weights that are not decayed on their own do not count.
+      floored: layers with a kernel that keeps weights below the threshold, as few as `minimum_kept` says.
+      losses: what is to be said of layers of which the threshold leaves nothing; empty where there are none.
       before, after: what `evaluate` returned on the callback's validation data; None without.
     """
 
@@ -93,6 +97,8 @@ class CutReport:
     largest_removed: float
     removed_norm: float
     removed_shares: dict[str, float] = dataclasses.field(default_factory=dict)
+    floored: tuple[str, ...] = ()
+    losses: tuple[str, ...] = ()
     before: dict[str, float] | None = None
     after: dict[str, float] | None = None
 
@@ -133,6 +139,7 @@ class Monitor:
             sparsity=self._sparsity(),
             is_cut=pool.is_cut,
             is_finite=all(bool(np.isfinite(weight).all()) for weight in weights),
+            floored=pool.floored(),
         )
 
     def _sparsity(self) -> dict[str, float]:
@@ -176,4 +183,6 @@ def cut_and_report(pool: DecayPool[Any]) -> CutReport:
         largest_removed=float(np.abs(gone).max(initial=0.0)),
         removed_norm=float(np.sqrt((gone**2).sum()) / whole) if whole else 0.0,
         removed_shares=removed_shares((layer, values, weight.numpy() != 0) for layer, weight, values in decayed),
+        floored=pool.floored(),
+        losses=tuple(pool.losses()),
     )

@@ -50,7 +50,8 @@ class SelectiveRun(PruningRun):
         # Whether the user knows that the final pruning step will change the outputs.
         self._told = forecast.jumps or forecast.diverges
         if not pool.is_cut:
-            for problem in forecast.problems() + _held_norms(pool.wrappers):
+            lost = pool.foreseen_losses() if pool.step == 0 else []
+            for problem in forecast.problems() + _held_norms(pool.wrappers) + lost:
                 warnings.warn(problem, PruningWarning, stacklevel=4)
         self._pool, self._monitor = pool, self.monitor_class(pool)
         # TensorBoard counts who entered and left since its own last look.
@@ -163,6 +164,8 @@ class SelectiveRun(PruningRun):
         before = self._evaluate()
         report = cut_and_report(pool)
         self.cut_report = dataclasses.replace(report, before=before, after=self._evaluate())
+        for problem in report.losses:
+            warnings.warn(problem, PruningWarning, stacklevel=4)
         self._warn_of_visible(report.removed_shares, "The final pruning step has changed the outputs")
 
     def _ends_short(self) -> bool:

@@ -38,8 +38,9 @@ def shrink_model(
     `model` stays the same object, of the same class, name, loss, metrics and history; its layers, models inside it
     included, are new and smaller ones of the same names. Its optimizer, and others that are attributes of it, are
     replaced by ones with sliced slots (`sliced_optimizer`). A fit that is running trains the smaller model from its
-    next step on, and traces once more; so do evaluate and predict. Dropout draws from a new stream, and states of stateful
-    RNNs begin at zero. Call it between steps, from a callback's `on_train_batch_end` or `on_epoch_end` for example.
+    next step on, and traces once more; so do evaluate and predict. Dropout draws from a new stream, and states of
+    stateful RNNs begin at zero. Call it between steps, from a callback's `on_train_batch_end` or `on_epoch_end` for
+    example.
 
     What else holds layers, variables or shapes of the larger model has to be seen to:
 
@@ -107,7 +108,7 @@ def shrink_to(plan: RemovalPlan, *, trained_by: Any = None) -> Shrunk:
         successors = {id(each.optimizer): sliced_optimizer(each.optimizer, slicings) for each in held}
         twins = dict(_twins(model, rebuilt.model))
         _graft(model, rebuilt.model, twins)
-        _succeed_optimizers(held, successors)
+        _succeed_optimizers(trainers, held, successors)
         for each in trainers:
             _carry_trainable(each, twins)
             _renew_functions(each)
@@ -201,18 +202,20 @@ def _with_twins(value: Any, twins: dict[int, Any]) -> Any:
     return twins.get(id(value), value)
 
 
-def _succeed_optimizers(held: list[HeldOptimizer], successors: dict[int, Any]) -> None:
-    for owner, attribute in dict.fromkeys((each.owner, each.attribute) for each in held):
-        setattr(owner, attribute, _with_twins(getattr(owner, attribute), successors))
+def _succeed_optimizers(models: list[Any], held: list[HeldOptimizer], successors: dict[int, Any]) -> None:
     # A file of the model holds what was given to compile, which is without the scaling of the loss.
     inner = {id(unwrap(each.optimizer)): unwrap(successors[id(each.optimizer)]) for each in held}
-    for owner in dict.fromkeys(each.owner for each in held):
-        config = getattr(owner, "_compile_config", None)
+    for model in models:
+        # One optimizer may be in several attributes.
+        for name, value in list(vars(model).items()):
+            if not name.startswith("_self_") and _mentions(value, successors):
+                setattr(model, name, _with_twins(value, successors))
+        config = getattr(model, "_compile_config", None)
         if config is not None:
             for name, given in config.config.items():
                 config.config[name] = _with_twins(given, {**inner, **successors})
-        if getattr(owner, "_steps_per_execution_tuner", None) is not None:
-            owner._steps_per_execution_tuner.optimizer = owner.optimizer
+        if getattr(model, "_steps_per_execution_tuner", None) is not None:
+            model._steps_per_execution_tuner.optimizer = model.optimizer
 
 
 def _renew_functions(model: Any) -> None:
