@@ -171,12 +171,10 @@ class DecayPool(abc.ABC, Generic[Wrapper]):
     def decayed(self) -> list[tuple[tf.Variable, tf.Tensor]]:
         """Returns (weight, bool mask that broadcasts to it: whether it is not targeted now) of what is decayed."""
 
-    def layer_of(self, weight: tf.Variable) -> str:
-        """Returns the name of the wrapped layer that owns a weight."""
-        owners = (
-            wrapper.layer for wrapper in self.wrappers if any(each is weight for each in variables_of(wrapper.layer))
-        )
-        return str(next(owners).name)
+    def decayed_by_layer(self) -> list[tuple[str, tf.Variable, tf.Tensor]]:
+        """Returns (layer, weight, mask) of what `decayed` returns, with the name of the wrapped layer that owns it."""
+        names = {id(each): wrapper.layer.name for wrapper in self.wrappers for each in variables_of(wrapper.layer)}
+        return [(names[id(weight)], weight, mask) for weight, mask in self.decayed()]
 
     @abc.abstractmethod
     def penalty(self, wrapper: Wrapper) -> tf.Tensor:

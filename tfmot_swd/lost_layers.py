@@ -11,8 +11,8 @@ import numpy as np
 EXPECTED_GROWTH = 4.0
 
 _REMEDY = (
-    "Give such a layer a larger initializer (an Embedding of Keras starts within 0.05), leave it whole with skip, prune "
-    "at a lower rate, or "
+    "Give such a layer a larger initializer (an Embedding of Keras starts within 0.05), leave it whole with skip, "
+    "prune at a lower rate, or "
 )
 
 

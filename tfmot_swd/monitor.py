@@ -160,8 +160,8 @@ def foreseen_shares(pool: DecayPool[Any]) -> dict[str, float]:
     a run; the implicit form divides it once more before the final pruning step.
     """
     now = removed_shares(
-        (pool.layer_of(weight), weight.numpy(), np.broadcast_to(stays.numpy(), weight.shape))
-        for weight, stays in pool.decayed()
+        (layer, weight.numpy(), np.broadcast_to(stays.numpy(), weight.shape))
+        for layer, weight, stays in pool.decayed_by_layer()
     )
     last = 0.0 if pool.strength.coupled else float(pool.strength.shrink(tf.constant(pool.schedule.end_step)))
     return {layer: share / (1.0 + last) for layer, share in now.items()}
@@ -170,7 +170,7 @@ def foreseen_shares(pool: DecayPool[Any]) -> dict[str, float]:
 def cut_and_report(pool: DecayPool[Any]) -> CutReport:
     """Makes the final cut and reports what it removed."""
     before = [weight.numpy().astype(np.float64) for weight, _ in pool.targets()]
-    decayed = [(pool.layer_of(weight), weight, weight.numpy()) for weight, _ in pool.decayed()]
+    decayed = [(layer, weight, weight.numpy()) for layer, weight, _ in pool.decayed_by_layer()]
     pool.finish()
     masks = [
         np.broadcast_to(mask.numpy(), values.shape) for values, (_, mask) in zip(before, pool.targets(), strict=True)

@@ -83,7 +83,17 @@ class PruningRun(abc.ABC):
         self._epoch = 0
         self._updates_at_begin = int(iterations(self.optimizer).numpy())
         self._told_skipped = False
+        self._retrace_for_optimizer()
         self._watch_optimizer()
+
+    def _retrace_for_optimizer(self) -> None:
+        """Has the training step traced again where an earlier one has another optimizer for its clock."""
+        (first, *_) = collect_wrappers(self.model, self.wrapper_class)
+        earlier = getattr(first.unsaved, "clock", self.optimizer)
+        first.unsaved.clock = self.optimizer
+        if earlier is not self.optimizer and getattr(self.model, "train_function", None) is not None:
+            self.model.train_function = None
+            self.model.train_function = self.model.make_train_function()
 
     def _watch_optimizer(self) -> None:
         """Has the batches to come show whether the optimizer that is the clock trains the wrapped layers."""
