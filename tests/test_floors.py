@@ -114,7 +114,7 @@ def kept(model) -> dict[str, int]:
 )
 def test_a_training_ends_at_its_rate_with_every_layer_alive(changes):
     callback = tfmot_swd.UpdatePruningStep()
-    with pytest.warns(tfmot_swd.PruningWarning, match="Only minimum_kept keeps.*Received: 'small' .2 stay by"):
+    with pytest.warns(tfmot_swd.PruningWarning, match="Only minimum_kept keeps.*Received: 'small' .1 stay by"):
         model = trained(tfmot_swd.SelectiveDecay(0.7, STEPS, **changes), callback=callback)
     found = next(value for name, value in kept(model).items() if "small" in name)
     # int(.1 · .3 · 64) = 1, and biases that are still zero have no floor.
@@ -147,10 +147,14 @@ def test_whole_blocks_stay_by_a_floor():
     assert 0 <= sum(kept(model).values()) - (POOL - int(0.7 * POOL)) < 4
 
 
-def test_a_full_share_prunes_every_kernel_at_the_same_rate():
+def test_a_full_share_keeps_as_much_of_every_kernel_and_gives_what_biases_leave_to_the_largest():
     model = trained(tfmot_swd.SelectiveDecay(0.75, STEPS, minimum_kept=1.0))
     small = tfmot_swd.strip_pruning(model, remove_channels=False)
-    assert [int((weight.numpy() != 0).sum()) for weight in small.trainable_weights[::2]] == [16, 32, 12]
+    left = [int((weight.numpy() != 0).sum()) for weight in small.trainable_weights[::2]]
+    assert left[0] == 16
+    assert left[1] >= 32
+    assert left[2] >= 12
+    assert sum(kept(model).values()) == POOL - int(0.75 * POOL)
 
 
 @pytest.mark.parametrize("optimizer", [keras.optimizers.SGD, keras.optimizers.Adam])

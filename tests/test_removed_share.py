@@ -12,8 +12,8 @@ from tfmot_swd.removed_share import VISIBLE_SHARE, removed_shares, visible_share
 
 L = keras.layers
 STEPS = 60
-# mu (1 + a) is 1: a weight with a gradient of .1 settles at -.1.
-HELD = {"mu": 5e-4, "a_min": 1999.0, "a_max": 1999.0}
+# mu · a is 1, and there is no ordinary decay: a weight with a gradient of .1 settles at -.1.
+HELD = {"mu": 5e-4, "a_min": 2000.0, "a_max": 2000.0}
 
 
 def test_shares_by_hand():

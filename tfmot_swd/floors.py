@@ -77,7 +77,7 @@ class FloorSelection:
 
         def without() -> tuple[tf.Tensor, tf.Tensor]:
             threshold, below = select_and_count_near(bits, k, guess, self._groups())
-            return threshold, tf.reduce_any(np.int32(self.sizes) - below < np.int32(self.floors))
+            return threshold, tf.reduce_any(np.array(self.sizes, np.int32) - below < np.array(self.floors, np.int32))
 
         threshold, binds = tf.cond(tf.cast(is_bound, tf.bool), lambda: (guess, tf.constant(True)), without)
         return tf.cond(
@@ -87,7 +87,7 @@ class FloorSelection:
         )
 
     def _with_floors(self, bits: tf.Tensor, k: tf.Tensor, guess: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        lengths = np.int32(self._groups()) * 8
+        lengths = np.array(self._groups(), np.int32) * 8
         starts = np.cumsum(lengths) - lengths
 
         def own(row: tf.Tensor) -> tf.Tensor:
