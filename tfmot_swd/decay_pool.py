@@ -14,8 +14,10 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 import tensorflow as tf
 
 from tfmot_swd import optimizers
+from tfmot_swd._compat import variables_of
 from tfmot_swd.decay_wrapper import DecayWrapper
 from tfmot_swd.pruning_wrapper import assign, collect_wrappers
+from tfmot_swd.skipped_updates import SkippedUpdates
 from tfmot_swd.strength import DecayStrength
 
 Wrapper = TypeVar("Wrapper", bound=DecayWrapper)
@@ -51,6 +53,7 @@ class DecayPool(abc.ABC, Generic[Wrapper]):
         self.leader = self.wrappers[0]
         self.schedule: Any = self.leader.pruning_schedule
         self._strength: DecayStrength | None = None
+        self._skips: SkippedUpdates | None = None
 
     @classmethod
     def of(cls, model: Any) -> Self:
@@ -86,6 +89,7 @@ class DecayPool(abc.ABC, Generic[Wrapper]):
             self._copy_clock(latest, self.leader)
             # The first forward pass of a fit always begins an update, whatever was saved.
             self.leader.last_iterations.assign(-1)
+            self._skips = SkippedUpdates(optimizer, self.leader)
 
     def leave(self) -> None:
         """Unlinks the wrappers; a training function that is traced without the callback is an error then."""
@@ -106,6 +110,16 @@ class DecayPool(abc.ABC, Generic[Wrapper]):
     def step(self) -> int:
         """The number of updates begun since the model was wrapped."""
         return int(self.leader.pruning_step.numpy())
+
+    @property
+    def scales(self) -> bool:
+        """Whether the optimizer finds the scale of the loss by trying, and skips updates that have overflowed."""
+        return self._skips is not None and self._skips.possible
+
+    @property
+    def skipped(self) -> int:
+        """The number of updates since the wrappers were joined that the optimizer has counted and not made."""
+        return 0 if self._skips is None else self._skips.count()
 
     @property
     def is_cut(self) -> bool:
@@ -141,6 +155,27 @@ class DecayPool(abc.ABC, Generic[Wrapper]):
         """Returns (weight, mask that broadcasts to it) of every variable that the cut may set to zero."""
         return [pair for wrapper in self.wrappers for pair in wrapper.masked_weights()]
 
+    def floored(self) -> tuple[str, ...]:
+        """Returns the layers that keep weights by a floor alone, where there are floors of weights."""
+        return ()
+
+    def foreseen_losses(self) -> list[str]:
+        """Returns what to warn with before training, where layers start so small that the rate would empty them."""
+        return []
+
+    def losses(self) -> list[str]:
+        """Returns what to warn with where the threshold, as it is, takes all weights of a layer."""
+        return []
+
+    @abc.abstractmethod
+    def decayed(self) -> list[tuple[tf.Variable, tf.Tensor]]:
+        """Returns (weight, bool mask that broadcasts to it: whether it is not targeted now) of what is decayed."""
+
+    def decayed_by_layer(self) -> list[tuple[str, tf.Variable, tf.Tensor]]:
+        """Returns (layer, weight, mask) of what `decayed` returns, with the name of the wrapped layer that owns it."""
+        names = {id(each): wrapper.layer.name for wrapper in self.wrappers for each in variables_of(wrapper.layer)}
+        return [(names[id(weight)], weight, mask) for weight, mask in self.decayed()]
+
     @abc.abstractmethod
     def penalty(self, wrapper: Wrapper) -> tf.Tensor:
         """Returns the wrapper's part of the coupled penalty, in float32."""
@@ -170,8 +205,10 @@ class DecayPool(abc.ABC, Generic[Wrapper]):
     def _advance(self, strategy: tf.distribute.Strategy) -> None:
         now = optimizers.iterations(self.strength.optimizer).read_value()
         begun = self.leader.pruning_step.read_value()
-        is_new = tf.not_equal(now, self.leader.last_iterations.read_value())
-        # A second call within an update repeats its step, with a decay that changes nothing.
+        skipped = tf.constant(False) if self._skips is None else self._skips.begin_update(strategy)
+        is_new = tf.not_equal(now, self.leader.last_iterations.read_value()) & ~skipped
+        # A second call within an update, or after one that was skipped, repeats its step, with a decay that changes
+        # nothing.
         step = begun - tf.cast(~is_new, begun.dtype)
         # The cut may have been made before its time, by cut_now.
         over = (step >= self.schedule.end_step) | self.leader.cut.read_value()

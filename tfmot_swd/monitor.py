@@ -6,8 +6,10 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from tfmot_swd.decay_pool import DecayPool
+from tfmot_swd.removed_share import removed_shares
 from tfmot_swd.weight_pool import WeightPool
 
 
@@ -29,6 +31,7 @@ class PruningStatus:
       sparsity: share of exact zeros in the counted weights, by layer.
       is_cut: whether the final cut has been made.
       is_finite: whether no counted weight is NaN or infinite.
+      floored: layers with a kernel that keeps weights below the threshold, as few as `minimum_kept` says.
     """
 
     step: int
@@ -44,6 +47,7 @@ class PruningStatus:
     sparsity: dict[str, float]
     is_cut: bool
     is_finite: bool = True
+    floored: tuple[str, ...] = ()
 
     @property
     def targeted_share(self) -> float:
@@ -81,6 +85,10 @@ class CutReport:
       removed: number of weights set to zero, batch-norm and biases included where those are targets.
       largest_removed: the largest magnitude among them, measured just before.
       removed_norm: their Euclidean norm, as a share of that of all target weights.
+      removed_shares: by layer, the norm of the removed weights over that of those that stay: about how much the layer's
+        outputs change. Weights that are not decayed on their own do not count.
+      floored: layers with a kernel that keeps weights below the threshold, as few as `minimum_kept` says.
+      losses: what is to be said of layers of which the threshold leaves nothing; empty where there are none.
       before, after: what `evaluate` returned on the callback's validation data; None without.
     """
 
@@ -88,6 +96,9 @@ class CutReport:
     removed: int
     largest_removed: float
     removed_norm: float
+    removed_shares: dict[str, float] = dataclasses.field(default_factory=dict)
+    floored: tuple[str, ...] = ()
+    losses: tuple[str, ...] = ()
     before: dict[str, float] | None = None
     after: dict[str, float] | None = None
 
@@ -128,6 +139,7 @@ class Monitor:
             sparsity=self._sparsity(),
             is_cut=pool.is_cut,
             is_finite=all(bool(np.isfinite(weight).all()) for weight in weights),
+            floored=pool.floored(),
         )
 
     def _sparsity(self) -> dict[str, float]:
@@ -141,9 +153,24 @@ class Monitor:
         return shares
 
 
+def foreseen_shares(pool: DecayPool[Any]) -> dict[str, float]:
+    """Returns by layer what `CutReport.removed_shares` would be if training ended now.
+
+    The coupled form leaves a weight where the decay and its gradient balance, which changes little in the last tenth of
+    a run; the implicit form divides it once more before the final pruning step.
+    """
+    now = removed_shares(
+        (layer, weight.numpy(), np.broadcast_to(stays.numpy(), weight.shape))
+        for layer, weight, stays in pool.decayed_by_layer()
+    )
+    last = 0.0 if pool.strength.coupled else float(pool.strength.shrink(tf.constant(pool.schedule.end_step)))
+    return {layer: share / (1.0 + last) for layer, share in now.items()}
+
+
 def cut_and_report(pool: DecayPool[Any]) -> CutReport:
     """Makes the final cut and reports what it removed."""
     before = [weight.numpy().astype(np.float64) for weight, _ in pool.targets()]
+    decayed = [(layer, weight, weight.numpy()) for layer, weight, _ in pool.decayed_by_layer()]
     pool.finish()
     masks = [
         np.broadcast_to(mask.numpy(), values.shape) for values, (_, mask) in zip(before, pool.targets(), strict=True)
@@ -155,4 +182,7 @@ def cut_and_report(pool: DecayPool[Any]) -> CutReport:
         removed=int(gone.size),
         largest_removed=float(np.abs(gone).max(initial=0.0)),
         removed_norm=float(np.sqrt((gone**2).sum()) / whole) if whole else 0.0,
+        removed_shares=removed_shares((layer, values, weight.numpy() != 0) for layer, weight, values in decayed),
+        floored=pool.floored(),
+        losses=tuple(pool.losses()),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import types
 import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, TypeVar
@@ -62,6 +63,8 @@ class PruningWrapper(PruneLowMagnitude):
         # What trains the model just now; PruningSummaries asks it.
         self.run: Any = None
         self._pool: Any = None
+        # State that no file holds.
+        self.unsaved = types.SimpleNamespace()
         # Whether the model that it stands in calls it, or a model around it, with training=False for good.
         self._pinned = False
         self._in_training_call = False

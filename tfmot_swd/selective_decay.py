@@ -11,10 +11,11 @@ from tfmot_swd._compat import PruningPolicy
 from tfmot_swd.block_magnitudes import Blocks
 from tfmot_swd.cloning import wrap_with
 from tfmot_swd.plan import PruningPlan, plan_pruning
-from tfmot_swd.pruning_wrapper import check_can_wrap
+from tfmot_swd.pruning_wrapper import check_can_wrap, collect_wrappers
 from tfmot_swd.schedules import SelectiveDecay
 from tfmot_swd.structured.entry import wrap_channels
 from tfmot_swd.structured.schedule import StructuredDecay
+from tfmot_swd.weight_pool import kept_floors
 from tfmot_swd.wrappers import PruneSelectiveDecay
 
 
@@ -108,4 +109,7 @@ def _wrap(model: Any, schedule: SelectiveDecay, plan: PruningPlan, blocks: Block
     def wrap(layer: Any, inner: Any) -> Any:
         return PruneSelectiveDecay(inner, schedule, blocks.size, blocks.pooling) if id(layer) in wanted else inner
 
-    return wrap_with(model, wrap)
+    pruned = wrap_with(model, wrap)
+    # Whether the floors can be kept shows only with the sizes of the weights, and now is early.
+    kept_floors(collect_wrappers(pruned, PruneSelectiveDecay))
+    return pruned

@@ -120,6 +120,9 @@ class ChannelPool(DecayPool[PruneStructuredDecay]):
                 left[self._places_of(wrapper, owned)[owned.mask.numpy() == 0]] = False
         return left[:-1]
 
+    def decayed(self) -> list[tuple[tf.Variable, tf.Tensor]]:
+        return list(zip(self._weights, self._stays(self.keep()), strict=True))
+
     def penalty(self, wrapper: PruneStructuredDecay) -> tf.Tensor:
         """Returns mu · a(step) / 2 · sum of the squares of all that is targeted: the leader's; 0 of other wrappers."""
         if wrapper is not self.leader:

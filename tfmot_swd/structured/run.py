@@ -21,10 +21,10 @@ class StructuredRun(SelectiveRun):
     pool_class = ChannelPool
     monitor_class = ChannelMonitor
 
-    def _cut_if_due(self) -> None:
+    def _cut_if_due(self, is_last: bool = False) -> None:
         pool: Any = self._pool
         was_cut = pool.is_cut
-        super()._cut_if_due()
+        super()._cut_if_due(is_last)
         if was_cut or not pool.is_cut:
             return
         left = dict(zip(pool.limits.final, pool.search.costs_of(pool.left()), strict=True))
