@@ -11,7 +11,7 @@ import tf_keras as keras
 
 from tests.workers import results, start
 from tfmot_swd import ProgressiveRate, UpdatePruningStep, prune_progressive_gradient, strip_pruning
-from tfmot_swd.backup import TrainingBackup
+from tfmot_swd.backup import TrainingBackup, _agree
 
 WORKER = Path(__file__).with_name("backup_worker.py")
 NEVER = (-1, -1)
