@@ -279,3 +279,37 @@ def test_a_backup_holds_the_optimizers_in_attributes(tmp_path):
     resumed.fit(data, epochs=EPOCHS, verbose=0, callbacks=[callback])
     assert int(resumed.g_opt.iterations) == EPOCHS * BATCHES
     check_pruned("progressive", resumed.generator)
+
+
+@pytest.mark.parametrize("method", ["swd", "progressive"])
+def test_a_generator_inside_a_compiled_model_that_is_trained_batch_by_batch(method):
+    """The classical recipe: the discriminator learns on its own, and is frozen where the generator learns."""
+    discriminator = keras.Sequential([L.Dense(8, activation="relu", input_shape=(4,)), L.Dense(1)])
+    discriminator.compile(adam(), keras.losses.BinaryCrossentropy(from_logits=True))
+    discriminator.trainable = False
+    both = keras.Sequential([wrapped(method, generator()), discriminator])
+    both.compile(adam(), keras.losses.BinaryCrossentropy(from_logits=True))
+    callback = tfmot_swd.UpdatePruningStep()
+    callback.set_model(both)
+    callback.on_train_begin()
+    for epoch in range(EPOCHS):
+        for batch in range(BATCHES):
+            x = X[4 * batch : 4 * batch + 4]
+            discriminator.train_on_batch(np.concatenate([x, both.layers[0](x)]), np.repeat([1.0, 0.0], 4))
+            both.train_on_batch(x, np.ones(4))
+            callback.on_train_batch_end(batch)
+        callback.on_epoch_end(epoch)
+    callback.on_train_end()
+    check_pruned(method, both.layers[0])
+
+
+def test_another_optimizer_for_the_second_fit_becomes_the_clock_without_a_new_compile():
+    model = wrapped("swd", generator())
+    model.compile(adam(), "mse")
+    for partial in (True, False):
+        callback = tfmot_swd.UpdatePruningStep(partial_fit=partial)
+        model.fit(X, X, batch_size=4, verbose=0, callbacks=[callback])
+        model.optimizer, earlier = adam(), model.optimizer
+        assert int(earlier.iterations) == BATCHES
+    assert callback.cut_report.step == EPOCHS * BATCHES
+    check_pruned("swd", model)
