@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tfmot_swd._compat import keras
 from tfmot_swd.channels.labels import Labels
+from tfmot_swd.overrides import computes_as
 
 _NAMES = """
     linear relu relu6 leaky_relu elu selu softplus softsign tanh sigmoid hard_sigmoid exponential swish silu gelu mish
@@ -16,18 +18,29 @@ _NAMES = """
 ELEMENTWISE = frozenset(_NAMES.split())
 ACROSS = frozenset({"softmax", "log_softmax"})
 _HOMES = (keras.activations, keras.backend, tf.nn, tf.math, tf)
+# By identity: a function of the user's may have the name of a known one.
+_KNOWN = {
+    id(function): (name, function)
+    for name in ELEMENTWISE | ACROSS
+    for function in (getattr(home, name, None) for home in _HOMES)
+    if function is not None
+}
 _LAYERS = (keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.ELU, keras.layers.ThresholdedReLU)
 
 
 def mixes_channels(activation: Any, labels: Labels) -> str:
     """Returns why `activation` makes the channels of `labels` stay; empty where each passes by itself."""
-    if activation is None or type(activation) in _LAYERS:
+    if activation is None:
         return ""
-    name = getattr(activation, "__name__", type(activation).__name__)
-    # By identity too: a function of the user's may have the name of a known one.
-    known = any(activation is getattr(home, name, None) for home in _HOMES)
-    if known and name in ELEMENTWISE:
+    if isinstance(activation, keras.layers.Layer) and type(activation) in _LAYERS:
+        changed = not computes_as(activation, type(activation))
+        # A setting for each channel does not shrink with them.
+        if not changed and all(np.size(value) <= 1 for value in activation.get_config().values()):
+            return ""
+    name = _KNOWN[id(activation)][0] if id(activation) in _KNOWN else ""
+    if name in ELEMENTWISE:
         return ""
-    if known and name in ACROSS:
+    if name in ACROSS:
         return f"activation {name} looks across channels" if labels.rank - 1 in labels.varying else ""
+    name = getattr(activation, "__name__", type(activation).__name__)
     return f"activation {name} is not known to act on each channel alone"
