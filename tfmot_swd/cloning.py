@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from tfmot_swd._compat import keras
 from tfmot_swd.object_changes import carry_changes, carry_values, check_weights_fit, is_changed
@@ -95,13 +96,31 @@ def clone_with(model: Any, make: Callable[[Any], Any]) -> Any:
                 "A copy of a model runs its graph of layers, and this one's call was replaced on the object: write "
                 f"what it does as layers of a Functional model. Received: {part.name!r}"
             )
-        copied = keras.models.clone_model(part, clone_function=replace)
+        try:
+            copied = keras.models.clone_model(part, clone_function=replace)
+        except Exception as error:  # Keras writes the constant as nested lists; what comes of these is up to the layer.
+            held = _called_on_constants(part)
+            if not held:
+                raise
+            raise ValueError(
+                "Keras cannot copy a model with a layer that is called on a constant: make the constant in a layer of "
+                f"yours, or use an operator, as tf.concat. Received: {', '.join(held)}, {type(error).__name__}: {error}"
+            ) from error
         if not part.trainable:
             # Setting it to True would unfreeze every layer inside.
             copied.trainable = False
         return copied
 
     return clone(model)
+
+
+def _called_on_constants(model: Any) -> list[str]:
+    """Returns the names of the layers of a model that have arrays or tensors of values among their inputs."""
+    nodes = [node for nodes in getattr(model, "_nodes_by_depth", {}).values() for node in nodes]
+    given = {
+        node.layer.name: tf.nest.flatten((node.call_args, node.call_kwargs)) for node in nodes if not node.is_input
+    }
+    return [name for name, args in given.items() if any(isinstance(each, tf.Tensor | np.ndarray) for each in args)]
 
 
 class _Config(dict[str, Any]):

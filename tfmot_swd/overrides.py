@@ -42,7 +42,7 @@ def replaced_below(kind: type, own: type) -> list[str]:
 
 
 def computes_as(item: Any, kind: type) -> bool:
-    """Whether nothing on an object, or between its class and the ancestor `kind`, replaces what `kind` computes with."""
+    """Whether nothing on an object, or between its class and an ancestor, replaces what the ancestor computes with."""
     return isinstance(item, kind) and not replaced_below(kind, type(item)) and not replaced_on_object(item, kind)
 
 

@@ -65,7 +65,9 @@ def strip_pruning(model: Any, *, remove_channels: bool = True) -> Any:
             inner._batch_input_shape = layer._batch_input_shape
         if isinstance(layer, PruneSelectiveDecay):
             in_blocks.append((inner, layer.blocks))
-        copies.append((layer.layer if wrapped else layer, inner, _masked_weights(layer) if wrapped else layer.get_weights()))
+        copies.append(
+            (layer.layer if wrapped else layer, inner, _masked_weights(layer) if wrapped else layer.get_weights())
+        )
         return inner
 
     stripped = clone_with(model, make)

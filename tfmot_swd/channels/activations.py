@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from tfmot_swd._compat import keras
@@ -32,11 +31,8 @@ def mixes_channels(activation: Any, labels: Labels) -> str:
     """Returns why `activation` makes the channels of `labels` stay; empty where each passes by itself."""
     if activation is None:
         return ""
-    if isinstance(activation, keras.layers.Layer) and type(activation) in _LAYERS:
-        changed = not computes_as(activation, type(activation))
-        # A setting for each channel does not shrink with them.
-        if not changed and all(np.size(value) <= 1 for value in activation.get_config().values()):
-            return ""
+    if type(activation) in _LAYERS and computes_as(activation, type(activation)):
+        return ""
     name = _KNOWN[id(activation)][0] if id(activation) in _KNOWN else ""
     if name in ELEMENTWISE:
         return ""

@@ -180,6 +180,8 @@ class _Walk:
             }
             made = rule(call)
             found = checked([made] if isinstance(made, Labels) else list(made), call)
+            if not rule.__module__.startswith("tfmot_swd."):
+                self._try_edits(call, node)
         except NoRule as error:
             call.record.forget(before)
             return call.barrier(str(error))
@@ -193,6 +195,19 @@ class _Walk:
             call.record.forget(before)
             return call.barrier(f"its channel rule knows nothing of {', '.join(unknown)}")
         return found
+
+    def _try_edits(self, call: LayerCall, node: Any) -> None:
+        """Makes the edits of a rule of the user's with all channels there, so that they fail now or never."""
+        everything = Kept(np.ones(self.ties.count, bool))
+        config = call.record.layer.get_config() if call.record.edits else {}
+        known = set(config)
+        for edit in call.record.edits.values():
+            edit(config, everything)
+        if set(config) != known:
+            raise ValueError(f"the layer's config has no such entry. Received: {sorted(set(config) - known)}")
+        arguments = dict(bound_arguments(node).arguments)
+        for change in call.argument_edits:
+            change(arguments, everything)
 
     def _conformed(self, labels: Labels, shape: Shape, reason: str) -> Labels:
         """Returns labels for the same tensor inside and outside of a model: sizes may be known on one side only.

@@ -37,9 +37,6 @@ def passes(call: LayerCall) -> Labels | list[Labels]:
     if len(call.output_shapes) > 1:
         # Identity hands a structure of tensors on.
         return [call.same(labels, index) for index, labels in enumerate(call.inputs)]
-    settings = ("alpha", "max_value", "negative_slope", "threshold", "theta", "stddev", "rate", "l1", "l2")
-    if any(np.size(getattr(call.layer, name, 0)) > 1 for name in settings):
-        return call.barrier("a setting for each channel has no rule")
     labels = call.same(call.operand)
     if getattr(call.layer, "noise_shape", None) is not None:
 
