@@ -219,8 +219,8 @@ class LayerCall:
     def whole(self, *weights: Any) -> None:
         """Says that these weights stay as they are, whatever channels leave: variables, or names of attributes.
 
-        An attribute that is None or absent is passed over. A layer has a rule only where that has a word for each of its
-        weights.
+        An attribute that is None or absent is passed over. A layer has a rule only where that has a word for each of
+        its weights.
         """
         for weight in weights:
             found = getattr(self.layer, weight, None) if isinstance(weight, str) else weight

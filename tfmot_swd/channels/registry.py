@@ -60,7 +60,8 @@ def find_rule(layer: Any) -> tuple[ChannelRule | None, str]:
 
     A subclass that overrides a method of its ancestor, `call` or one that `call` uses (as `convolution_op`), may
     compute something else: it has no rule by inheritance. A property may stand for a weight and counts like a method.
-    The same holds for what is replaced on the object itself, and on a class after its rule was registered.
+    The same holds for what is replaced on the object itself or a layer inside it, and on a class after its rule was
+    registered.
     """
     own = type(layer)
     kind = next((each for each in own.__mro__ if each in _RULES), None)
@@ -72,6 +73,9 @@ def find_rule(layer: Any) -> tuple[ChannelRule | None, str]:
         for (each, name), value in _METHODS.get(kind, {}).items()
         if vars(each).get(name) is not value
     ]
+    # A copy that takes over what was changed inside of it must be of the same size.
+    parts = layer._flatten_layers(include_self=False)
+    replaced += [f"{name} on its {type(part).__name__}" for part in parts for name in replaced_on_object(part)]
     if replaced:
         return None, f"no channel rule for {own.__name__} with another {', '.join(replaced)}"
     return _RULES[kind], ""
