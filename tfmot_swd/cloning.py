@@ -6,7 +6,12 @@ import types
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+import tensorflow as tf
+
 from tfmot_swd._compat import keras
+from tfmot_swd.object_changes import carry_changes, carry_values, check_weights_fit, is_changed
+from tfmot_swd.overrides import replaced_on_object
 from tfmot_swd.pruning_wrapper import PruningWrapper
 
 # How the entries of configs end that may be objects of the user's.
@@ -15,6 +20,8 @@ _KINDS = ("activation", "regularizer", "constraint", "initializer")
 
 def copy_layer(layer: Any, edit: Callable[[dict[str, Any]], None] | None = None) -> Any:
     """Returns a new layer of the same config; its weights are still its own initial ones.
+
+    What was changed on the object, as a method that was assigned to it, is carried over (`object_changes`).
 
     The copy gets the activation, regularizer, constraint and initializer objects themselves, a layer inside it those of
     its twin: the user need not register them, nor the classes of layers inside.
@@ -28,7 +35,23 @@ def copy_layer(layer: Any, edit: Callable[[dict[str, Any]], None] | None = None)
         _hand_over(layer, config)
         if edit is not None:
             edit(config)
-        return type(layer).from_config(config)
+        made = type(layer).from_config(config)
+    if layer.built and is_changed(layer):
+        carry_changes(layer, made, copy_layer)
+    return made
+
+
+def give_values(layer: Any, copy: Any, values: list[np.ndarray] | None = None) -> None:
+    """Gives a built copy the values of a layer: of its weights, or those given, and of what it holds beside them.
+
+    Raises:
+      ValueError: the copy does not have the weights of the layer, as they do not follow from its config.
+    """
+    if layer.built:
+        for part, twin in zip(layer._flatten_layers(), copy._flatten_layers(), strict=False):
+            carry_values(part, twin, copy_layer)
+    check_weights_fit(layer, copy)
+    copy.set_weights(layer.get_weights() if values is None else values)
 
 
 def wrap_with(model: Any, wrap: Callable[[Any, Any], Any]) -> Any:
@@ -48,7 +71,7 @@ def wrap_with(model: Any, wrap: Callable[[Any, Any], Any]) -> Any:
 
     wrapped = clone_with(model, make)
     for layer, inner in copies:
-        inner.set_weights(layer.get_weights())
+        give_values(layer, inner)
     return wrapped
 
 
@@ -56,6 +79,9 @@ def clone_with(model: Any, make: Callable[[Any], Any]) -> Any:
     """Returns a copy of `model` with every layer replaced by `make(layer)`, nested models followed.
 
     A layer used in several places, nested models included, stays one layer: it is made once.
+
+    Raises:
+      ValueError: a model's `call` was replaced on the object, and its copy would run its graph of layers.
     """
     made: dict[int, Any] = {}
 
@@ -65,13 +91,36 @@ def clone_with(model: Any, make: Callable[[Any], Any]) -> Any:
         return made[id(layer)]
 
     def clone(part: Any) -> Any:
-        copied = keras.models.clone_model(part, clone_function=replace)
+        if "call" in replaced_on_object(part):
+            raise ValueError(
+                "A copy of a model runs its graph of layers, and this one's call was replaced on the object: write "
+                f"what it does as layers of a Functional model. Received: {part.name!r}"
+            )
+        try:
+            copied = keras.models.clone_model(part, clone_function=replace)
+        except Exception as error:  # Keras writes the constant as nested lists; what comes of these is up to the layer.
+            held = _called_on_constants(part)
+            if not held:
+                raise
+            raise ValueError(
+                "Keras cannot copy a model with a layer that is called on a constant: make the constant in a layer of "
+                f"yours, or use an operator, as tf.concat. Received: {', '.join(held)}, {type(error).__name__}: {error}"
+            ) from error
         if not part.trainable:
             # Setting it to True would unfreeze every layer inside.
             copied.trainable = False
         return copied
 
     return clone(model)
+
+
+def _called_on_constants(model: Any) -> list[str]:
+    """Returns the names of the layers of a model that have arrays or tensors of values among their inputs."""
+    nodes = [node for nodes in getattr(model, "_nodes_by_depth", {}).values() for node in nodes]
+    given = {
+        node.layer.name: tf.nest.flatten((node.call_args, node.call_kwargs)) for node in nodes if not node.is_input
+    }
+    return [name for name, args in given.items() if any(isinstance(each, tf.Tensor | np.ndarray) for each in args)]
 
 
 class _Config(dict[str, Any]):
