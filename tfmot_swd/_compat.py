@@ -76,6 +76,7 @@ __all__ = [
     "is_saving",
     "is_tracing_keras_graph",
     "keras",
+    "layer_being_called",
     "master_variable",
     "variables_of",
 ]
@@ -128,6 +129,11 @@ def _graphs_behind(function: Callable[..., Any], deep: int = 3) -> Iterator[Any]
 def is_saving() -> bool:
     """Whether Keras is tracing layers to write a SavedModel, not to train them."""
     return bool(base_layer_utils.call_context().saving)
+
+
+def layer_being_called() -> Any:
+    """Returns the Keras layer whose `call` is running; None outside any."""
+    return base_layer_utils.call_context().layer
 
 
 def is_recording() -> bool:
