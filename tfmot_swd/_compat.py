@@ -38,6 +38,12 @@ import tensorflow as tf
 import tf_keras as keras
 from tensorflow.python.eager import record
 from tensorflow.python.framework import ops
+from tensorflow_model_optimization.python.core.quantization.keras.quantize_layer import (
+    QuantizeLayer,
+)
+from tensorflow_model_optimization.python.core.quantization.keras.quantize_wrapper import (
+    QuantizeWrapper,
+)
 from tensorflow_model_optimization.python.core.sparsity.keras.prunable_layer import (
     PrunableLayer,
 )
@@ -70,6 +76,8 @@ __all__ = [
     "Pruning",
     "PruningPolicy",
     "PruningSchedule",
+    "QuantizeLayer",
+    "QuantizeWrapper",
     "UpdatePruningStep",
     "forget_gradients",
     "is_recording",

@@ -2,7 +2,8 @@
 
 The pool of Selective Weight Decay is the kernels of convolutions and dense layers and the biases of
 dense layers (method of arXiv 2011.10520); recurrent, attention and embedding layers follow TFMOT's
-registry. Subclasses count like the class they extend, looked up through its ancestry.
+registry. Subclasses count like the class they extend, looked up through its ancestry. A custom layer counts what the
+layers inside it do, each by its own class.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfmot_swd._compat import PrunableLayer, keras
+from tfmot_swd._compat import PrunableLayer, PruneLowMagnitude, QuantizeWrapper, keras, master_variable
+from tfmot_swd.layer_weights import distinct, kernels_of, unquantized, unwrapped
 
 layers = keras.layers
 
@@ -40,7 +42,7 @@ def _cell_weights(layer: Any) -> list[tf.Variable]:
         if isinstance(cell, PrunableLayer):
             found += cell.get_prunable_weights()
         else:
-            found += _attributes("kernel", "recurrent_kernel")(cell)
+            found += _with_parts(cell, _attributes("kernel", "recurrent_kernel")(cell))
     return found
 
 
@@ -74,28 +76,71 @@ _RULES: dict[type, Callable[[Any], list[tf.Variable]]] = {
 }
 
 
+# Whose `depthwise_kernel` is left whole.
+_DEPTHWISE = (layers.DepthwiseConv1D, layers.DepthwiseConv2D, layers.SeparableConv1D, layers.SeparableConv2D)
+
+
 def counted_weights(layer: Any) -> list[tf.Variable]:
     """Returns the variables of a built `layer` that belong to the pool; empty where it has none.
 
-    A class with a `get_prunable_weights` method (`tfmot.sparsity.keras.PrunableLayer`) decides itself.
+    A class with a `get_prunable_weights` method (`tfmot.sparsity.keras.PrunableLayer`) decides itself. Of other classes
+    the rule of the nearest ancestor decides, and the layers inside that it does not speak of each by their own class.
     """
-    if hasattr(type(layer), "get_prunable_weights"):
+    if isinstance(layer, QuantizeWrapper):
+        return unquantized(layer, counted_weights(layer.layer))
+    if isinstance(layer, PruneLowMagnitude):
+        return counted_weights(layer.layer)
+    if decides_itself(layer):
         return list(layer.get_prunable_weights())
     rule = next((_RULES[kind] for kind in type(layer).__mro__ if kind in _RULES), None)
-    return [] if rule is None else rule(layer)
+    return _with_parts(layer, [] if rule is None else rule(layer))
+
+
+def decides_itself(layer: Any) -> bool:
+    """Whether the class of a layer says which of its weights are pruned, as a TFMOT `PrunableLayer` does."""
+    return hasattr(type(layer), "get_prunable_weights")
+
+
+def uncounted_kernels(layer: Any) -> list[tf.Variable]:
+    """Returns the kernel weights of a layer that no rule counts, though nobody chose to leave them whole.
+
+    These are the weights that custom layers own themselves. Depthwise kernels and what a `PrunableLayer` does not name
+    are left whole on purpose.
+    """
+    decided = {id(master_variable(each)) for each in counted_weights(layer)}
+    for part in unwrapped(layer)._flatten_layers():
+        whole = []
+        if decides_itself(part):
+            whole = part.weights
+        elif isinstance(part, _DEPTHWISE) and part.built:
+            whole = [part.depthwise_kernel]
+        if isinstance(layer, QuantizeWrapper):
+            whole = unquantized(layer, whole)
+        decided |= {id(master_variable(each)) for each in whole}
+    return [each for each in kernels_of(layer) if id(each) not in decided]
+
+
+def _with_parts(layer: Any, found: list[tf.Variable]) -> list[tf.Variable]:
+    """Returns `found` and what those of the layers inside `layer` count from which nothing is in it."""
+    known = {id(master_variable(each)) for each in found}
+    for part in layer._flatten_layers(recursive=False, include_self=False):
+        counted = counted_weights(part)
+        if known.isdisjoint(id(master_variable(each)) for each in counted):
+            found = found + counted
+    return distinct(found)
 
 
 def target_weights(layer: Any, targets: str) -> list[tf.Variable]:
     """Returns the variables that the penalty may act on: the pool, then with "all" every other one.
 
     "all" is the published code: one threshold from the pool, applied to biases and batch-norm gamma
-    and beta too. "kernels" leaves those alone.
+    and beta too. "kernels" leaves those alone. What is frozen now is among them, and their order does not depend on it.
     """
     counted = counted_weights(layer)
     if targets == "kernels":
         return counted
-    taken = {id(weight) for weight in counted}
-    return counted + [weight for weight in layer.trainable_weights if id(weight) not in taken]
+    made_to_be_trained = [weight for part in layer._flatten_layers() for weight in part._trainable_weights]
+    return distinct(counted + made_to_be_trained)
 
 
 def build_parts(layer: Any, input_shape: Any) -> None:
