@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from tfmot_swd import optimizers
 from tfmot_swd.decay_wrapper import DecayWrapper
-from tfmot_swd.pruning_wrapper import assign, collect_wrappers
+from tfmot_swd.pruning_wrapper import assign, collect_wrappers, taking_part
 from tfmot_swd.strength import DecayStrength
 
 Wrapper = TypeVar("Wrapper", bound=DecayWrapper)
@@ -25,22 +25,22 @@ class DecayPool(abc.ABC, Generic[Wrapper]):
     """Joins the wrappers of a model; `join` puts them under an optimizer when training begins.
 
     Args:
-      wrappers: the model's wrappers in call order; the first one that is trainable leads.
+      wrappers: the model's wrappers in call order; those take part of which a weight is trained, and the first leads.
       strategy: the `tf.distribute.Strategy` under which the model was built.
 
     Raises:
-      ValueError: no wrapper is trainable, or their schedules differ.
+      NothingTrainedError: no weight of the wrappers is trained as the model is now.
+      ValueError: their schedules differ.
+
+    Attributes:
+      waits: whether nothing is decayed for now, as the target is out of reach while layers are frozen.
     """
 
+    waits = False
     wrapper_class: ClassVar[type[DecayWrapper]]
 
     def __init__(self, wrappers: Sequence[Wrapper], strategy: tf.distribute.Strategy) -> None:
-        self.wrappers = tuple(wrapper for wrapper in wrappers if wrapper.trainable)
-        if not self.wrappers:
-            raise ValueError(
-                "No wrapped layer is trainable, so nothing can be pruned: set layer.trainable = True "
-                f"on some. Received: {len(wrappers)} wrapped layers, all frozen."
-            )
+        self.wrappers = taking_part(wrappers)
         schedules = {wrapper.pruning_schedule for wrapper in self.wrappers}
         if len(schedules) > 1:
             raise ValueError(
@@ -84,6 +84,10 @@ class DecayPool(abc.ABC, Generic[Wrapper]):
         latest = max(self.wrappers, key=lambda wrapper: int(wrapper.pruning_step.numpy()))
         with self.strategy.scope():
             self._copy_clock(latest, self.leader)
+            if not all(bool(wrapper.cut.numpy()) for wrapper in self.wrappers):
+                # Layers that were frozen at an earlier cut have joined: it is made again, over all.
+                for wrapper in self.wrappers:
+                    wrapper.cut.assign(False)
             # The first forward pass of a fit always begins an update, whatever was saved.
             self.leader.last_iterations.assign(-1)
 
@@ -184,6 +188,9 @@ class DecayPool(abc.ABC, Generic[Wrapper]):
         assign(strategy, self.leader.last_iterations, now)
 
     def _before_end(self, strategy: tf.distribute.Strategy, step: tf.Tensor, is_new: tf.Tensor) -> tf.Tensor:
+        if self.waits:
+            return tf.constant(False)
+
         def act() -> tf.Tensor:
             threshold = self._refresh(strategy, step)
             if not self.strength.coupled:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tfmot_swd.decay_pool import DecayPool
+from tfmot_swd.layer_weights import elements
 from tfmot_swd.weight_pool import WeightPool
 
 
@@ -133,8 +134,8 @@ class Monitor:
     def _sparsity(self) -> dict[str, float]:
         shares = {}
         for wrapper in self._pool.wrappers:
-            counted = wrapper.prunable_weights[: wrapper.counted]
-            size = sum(int(np.prod(weight.shape)) for weight in counted)
+            counted = self._pool.counted_of(wrapper)
+            size = elements(counted)
             zeros = sum(int(np.count_nonzero(weight.numpy() == 0)) for weight in counted)
             if size:
                 shares[wrapper.layer.name] = zeros / size

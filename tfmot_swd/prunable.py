@@ -8,6 +8,7 @@ layers inside it do, each by its own class.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -143,19 +144,66 @@ def target_weights(layer: Any, targets: str) -> list[tf.Variable]:
     return distinct(counted + made_to_be_trained)
 
 
-def build_parts(layer: Any, input_shape: Any) -> None:
+def shapes_of_parts(layer: Any) -> str | None:
+    """Returns what the layers inside a custom layer were built with, as JSON, for `build_parts`; None for others."""
+    if type(layer).__module__.startswith("tf_keras."):
+        return None
+    configs = [part.get_build_config() for part in layer._flatten_layers(include_self=False)]
+    return json.dumps(configs) if configs else None
+
+
+def build_parts(layer: Any, input_shape: Any, part_shapes: str | None = None) -> None:
     """Builds the layers inside a built `layer`, so that their weights exist before its first call.
 
     Keras builds the parts of a composite layer when it is first called; a copy that is about to be
     wrapped, or one that is being loaded from a file, has not been called yet.
+
+    Args:
+      layer: the composite layer.
+      input_shape: that it is built for.
+      part_shapes: `shapes_of_parts` of its twin. Without, the layer is called on placeholders.
+
+    Raises:
+      ValueError: the layer has not the parts that its twin had.
     """
-    if isinstance(layer, layers.MultiHeadAttention):
+    if part_shapes is not None:
+        _build_as(layer, part_shapes)
+    elif isinstance(layer, layers.MultiHeadAttention):
         _build_attention(layer)
     elif any(not part.built for part in layer._flatten_layers(include_self=False)):
         # Keras's own way of finding an output shape is to call the layer on placeholders, outside
         # any model; a layer's override of it may not.
         with tf.init_scope():
             layers.Layer.compute_output_shape(layer, input_shape)
+
+
+def _build_as(layer: Any, part_shapes: str) -> None:
+    configs = json.loads(part_shapes)
+    for index, config in enumerate(configs):
+        # A part may make others when it is built.
+        parts = list(layer._flatten_layers(include_self=False))
+        if index >= len(parts):
+            raise ValueError(
+                "A copy of this custom layer has fewer layers inside than the layer itself, so that what is pruned of it "
+                "could not be found again: have it make them in __init__ or build, and not when it is called, or leave it "
+                f"whole with skip. Received: {layer.name!r} with {len(configs)} layers inside, its copy with "
+                f"{len(parts)}"
+            )
+        part = parts[index]
+        if not part.built and config is not None:
+            with tf.name_scope(layer.name), tf.name_scope(part.name):
+                part.build_from_config({name: _as_shapes(value) for name, value in config.items()})
+                part.built = True
+
+
+def _as_shapes(value: Any) -> Any:
+    """Returns JSON with tuples for shapes again, where it has lists."""
+    if isinstance(value, dict):
+        return {name: _as_shapes(each) for name, each in value.items()}
+    if not isinstance(value, list):
+        return value
+    is_shape = all(each is None or isinstance(each, int) for each in value)
+    return tuple(value) if is_shape else [_as_shapes(each) for each in value]
 
 
 def _build_attention(layer: Any) -> None:

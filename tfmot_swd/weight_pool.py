@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_swd.decay_pool import DecayPool
+from tfmot_swd.layer_weights import elements
 from tfmot_swd.pruning_wrapper import assign
 from tfmot_swd.thresholds import (
     bits_to_float,
@@ -16,7 +17,7 @@ from tfmot_swd.thresholds import (
     magnitude_bits,
     select_bits_near,
 )
-from tfmot_swd.wrappers import PruneSelectiveDecay
+from tfmot_swd.wrappers import PruneSelectiveDecay, Target
 
 
 class WeightPool(DecayPool[PruneSelectiveDecay]):
@@ -26,16 +27,29 @@ class WeightPool(DecayPool[PruneSelectiveDecay]):
 
     def __init__(self, wrappers: Sequence[PruneSelectiveDecay], strategy: tf.distribute.Strategy) -> None:
         super().__init__(wrappers, strategy)
-        self.size = sum(int(np.prod(weight.shape)) for weight in self.counted())
+        # Layers may have a weight in common: it belongs to the first of them.
+        found: dict[int, Target] = {}
+        for wrapper in self.wrappers:
+            for target in wrapper.trained_targets():
+                found.setdefault(id(target.weight), target)
+        self._targets = list(found.values())
+        self.size = elements(self.counted())
 
     def counted(self) -> list[tf.Variable]:
         """Returns the variables that the rate counts."""
-        return [weight for _, weight in self._counted()]
+        return [each.weight for each in self._counted()]
+
+    def counted_of(self, wrapper: PruneSelectiveDecay) -> list[tf.Variable]:
+        """Returns those of one wrapper."""
+        return [each.weight for each in self._counted() if each.wrapper is wrapper]
+
+    def targets(self) -> list[tuple[tf.Variable, tf.Tensor]]:
+        return [(each.weight, each.mask.read_value()) for each in self._targets]
 
     def targeted(self) -> np.ndarray:
         """Returns for each weight that the rate counts whether it lies below the threshold, bool (N,)."""
         threshold = float(self.leader.threshold.numpy())
-        ranked = [wrapper.ranked(weight.numpy()) for wrapper, weight in self._counted()]
+        ranked = [each.wrapper.ranked(each.weight.numpy()) for each in self._counted()]
         return np.concatenate([np.abs(np.asarray(each, np.float32)).ravel() < threshold for each in ranked])
 
     def penalty(self, wrapper: PruneSelectiveDecay) -> tf.Tensor:
@@ -44,13 +58,15 @@ class WeightPool(DecayPool[PruneSelectiveDecay]):
         active = self._is_active(step)
         bits = magnitude_bits(self.leader.threshold.read_value())
         total = tf.zeros([])
-        for weight in wrapper.prunable_weights:
-            value = tf.cast(weight, tf.float32)
+        for target in self._targets:
+            if target.wrapper is not wrapper:
+                continue
+            value = tf.cast(target.weight, tf.float32)
             total += tf.nn.l2_loss(tf.where(magnitude_bits(wrapper.ranked(value)) < bits, value, 0.0))
         return tf.where(active, self.strength.mu * self.schedule.a(step) * total, 0.0)
 
-    def _counted(self) -> list[tuple[PruneSelectiveDecay, tf.Variable]]:
-        return [(wrapper, each) for wrapper in self.wrappers for each in wrapper.prunable_weights[: wrapper.counted]]
+    def _counted(self) -> list[Target]:
+        return [each for each in self._targets if each.counts]
 
     def _refresh(self, strategy: tf.distribute.Strategy, step: tf.Tensor) -> tf.Tensor:
         """Returns the threshold's bits: computed anew, or as they were between two refreshes."""
@@ -67,7 +83,7 @@ class WeightPool(DecayPool[PruneSelectiveDecay]):
     def _threshold_bits(self, sparsity: tf.Tensor) -> tf.Tensor:
         """Returns the bits of sorted(pool)[int(sparsity · N)]; `sparsity` is a float64 scalar."""
         with tf.name_scope("selective_decay_threshold"):
-            bits = concat_magnitude_bits([wrapper.ranked(weight.read_value()) for wrapper, weight in self._counted()])
+            bits = concat_magnitude_bits([each.wrapper.ranked(each.weight.read_value()) for each in self._counted()])
             rank = tf.cast(sparsity * self.size, tf.int32)
             return select_bits_near(bits, rank, magnitude_bits(self.leader.threshold.read_value()))
 
@@ -78,7 +94,7 @@ class WeightPool(DecayPool[PruneSelectiveDecay]):
             value = weight.read_value()
             return weight.assign(_shrunk([value], [wrapper.pooled(value)], bits, factor)[0])
 
-        weights = [(wrapper, weight) for wrapper in self.wrappers for weight in wrapper.prunable_weights]
+        weights = [(each.wrapper, each.weight) for each in self._targets]
         if strategy.num_replicas_in_sync == 1:
             values = [weight.read_value() for _, weight in weights]
             pooled = [wrapper.pooled(value) for (wrapper, _), value in zip(weights, values, strict=True)]
@@ -95,9 +111,8 @@ class WeightPool(DecayPool[PruneSelectiveDecay]):
         def set_mask(mask: tf.Variable, weight: tf.Tensor, wrapper: PruneSelectiveDecay) -> Any:
             return mask.assign(tf.cast(magnitude_bits(wrapper.ranked(weight)) >= bits, mask.dtype))
 
-        for wrapper in self.wrappers:
-            for weight, mask, _ in wrapper.pruning_vars:
-                strategy.extended.update(mask, set_mask, args=(weight, wrapper))
+        for each in self._targets:
+            strategy.extended.update(each.mask, set_mask, args=(each.weight, each.wrapper))
         assign(strategy, self.leader.threshold, bits_to_float(bits))
 
 
