@@ -64,6 +64,12 @@ def _check_still_shared(copies: list[tuple[Any, Any]]) -> None:
     for layer, inner in copies:
         for weight, copied in zip(variables_of(layer), variables_of(inner), strict=True):
             first, same = shared.setdefault(id(weight), (layer, copied))
+            if copied is weight:
+                raise ValueError(
+                    "A copy of this layer has the very weights of the layer itself, so that pruning would change both: "
+                    "have its __init__ or build make what is inside of it. "
+                    f"Received: {weight.name!r} in {layer.name!r} and its copy"
+                )
             if same is not copied:
                 raise ValueError(
                     "Layers that have a weight in common cannot be copied one by one, as each copy would have a weight "

@@ -13,6 +13,7 @@ from tfmot_swd._compat import (
     Functional,
     PruneLowMagnitude,
     Pruning,
+    QuantizeWrapper,
     is_recording,
     is_saving,
     is_tracing_keras_graph,
@@ -260,7 +261,7 @@ def assign(strategy: tf.distribute.Strategy, variable: tf.Variable, value: tf.Te
 
 
 def check_can_wrap(model: Any) -> None:
-    """Raises unless `model` is a built graph model with finite weights that is not wrapped yet.
+    """Raises unless `model` is a built graph model with finite weights, neither wrapped nor quantization-aware.
 
     Raises:
       TypeError: not a tf_keras model.
@@ -271,6 +272,12 @@ def check_can_wrap(model: Any) -> None:
         raise ValueError(
             "The model is wrapped for pruning already: strip it first "
             f"(tfmot_swd.strip_pruning). Received: {model.name!r} with wrapped layers"
+        )
+    aware = [each.name for each in model.submodules if isinstance(each, QuantizeWrapper)]
+    if aware:
+        raise ValueError(
+            "The model is quantization-aware: prune and strip it first, and call tfmot_swd.quantize_aware then. "
+            f"Received: {model.name!r} with {len(aware)} quantization wrappers ({', '.join(aware[:5])})"
         )
     check_finite_weights(model)
 

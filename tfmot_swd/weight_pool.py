@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import tensorflow as tf
 
 from tfmot_swd.decay_pool import DecayPool
-from tfmot_swd.layer_weights import elements
+from tfmot_swd.layer_weights import elements, kernels_of
 from tfmot_swd.pruning_wrapper import assign
 from tfmot_swd.thresholds import (
     bits_to_float,
@@ -34,6 +34,15 @@ class WeightPool(DecayPool[PruneSelectiveDecay]):
                 found.setdefault(id(target.weight), target)
         self._targets = list(found.values())
         self.size = elements(self.counted())
+        self.kernels = frozenset(id(each) for wrapper in self.wrappers for each in kernels_of(wrapper))
+        # Of the wrapped layers; of the whole model once it is known.
+        self.all_kernels = sum(elements(kernels_of(wrapper)) for wrapper in self.wrappers)
+
+    @classmethod
+    def of(cls, model: Any) -> Self:
+        pool = super().of(model)
+        pool.all_kernels = elements(kernels_of(model))
+        return pool
 
     def counted(self) -> list[tf.Variable]:
         """Returns the variables that the rate counts."""
