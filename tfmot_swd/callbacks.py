@@ -121,8 +121,8 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
         if foreign:
             raise ValueError(
                 "This model is wrapped by TFMOT's own prune_low_magnitude, which trains with "
-                "tfmot.sparsity.keras.UpdatePruningStep; or wrap the model as it was with tfmot_swd.prune_selective_decay "
-                "or tfmot_swd.prune_progressive_gradient, if that is the schedule's. "
+                "tfmot.sparsity.keras.UpdatePruningStep; for a schedule of this package wrap the model as it was with "
+                "tfmot_swd.prune_selective_decay or tfmot_swd.prune_progressive_gradient. "
                 f"Received: {len(foreign)} such layers ({', '.join(foreign[:5])})"
             )
         if kind is None:

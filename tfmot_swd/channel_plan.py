@@ -35,8 +35,8 @@ class ChannelRow:
       group: its name.
       channels: how many it has.
       scored: the weights whose filters are ranked, the leader's first; empty for a group that stays whole.
-      reason: why it stays whole; empty where it does not. A "frozen" group is wrapped all the same, and its channels can
-        leave once its layers are trainable.
+      reason: why it stays whole; empty where it does not. A "frozen" group is wrapped all the same, and its channels
+        can leave once its layers are trainable.
     """
 
     group: str

@@ -23,8 +23,8 @@ def warn_of_uncounted(plan: PruningPlan) -> None:
         [(row.layer, row.kind, row.uncounted) for row in plan.uncounted],
         plan.kernels,
         "These layers hold kernel weights that the rate does not count, so that they stay dense",
-        "Layers inside a custom layer are pruned by their own class; for the weights that it owns itself, derive it from "
-        "tfmot.sparsity.keras.PrunableLayer and return them from get_prunable_weights",
+        "Layers inside a custom layer are pruned by their own class; for the weights that it owns itself, derive it "
+        "from tfmot.sparsity.keras.PrunableLayer and return them from get_prunable_weights",
     )
 
 

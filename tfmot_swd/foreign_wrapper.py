@@ -8,8 +8,8 @@ from tfmot_swd._compat import PruneLowMagnitude, layer_being_called
 def check_not_in_tfmots_wrapper(schedule: object, entry: str) -> None:
     """Raises where TFMOT's own wrapper asks a schedule of this package what to prune.
 
-    It would prune each layer by magnitude, to a share that the schedule means for the whole model or for something other
-    than weights. The wrappers of this package never ask from inside their `call`.
+    It would prune each layer by magnitude, to a share that the schedule means for the whole model or for something
+    other than weights. The wrappers of this package never ask from inside their `call`.
 
     Args:
       schedule: that is being asked.

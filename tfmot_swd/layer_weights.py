@@ -51,7 +51,8 @@ def unquantized(wrapper: Any, weights: list[Any]) -> list[Any]:
     """Returns weights of the layer in a `QuantizeWrapper` with variables in place of what rounds them."""
     rounded = wrapper.quantize_config.get_weights_and_quantizers(wrapper.layer)
     variables = {
-        id(now): variable for (now, _), (variable, *_) in zip(rounded, getattr(wrapper, "_weight_vars", ()), strict=False)
+        id(now): variable
+        for (now, _), (variable, *_) in zip(rounded, getattr(wrapper, "_weight_vars", ()), strict=False)
     }
     return [variables.get(id(each), each) for each in weights]
 

@@ -78,8 +78,8 @@ class PruningStatus:
 
     def scalars(self) -> dict[str, float]:
         """Returns the numbers for TensorBoard."""
-        names = ("a", "shrink", "threshold", "target_sparsity", "targeted_share", "targeted_kernel_share")
-        names += ("entered", "left", "penalty")
+        shares = ("target_sparsity", "targeted_share", "targeted_kernel_share")
+        names = ("a", "shrink", "threshold", *shares, "entered", "left", "penalty")
         known = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         return known | {f"sparsity/{name}": share for name, share in self.sparsity.items()}
 

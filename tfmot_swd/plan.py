@@ -14,7 +14,6 @@ from tfmot_swd.prunable import counted_weights, target_weights, uncounted_kernel
 from tfmot_swd.tables import as_text
 from tfmot_swd.validation import check_keras_model, check_skip
 
-
 FROZEN = "frozen"
 UNKNOWN = "no weights that are pruned in this class"
 
@@ -96,7 +95,7 @@ class PruningPlan:
     @property
     def uncounted(self) -> tuple[PlanRow, ...]:
         """The layers with kernel weights that are not counted though nobody chose to leave them whole."""
-        return tuple(row for row in self.rows if row.uncounted and (not row.reason or row.reason in (FROZEN, UNKNOWN)))
+        return tuple(row for row in self.rows if row.uncounted and row.reason in ("", FROZEN, UNKNOWN))
 
     def layers(self) -> frozenset[int]:
         """Returns the identities of the layers to wrap: those that are pruned, and frozen ones, which may be later."""
@@ -110,9 +109,7 @@ class PruningPlan:
 
     def __rich__(self) -> Table:
         share = self.pool_kernels / max(self.kernels, 1)
-        title = (
-            f"{self.pool_size:,} weights counted: {self.pool_kernels:,} of {self.kernels:,} kernel weights ({share:.2%})"
-        )
+        title = f"{self.pool_size:,} weights counted: {self.pool_kernels:,} of {self.kernels:,} kernel weights ({share:.2%})"
         if self.waiting:
             title += f"; {self.waiting:,} more once their layers are trainable"
         table = Table(title=title)
@@ -153,7 +150,9 @@ def plan_pruning(
     check_skip(skip, names)
     # Layers may share a weight: it counts for the first of them.
     seen: set[int] = set()
-    rows = [_row(path, layer, targets, path in skip or layer.name in skip, pruning_policy, seen) for path, layer in found]
+    rows = [
+        _row(path, layer, targets, path in skip or layer.name in skip, pruning_policy, seen) for path, layer in found
+    ]
     return PruningPlan(tuple(rows))
 
 

@@ -221,8 +221,8 @@ def profile(model: Any, batch_size: int = 1) -> Profile:
     inside a layer, such as attention scores, do not count: a runtime may do better or worse.
 
     Args:
-      model: a built Sequential or Functional model of fixed input sizes, wrapped for pruning, quantization-aware, or
-        neither.
+      model: a built Sequential or Functional model of fixed input sizes, plain, wrapped for pruning or
+        quantization-aware.
       batch_size: samples in a batch, for the activation bytes; also where the model's input fixes it.
 
     Raises:

@@ -184,9 +184,9 @@ def _build_as(layer: Any, part_shapes: str) -> None:
         parts = list(layer._flatten_layers(include_self=False))
         if index >= len(parts):
             raise ValueError(
-                "A copy of this custom layer has fewer layers inside than the layer itself, so that what is pruned of it "
-                "could not be found again: have it make them in __init__ or build, and not when it is called, or leave it "
-                f"whole with skip. Received: {layer.name!r} with {len(configs)} layers inside, its copy with "
+                "A copy of this custom layer has fewer layers inside than the layer itself, so that what is pruned of "
+                "it could not be found again: have it make them in __init__ or build, and not when it is called, or "
+                f"leave it whole with skip. Received: {layer.name!r} with {len(configs)} layers inside, its copy with "
                 f"{len(parts)}"
             )
         part = parts[index]

@@ -98,7 +98,7 @@ class PruningRun(abc.ABC):
 
 
 def _check_compiled_as_it_is(model: Any, params: dict[str, Any]) -> None:
-    """Raises where wrapped layers have become trainable since the model was compiled, and its training step is older."""
+    """Raises where wrapped layers have become trainable since the training step was made."""
     compiled = getattr(model, "_compiled_trainable_state", None) or {}
     begun = any(int(optimizers.iterations(each).numpy()) for each in tf.nest.flatten(model.optimizer))
     if not params or not compiled or not begun:
@@ -111,8 +111,8 @@ def _check_compiled_as_it_is(model: Any, params: dict[str, Any]) -> None:
     ]
     if since:
         raise ValueError(
-            "Layers have become trainable since the model was compiled, and its training step does not train them: call "
-            f"model.compile again, with a new optimizer. Received: {', '.join(since)}, frozen when it was compiled"
+            "Layers have become trainable since the model was compiled, and its training step does not train them: "
+            f"call model.compile again, with a new optimizer. Received: {', '.join(since)}, frozen when it was compiled"
         )
 
 
@@ -127,9 +127,9 @@ def warn_of_frozen(model: Any, wrappers: Sequence[PruningWrapper]) -> None:
     if frozen:
         size, kernels = sum(frozen.values()), elements(kernels_of(model))
         warnings.warn(
-            "Layers that are wrapped for pruning are frozen at the final pruning step, so they stay whole. To prune them "
-            "too, set layer.trainable = True, compile and fit before the schedule ends; to leave them whole on purpose, "
-            f"name them in skip. Received: {', '.join(frozen)}, {size:,} of {kernels:,} kernel weights "
+            "Layers that are wrapped for pruning are frozen at the final pruning step, so they stay whole. To prune "
+            "them too, set layer.trainable = True, compile and fit before the schedule ends; to leave them whole on "
+            f"purpose, name them in skip. Received: {', '.join(frozen)}, {size:,} of {kernels:,} kernel weights "
             f"({size / kernels:.2%})",
             PruningWarning,
             stacklevel=4,

@@ -52,7 +52,7 @@ class PruningWrapper(PruneLowMagnitude):
         for tfmot_only in ("block_size", "block_pooling_type"):
             kwargs.pop(tfmot_only, None)
         keeps_name = kwargs.pop("keeps_name", False)
-        # What the layers inside a custom layer were built with; a copy from a file has not been called when it is built.
+        # What the layers inside a custom layer were built with: one from a file has not been called when it is built.
         self.part_shapes = kwargs.pop("part_shapes", None)
         # The wrapper itself computes nothing: float32 keeps Keras from casting what passes through.
         kwargs["dtype"] = "float32"
@@ -159,7 +159,7 @@ class PruningWrapper(PruneLowMagnitude):
         return tf.constant(True)
 
     def takes_part(self) -> bool:
-        """Whether any weight that is pruned is trained as the model is now: frozen ones wait, and are left as they are."""
+        """Whether any weight that is pruned is trained as the model is now; frozen ones are left as they are."""
         trained = {id(master_variable(each)) for each in self.layer.trainable_weights}
         return any(id(master_variable(each)) in trained for each in self.prunable_weights)
 

@@ -149,8 +149,8 @@ def _joined_late(pool: DecayPool[Any]) -> str:
     if not uncut or len(uncut) == len(pool.wrappers):
         return ""
     return (
-        "Layers that were frozen at the final pruning step are trainable now: it is made again over all, without a decay "
-        "before it, which costs accuracy. Let the schedule end in the phase in which they are trained. "
+        "Layers that were frozen at the final pruning step are trainable now: it is made again over all, without a "
+        "decay before it, which costs accuracy. Let the schedule end in the phase in which they are trained. "
         f"Received: {', '.join(uncut)}, trainable since"
     )
 

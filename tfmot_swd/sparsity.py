@@ -32,9 +32,9 @@ class LayerSparsity:
 class SparsityReport:
     """What is kept of the pool, as the rate means it, of all kernel weights, and of all parameters.
 
-    The pool lacks the kernel weights that pruning does not count, as those that custom layers own themselves: where they
-    are many, little of the model is pruned however high the rate. All parameters hold batch norm and biases too, at
-    extreme rates a large part of what is left. Prints as a table.
+    The pool lacks the kernel weights that pruning does not count, as those that custom layers own themselves: where
+    they are many, little of the model is pruned however high the rate. All parameters hold batch norm and biases too,
+    at extreme rates a large part of what is left. Prints as a table.
     """
 
     layers: tuple[LayerSparsity, ...]

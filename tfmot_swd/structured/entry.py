@@ -60,4 +60,3 @@ def wrap_channels(model: Any, schedule: StructuredDecay, skip: Collection[str]) 
     if len(plan.ranked) < len(plan.rows):
         logging.info("tfmot_swd leaves whole: %s", plan.summary())
     return pruned
-

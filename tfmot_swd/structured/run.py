@@ -27,8 +27,8 @@ class StructuredRun(SelectiveRun):
         if self._pool.waits and not self._pool.is_cut and not options.partial_fit:
             pool: Any = self._pool
             warnings.warn(
-                "The budget cannot be met while so many layers are frozen, so nothing is decayed, and the final pruning "
-                "step would remove what it can: set layer.trainable = True, compile and fit before it. "
+                "The budget cannot be met while so many layers are frozen, so nothing is decayed, and the final "
+                "pruning step would remove what it can: set layer.trainable = True, compile and fit before it. "
                 f"Received: {dict(pool.limits.final)}, and {pool.search.channels} channels in layers that are trained",
                 PruningWarning,
                 stacklevel=4,
