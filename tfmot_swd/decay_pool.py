@@ -41,6 +41,8 @@ class DecayPool(abc.ABC, Generic[Wrapper]):
 
     def __init__(self, wrappers: Sequence[Wrapper], strategy: tf.distribute.Strategy) -> None:
         self.wrappers = taking_part(wrappers)
+        # One that is frozen now may have led before.
+        self._clocks = tuple(wrappers)
         schedules = {wrapper.pruning_schedule for wrapper in self.wrappers}
         if len(schedules) > 1:
             raise ValueError(
@@ -80,8 +82,7 @@ class DecayPool(abc.ABC, Generic[Wrapper]):
         self._strength = DecayStrength.of(self.schedule, optimizer, self.wrappers)
         for wrapper in self.wrappers:
             wrapper.join(self, coupled=self._strength.coupled)
-        # Another wrapper may have led before, where the first one was frozen or set free since.
-        latest = max(self.wrappers, key=lambda wrapper: int(wrapper.pruning_step.numpy()))
+        latest = self._latest()
         with self.strategy.scope():
             self._copy_clock(latest, self.leader)
             if not all(bool(wrapper.cut.numpy()) for wrapper in self.wrappers):
@@ -109,7 +110,8 @@ class DecayPool(abc.ABC, Generic[Wrapper]):
     @property
     def step(self) -> int:
         """The number of updates begun since the model was wrapped."""
-        return int(self.leader.pruning_step.numpy())
+        clock = self.leader if self._strength is not None else self._latest()
+        return int(clock.pruning_step.numpy())
 
     @property
     def is_cut(self) -> bool:
@@ -160,6 +162,9 @@ class DecayPool(abc.ABC, Generic[Wrapper]):
     @abc.abstractmethod
     def _choose(self, strategy: tf.distribute.Strategy) -> None:
         """Sets the masks to what is targeted at the final rate."""
+
+    def _latest(self) -> DecayWrapper:
+        return max(self._clocks, key=lambda wrapper: int(wrapper.pruning_step.numpy()))
 
     @staticmethod
     def _copy_clock(source: DecayWrapper, target: DecayWrapper) -> None:

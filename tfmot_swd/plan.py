@@ -109,7 +109,8 @@ class PruningPlan:
 
     def __rich__(self) -> Table:
         share = self.pool_kernels / max(self.kernels, 1)
-        title = f"{self.pool_size:,} weights counted: {self.pool_kernels:,} of {self.kernels:,} kernel weights ({share:.2%})"
+        title = f"{self.pool_size:,} weights counted: {self.pool_kernels:,} of {self.kernels:,} kernel weights"
+        title += f" ({share:.2%})"
         if self.waiting:
             title += f"; {self.waiting:,} more once their layers are trainable"
         table = Table(title=title)

@@ -210,9 +210,9 @@ def profile(model: Any, batch_size: int = 1) -> Profile:
     """Returns parameters, multiply-accumulates and activation bytes of a model, without running it.
 
     Parameters count once however often a layer is called or shared; masks and clocks of pruning
-    wrappers and ranges of quantization-aware training do not count. MACs are for one sample and count every call (what counts as one:
-    `tfmot_swd.macs`). Activation bytes are those of the tensors between layers, in the dtypes that
-    Keras computes them in, for `batch_size` samples.
+    wrappers and ranges of quantization-aware training do not count. MACs are for one sample and count
+    every call (what counts as one: `tfmot_swd.macs`). Activation bytes are those of the tensors between
+    layers, in the dtypes that Keras computes them in, for `batch_size` samples.
 
     The peak follows the calls in Keras's order. A tensor lives from the call that writes it to the
     last that reads it; model inputs live from the start and outputs to the end. What leaves its

@@ -10,12 +10,11 @@ from typing import Any, ClassVar
 
 import tensorflow as tf
 
-from tfmot_swd import optimizers
 from tfmot_swd._compat import keras, master_variable
 from tfmot_swd.channels.walk import nodes_of
 from tfmot_swd.layer_weights import elements, kernels_of
 from tfmot_swd.pruning_warning import PruningWarning
-from tfmot_swd.pruning_wrapper import PruningWrapper, collect_wrappers, wrapped_graphs
+from tfmot_swd.pruning_wrapper import PruningWrapper, wrapped_graphs
 
 # What Keras evaluates on beside arrays and datasets, and more than once; a generator is at its end after the first.
 _REPEATABLE = keras.utils.Sequence | tf.distribute.DistributedDataset | keras.utils.experimental.DatasetCreator
@@ -64,7 +63,6 @@ class PruningRun(abc.ABC):
                 "What pruning does inside a training step cannot be compiled by XLA as a whole: "
                 "compile the model without jit_compile. Received: jit_compile=True"
             )
-        _check_compiled_as_it_is(model, params)
         mark_pinned(model)
         self.model = model
         self.options = options
@@ -95,25 +93,6 @@ class PruningRun(abc.ABC):
     @abc.abstractmethod
     def on_train_end(self) -> None:
         """Called after the last epoch."""
-
-
-def _check_compiled_as_it_is(model: Any, params: dict[str, Any]) -> None:
-    """Raises where wrapped layers have become trainable since the training step was made."""
-    compiled = getattr(model, "_compiled_trainable_state", None) or {}
-    begun = any(int(optimizers.iterations(each).numpy()) for each in tf.nest.flatten(model.optimizer))
-    if not params or not compiled or not begun:
-        # A custom loop has its own step; the first fit makes one of what is trainable then.
-        return
-    since = [
-        wrapper.layer.name
-        for wrapper in collect_wrappers(model, PruningWrapper)
-        if any(part.trainable and compiled.get(part) is False for part in wrapper.layer._flatten_layers())
-    ]
-    if since:
-        raise ValueError(
-            "Layers have become trainable since the model was compiled, and its training step does not train them: "
-            f"call model.compile again, with a new optimizer. Received: {', '.join(since)}, frozen when it was compiled"
-        )
 
 
 def warn_of_frozen(model: Any, wrappers: Sequence[PruningWrapper]) -> None:

@@ -41,6 +41,7 @@ class ScorePool:
         self, wrappers: Sequence[PruneProgressiveGradient], strategy: tf.distribute.Strategy, optimizer: Any
     ) -> None:
         self.wrappers = taking_part(wrappers)
+        self._clocks = tuple(wrappers)
         shared = {(wrapper.pruning_schedule, wrapper.settings) for wrapper in self.wrappers}
         if len(shared) > 1:
             raise ValueError(
@@ -81,7 +82,7 @@ class ScorePool:
     def epochs(self) -> int:
         """The number of epochs of the schedule that are finished."""
         # A layer that was frozen for a while has missed some.
-        return max(int(wrapper.pruning_step.numpy()) for wrapper in self.wrappers)
+        return max(int(wrapper.pruning_step.numpy()) for wrapper in self._clocks)
 
     @property
     def scales(self) -> bool:
