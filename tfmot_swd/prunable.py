@@ -148,7 +148,7 @@ def shapes_of_parts(layer: Any) -> str | None:
     """Returns what the layers inside a custom layer were built with, as JSON, for `build_parts`; None for others."""
     if type(layer).__module__.startswith("tf_keras."):
         return None
-    configs = [part.get_build_config() for part in layer._flatten_layers(include_self=False)]
+    configs = [_built_with(part) for part in layer._flatten_layers(include_self=False)]
     return json.dumps(configs) if configs else None
 
 
@@ -192,8 +192,21 @@ def _build_as(layer: Any, part_shapes: str) -> None:
         part = parts[index]
         if not part.built and config is not None:
             with tf.name_scope(layer.name), tf.name_scope(part.name):
-                part.build_from_config({name: _as_shapes(value) for name, value in config.items()})
+                shapes = {name: _as_shapes(value) for name, value in config.items()}
+                if isinstance(part, layers.MultiHeadAttention):
+                    part._build_from_signature(**shapes)
+                else:
+                    part.build_from_config(shapes)
                 part.built = True
+
+
+def _built_with(part: Any) -> dict[str, Any] | None:
+    if isinstance(part, layers.MultiHeadAttention) and part._built_from_signature:
+        # Keras makes the layers in it when it knows all three.
+        shapes = {name: getattr(part, f"_{name}_shape") for name in ("query", "value", "key")}
+        return {name: list(tf.TensorShape(shape)) for name, shape in shapes.items()}
+    config: dict[str, Any] | None = part.get_build_config()
+    return config
 
 
 def _as_shapes(value: Any) -> Any:
