@@ -13,6 +13,7 @@ import tfmot_swd
 from tfmot_swd.layer_weights import kernels_of
 from tfmot_swd.plan import plan_pruning
 from tfmot_swd.prunable import counted_weights
+from tfmot_swd.strength import DecayStrength
 
 L = keras.layers
 STEPS, BATCH = 4, 4
@@ -143,7 +144,9 @@ def test_layers_inside_are_counted_decayed_and_cut(make, counted):
     assert callback.history[-1].pool == counted
     report = tfmot_swd.sparsity_report(tfmot_swd.strip_pruning(model))
     assert (report.pool, report.pool_kept) == (counted, counted - int(0.8 * counted))
-    np.testing.assert_allclose(tfmot_swd.strip_pruning(model).predict(X, verbose=0), model.predict(X, verbose=0), atol=1e-5)
+    np.testing.assert_allclose(
+        tfmot_swd.strip_pruning(model).predict(X, verbose=0), model.predict(X, verbose=0), atol=1e-5
+    )
 
 
 def test_each_weight_is_named_once():
@@ -158,14 +161,22 @@ def test_each_weight_is_named_once():
     assert len(kernels_of(block)) == 8
 
 
-@pytest.mark.parametrize("targets", ["kernels", "all"])
-@pytest.mark.parametrize("ending", [".keras", ".h5", "", "weights"])
-@pytest.mark.parametrize("make", [with_blocks, with_late])
+@pytest.mark.parametrize(
+    ("make", "ending", "targets"),
+    [
+        (with_blocks, ".keras", "all"),
+        (with_blocks, "", "all"),
+        (with_late, ".keras", "kernels"),
+        (with_late, ".h5", "kernels"),
+        (with_late, "", "kernels"),
+        (with_blocks, "weights", "kernels"),
+    ],
+)
 def test_saved_and_loaded_in_the_middle_goes_on_exactly(make, ending, targets, tmp_path):
-    if targets == "all" and (make is with_late or ending == "weights"):
-        pytest.skip("one form is enough")
     net = make()
-    model = compiled(wrapped(net, epochs=2, targets=targets))
+    # Keras reads no state of the optimizer from a SavedModel.
+    optimizer = None if ending else keras.optimizers.SGD(0.05)
+    model = compiled(wrapped(net, epochs=2, targets=targets), optimizer)
     fit(model, partial_fit=True)
     if ending == "weights":
         other = compiled(wrapped(net, epochs=2, targets=targets))
@@ -201,7 +212,9 @@ def test_mixed_precision():
     keras.mixed_precision.set_global_policy("mixed_float16")
     net = with_blocks()
     keras.mixed_precision.set_global_policy("float32")
-    model = compiled(wrapped(net), keras.mixed_precision.LossScaleOptimizer(keras.optimizers.SGD(0.01), initial_scale=2))
+    model = compiled(
+        wrapped(net), keras.mixed_precision.LossScaleOptimizer(keras.optimizers.SGD(0.01), initial_scale=2)
+    )
     fit(model)
     report = tfmot_swd.sparsity_report(tfmot_swd.strip_pruning(model))
     assert report.pool_kept == report.pool - int(0.8 * report.pool)
@@ -227,13 +240,9 @@ def test_a_frozen_layer_inside_waits():
 
 
 def test_the_weight_decay_of_a_layer_inside_is_found():
-    net = with_layer(Block(2))
-    del net
     layer = Block(6)
     for part in (layer.first, layer.inner.first):
         part.kernel_regularizer = keras.regularizers.L2(2.5e-4)
-    from tfmot_swd.strength import DecayStrength
-
     schedule = tfmot_swd.SelectiveDecay.paper(0.8, end_step=4)
     holder = type("Holder", (), {"layer": layer})()
     assert DecayStrength.of(schedule, keras.optimizers.SGD(0.1), [holder]).mu == pytest.approx(5e-4)
@@ -334,10 +343,15 @@ def test_a_layer_inside_of_two_is_refused():
         def call(self, x):
             return self.dense(x)
 
+        def get_config(self):
+            return {**super().get_config(), "dense": None}
+
     net = keras.Sequential([L.Dense(3, input_shape=(3,)), Shares(shared, name="one"), Shares(shared, name="two")])
     assert plan_pruning(net).pool_size == 12 + 12
     assert tfmot_swd.sparsity_report(net).parameters == 24
-    with pytest.raises(ValueError, match="weight in common cannot be copied.*Received: '.*kernel:0' in 'one' and 'two'"):
+    with pytest.raises(
+        ValueError, match="weight in common cannot be copied.*Received: '.*kernel:0' in 'one' and 'two'"
+    ):
         wrapped(net)
 
 
@@ -367,7 +381,9 @@ def test_layers_made_in_call_are_refused_with_a_way_out():
             return self.dense(x)
 
     net = with_layer(Lazy(name="lazy"))
-    with pytest.raises(ValueError, match="fewer layers inside.*skip.*Received: 'lazy' with 1 layers inside, its copy with 0"):
+    with pytest.raises(
+        ValueError, match="fewer layers inside.*skip.*Received: 'lazy' with 1 layers inside, its copy with 0"
+    ):
         wrapped(net)
     schedule = tfmot_swd.SelectiveDecay(0.8, end_step=STEPS)
     fit(compiled(tfmot_swd.prune_selective_decay(net, schedule, skip=["lazy"])))

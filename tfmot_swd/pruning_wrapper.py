@@ -187,7 +187,11 @@ class PruningWrapper(PruneLowMagnitude):
         config.pop("name", None)
         for part in cls._parts_of_config():
             config[part] = keras.utils.deserialize_keras_object(config[part], custom_objects=custom_objects)
-        layer = keras.layers.deserialize(config.pop("layer"), custom_objects=custom_objects)
+        inner = config.pop("layer")
+        # Keras finds classes of others by the registered name here, and its own by the plain one there.
+        registered = ">" in (inner.get("registered_name") or "")
+        deserialize = keras.utils.deserialize_keras_object if registered else keras.layers.deserialize
+        layer = deserialize(inner, custom_objects=custom_objects)
         return cls(layer, **config)
 
     @classmethod
