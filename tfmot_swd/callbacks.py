@@ -9,10 +9,11 @@ from typing import Any
 
 from tfmot_swd import _compat
 from tfmot_swd.backup import Resumed, TrainingBackup
+from tfmot_swd.idle_run import IdleRun
 from tfmot_swd.monitor import CutReport
 from tfmot_swd.progressive.run import ProgressiveRun
 from tfmot_swd.pruning_run import PruningRun, RunOptions
-from tfmot_swd.pruning_wrapper import PruningWrapper, collect_wrappers
+from tfmot_swd.pruning_wrapper import NothingTrainedError, PruningWrapper, collect_wrappers, find_wrapped
 from tfmot_swd.selective_run import SelectiveRun
 from tfmot_swd.structured.run import StructuredRun
 
@@ -55,7 +56,8 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
         of a generative adversarial network for example. Its updates are the clock of the pruning. With Progressive
         Gradient Pruning it must be an attribute of the model, which gets a new optimizer there when filters leave: have
         the training step read `self.generator_optimizer` each time.
-      partial_fit: this fit is one of several, so it may end before the schedule does.
+      partial_fit: this fit is one of several, so it may end before the schedule does; it may also be one in which all
+        that is wrapped is frozen.
       backup_dir: directory for a backup of the training after each epoch. A fit that finds one there goes on behind
         it, in the architecture that was reached, as if it had not been interrupted, if the data of an epoch do not
         depend on earlier ones; write the script as for a first start. It is removed when fit has come to its end. The
@@ -131,6 +133,14 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
 
     def on_train_begin(self, logs: Any = None) -> None:
         kind = next((each for each in _RUNS if collect_wrappers(self.model, each.wrapper_class)), None)
+        foreign = find_wrapped(self.model) if kind is None else []
+        if foreign:
+            raise ValueError(
+                "This model is wrapped by TFMOT's own prune_low_magnitude, which trains with "
+                "tfmot.sparsity.keras.UpdatePruningStep; for a schedule of this package wrap the model as it was with "
+                "tfmot_swd.prune_selective_decay or tfmot_swd.prune_progressive_gradient. "
+                f"Received: {len(foreign)} such layers ({', '.join(foreign[:5])})"
+            )
         if kind is None:
             raise ValueError(
                 "The model has no wrapped layers: make it with tfmot_swd.prune_selective_decay or "
@@ -141,7 +151,13 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
             self._finished_epochs = self._saved_epochs = self._backup.restore(self.model)
             # Keras's fit asks there where to begin.
             self.model._training_state = Resumed(self._finished_epochs)
-        self._run = kind(self.model, self._options, getattr(self, "params", None) or {})
+        params = getattr(self, "params", None) or {}
+        try:
+            self._run = kind(self.model, self._options, params)
+        except NothingTrainedError:
+            if not self._options.partial_fit:
+                raise
+            self._run = IdleRun(self.model, self._options, params, collect_wrappers(self.model, kind.wrapper_class))
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         # Only now have all callbacks done at the epoch's end what they do, to the learning rate for example.

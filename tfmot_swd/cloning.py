@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfmot_swd._compat import keras
+from tfmot_swd._compat import keras, variables_of
 from tfmot_swd.object_changes import carry_changes, carry_values, check_weights_fit, is_changed
 from tfmot_swd.overrides import replaced_on_object
+from tfmot_swd.prunable import shapes_of_parts
 from tfmot_swd.pruning_wrapper import PruningWrapper
 
+# Entries of configs that say for which input shapes a layer was built.
+_BUILT_FOR = ("build_config", "part_shapes")
 # How the entries of configs end that may be objects of the user's.
 _KINDS = ("activation", "regularizer", "constraint", "initializer")
 
@@ -67,12 +70,35 @@ def wrap_with(model: Any, wrap: Callable[[Any, Any], Any]) -> Any:
         made = wrap(*copies[-1])
         if id(layer) in outputs and isinstance(made, PruningWrapper):
             made.keep_name()
+        if isinstance(made, PruningWrapper):
+            made.part_shapes = shapes_of_parts(layer)
         return made
 
     wrapped = clone_with(model, make)
     for layer, inner in copies:
         give_values(layer, inner)
+    _check_still_shared(copies)
     return wrapped
+
+
+def _check_still_shared(copies: list[tuple[Any, Any]]) -> None:
+    """Raises where layers had a weight in common, as by a layer inside of both, and their copies have not."""
+    shared: dict[int, tuple[Any, Any]] = {}
+    for layer, inner in copies:
+        for weight, copied in zip(variables_of(layer), variables_of(inner), strict=True):
+            first, same = shared.setdefault(id(weight), (layer, copied))
+            if copied is weight:
+                raise ValueError(
+                    "A copy of this layer has the very weights of the layer itself, so that pruning would change both: "
+                    "have its __init__ or build make what is inside of it. "
+                    f"Received: {weight.name!r} in {layer.name!r} and its copy"
+                )
+            if same is not copied:
+                raise ValueError(
+                    "Layers that have a weight in common cannot be copied one by one, as each copy would have a weight "
+                    "that is trained on its own: put the common layer into one of them, or call it as a layer of the "
+                    f"model. Received: {weight.name!r} in {first.name!r} and {layer.name!r}"
+                )
 
 
 def clone_with(model: Any, make: Callable[[Any], Any]) -> Any:
@@ -131,7 +157,7 @@ class _Config(dict[str, Any]):
         """Returns a copy of a config, of all dictionaries and lists in it too; layers inside are not built."""
         if isinstance(config, dict):
             # Keras would build a layer inside at once, for the input shape of its twin, which edits may change.
-            return cls((key, cls.of(value)) for key, value in config.items() if key != "build_config")
+            return cls((key, cls.of(value)) for key, value in config.items() if key not in _BUILT_FOR)
         return [cls.of(each) for each in config] if isinstance(config, list) else config
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:

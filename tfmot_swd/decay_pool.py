@@ -16,7 +16,7 @@ import tensorflow as tf
 from tfmot_swd import optimizers
 from tfmot_swd._compat import variables_of
 from tfmot_swd.decay_wrapper import DecayWrapper
-from tfmot_swd.pruning_wrapper import assign, collect_wrappers
+from tfmot_swd.pruning_wrapper import assign, collect_wrappers, taking_part
 from tfmot_swd.skipped_updates import SkippedUpdates
 from tfmot_swd.strength import DecayStrength
 
@@ -27,22 +27,24 @@ class DecayPool(abc.ABC, Generic[Wrapper]):
     """Joins the wrappers of a model; `join` puts them under an optimizer when training begins.
 
     Args:
-      wrappers: the model's wrappers in call order; the first one that is trainable leads.
+      wrappers: the model's wrappers in call order; those take part of which a weight is trained, and the first leads.
       strategy: the `tf.distribute.Strategy` under which the model was built.
 
     Raises:
-      ValueError: no wrapper is trainable, or their schedules differ.
+      NothingTrainedError: no weight of the wrappers is trained as the model is now.
+      ValueError: their schedules differ.
+
+    Attributes:
+      waits: whether nothing is decayed for now, as the target is out of reach while layers are frozen.
     """
 
+    waits = False
     wrapper_class: ClassVar[type[DecayWrapper]]
 
     def __init__(self, wrappers: Sequence[Wrapper], strategy: tf.distribute.Strategy) -> None:
-        self.wrappers = tuple(wrapper for wrapper in wrappers if wrapper.trainable)
-        if not self.wrappers:
-            raise ValueError(
-                "No wrapped layer is trainable, so nothing can be pruned: set layer.trainable = True "
-                f"on some. Received: {len(wrappers)} wrapped layers, all frozen."
-            )
+        self.wrappers = taking_part(wrappers)
+        # One that is frozen now may have led before.
+        self._clocks = tuple(wrappers)
         schedules = {wrapper.pruning_schedule for wrapper in self.wrappers}
         if len(schedules) > 1:
             raise ValueError(
@@ -83,10 +85,13 @@ class DecayPool(abc.ABC, Generic[Wrapper]):
         self._strength = DecayStrength.of(self.schedule, optimizer, self.wrappers)
         for wrapper in self.wrappers:
             wrapper.join(self, coupled=self._strength.coupled)
-        # Another wrapper may have led before, where the first one was frozen or set free since.
-        latest = max(self.wrappers, key=lambda wrapper: int(wrapper.pruning_step.numpy()))
+        latest = self._latest()
         with self.strategy.scope():
             self._copy_clock(latest, self.leader)
+            if not all(bool(wrapper.cut.numpy()) for wrapper in self.wrappers):
+                # Layers that were frozen at an earlier cut have joined: it is made again, over all.
+                for wrapper in self.wrappers:
+                    wrapper.cut.assign(False)
             # The first forward pass of a fit always begins an update, whatever was saved.
             self.leader.last_iterations.assign(-1)
             self._skips = SkippedUpdates(optimizer, self.leader)
@@ -109,7 +114,8 @@ class DecayPool(abc.ABC, Generic[Wrapper]):
     @property
     def step(self) -> int:
         """The number of updates begun since the model was wrapped."""
-        return int(self.leader.pruning_step.numpy())
+        clock = self.leader if self._strength is not None else self._latest()
+        return int(clock.pruning_step.numpy())
 
     @property
     def scales(self) -> bool:
@@ -192,6 +198,9 @@ class DecayPool(abc.ABC, Generic[Wrapper]):
     def _choose(self, strategy: tf.distribute.Strategy) -> None:
         """Sets the masks to what is targeted at the final rate."""
 
+    def _latest(self) -> DecayWrapper:
+        return max(self._clocks, key=lambda wrapper: int(wrapper.pruning_step.numpy()))
+
     @staticmethod
     def _copy_clock(source: DecayWrapper, target: DecayWrapper) -> None:
         target.pruning_step.assign(source.pruning_step.numpy())
@@ -221,6 +230,9 @@ class DecayPool(abc.ABC, Generic[Wrapper]):
         assign(strategy, self.leader.last_iterations, now)
 
     def _before_end(self, strategy: tf.distribute.Strategy, step: tf.Tensor, is_new: tf.Tensor) -> tf.Tensor:
+        if self.waits:
+            return tf.constant(False)
+
         def act() -> tf.Tensor:
             threshold = self._refresh(strategy, step)
             if not self.strength.coupled:

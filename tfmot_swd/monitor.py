@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_swd.decay_pool import DecayPool
+from tfmot_swd.layer_weights import elements
 from tfmot_swd.removed_share import removed_shares
 from tfmot_swd.weight_pool import WeightPool
 
@@ -28,6 +29,8 @@ class PruningStatus:
       entered, left: how many came into and went out of the targeted set since the last status.
       penalty: mu · a / 2 · sum of squared targeted weights, the part of the loss that is not the
         task's; 0 for the implicit form.
+      kernels: number of all kernel weights of the model, those too that the rate does not count.
+      targeted_kernels: how many of them are below the threshold.
       sparsity: share of exact zeros in the counted weights, by layer.
       is_cut: whether the final cut has been made.
       is_finite: whether no counted weight is NaN or infinite.
@@ -44,6 +47,8 @@ class PruningStatus:
     entered: int
     left: int
     penalty: float
+    kernels: int
+    targeted_kernels: int
     sparsity: dict[str, float]
     is_cut: bool
     is_finite: bool = True
@@ -54,11 +59,17 @@ class PruningStatus:
         """Targeted weights as a share of the pool."""
         return self.targeted / self.pool
 
+    @property
+    def targeted_kernel_share(self) -> float:
+        """Targeted kernel weights as a share of all that the model has, counted by the rate or not."""
+        return self.targeted_kernels / max(self.kernels, 1)
+
     def logs(self) -> dict[str, Any]:
         """Returns the numbers that join Keras's epoch logs, and so History and the progress bar."""
         logs: dict[str, Any] = {
             "target_sparsity": self.target_sparsity,
             "targeted_share": self.targeted_share,
+            "targeted_kernel_share": self.targeted_kernel_share,
             "threshold": self.threshold,
         }
         if self.a is not None:
@@ -71,7 +82,8 @@ class PruningStatus:
 
     def scalars(self) -> dict[str, float]:
         """Returns the numbers for TensorBoard."""
-        names = ("a", "shrink", "threshold", "target_sparsity", "targeted_share", "entered", "left", "penalty")
+        shares = ("target_sparsity", "targeted_share", "targeted_kernel_share")
+        names = ("a", "shrink", "threshold", *shares, "entered", "left", "penalty")
         known = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         return known | {f"sparsity/{name}": share for name, share in self.sparsity.items()}
 
@@ -116,13 +128,15 @@ class Monitor:
         # The update just made had this index; before the first one it is the first.
         step = max(pool.step - 1, 0)
         threshold = float(pool.leader.threshold.numpy())
-        weights = [np.asarray(weight.numpy(), np.float32) for weight in pool.counted()]
+        counted = pool.counted()
+        weights = [np.asarray(weight.numpy(), np.float32) for weight in counted]
         targeted = pool.targeted()
         entered = left = 0
         if self._targeted is not None:
             entered = int(np.count_nonzero(targeted & ~self._targeted))
             left = int(np.count_nonzero(self._targeted & ~targeted))
         self._targeted = targeted
+        is_kernel = np.repeat([id(each) in pool.kernels for each in counted], [each.size for each in weights])
         strength, schedule = pool.strength, pool.schedule
         automatic = schedule.is_automatic and not strength.coupled
         return PruningStatus(
@@ -136,6 +150,8 @@ class Monitor:
             entered=entered,
             left=left,
             penalty=float(sum(pool.penalty(wrapper) for wrapper in pool.wrappers)) if strength.coupled else 0.0,
+            kernels=pool.all_kernels,
+            targeted_kernels=int(np.count_nonzero(targeted & is_kernel)),
             sparsity=self._sparsity(),
             is_cut=pool.is_cut,
             is_finite=all(bool(np.isfinite(weight).all()) for weight in weights),
@@ -145,8 +161,8 @@ class Monitor:
     def _sparsity(self) -> dict[str, float]:
         shares = {}
         for wrapper in self._pool.wrappers:
-            counted = wrapper.prunable_weights[: wrapper.counted]
-            size = sum(int(np.prod(weight.shape)) for weight in counted)
+            counted = self._pool.counted_of(wrapper)
+            size = elements(counted)
             zeros = sum(int(np.count_nonzero(weight.numpy() == 0)) for weight in counted)
             if size:
                 shares[wrapper.layer.name] = zeros / size

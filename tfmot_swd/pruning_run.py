@@ -5,13 +5,14 @@ from __future__ import annotations
 import abc
 import dataclasses
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import tensorflow as tf
 
-from tfmot_swd._compat import keras
+from tfmot_swd._compat import keras, master_variable
 from tfmot_swd.channels.walk import nodes_of
+from tfmot_swd.layer_weights import elements, kernels_of
 from tfmot_swd.optimizer_check import OptimizerCheck
 from tfmot_swd.optimizers import KINDS, iterations, loss_scale, main_optimizer
 from tfmot_swd.pruning_warning import PruningWarning
@@ -97,8 +98,9 @@ class PruningRun(abc.ABC):
 
     def _watch_optimizer(self) -> None:
         """Has the batches to come show whether the optimizer that is the clock trains the wrapped layers."""
-        trained = [each for each in collect_wrappers(self.model, self.wrapper_class) if each.trainable]
-        weights = [weight for wrapper in trained for weight in wrapper.prunable_weights]
+        found = collect_wrappers(self.model, self.wrapper_class)
+        trained = {id(master_variable(each)) for wrapper in found for each in wrapper.layer.trainable_weights}
+        weights = [weight for wrapper in found for weight in wrapper.prunable_weights if id(weight) in trained]
         self._optimizer_check = OptimizerCheck(self.optimizer, weights, (self.model, *wrapped_graphs(self.model)))
 
     @property
@@ -157,6 +159,26 @@ class PruningRun(abc.ABC):
     @abc.abstractmethod
     def on_train_end(self) -> None:
         """Called after the last epoch."""
+
+
+def warn_of_frozen(model: Any, wrappers: Sequence[PruningWrapper]) -> None:
+    """Warns, when a model is pruned for good, of the wrapped layers that are frozen and so stay whole."""
+    frozen: dict[str, int] = {}
+    for wrapper in wrappers:
+        trained = {id(master_variable(each)) for each in wrapper.layer.trainable_weights}
+        whole = elements(each for each in kernels_of(wrapper) if id(each) not in trained)
+        if whole:
+            frozen[wrapper.layer.name] = whole
+    if frozen:
+        size, kernels = sum(frozen.values()), elements(kernels_of(model))
+        warnings.warn(
+            "Layers that are wrapped for pruning are frozen at the final pruning step, so they stay whole. To prune "
+            "them too, set layer.trainable = True, compile and fit before the schedule ends; to leave them whole on "
+            f"purpose, name them in skip. Received: {', '.join(frozen)}, {size:,} of {kernels:,} kernel weights "
+            f"({size / kernels:.2%})",
+            PruningWarning,
+            stacklevel=4,
+        )
 
 
 def mark_pinned(model: Any) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_swd._compat import PruningSchedule, keras
+from tfmot_swd.foreign_wrapper import check_not_in_tfmots_wrapper
 
 PENALTIES = ("auto", "coupled", "implicit")
 TARGETS = ("kernels", "all")
@@ -213,7 +214,12 @@ class SelectiveDecay(DecaySchedule):
         super().__post_init__()
 
     def __call__(self, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns TFMOT's pair: whether the threshold is refreshed at `step`, and the sparsity then."""
+        """Returns TFMOT's pair: whether the threshold is refreshed at `step`, and the sparsity then.
+
+        Raises:
+          ValueError: TFMOT's own wrapper asks, which cannot follow this schedule.
+        """
+        check_not_in_tfmots_wrapper(self, "prune_selective_decay")
         return self.is_due(step), tf.cast(self.sparsity(step), tf.float32)
 
     def sparsity(self, step: tf.Tensor | int) -> tf.Tensor:

@@ -10,6 +10,7 @@ from absl import logging
 from tfmot_swd._compat import PruningPolicy
 from tfmot_swd.block_magnitudes import Blocks
 from tfmot_swd.cloning import wrap_with
+from tfmot_swd.dense_kernels import warn_of_uncounted
 from tfmot_swd.plan import PruningPlan, plan_pruning
 from tfmot_swd.pruning_wrapper import check_can_wrap, collect_wrappers
 from tfmot_swd.schedules import SelectiveDecay
@@ -92,12 +93,13 @@ def prune_selective_decay(
     if pruning_policy is not None:
         pruning_policy.ensure_model_supports_pruning(model)
     plan = plan_pruning(model, targets=schedule.targets, skip=skip, pruning_policy=pruning_policy)
-    if not plan.pruned:
+    if not plan.layers():
         raise ValueError(
-            "Nothing in this model can be pruned: no trainable layer that is left has weights which "
+            "Nothing in this model can be pruned: no layer that is left has weights which "
             f"SWD counts. Received: {plan.summary()}"
         )
     pruned = _wrap(model, schedule, plan, blocks)
+    warn_of_uncounted(plan)
     if plan.skipped:
         logging.info("tfmot_swd leaves whole: %s", plan.summary())
     return pruned
@@ -111,5 +113,6 @@ def _wrap(model: Any, schedule: SelectiveDecay, plan: PruningPlan, blocks: Block
 
     pruned = wrap_with(model, wrap)
     # Whether the floors can be kept shows only with the sizes of the weights, and now is early.
-    kept_floors(collect_wrappers(pruned, PruneSelectiveDecay))
+    wrappers = collect_wrappers(pruned, PruneSelectiveDecay)
+    kept_floors(schedule, [each for wrapper in wrappers for each in wrapper.prunable_weights[: wrapper.counted]])
     return pruned

@@ -12,9 +12,9 @@ import numpy as np
 from tfmot_swd._compat import keras
 from tfmot_swd.decay_pool import DecayPool
 from tfmot_swd.monitor import CutReport, Monitor, cut_and_report, foreseen_shares
-from tfmot_swd.pruning_run import PruningRun, RunOptions
+from tfmot_swd.pruning_run import PruningRun, RunOptions, warn_of_frozen
 from tfmot_swd.pruning_warning import PruningWarning
-from tfmot_swd.pruning_wrapper import PruningWrapper
+from tfmot_swd.pruning_wrapper import PruningWrapper, collect_wrappers
 from tfmot_swd.removed_share import visible_shares
 from tfmot_swd.weight_pool import WeightPool
 from tfmot_swd.wrappers import PruneSelectiveDecay
@@ -45,10 +45,13 @@ class SelectiveRun(PruningRun):
         self._batches = 0
         self._looked_ahead = False
         self._check_length(pool)
+        joined = _joined_late(pool)
         pool.join(self.optimizer)
         forecast = pool.strength.forecast(options.learning_rate)
         # Whether the user knows that the final pruning step will change the outputs.
         self._told = forecast.jumps or forecast.diverges
+        if joined:
+            warnings.warn(joined, PruningWarning, stacklevel=4)
         if not pool.is_cut:
             lost = pool.foreseen_losses() if pool.step == 0 else []
             for problem in forecast.problems() + _held_norms(pool.wrappers) + lost:
@@ -162,6 +165,7 @@ class SelectiveRun(PruningRun):
             # The decay of an update is made before the next one; the last update has no next.
             pool.decay()
         before = self._evaluate()
+        warn_of_frozen(self.model, collect_wrappers(self.model, self.wrapper_class))
         report = cut_and_report(pool)
         self.cut_report = dataclasses.replace(report, before=before, after=self._evaluate())
         for problem in report.losses:
@@ -208,6 +212,18 @@ class SelectiveRun(PruningRun):
                 "UpdatePruningStep(partial_fit=True) when more fits follow. "
                 f"Received: end_step={pool.schedule.end_step}, epochs={epochs}, steps={steps}"
             )
+
+
+def _joined_late(pool: DecayPool[Any]) -> str:
+    """Returns a sentence to warn with where layers join that were frozen when the others were cut, else nothing."""
+    uncut = [wrapper.layer.name for wrapper in pool.wrappers if not bool(wrapper.cut.numpy())]
+    if not uncut or len(uncut) == len(pool.wrappers):
+        return ""
+    return (
+        "Layers that were frozen at the final pruning step are trainable now: it is made again over all, without a "
+        "decay before it, which costs accuracy. Let the schedule end in the phase in which they are trained. "
+        f"Received: {', '.join(uncut)}, trainable since"
+    )
 
 
 def _held_norms(wrappers: Sequence[PruningWrapper]) -> list[str]:

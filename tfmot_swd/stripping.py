@@ -146,7 +146,7 @@ def _check_cut(model: Any) -> None:
     wrappers = collect_wrappers(model, DecayWrapper)
     uncut = [wrapper for wrapper in wrappers if not bool(wrapper.cut.numpy())]
     # A layer that was frozen when the others were cut is meant to be whole; a model frozen later is not.
-    if len(uncut) == len(wrappers) or any(wrapper.trainable for wrapper in uncut):
+    if len(uncut) == len(wrappers) or any(wrapper.takes_part() for wrapper in uncut):
         done = max(int(wrapper.pruning_step.numpy()) for wrapper in wrappers)
         raise ValueError(
             "The final cut has not been made, so this model is not pruned: train on until end_step, or "

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import tensorflow as tf
 
 from tfmot_swd.decay_pool import DecayPool
 from tfmot_swd.floors import FloorSelection, floors_of
+from tfmot_swd.layer_weights import elements, kernels_of
 from tfmot_swd.lost_layers import foreseen_losses, losses
 from tfmot_swd.pruning_wrapper import assign
+from tfmot_swd.schedules import SelectiveDecay
 from tfmot_swd.thresholds import (
     bits_to_float,
     concat_magnitude_bits,
     magnitude_bits,
     select_bits_near,
 )
-from tfmot_swd.wrappers import PruneSelectiveDecay
+from tfmot_swd.wrappers import PruneSelectiveDecay, Target
 
 
 class WeightPool(DecayPool[PruneSelectiveDecay]):
@@ -28,17 +30,32 @@ class WeightPool(DecayPool[PruneSelectiveDecay]):
 
     def __init__(self, wrappers: Sequence[PruneSelectiveDecay], strategy: tf.distribute.Strategy) -> None:
         super().__init__(wrappers, strategy)
-        self.size = sum(int(np.prod(weight.shape)) for weight in self.counted())
-        self._weights = [(wrapper, weight) for wrapper in self.wrappers for weight in wrapper.prunable_weights]
-        counted = {id(weight) for weight in self.counted()}
-        self._places = [place for place, (_, weight) in enumerate(self._weights) if id(weight) in counted]
-        self._selection = kept_floors(self.wrappers)
-        # What each weight is compared with, in the order of `_weights`; the global threshold where there are no floors.
+        self._targets = distinct_targets(self.wrappers)
+        self.size = elements(self.counted())
+        self.kernels = frozenset(id(each) for wrapper in self.wrappers for each in kernels_of(wrapper))
+        # Of the wrapped layers; of the whole model once it is known.
+        self.all_kernels = sum(elements(kernels_of(wrapper)) for wrapper in self.wrappers)
+        self._places = [place for place, each in enumerate(self._targets) if each.counts]
+        self._selection = kept_floors(self.schedule, self.counted())
+        # What each weight is compared with, in the order of `_targets`; the global threshold where there are no floors.
         self._limits: tf.Variable | None = None
+
+    @classmethod
+    def of(cls, model: Any) -> Self:
+        pool = super().of(model)
+        pool.all_kernels = elements(kernels_of(model))
+        return pool
 
     def counted(self) -> list[tf.Variable]:
         """Returns the variables that the rate counts."""
-        return [weight for _, weight in self._counted()]
+        return [each.weight for each in self._counted()]
+
+    def counted_of(self, wrapper: PruneSelectiveDecay) -> list[tf.Variable]:
+        """Returns those of one wrapper."""
+        return [each.weight for each in self._counted() if each.wrapper is wrapper]
+
+    def targets(self) -> list[tuple[tf.Variable, tf.Tensor]]:
+        return [(each.weight, each.mask.read_value()) for each in self._targets]
 
     def targeted(self) -> np.ndarray:
         """Returns for each weight that the rate counts whether it lies below the threshold, bool (N,)."""
@@ -48,11 +65,11 @@ class WeightPool(DecayPool[PruneSelectiveDecay]):
     def floored(self) -> tuple[str, ...]:
         """Returns the layers that have a kernel which keeps weights by its floor alone, below the global threshold."""
         limits, threshold = self._limit_bits().numpy(), magnitude_bits(self.leader.threshold).numpy()
-        names = [self._weights[place][0].layer.name for place in self._places if limits[place] < threshold]
+        names = [self._targets[place].wrapper.layer.name for place in self._places if limits[place] < threshold]
         return tuple(dict.fromkeys(names))
 
     def foreseen_losses(self) -> list[str]:
-        ranked = [np.abs(np.asarray(wrapper.ranked(weight.numpy()), np.float32)) for wrapper, weight in self._counted()]
+        ranked = [self._magnitudes(each) for each in self._counted()]
         return foreseen_losses(self._kernels(), ranked, self.schedule.final_sparsity)
 
     def losses(self) -> list[str]:
@@ -60,14 +77,11 @@ class WeightPool(DecayPool[PruneSelectiveDecay]):
 
     def _kernels(self) -> list[tuple[str, np.ndarray, int]]:
         """Returns (layer, what its entries are ranked by, the sign aside; how many stay at least) of each kernel."""
-        if self._selection is None:
-            floors = dict.fromkeys(self._places, 0)
-        else:
-            floors = dict(zip(self._places, self._selection.floors, strict=True))
+        floors = [0] * len(self._places) if self._selection is None else self._selection.floors
         return [
-            (wrapper.layer.name, np.abs(np.asarray(wrapper.ranked(weight.numpy()), np.float32)), floors[place])
-            for place, (wrapper, weight) in enumerate(self._weights)
-            if place in floors and is_kernel(weight)
+            (each.wrapper.layer.name, self._magnitudes(each), floor)
+            for each, floor in zip(self._counted(), floors, strict=True)
+            if is_kernel(each.weight)
         ]
 
     def join(self, optimizer: Any) -> None:
@@ -75,7 +89,7 @@ class WeightPool(DecayPool[PruneSelectiveDecay]):
         if self._selection is None:
             return
         kept = vars(self.leader.unsaved)
-        if "limits" not in kept or kept["limits"].shape != [len(self._weights)]:
+        if "limits" not in kept or kept["limits"].shape != [len(self._targets)]:
             with self.strategy.scope():
                 kept["limits"] = tf.Variable(self._initial_limits(), trainable=False)
         self._limits = kept["limits"]
@@ -83,8 +97,8 @@ class WeightPool(DecayPool[PruneSelectiveDecay]):
     def decayed(self) -> list[tuple[tf.Variable, tf.Tensor]]:
         limits = self._limit_bits()
         return [
-            (weight, magnitude_bits(wrapper.ranked(weight.read_value())) >= limits[place])
-            for place, (wrapper, weight) in enumerate(self._weights)
+            (each.weight, magnitude_bits(self._ranked(each)) >= limits[place])
+            for place, each in enumerate(self._targets)
         ]
 
     def penalty(self, wrapper: PruneSelectiveDecay) -> tf.Tensor:
@@ -93,15 +107,27 @@ class WeightPool(DecayPool[PruneSelectiveDecay]):
         active = self._is_active(step)
         limits = self._limit_bits()
         total = tf.zeros([])
-        for place, (owner, weight) in enumerate(self._weights):
-            if owner is wrapper:
-                value = tf.cast(weight, tf.float32)
+        for place, each in enumerate(self._targets):
+            if each.wrapper is wrapper:
+                value = tf.cast(each.weight, tf.float32)
                 below = magnitude_bits(wrapper.ranked(value)) < limits[place]
                 total += tf.nn.l2_loss(tf.where(below, value, 0.0))
         return tf.where(active, self.strength.mu * self.schedule.a(step) * total, 0.0)
 
-    def _counted(self) -> list[tuple[PruneSelectiveDecay, tf.Variable]]:
-        return [(wrapper, each) for wrapper in self.wrappers for each in wrapper.prunable_weights[: wrapper.counted]]
+    def _counted(self) -> list[Target]:
+        return [each for each in self._targets if each.counts]
+
+    def _compared(self, target: Target) -> tf.Variable:
+        """Returns the variable whose magnitudes decide whether a weight is targeted."""
+        return target.weight
+
+    def _ranked(self, target: Target) -> Any:
+        """Returns what the entries of a weight are compared by, the sign aside; in graph."""
+        return target.wrapper.ranked(self._compared(target).read_value())
+
+    def _magnitudes(self, target: Target) -> np.ndarray:
+        """Returns the same as numbers, without the sign."""
+        return np.abs(np.asarray(self._ranked(target), np.float32))
 
     def _refresh(self, strategy: tf.distribute.Strategy, step: tf.Tensor) -> tf.Tensor:
         """Returns the bits that each weight is compared with: computed anew, or as they were between two refreshes."""
@@ -118,17 +144,18 @@ class WeightPool(DecayPool[PruneSelectiveDecay]):
 
         Without floors, or where none binds, all are sorted(pool)[int(sparsity · N)]; `sparsity` is a float64 scalar.
         """
-        selection, count = self._selection, len(self._weights)
+        selection, count = self._selection, len(self._targets)
         with tf.name_scope("selective_decay_threshold"):
-            ranked = [wrapper.ranked(weight.read_value()) for wrapper, weight in self._counted()]
-            bits = concat_magnitude_bits(ranked, aligned=selection is not None)
+            bits = concat_magnitude_bits(
+                [self._ranked(each) for each in self._counted()], aligned=selection is not None
+            )
             rank = tf.cast(sparsity * self.size, tf.int32)
             guess = magnitude_bits(self.leader.threshold.read_value())
             if selection is None:
                 chosen = select_bits_near(bits, rank, guess)
                 limits = tf.fill([count], chosen)
             else:
-                was_bound = self._limits is not None and tf.reduce_any(self._limit_bits() < guess)
+                was_bound = tf.reduce_any(self._limit_bits() < guess)
                 chosen, own = selection.limits(bits, rank, guess, was_bound)
                 limits = tf.tensor_scatter_nd_update(tf.fill([count], chosen), np.reshape(self._places, [-1, 1]), own)
         assign(strategy, self.leader.threshold, bits_to_float(chosen))
@@ -137,18 +164,17 @@ class WeightPool(DecayPool[PruneSelectiveDecay]):
         return limits
 
     def _limit_bits(self) -> tf.Tensor:
-        """Returns the bits that each weight was compared with last, int32, in the order of `_weights`."""
+        """Returns the bits that each weight was compared with last, int32, in the order of `_targets`."""
         if self._limits is None:
-            return tf.fill([len(self._weights)], magnitude_bits(self.leader.threshold.read_value()))
+            return tf.fill([len(self._targets)], magnitude_bits(self.leader.threshold.read_value()))
         return magnitude_bits(self._limits.read_value())
 
     def _initial_limits(self) -> np.ndarray:
         """Returns the limits that go with the threshold of a file; they are not saved, and follow from the weights."""
         threshold = float(self.leader.threshold.numpy())
-        limits = np.full(len(self._weights), threshold, np.float32)
+        limits = np.full(len(self._targets), threshold, np.float32)
         for place, floor in zip(self._places, self._selection.floors if self._selection else (), strict=True):
-            wrapper, weight = self._weights[place]
-            sizes = np.abs(np.asarray(wrapper.ranked(weight.numpy()), np.float32)).ravel()
+            sizes = self._magnitudes(self._targets[place]).ravel()
             if np.count_nonzero(sizes >= threshold) < floor:
                 limits[place] = np.partition(sizes, sizes.size - floor)[sizes.size - floor]
         return limits
@@ -160,7 +186,7 @@ class WeightPool(DecayPool[PruneSelectiveDecay]):
             value = weight.read_value()
             return weight.assign(_shrunk([value], [wrapper.pooled(value)], bits, factor)[0])
 
-        weights = self._weights
+        weights = [(each.wrapper, each.weight) for each in self._targets]
         if strategy.num_replicas_in_sync == 1:
             values = [weight.read_value() for _, weight in weights]
             pooled = [wrapper.pooled(value) for (wrapper, _), value in zip(weights, values, strict=True)]
@@ -176,19 +202,25 @@ class WeightPool(DecayPool[PruneSelectiveDecay]):
         def set_mask(mask: tf.Variable, weight: tf.Tensor, wrapper: PruneSelectiveDecay, limit: tf.Tensor) -> Any:
             return mask.assign(tf.cast(magnitude_bits(wrapper.ranked(weight)) >= limit, mask.dtype))
 
-        masks = [mask for wrapper in self.wrappers for _, mask, _ in wrapper.pruning_vars]
-        for place, ((wrapper, weight), mask) in enumerate(zip(self._weights, masks, strict=True)):
-            strategy.extended.update(mask, set_mask, args=(weight, wrapper, limits[place]))
+        for place, each in enumerate(self._targets):
+            strategy.extended.update(each.mask, set_mask, args=(self._compared(each), each.wrapper, limits[place]))
 
 
-def kept_floors(wrappers: Sequence[PruneSelectiveDecay]) -> FloorSelection | None:
-    """Returns how many weights each kernel of these wrappers keeps at least; None where there is no floor.
+def distinct_targets(wrappers: Sequence[PruneSelectiveDecay]) -> list[Target]:
+    """Returns what is trained of these wrappers; a weight that layers have in common belongs to the first of them."""
+    found: dict[int, Target] = {}
+    for wrapper in wrappers:
+        for target in wrapper.trained_targets():
+            found.setdefault(id(target.weight), target)
+    return list(found.values())
+
+
+def kept_floors(schedule: SelectiveDecay, weights: Sequence[tf.Variable]) -> FloorSelection | None:
+    """Returns how many weights each kernel among those that the rate counts keeps at least; None without any floor.
 
     Raises:
       ValueError: `minimum_kept` asks for more than the rate leaves.
     """
-    schedule = wrappers[0].pruning_schedule
-    weights = [weight for wrapper in wrappers for weight in wrapper.prunable_weights[: wrapper.counted]]
     sizes = [int(np.prod(weight.shape)) for weight in weights]
     floors = floors_of(schedule.minimum_kept, schedule.final_sparsity, sizes, list(map(is_kernel, weights)))
     return FloorSelection(tuple(sizes), tuple(floors)) if any(floors) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import tensorflow as tf
@@ -11,6 +12,23 @@ from tfmot_swd.block_magnitudes import Blocks
 from tfmot_swd.decay_wrapper import DecayWrapper
 from tfmot_swd.prunable import counted_weights, target_weights
 from tfmot_swd.schedules import SelectiveDecay
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """One weight that a wrapper has decayed and cut.
+
+    Args:
+      wrapper: that it belongs to.
+      weight: in full precision.
+      mask: ones until the cut.
+      counts: whether the rate counts it.
+    """
+
+    wrapper: PruneSelectiveDecay
+    weight: tf.Variable
+    mask: tf.Variable
+    counts: bool
 
 
 @keras.utils.register_keras_serializable("tfmot_swd")
@@ -66,6 +84,15 @@ class PruneSelectiveDecay(DecayWrapper):
         ]
         self._add_clock()
         self._set_pruning_vars(weights, masks)
+
+    def trained_targets(self) -> list[Target]:
+        """Returns the targets that are trained as the model is now; frozen ones are left as they are."""
+        trained = {id(master_variable(each)) for each in self.layer.trainable_weights}
+        return [
+            Target(self, weight, mask, index < self.counted)
+            for index, (weight, mask, _) in enumerate(self.pruning_vars)
+            if id(weight) in trained
+        ]
 
     def pooled(self, weight: Any) -> tf.Tensor | None:
         """Returns for each entry of a weight what is pooled of its block, float32; None where each is on its own."""

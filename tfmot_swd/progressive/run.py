@@ -19,7 +19,7 @@ from tfmot_swd.progressive.score_pool import ScorePool
 from tfmot_swd.progressive.silencing import silence
 from tfmot_swd.progressive.status import ProgressiveStatus
 from tfmot_swd.progressive.wrapper import PruneProgressiveGradient
-from tfmot_swd.pruning_run import PruningRun, RunOptions, mark_pinned
+from tfmot_swd.pruning_run import PruningRun, RunOptions, mark_pinned, warn_of_frozen
 from tfmot_swd.pruning_warning import PruningWarning
 from tfmot_swd.pruning_wrapper import PruningWrapper, collect_wrappers, own_weights, plain_name, wrapped_graphs
 
@@ -159,6 +159,8 @@ class ProgressiveRun(PruningRun):
         self._prune(self._pool.schedule.epochs)
 
     def _prune(self, epoch: int) -> None:
+        if epoch >= self._pool.schedule.epochs:
+            warn_of_frozen(self.model, collect_wrappers(self.model, PruneProgressiveGradient))
         self.history.append(prune_after(self.model, self._graphs, self._pool, epoch))
         if self.history[-1].removed:
             # The wrappers and the optimizers are new ones.

@@ -16,7 +16,7 @@ from tfmot_swd import optimizers
 from tfmot_swd.progressive.rate import ProgressiveRate
 from tfmot_swd.progressive.settings import ProgressiveSettings
 from tfmot_swd.progressive.wrapper import PruneProgressiveGradient, ScoredWeight
-from tfmot_swd.pruning_wrapper import assign, collect_wrappers, made_anew
+from tfmot_swd.pruning_wrapper import assign, collect_wrappers, made_anew, taking_part
 from tfmot_swd.skipped_updates import SkippedUpdates
 from tfmot_swd.weight_paths import weight_at
 
@@ -25,7 +25,7 @@ class ScorePool:
     """Joins the wrappers of a model under its optimizer.
 
     Args:
-      wrappers: in call order; the first one that is trainable leads.
+      wrappers: in call order; those take part of which a weight is trained, and the first leads.
       strategy: the `tf.distribute.Strategy` under which the model was built.
       optimizer: whose updates are counted.
 
@@ -34,18 +34,15 @@ class ScorePool:
       in_extra_pass: whether the backward passes of now are those of a pass of its own.
 
     Raises:
-      ValueError: no wrapper is trainable, their schedules or settings differ, or they were made anew from a config.
+      NothingTrainedError: no weight of the wrappers is trained as the model is now.
+      ValueError: their schedules or settings differ, or they were made anew from a config.
     """
 
     def __init__(
         self, wrappers: Sequence[PruneProgressiveGradient], strategy: tf.distribute.Strategy, optimizer: Any
     ) -> None:
-        self.wrappers = tuple(wrapper for wrapper in wrappers if wrapper.trainable)
-        if not self.wrappers:
-            raise ValueError(
-                "No wrapped layer is trainable, so nothing can be pruned: set layer.trainable = True "
-                f"on some. Received: {len(wrappers)} wrapped layers, all frozen."
-            )
+        self.wrappers = taking_part(wrappers)
+        self._clocks = tuple(wrappers)
         shared = {(wrapper.pruning_schedule, wrapper.settings) for wrapper in self.wrappers}
         if len(shared) > 1:
             raise ValueError(
@@ -82,7 +79,7 @@ class ScorePool:
     def epochs(self) -> int:
         """The number of epochs of the schedule that are finished."""
         # A layer that was frozen for a while has missed some.
-        return max(int(wrapper.pruning_step.numpy()) for wrapper in self.wrappers)
+        return max(int(wrapper.pruning_step.numpy()) for wrapper in self._clocks)
 
     @property
     def scales(self) -> bool:

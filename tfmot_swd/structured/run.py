@@ -6,6 +6,7 @@ import warnings
 from typing import Any
 
 from tfmot_swd.profile import profile
+from tfmot_swd.pruning_run import RunOptions
 from tfmot_swd.pruning_warning import PruningWarning
 from tfmot_swd.selective_run import SelectiveRun
 from tfmot_swd.stripping import strip_pruning
@@ -20,6 +21,18 @@ class StructuredRun(SelectiveRun):
     wrapper_class = PruneStructuredDecay
     pool_class = ChannelPool
     monitor_class = ChannelMonitor
+
+    def __init__(self, model: Any, options: RunOptions, params: dict[str, Any]) -> None:
+        super().__init__(model, options, params)
+        if self._pool.waits and not self._pool.is_cut and not options.partial_fit:
+            pool: Any = self._pool
+            warnings.warn(
+                "The budget cannot be met while so many layers are frozen, so nothing is decayed, and the final "
+                "pruning step would remove what it can: set layer.trainable = True, compile and fit before it. "
+                f"Received: {dict(pool.limits.final)}, and {pool.search.channels} channels in layers that are trained",
+                PruningWarning,
+                stacklevel=4,
+            )
 
     def _cut_if_due(self, is_last: bool = False) -> None:
         pool: Any = self._pool
