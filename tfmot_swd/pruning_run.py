@@ -90,14 +90,15 @@ class PruningRun(abc.ABC):
         """Has the training step traced again where an earlier one has another optimizer for its clock."""
         (first, *_) = collect_wrappers(self.model, self.wrapper_class)
         earlier = getattr(first.unsaved, "clock", self.optimizer)
-        first.unsaved.clock = self.optimizer
         if earlier is not self.optimizer and getattr(self.model, "train_function", None) is not None:
             self.model.train_function = None
             self.model.train_function = self.model.make_train_function()
 
     def _watch_optimizer(self) -> None:
         """Has the batches to come show whether the optimizer that is the clock trains the wrapped layers."""
-        trained = [each for each in collect_wrappers(self.model, self.wrapper_class) if each.trainable]
+        wrappers = collect_wrappers(self.model, self.wrapper_class)
+        wrappers[0].unsaved.clock = self.optimizer
+        trained = [each for each in wrappers if each.trainable]
         weights = [weight for wrapper in trained for weight in wrapper.prunable_weights]
         self._optimizer_check = OptimizerCheck(self.optimizer, weights, (self.model, *wrapped_graphs(self.model)))
 
