@@ -91,7 +91,6 @@ class PruningRun(abc.ABC):
         """Has the training step traced again where an earlier one has another optimizer for its clock."""
         (first, *_) = collect_wrappers(self.model, self.wrapper_class)
         earlier = getattr(first.unsaved, "clock", self.optimizer)
-        first.unsaved.clock = self.optimizer
         if earlier is not self.optimizer and getattr(self.model, "train_function", None) is not None:
             self.model.train_function = None
             self.model.train_function = self.model.make_train_function()
@@ -99,6 +98,7 @@ class PruningRun(abc.ABC):
     def _watch_optimizer(self) -> None:
         """Has the batches to come show whether the optimizer that is the clock trains the wrapped layers."""
         found = collect_wrappers(self.model, self.wrapper_class)
+        found[0].unsaved.clock = self.optimizer
         trained = {id(master_variable(each)) for wrapper in found for each in wrapper.layer.trainable_weights}
         weights = [weight for wrapper in found for weight in wrapper.prunable_weights if id(weight) in trained]
         self._optimizer_check = OptimizerCheck(self.optimizer, weights, (self.model, *wrapped_graphs(self.model)))
