@@ -10,7 +10,7 @@ from tfmot_swd._compat import PruneLowMagnitude, master_variable
 from tfmot_swd.block_magnitudes import Blocks
 from tfmot_swd.channels.dead import remove_dead_channels
 from tfmot_swd.channels.groups import channel_groups
-from tfmot_swd.cloning import clone_with, copy_layer
+from tfmot_swd.cloning import clone_with, copy_layer, freeze_alike
 from tfmot_swd.decay_wrapper import DecayWrapper
 from tfmot_swd.progressive.wrapper import PruneProgressiveGradient
 from tfmot_swd.prunable import counted_weights
@@ -51,7 +51,7 @@ def strip_pruning(model: Any, *, remove_channels: bool = True) -> Any:
         _check_cut(model)
     else:
         _check_finished(model)
-    copies: list[tuple[Any, list[np.ndarray]]] = []
+    copies: list[tuple[Any, Any, list[np.ndarray]]] = []
     in_blocks: list[tuple[Any, Blocks]] = []
 
     def make(layer: Any) -> Any:
@@ -62,11 +62,13 @@ def strip_pruning(model: Any, *, remove_channels: bool = True) -> Any:
             inner._batch_input_shape = layer._batch_input_shape
         if isinstance(layer, PruneSelectiveDecay):
             in_blocks.append((inner, layer.blocks))
-        copies.append((inner, _masked_weights(layer) if wrapped else layer.get_weights()))
+        weights = _masked_weights(layer) if wrapped else layer.get_weights()
+        copies.append((layer.layer if wrapped else layer, inner, weights))
         return inner
 
     stripped = clone_with(model, make)
-    for inner, weights in copies:
+    for layer, inner, weights in copies:
+        freeze_alike(layer, inner)
         inner.set_weights(weights)
     if not remove_channels:
         return stripped
