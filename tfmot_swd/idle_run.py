@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import tensorflow as tf
+from absl import logging
 
 from tfmot_swd import optimizers
 from tfmot_swd.decay_wrapper import DecayWrapper
@@ -31,6 +32,7 @@ class IdleRun(PruningRun):
         self._counted = self._updates()
         for wrapper in self._wrappers:
             wrapper.run = self
+        logging.info("tfmot_swd prunes nothing in this fit: the %d wrapped layers are frozen", len(self._wrappers))
 
     @property
     def wrappers(self) -> list[PruningWrapper]:
