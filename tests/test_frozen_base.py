@@ -74,9 +74,8 @@ def weights_schedule(**options) -> tfmot_swd.SelectiveDecay:
     return tfmot_swd.SelectiveDecay(0.8, begin_step=STEPS, end_step=UPDATES, **options)
 
 
-@pytest.mark.parametrize("make", [small_base, mobile_base])
-def test_weights_end_at_the_rate(make):
-    model = tfmot_swd.prune_selective_decay(transfer(make()), weights_schedule())
+def test_weights_end_at_the_rate():
+    model = tfmot_swd.prune_selective_decay(transfer(mobile_base()), weights_schedule())
     callback = in_two_phases(model)
     report = tfmot_swd.sparsity_report(tfmot_swd.strip_pruning(model, remove_channels=False))
     assert report.pool == callback.history[-1].pool
@@ -84,9 +83,8 @@ def test_weights_end_at_the_rate(make):
     assert callback.cut_report.step == UPDATES
 
 
-@pytest.mark.parametrize("make", [small_base, mobile_base])
-def test_channels_end_within_the_budget(make):
-    net = transfer(make())
+def test_channels_end_within_the_budget():
+    net = transfer(mobile_base())
     whole = tfmot_swd.profile(net).macs
     schedule = tfmot_swd.StructuredDecay(tfmot_swd.Budget(macs=0.5), begin_step=STEPS, end_step=UPDATES)
     model = tfmot_swd.prune_selective_decay(net, schedule)
@@ -99,9 +97,8 @@ def test_channels_end_within_the_budget(make):
     )
 
 
-@pytest.mark.parametrize("make", [small_base, mobile_base])
-def test_filters_end_at_the_rate(make):
-    net = transfer(make())
+def test_filters_end_at_the_rate():
+    net = transfer(mobile_base())
     widths = {row.group: row.channels for row in tfmot_swd.plan_channels(net).wrapped}
     assert tfmot_swd.plan_channels(net).ranked == ()
     model = tfmot_swd.prune_progressive_gradient(net, tfmot_swd.ProgressiveRate(0.5, 2, curve="linear"), "l1")

@@ -76,9 +76,20 @@ def wrap_with(model: Any, wrap: Callable[[Any, Any], Any]) -> Any:
 
     wrapped = clone_with(model, make)
     for layer, inner in copies:
+        freeze_alike(layer, inner)
         give_values(layer, inner)
     _check_still_shared(copies)
     return wrapped
+
+
+def freeze_alike(layer: Any, copied: Any) -> None:
+    """Freezes the layers inside a copy that are frozen in the layer itself.
+
+    The config of a custom layer does not tell, and the order of its weights depends on it.
+    """
+    for part, twin in zip(layer._flatten_layers(), copied._flatten_layers(), strict=False):
+        if twin.trainable != part.trainable:
+            twin.trainable = part.trainable
 
 
 def _check_still_shared(copies: list[tuple[Any, Any]]) -> None:

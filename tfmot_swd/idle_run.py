@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from absl import logging
+
 from tfmot_swd import optimizers
 from tfmot_swd.decay_wrapper import DecayWrapper
 from tfmot_swd.pruning_run import PruningRun, RunOptions
@@ -28,6 +30,7 @@ class IdleRun(PruningRun):
         self._counted = self._updates()
         for wrapper in self._wrappers:
             wrapper.run = self
+        logging.info("tfmot_swd prunes nothing in this fit: the %d wrapped layers are frozen", len(self._wrappers))
 
     @property
     def skipped(self) -> int:

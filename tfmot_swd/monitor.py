@@ -29,12 +29,12 @@ class PruningStatus:
       entered, left: how many came into and went out of the targeted set since the last status.
       penalty: mu · a / 2 · sum of squared targeted weights, the part of the loss that is not the
         task's; 0 for the implicit form.
-      kernels: number of all kernel weights of the model, those too that the rate does not count.
-      targeted_kernels: how many of them are below the threshold.
       sparsity: share of exact zeros in the counted weights, by layer.
       is_cut: whether the final cut has been made.
       is_finite: whether no counted weight is NaN or infinite.
       floored: layers with a kernel that keeps weights below the threshold, as few as `minimum_kept` says.
+      kernels: number of all kernel weights of the model, those too that the rate does not count.
+      targeted_kernels: how many of them are below the threshold.
     """
 
     step: int
@@ -47,12 +47,12 @@ class PruningStatus:
     entered: int
     left: int
     penalty: float
-    kernels: int
-    targeted_kernels: int
     sparsity: dict[str, float]
     is_cut: bool
     is_finite: bool = True
     floored: tuple[str, ...] = ()
+    kernels: int = 0
+    targeted_kernels: int = 0
 
     @property
     def targeted_share(self) -> float:

@@ -191,10 +191,10 @@ class PruningWrapper(PruneLowMagnitude):
         for part in cls._parts_of_config():
             config[part] = keras.utils.deserialize_keras_object(config[part], custom_objects=custom_objects)
         inner = config.pop("layer")
-        # Keras finds classes of others by the registered name here, and its own by the plain one there.
-        registered = ">" in (inner.get("registered_name") or "")
-        deserialize = keras.utils.deserialize_keras_object if registered else keras.layers.deserialize
-        layer = deserialize(inner, custom_objects=custom_objects)
+        # Keras looks for the plain name alone in h5 files and SavedModels.
+        registered = keras.utils.get_registered_object(inner.get("registered_name"))
+        known = {} if registered is None else {inner["class_name"]: registered}
+        layer = keras.layers.deserialize(inner, custom_objects={**known, **(custom_objects or {})})
         return cls(layer, **config)
 
     @classmethod

@@ -35,6 +35,27 @@ def prune_selective_decay(
     stays whole and is listed in the log (`plan_pruning` shows the list beforehand). Compile the result,
     fit it with `tfmot_swd.UpdatePruningStep`, then call `tfmot_swd.strip_pruning`.
 
+    Of a custom layer the layers inside are pruned, each by its own class, wherever they are held: in attributes,
+    lists, dictionaries, other custom layers. The weights that it owns itself are not known: a `PruningWarning` names
+    the layers and their share of all kernel weights, where that is a hundredth or more. Derive the class from
+    `tfmot.sparsity.keras.PrunableLayer` to have them pruned, or name the layer in `skip`. Whole channels inside a
+    custom layer stay, unless it has a rule (`register_channel_rule`).
+
+    Frozen layers are wrapped too, and take no part while they are frozen: a rate is a share of the weights that are
+    trained, and a budget is of all channels. So transfer learning needs one call, and one schedule for both phases:
+
+        base.trainable = False
+        model = prune_selective_decay(net, SelectiveDecay(0.8, begin_step=first, end_step=first + second))
+        model.compile(...)
+        model.fit(..., callbacks=[UpdatePruningStep(partial_fit=True)])  # `first` updates
+        model.get_layer(base.name).trainable = True
+        model.compile(...)
+        model.fit(..., callbacks=[UpdatePruningStep()])  # `second` updates
+
+    Layers that are frozen at the final pruning step stay whole, with a warning unless `skip` names them. With
+    `prune_progressive_gradient` the epochs of the schedule are those of the second phase, where the first trains
+    nothing that can be pruned.
+
     With a `StructuredDecay` whole channels are decayed, until the net without them is within a budget, and
     `strip_pruning` returns that net; `plan_channels(model, layers="all")` shows which channels are ranked.
 

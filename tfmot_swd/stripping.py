@@ -11,7 +11,7 @@ from tfmot_swd._compat import PruneLowMagnitude, master_variable
 from tfmot_swd.block_magnitudes import Blocks
 from tfmot_swd.channels.dead import remove_dead_channels
 from tfmot_swd.channels.groups import channel_groups
-from tfmot_swd.cloning import clone_with, copy_layer, give_values
+from tfmot_swd.cloning import clone_with, copy_layer, freeze_alike, give_values
 from tfmot_swd.decay_wrapper import DecayWrapper
 from tfmot_swd.progressive.wrapper import PruneProgressiveGradient
 from tfmot_swd.prunable import counted_weights
@@ -65,13 +65,13 @@ def strip_pruning(model: Any, *, remove_channels: bool = True) -> Any:
             inner._batch_input_shape = layer._batch_input_shape
         if isinstance(layer, PruneSelectiveDecay):
             in_blocks.append((inner, layer.blocks))
-        copies.append(
-            (layer.layer if wrapped else layer, inner, _masked_weights(layer) if wrapped else layer.get_weights())
-        )
+        weights = _masked_weights(layer) if wrapped else layer.get_weights()
+        copies.append((layer.layer if wrapped else layer, inner, weights))
         return inner
 
     stripped = clone_with(model, make)
     for layer, inner, weights in copies:
+        freeze_alike(layer, inner)
         give_values(layer, inner, weights)
     if not remove_channels:
         return stripped
