@@ -16,8 +16,8 @@ def their_prune(model, sparsity=0.5):
     return theirs.prune_low_magnitude(model, theirs.ConstantSparsity(sparsity, 0, -1, 1))
 
 
-def our_prune(model, sparsity=0.5, steps=1):
-    return tfmot_swd.prune_selective_decay(model, tfmot_swd.SelectiveDecay(sparsity, end_step=steps))
+def our_prune(model, sparsity=0.5, steps=1, **settings):
+    return tfmot_swd.prune_selective_decay(model, tfmot_swd.SelectiveDecay(sparsity, end_step=steps, **settings))
 
 
 def dense() -> keras.Model:
@@ -70,6 +70,7 @@ def test_the_threshold_is_global_where_tfmots_is_per_tensor():
     model.set_weights([np.arange(1, 17).reshape(4, 4) / 100.0, np.arange(101, 117).reshape(4, 4) / 100.0])
     zeros = []
     for pruned, callback in (
+        (our_prune(model, minimum_kept=0), tfmot_swd.UpdatePruningStep()),
         (our_prune(model), tfmot_swd.UpdatePruningStep()),
         (their_prune(model), theirs.UpdatePruningStep()),
     ):
@@ -77,7 +78,8 @@ def test_the_threshold_is_global_where_tfmots_is_per_tensor():
         pruned.fit(np.zeros((2, 4)), np.zeros((2, 4)), verbose=0, callbacks=[callback])
         zeros.append([int((layer.layer.kernel.numpy() == 0).sum()) for layer in pruned.layers])
 
-    assert zeros == [[16, 0], [8, 8]]
+    # Unless it is told not to, ours keeps a weight of the smaller layer, and takes one more of the other.
+    assert zeros == [[16, 0], [15, 1], [8, 8]]
 
 
 def test_the_clock_counts_updates_where_tfmots_counts_calls():
