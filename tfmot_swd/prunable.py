@@ -13,7 +13,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfmot_swd._compat import PrunableLayer, keras
+from tfmot_swd._compat import PrunableLayer, keras, master_variable
 
 layers = keras.layers
 
@@ -77,12 +77,14 @@ _RULES: dict[type, Callable[[Any], list[tf.Variable]]] = {
 def counted_weights(layer: Any) -> list[tf.Variable]:
     """Returns the variables of a built `layer` that belong to the pool; empty where it has none.
 
+    What a layer computes in the place of a weight, as a kernel of another weight, is no variable and cannot be pruned.
     A class with a `get_prunable_weights` method (`tfmot.sparsity.keras.PrunableLayer`) decides itself.
     """
     if hasattr(type(layer), "get_prunable_weights"):
         return list(layer.get_prunable_weights())
     rule = next((_RULES[kind] for kind in type(layer).__mro__ if kind in _RULES), None)
-    return [] if rule is None else rule(layer)
+    found = [] if rule is None else rule(layer)
+    return [weight for weight in found if isinstance(master_variable(weight), tf.Variable)]
 
 
 def target_weights(layer: Any, targets: str) -> list[tf.Variable]:
