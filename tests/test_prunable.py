@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tf_keras as keras
 from tensorflow_model_optimization.python.core.sparsity.keras.prune_registry import PruneRegistry
 from tensorflow_model_optimization.sparsity.keras import PrunableLayer
@@ -170,3 +171,19 @@ def test_the_parts_of_a_copied_attention_have_the_names_of_the_original():
 
     assert [weight.shape for weight in copy.weights] == [weight.shape for weight in original.weights]
     assert len({weight.name for weight in copy.weights}) == 8
+
+
+def test_a_kernel_that_is_computed_is_no_weight_to_prune():
+    class Normalized(keras.layers.Dense):
+        def build(self, input_shape):
+            self.direction = self.add_weight("direction", (input_shape[-1], self.units))
+            self.bias = self.add_weight("bias", (self.units,))
+
+        @property
+        def kernel(self):
+            return tf.math.l2_normalize(self.direction, axis=0)
+
+    layer = Normalized(3)
+    layer.build((None, 2))
+
+    assert [weight.name for weight in counted_weights(layer)] == ["bias:0"]

@@ -86,11 +86,17 @@ def counted_weights(layer: Any) -> list[tf.Variable]:
 
     A class with a `get_prunable_weights` method (`tfmot.sparsity.keras.PrunableLayer`) decides itself. Of other classes
     the rule of the nearest ancestor decides, and the layers inside that it does not speak of each by their own class.
+    What a layer computes in the place of a weight, as a kernel of another weight, is no variable and cannot be pruned.
     """
+    return [weight for weight in _named(layer) if isinstance(master_variable(weight), tf.Variable)]
+
+
+def _named(layer: Any) -> list[Any]:
+    """Returns what belongs to the pool, tensors that a layer computes in the place of a variable among it."""
     if isinstance(layer, QuantizeWrapper):
-        return unquantized(layer, counted_weights(layer.layer))
+        return unquantized(layer, _named(layer.layer))
     if isinstance(layer, PruneLowMagnitude):
-        return counted_weights(layer.layer)
+        return _named(layer.layer)
     if decides_itself(layer):
         return list(layer.get_prunable_weights())
     rule = next((_RULES[kind] for kind in type(layer).__mro__ if kind in _RULES), None)
@@ -121,11 +127,11 @@ def uncounted_kernels(layer: Any) -> list[tf.Variable]:
     return [each for each in kernels_of(layer) if id(each) not in decided]
 
 
-def _with_parts(layer: Any, found: list[tf.Variable]) -> list[tf.Variable]:
+def _with_parts(layer: Any, found: list[Any]) -> list[Any]:
     """Returns `found` and what those of the layers inside `layer` count from which nothing is in it."""
     known = {id(master_variable(each)) for each in found}
     for part in layer._flatten_layers(recursive=False, include_self=False):
-        counted = counted_weights(part)
+        counted = _named(part)
         if known.isdisjoint(id(master_variable(each)) for each in counted):
             found = found + counted
     return distinct(found)

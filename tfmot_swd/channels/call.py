@@ -81,8 +81,7 @@ class LayerRecord:
     """What the calls of one layer have said about it so far.
 
     Args:
-      path: of the layer.
-      layer: itself.
+      path, layer: its path, and itself.
       cuts: axes of its weights that channels own, by weight and axis.
       fresh: channels that it makes.
       edits: how its config follows.
@@ -219,8 +218,7 @@ class LayerCall:
     def whole(self, *weights: Any) -> None:
         """Says that these weights stay as they are, whatever channels leave: variables, or names of attributes.
 
-        An attribute that is None or absent is passed over. A layer has a rule only where that has a word for each of
-        its weights.
+        What is None or absent is passed over. A rule holds only where it has a word for each weight of its layer.
         """
         for weight in weights:
             found = getattr(self.layer, weight, None) if isinstance(weight, str) else weight
