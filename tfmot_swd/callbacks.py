@@ -26,8 +26,9 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
     With Selective Weight Decay it checks the run ahead (see `DecayStrength.forecast`) and warns when the decay will
     diverge or the cut will show. The cut is made right after the update `end_step`, inside the batch, so that
     checkpoints and validation of that epoch see the pruned model wherever this callback stands in the list. Epoch
-    logs gain target_sparsity, targeted_share, threshold and the strength; of whole channels what is left of each
-    cost that is limited (parameters_left and so on), channels_left, threshold and the strength.
+    logs gain target_sparsity, targeted_share, targeted_kernel_share (of all kernel weights of the model, those too that
+    the rate does not count), threshold and the strength; of whole channels what is left of each cost that is limited
+    (parameters_left and so on), channels_left, threshold and the strength.
 
     With Progressive Gradient Pruning it ranks, removes and silences filters at the end of each epoch: after its last
     batch, so that validation and checkpoints see the smaller model; after validation in a first epoch whose length
