@@ -116,6 +116,7 @@ def test_logs_hold_what_applies():
     assert set(Monitor(pool).status().logs()) == {
         "target_sparsity",
         "targeted_share",
+        "targeted_kernel_share",
         "threshold",
         "a",
         "penalty",
@@ -126,6 +127,7 @@ def test_logs_hold_what_applies():
     assert set(Monitor(pool).status().logs()) == {
         "target_sparsity",
         "targeted_share",
+        "targeted_kernel_share",
         "threshold",
         "shrink",
     }

@@ -27,9 +27,9 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
     diverge, the cut will show or a layer will lose all its weights; and again at nine tenths of the schedule, where
     gradients hold weights that are to be removed at a size that matters. The cut is made right after the update
     `end_step`, inside the batch, so that checkpoints and validation of that epoch see the pruned model wherever this
-    callback stands in the list. Epoch logs gain target_sparsity, targeted_share, threshold and the strength; of whole
-    channels what is left of each cost that is limited (parameters_left and so on), channels_left, threshold and the
-    strength.
+    callback stands in the list. Epoch logs gain target_sparsity, targeted_share, targeted_kernel_share (of all kernel
+    weights of the model, those too that the rate does not count), threshold and the strength; of whole channels what is
+    left of each cost that is limited (parameters_left and so on), channels_left, threshold and the strength.
 
     With Progressive Gradient Pruning it ranks, removes and silences filters at the end of each epoch: after its last
     batch, so that validation and checkpoints see the smaller model; after validation in a first epoch whose length
