@@ -35,7 +35,7 @@ class WeightPool(DecayPool[PruneSelectiveDecay]):
     def targeted(self) -> np.ndarray:
         """Returns for each weight that the rate counts whether it lies below the threshold, bool (N,)."""
         threshold = float(self.leader.threshold.numpy())
-        ranked = [wrapper.ranked(weight.numpy()) for wrapper, weight in self._counted()]
+        ranked = [wrapper.ranked(self._compared(wrapper, weight).numpy()) for wrapper, weight in self._counted()]
         return np.concatenate([np.abs(np.asarray(each, np.float32)).ravel() < threshold for each in ranked])
 
     def penalty(self, wrapper: PruneSelectiveDecay) -> tf.Tensor:
@@ -52,6 +52,10 @@ class WeightPool(DecayPool[PruneSelectiveDecay]):
     def _counted(self) -> list[tuple[PruneSelectiveDecay, tf.Variable]]:
         return [(wrapper, each) for wrapper in self.wrappers for each in wrapper.prunable_weights[: wrapper.counted]]
 
+    def _compared(self, wrapper: PruneSelectiveDecay, weight: tf.Variable) -> tf.Variable:
+        """Returns the variable whose magnitudes decide whether a weight is targeted."""
+        return weight
+
     def _refresh(self, strategy: tf.distribute.Strategy, step: tf.Tensor) -> tf.Tensor:
         """Returns the threshold's bits: computed anew, or as they were between two refreshes."""
 
@@ -67,7 +71,8 @@ class WeightPool(DecayPool[PruneSelectiveDecay]):
     def _threshold_bits(self, sparsity: tf.Tensor) -> tf.Tensor:
         """Returns the bits of sorted(pool)[int(sparsity · N)]; `sparsity` is a float64 scalar."""
         with tf.name_scope("selective_decay_threshold"):
-            bits = concat_magnitude_bits([wrapper.ranked(weight.read_value()) for wrapper, weight in self._counted()])
+            compared = [(wrapper, self._compared(wrapper, weight).read_value()) for wrapper, weight in self._counted()]
+            bits = concat_magnitude_bits([wrapper.ranked(value) for wrapper, value in compared])
             rank = tf.cast(sparsity * self.size, tf.int32)
             return select_bits_near(bits, rank, magnitude_bits(self.leader.threshold.read_value()))
 
@@ -97,7 +102,7 @@ class WeightPool(DecayPool[PruneSelectiveDecay]):
 
         for wrapper in self.wrappers:
             for weight, mask, _ in wrapper.pruning_vars:
-                strategy.extended.update(mask, set_mask, args=(weight, wrapper))
+                strategy.extended.update(mask, set_mask, args=(self._compared(wrapper, weight), wrapper))
         assign(strategy, self.leader.threshold, bits_to_float(bits))
 
 

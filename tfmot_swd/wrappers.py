@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -20,8 +21,9 @@ class PruneSelectiveDecay(DecayWrapper):
     `prune_selective_decay` puts it on; use that. Nothing is touched while nothing is targeted, and masks stay ones
     until the final cut.
 
-    Variables of its own: a mask for each target (ones until the cut), `threshold` (float32),
-    `pruning_step` (int64, updates begun), `last_iterations` (int64) and `cut` (bool).
+    Variables of its own: a mask for each target (ones until the cut), with penalty="forward" a dense copy of each
+    (zeros before the first update), `threshold` (float32), `pruning_step` (int64, updates begun), `last_iterations`
+    (int64) and `cut` (bool).
 
     Args:
       layer: any Keras layer that `tfmot_swd.prunable` knows, or a `PrunableLayer`.
@@ -53,19 +55,33 @@ class PruneSelectiveDecay(DecayWrapper):
         self._build_layer(input_shape)
         weights = [master_variable(weight) for weight in target_weights(self.layer, self.pruning_schedule.targets)]
         self.counted = len(counted_weights(self.layer))
-        masks = [
+        masks = self._like("mask", weights, "ones")
+        if self.pruning_schedule.is_forward:
+            self._set_dense(weights, self._like("dense", weights, "zeros"))
+        self._add_clock()
+        self._set_pruning_vars(weights, masks)
+
+    def _like(self, name: str, weights: Sequence[Any], initializer: str) -> list[Any]:
+        """Adds a variable for each weight, of its shape, that is saved with the layer and not trained."""
+        return [
             self.add_weight(
-                "mask" if index == 0 else f"mask_{index}",
+                name if index == 0 else f"{name}_{index}",
                 shape=weight.shape,
                 dtype=weight.dtype,
-                initializer="ones",
+                initializer=initializer,
                 trainable=False,
                 aggregation=tf.VariableAggregation.MEAN,
             )
             for index, weight in enumerate(weights)
         ]
-        self._add_clock()
-        self._set_pruning_vars(weights, masks)
+
+    @tf.__internal__.tracking.no_automatic_dependency_tracking
+    def _set_dense(self, weights: Sequence[Any], copies: Sequence[Any]) -> None:
+        self._dense = {id(weight): copy for weight, copy in zip(weights, copies, strict=True)}
+
+    def dense_of(self, weight: Any) -> tf.Variable:
+        """Returns the dense copy of one of its weights, which the forward form has."""
+        return self._dense[id(weight)]
 
     def pooled(self, weight: Any) -> tf.Tensor | None:
         """Returns for each entry of a weight what is pooled of its block, float32; None where each is on its own."""

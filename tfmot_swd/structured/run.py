@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+from tfmot_swd.decay_pool import DecayPool
 from tfmot_swd.profile import profile
 from tfmot_swd.pruning_warning import PruningWarning
 from tfmot_swd.selective_run import SelectiveRun
@@ -18,8 +19,10 @@ class StructuredRun(SelectiveRun):
     """As `SelectiveRun`, with channels in the place of weights."""
 
     wrapper_class = PruneStructuredDecay
-    pool_class = ChannelPool
     monitor_class = ChannelMonitor
+
+    def pool_of(self, model: Any) -> DecayPool[Any]:
+        return ChannelPool.of(model)
 
     def _cut_if_due(self) -> None:
         pool: Any = self._pool
