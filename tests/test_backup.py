@@ -11,7 +11,7 @@ import tf_keras as keras
 
 from tests.workers import results, start
 from tfmot_swd import ProgressiveRate, UpdatePruningStep, prune_progressive_gradient, strip_pruning
-from tfmot_swd.backup import TrainingBackup
+from tfmot_swd.backup import TrainingBackup, _agree
 
 WORKER = Path(__file__).with_name("backup_worker.py")
 NEVER = (-1, -1)
@@ -198,3 +198,12 @@ def test_it_goes_on_with_the_optimizer_as_it_was_built(kind, tmp_path):
     fitted(resumed, tmp_path / "backup", 4)
     for ours, theirs in zip(resumed.get_weights(), whole.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_settings_that_are_newer_than_a_backup_are_left_aside():
+    before = {"schedule": {"class_name": "SelectiveDecay", "config": {"final_sparsity": 0.8, "end_step": 10}}}
+    now = {"schedule": {"class_name": "SelectiveDecay", "config": {"final_sparsity": 0.8, "end_step": 10, "new": 1}}}
+    assert _agree(before, now)
+    assert not _agree(now, before)
+    now["schedule"]["config"]["end_step"] = 11
+    assert not _agree(before, now)

@@ -42,8 +42,8 @@ def kernel(pruned) -> np.ndarray:
 
 
 def dense(pruned) -> np.ndarray:
-    wrapper = pruned.layers[0]
-    return wrapper.dense_of(wrapper.prunable_weights[0]).numpy().ravel()
+    (target,) = pruned.layers[0].trained_targets()
+    return target.dense.numpy().ravel()
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def dense(pruned) -> np.ndarray:
     ],
 )
 def test_what_is_used_of_four_weights(power, used):
-    found = used_weights([tf.constant(W)], [None], magnitude_bits(tf.constant(0.3)), power)[0].numpy()
+    found = used_weights([tf.constant(W)], [None], magnitude_bits(tf.constant([0.3])), power)[0].numpy()
 
     # What is at the threshold stays, if only just, so that zeros can be counted.
     assert np.count_nonzero(found) == 2
@@ -64,7 +64,7 @@ def test_what_is_used_of_four_weights(power, used):
 
 
 def test_nothing_is_changed_before_anything_is_targeted():
-    found = used_weights([tf.constant(W)], [None], magnitude_bits(tf.constant(0.0)), 1.0)[0].numpy()
+    found = used_weights([tf.constant(W)], [None], magnitude_bits(tf.constant([0.0])), 1.0)[0].numpy()
 
     np.testing.assert_array_equal(found, W)
 

@@ -11,6 +11,7 @@ from examples.networks import resnet20
 from tfmot_swd import SelectiveDecay, prune_selective_decay
 from tfmot_swd.macs import register_macs
 from tfmot_swd.profile import Profile, profile
+from tfmot_swd.pruning_warning import PruningWarning
 
 L = keras.layers
 
@@ -638,3 +639,35 @@ def test_only_profiles_of_one_batch_size_are_compared():
         profile(model).against(profile(model, batch_size=2))
     with pytest.raises(TypeError, match="Received: <.*Functional"):
         profile(model).against(model)
+
+
+@pytest.mark.filterwarnings("error")
+def test_constants_among_inputs_count_by_their_shapes():
+    inputs = keras.Input((3, 4), batch_size=1)
+    attended = keras.Model(inputs, L.Attention()([inputs, tf.ones((1, 5, 4))]))
+    multiplied = keras.Model(inputs, L.Dot((1, 1))([tf.ones((1, 3, 2)), inputs]))
+
+    # Scores of 3 x 5 pairs, 4 features each, and as many products with the values; 2 x 4 sums of 3.
+    assert profile(attended).macs == 3 * 5 * 8
+    assert profile(multiplied).macs == 2 * 4 * 3
+
+
+def test_a_layer_whose_call_was_replaced_is_unknown():
+    net = chain(L.Dense(3, name="changed"), L.Dense(2), shape=(4,))
+    net.layers[0].call = lambda x: x[:, :3]
+
+    assert profile(net).unknown == ("changed",)
+    assert profile(net).macs == 3 * 2
+
+
+def test_a_rule_that_fails_leaves_its_layer_unknown():
+    class Failing(L.Dense):
+        pass
+
+    @register_macs(Failing)
+    def fails(layer, call):
+        raise IndexError("no such axis")
+
+    with pytest.warns(PruningWarning, match=r"of layer 'f' are unknown.* failed with IndexError: no such axis"):
+        found = profile(chain(Failing(3, name="f"), L.Dense(2), shape=(4,)))
+    assert (found.unknown, found.macs) == (("f",), 3 * 2)

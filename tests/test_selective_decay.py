@@ -17,6 +17,7 @@ from tfmot_swd import (
     prune_selective_decay,
     strip_pruning,
 )
+from tfmot_swd.weight_pool import WeightPool
 
 L = keras.layers
 SCHEDULE = SelectiveDecay(final_sparsity=0.5, end_step=2)
@@ -264,7 +265,7 @@ def test_skip_by_name():
     assert wrapped_names(pruned) == ["inner"]
 
 
-def test_frozen_layers_stay_frozen_and_whole():
+def test_frozen_layers_stay_frozen_and_are_wrapped_for_when_they_are_not():
     model = keras.Sequential(
         [
             L.Dense(3, input_shape=VECTOR, name="base", trainable=False),
@@ -276,7 +277,8 @@ def test_frozen_layers_stay_frozen_and_whole():
     model.layers[1].trainable = False
     pruned = prune_selective_decay(model, SCHEDULE)
 
-    assert wrapped_names(pruned) == ["head"]
+    assert wrapped_names(pruned) == ["base", "inner", "head"]
+    assert [each.layer.name for each in WeightPool.of(pruned).wrappers] == ["head"]
     assert len(model.trainable_weights) == len(pruned.trainable_weights) == 2
     assert [layer.trainable for layer in pruned.layers] == [False, False, False, True]
 

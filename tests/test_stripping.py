@@ -126,3 +126,28 @@ def test_what_is_no_model_is_refused():
 def test_what_is_no_model_is_not_cut(given):
     with pytest.raises(TypeError, match=f"A tf_keras model is needed. Received: {type(given).__name__}"):
         cut_now(given)
+
+
+@pytest.mark.parametrize("first", [L.BatchNormalization, L.PReLU, lambda: L.Lambda(lambda x: x * 2.0)])
+def test_what_real_nets_begin_with_is_stripped(first):
+    model = keras.Sequential([keras.Input((5,)), first(), L.BatchNormalization(), L.Dense(8, "relu"), L.Dense(2)])
+    pruned = prune_selective_decay(model, SelectiveDecay(final_sparsity=0.9, end_step=4))
+    cut_now(pruned)
+    x = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32)
+
+    stripped = strip_pruning(pruned)
+    np.testing.assert_allclose(stripped(x), pruned(x), rtol=1e-5)
+    assert stripped.count_params() < model.count_params()
+
+
+def test_a_model_comes_back_whole_where_its_dead_channels_cannot_be_removed(cut, monkeypatch):
+    def fail(*args, **kwargs):
+        raise KeyError("lost")
+
+    monkeypatch.setattr(tfmot_swd.stripping, "remove_dead_channels", fail)
+    with pytest.warns(tfmot_swd.PruningWarning, match=r"keeps all its channels.* KeyError: 'lost'"):
+        stripped = strip_pruning(cut)
+
+    x = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32)
+    np.testing.assert_array_equal(stripped(x), cut(x))
+    assert stripped.count_params() == build().count_params()

@@ -12,6 +12,7 @@ from tfmot_swd.thresholds import (
     concat_magnitude_bits,
     kth_magnitude,
     magnitude_bits,
+    select_and_count_near,
     select_bits,
     select_bits_near,
 )
@@ -187,3 +188,16 @@ def test_no_tensor_is_refused():
 def test_a_rank_outside_the_pool_is_refused(k):
     with pytest.raises(ValueError, match=rf"below the 3 weights\. Received: k={k}"):
         kth_magnitude([tf.constant([1.0, 2.0, 3.0])], k)
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.003, 0.5], ids=["hit", "near", "miss"])
+@pytest.mark.parametrize("k", [0, 7, 40, 62])
+def test_counts_by_part_come_with_the_selection(k, offset):
+    parts = [np.random.default_rng(size).normal(size=size).astype(np.float32) for size in (8, 3, 40, 12)]
+    expected = float(np.sort(np.abs(np.concatenate(parts)))[k])
+    bits = concat_magnitude_bits(parts, aligned=True)
+    assert bits.shape == (8 + 8 + 40 + 16,)
+    guess = magnitude_bits(tf.constant(expected * (1 + offset)))
+    chosen, below = select_and_count_near(bits, k, guess, [1, 1, 5, 2])
+    assert float(bits_to_float(chosen)) == expected
+    assert below.numpy().tolist() == [int((np.abs(part) < expected).sum()) for part in parts]

@@ -38,6 +38,12 @@ import tensorflow as tf
 import tf_keras as keras
 from tensorflow.python.eager import record
 from tensorflow.python.framework import ops
+from tensorflow_model_optimization.python.core.quantization.keras.quantize_layer import (
+    QuantizeLayer,
+)
+from tensorflow_model_optimization.python.core.quantization.keras.quantize_wrapper import (
+    QuantizeWrapper,
+)
 from tensorflow_model_optimization.python.core.sparsity.keras.prunable_layer import (
     PrunableLayer,
 )
@@ -70,12 +76,15 @@ __all__ = [
     "Pruning",
     "PruningPolicy",
     "PruningSchedule",
+    "QuantizeLayer",
+    "QuantizeWrapper",
     "UpdatePruningStep",
     "forget_gradients",
     "is_recording",
     "is_saving",
     "is_tracing_keras_graph",
     "keras",
+    "layer_being_called",
     "master_variable",
     "variables_of",
 ]
@@ -128,6 +137,11 @@ def _graphs_behind(function: Callable[..., Any], deep: int = 3) -> Iterator[Any]
 def is_saving() -> bool:
     """Whether Keras is tracing layers to write a SavedModel, not to train them."""
     return bool(base_layer_utils.call_context().saving)
+
+
+def layer_being_called() -> Any:
+    """Returns the Keras layer whose `call` is running; None outside any."""
+    return base_layer_utils.call_context().layer
 
 
 def is_recording() -> bool:

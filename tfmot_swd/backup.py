@@ -17,7 +17,7 @@ from tfmot_swd._compat import keras
 from tfmot_swd.channels.groups import ChannelGroup, channel_groups
 from tfmot_swd.channels.removal import plan_removal
 from tfmot_swd.channels.shrink import shrink_to
-from tfmot_swd.optimizers import build, built_on
+from tfmot_swd.optimizers import build, built_on, held_optimizers
 from tfmot_swd.progressive.wrapper import PruneProgressiveGradient, ScoredWeight
 from tfmot_swd.pruning_wrapper import PruningWrapper, collect_wrappers, wrapped_graphs
 from tfmot_swd.weight_paths import weight_at
@@ -49,7 +49,7 @@ class TrainingBackup:
             "epoch": epoch,
             "training": _training_of(model),
             "filters": [_filters(each) for each in _scored(model)],
-            "optimizers": [built_on(each, trained) for each in tf.nest.flatten(model.optimizer)],
+            "optimizers": [built_on(each, trained) for each in _optimizers(model)],
         }
         (partial / _NOTE).write_text(json.dumps(note, indent=1))
         if final.exists():
@@ -81,7 +81,7 @@ class TrainingBackup:
             if keep:
                 shrink_to(plan_removal(graph, keep, groups=groups), trained_by=model)
         trained = list(model.trainable_variables)
-        for optimizer, places in zip(tf.nest.flatten(model.optimizer), note["optimizers"], strict=True):
+        for optimizer, places in zip(_optimizers(model), note["optimizers"], strict=True):
             build(optimizer, trained if places is None else [trained[place] for place in places])
         try:
             _checkpoint(model).read(str(path / "state")).assert_existing_objects_matched()
@@ -103,7 +103,7 @@ class TrainingBackup:
     def _check(self, model: Any, note: dict[str, Any], path: Path) -> None:
         mine = _training_of(model)
         for part, value in note["training"].items():
-            if mine[part] != value:
+            if not _agree(value, mine[part]):
                 raise ValueError(_another(path, f"{part} was {value}, and is {mine[part]}"))
         now = [_filters(each) for each in _scored(model)]
         if len(now) != len(note["filters"]):
@@ -165,8 +165,12 @@ def _mask(group: ChannelGroup, kept: dict[int, set[int]]) -> np.ndarray:
     return stays | ~ranked
 
 
+def _optimizers(model: Any) -> list[Any]:
+    return [each.optimizer for each in held_optimizers(model, *wrapped_graphs(model))]
+
+
 def _checkpoint(model: Any) -> tf.train.Checkpoint:
-    optimizers = {f"optimizer_{index}": each for index, each in enumerate(tf.nest.flatten(model.optimizer))}
+    optimizers = {f"optimizer_{index}": each for index, each in enumerate(_optimizers(model))}
     return tf.train.Checkpoint(model=model, **optimizers)
 
 
@@ -177,9 +181,16 @@ def _training_of(model: Any) -> dict[str, Any]:
     settings = getattr(wrapper, "settings", None)
     if settings is not None:
         parts["settings"] = keras.utils.serialize_keras_object(settings)
-    parts["optimizer"] = [type(each).__name__ for each in tf.nest.flatten(model.optimizer)]
+    parts["optimizer"] = [type(each).__name__ for each in _optimizers(model)]
     found: dict[str, Any] = json.loads(json.dumps(parts))
     return found
+
+
+def _agree(before: Any, now: Any) -> bool:
+    """Whether two settings are the same, those that are newer than the backup left aside."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        return all(name in now and _agree(value, now[name]) for name, value in before.items())
+    return bool(before == now)
 
 
 def _another(path: Path, received: str) -> str:

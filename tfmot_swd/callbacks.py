@@ -9,10 +9,11 @@ from typing import Any
 
 from tfmot_swd import _compat
 from tfmot_swd.backup import Resumed, TrainingBackup
+from tfmot_swd.idle_run import IdleRun
 from tfmot_swd.monitor import CutReport
 from tfmot_swd.progressive.run import ProgressiveRun
 from tfmot_swd.pruning_run import PruningRun, RunOptions
-from tfmot_swd.pruning_wrapper import PruningWrapper, collect_wrappers
+from tfmot_swd.pruning_wrapper import NothingTrainedError, PruningWrapper, collect_wrappers, find_wrapped
 from tfmot_swd.selective_run import SelectiveRun
 from tfmot_swd.structured.run import StructuredRun
 
@@ -23,10 +24,12 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
     """Joins a wrapped model to its training: the optimizer is its clock, and its numbers go to the logs.
 
     With Selective Weight Decay it checks the run ahead (see `DecayStrength.forecast`) and warns when the decay will
-    diverge or the cut will show. The cut is made right after the update `end_step`, inside the batch, so that
-    checkpoints and validation of that epoch see the pruned model wherever this callback stands in the list. Epoch
-    logs gain target_sparsity, targeted_share, threshold and the strength; of whole channels what is left of each
-    cost that is limited (parameters_left and so on), channels_left, threshold and the strength.
+    diverge, the cut will show or a layer will lose all its weights; and again at nine tenths of the schedule, where
+    gradients hold weights that are to be removed at a size that matters. The cut is made right after the update
+    `end_step`, inside the batch, so that checkpoints and validation of that epoch see the pruned model wherever this
+    callback stands in the list. Epoch logs gain target_sparsity, targeted_share, threshold and the strength; of whole
+    channels what is left of each cost that is limited (parameters_left and so on), channels_left, threshold and the
+    strength.
 
     With Progressive Gradient Pruning it ranks, removes and silences filters at the end of each epoch: after its last
     batch, so that validation and checkpoints see the smaller model; after validation in a first epoch whose length
@@ -36,9 +39,9 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
     with Progressive Gradient Pruning; use `backup_dir`, or `ModelCheckpoint` of whole models.
 
     In a custom training loop call `set_model(model)` and `on_train_begin()` before it, and
-    `on_epoch_end(epoch)` after each epoch, as with TFMOT's; `model.optimizer` must be the optimizer, and the
-    loss must include `sum(model.losses)`, where the coupled penalty is. After an epoch that removed filters
-    (`callback.history[-1].removed`) go on with `model.optimizer`, and with a new `tf.function` of your step.
+    `on_epoch_end(epoch)` after each epoch, as with TFMOT's; `model.optimizer` must be the optimizer, or `optimizer`
+    name it, and the loss must include `sum(model.losses)`, where the coupled penalty is. After an epoch that removed
+    filters (`callback.history[-1].removed`) go on with `model.optimizer`, and with a new `tf.function` of your step.
 
     Args:
       validation_data: (x, y), (x, y, sample_weight) or a dataset: the model is evaluated on it just before and
@@ -49,7 +52,12 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
       update_freq: "epoch", or a number of batches: how often a status joins `history`. Progressive Gradient Pruning
         has one an epoch.
       learning_rate: update → learning rate, for the check of the run ahead where a callback decides it.
-      partial_fit: this fit is one of several, so it may end before the schedule does.
+      optimizer: the optimizer that trains the wrapped layers, where it is not `model.optimizer`: that of the generator
+        of a generative adversarial network for example. Its updates are the clock of the pruning. With Progressive
+        Gradient Pruning it must be an attribute of the model, which gets a new optimizer there when filters leave: have
+        the training step read `self.generator_optimizer` each time.
+      partial_fit: this fit is one of several, so it may end before the schedule does; it may also be one in which all
+        that is wrapped is frozen.
       backup_dir: directory for a backup of the training after each epoch. A fit that finds one there goes on behind
         it, in the architecture that was reached, as if it had not been interrupted, if the data of an epoch do not
         depend on earlier ones; write the script as for a first start. It is removed when fit has come to its end. The
@@ -60,9 +68,18 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
       history: a `PruningStatus`, `StructuredStatus` or `ProgressiveStatus` of each epoch, or of every so many batches.
 
     Raises:
-      TypeError: `learning_rate` or `training_loss` is no function, `backup_dir` no path.
+      TypeError: `learning_rate` or `training_loss` is no function, `optimizer` no optimizer, `backup_dir` no path.
       ValueError: `validation_data` are none of the above, or have no end; the model is not wrapped, has no optimizer,
-        holds NaN, or the fit is shorter than the schedule.
+        holds NaN, or the fit is shorter than the schedule; another optimizer trains the wrapped layers.
+
+    >>> import tf_keras as keras
+    >>> class Adversarial(keras.Model):
+    ...     def compile(self, generator_optimizer, discriminator_optimizer):
+    ...         super().compile(discriminator_optimizer)
+    ...         self.generator_optimizer = generator_optimizer
+    >>> model = Adversarial()
+    >>> model.compile(keras.optimizers.Adam(), keras.optimizers.Adam())
+    >>> callback = UpdatePruningStep(optimizer=model.generator_optimizer)
     """
 
     def __init__(
@@ -73,6 +90,7 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
         training_loss: Callable[[Any], Any] | None = None,
         update_freq: str | int = "epoch",
         learning_rate: Callable[[int], float] | None = None,
+        optimizer: Any = None,
         partial_fit: bool = False,
         backup_dir: str | os.PathLike[str] | None = None,
     ) -> None:
@@ -82,7 +100,7 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
         self._backup = None if backup_dir is None else TrainingBackup(Path(backup_dir))
         self._finished_epochs = self._saved_epochs = 0
         self._options = RunOptions(
-            validation_data, training_data, update_freq, learning_rate, partial_fit, training_loss
+            validation_data, training_data, update_freq, learning_rate, partial_fit, training_loss, optimizer
         )
         self._run: PruningRun | None = None
 
@@ -115,6 +133,14 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
 
     def on_train_begin(self, logs: Any = None) -> None:
         kind = next((each for each in _RUNS if collect_wrappers(self.model, each.wrapper_class)), None)
+        foreign = find_wrapped(self.model) if kind is None else []
+        if foreign:
+            raise ValueError(
+                "This model is wrapped by TFMOT's own prune_low_magnitude, which trains with "
+                "tfmot.sparsity.keras.UpdatePruningStep; for a schedule of this package wrap the model as it was with "
+                "tfmot_swd.prune_selective_decay or tfmot_swd.prune_progressive_gradient. "
+                f"Received: {len(foreign)} such layers ({', '.join(foreign[:5])})"
+            )
         if kind is None:
             raise ValueError(
                 "The model has no wrapped layers: make it with tfmot_swd.prune_selective_decay or "
@@ -125,11 +151,19 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
             self._finished_epochs = self._saved_epochs = self._backup.restore(self.model)
             # Keras's fit asks there where to begin.
             self.model._training_state = Resumed(self._finished_epochs)
-        self._run = kind(self.model, self._options, getattr(self, "params", None) or {})
+        params = getattr(self, "params", None) or {}
+        try:
+            self._run = kind(self.model, self._options, params)
+        except NothingTrainedError:
+            if not self._options.partial_fit:
+                raise
+            self._run = IdleRun(self.model, self._options, params, collect_wrappers(self.model, kind.wrapper_class))
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         # Only now have all callbacks done at the epoch's end what they do, to the learning rate for example.
         self._save()
+        if self._run is not None:
+            self._run.on_epoch_begin(epoch)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self._begun.on_batch_end(batch)

@@ -17,6 +17,7 @@ from tfmot_swd.tables import as_text
 from tfmot_swd.validation import check_skip
 
 LAYERS = ("convolutions", "all")
+FROZEN = "frozen"
 _CONVOLUTIONS = (
     keras.layers.Conv1D,
     keras.layers.Conv2D,
@@ -34,7 +35,8 @@ class ChannelRow:
       group: its name.
       channels: how many it has.
       scored: the weights whose filters are ranked, the leader's first; empty for a group that stays whole.
-      reason: why it stays whole; empty where it does not.
+      reason: why it stays whole; empty where it does not. A "frozen" group is wrapped all the same, and its channels
+        can leave once its layers are trainable.
     """
 
     group: str
@@ -52,8 +54,13 @@ class ChannelPlan:
 
     @property
     def ranked(self) -> tuple[ChannelRow, ...]:
-        """The groups whose filters are ranked."""
+        """The groups whose filters are ranked, as the model is now."""
         return tuple(row for row in self.rows if not row.reason)
+
+    @property
+    def wrapped(self) -> tuple[ChannelRow, ...]:
+        """The groups that are ranked, or will be once their layers are trainable."""
+        return tuple(row for row in self.rows if row.reason in ("", FROZEN))
 
     def summary(self) -> str:
         """Returns what stays whole, in one line."""
@@ -62,14 +69,19 @@ class ChannelPlan:
         return ", ".join(left) or "a model without groups of channels"
 
     def __rich__(self) -> Table:
-        table = Table(title=f"{sum(row.channels for row in self.ranked):,} channels are ranked")
+        title = f"{sum(row.channels for row in self.ranked):,} channels are ranked"
+        waiting = sum(row.channels for row in self.rows if row.reason == FROZEN)
+        if waiting:
+            title += f"; {waiting:,} more once their layers are trainable"
+        table = Table(title=title)
         table.add_column("group", overflow="fold")
         table.add_column("channels", justify="right")
         table.add_column("ranked by", overflow="fold")
         table.add_column("stays whole because", overflow="fold")
         for row in self.rows:
             names = list(dict.fromkeys(member.layer for member in row.scored))
-            table.add_row(row.group, f"{row.channels:,}", ", ".join(names), row.reason)
+            reason = "frozen: ranked once trainable" if row.reason == FROZEN else row.reason
+            table.add_row(row.group, f"{row.channels:,}", ", ".join(names), reason)
         for barrier in self.groups.barriers:
             table.add_row(barrier.layer, f"{barrier.of:,}", "", "; ".join(barrier.reasons), style="dim")
         return table
@@ -140,12 +152,12 @@ def _row(
         reason = "left out by name"
     elif not able:
         reason = "no convolution makes it" if layers == "convolutions" else "nothing makes it that can be ranked"
-    elif any(not by_path[member.layer].trainable for member in group.producers):
-        reason = "frozen"
     elif group.size < 2:
         reason = "only one channel"
+    elif any(not by_path[member.layer].trainable for member in group.producers):
+        reason = FROZEN
     ordered = sorted(able, key=lambda member: distance[member.layer])
-    return ChannelRow(group.name, group.size, () if reason else tuple(ordered), reason)
+    return ChannelRow(group.name, group.size, tuple(ordered) if reason in ("", FROZEN) else (), reason)
 
 
 def _distances(model: Any, prefix: str = "", start: int = 0) -> Iterator[tuple[str, int]]:

@@ -6,15 +6,25 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from tfmot_swd._compat import keras
+import numpy as np
+import tensorflow as tf
+
+from tfmot_swd._compat import keras, variables_of
+from tfmot_swd.object_changes import carry_changes, carry_values, check_weights_fit, is_changed
+from tfmot_swd.overrides import replaced_on_object
+from tfmot_swd.prunable import shapes_of_parts
 from tfmot_swd.pruning_wrapper import PruningWrapper
 
+# Entries of configs that say for which input shapes a layer was built.
+_BUILT_FOR = ("build_config", "part_shapes")
 # How the entries of configs end that may be objects of the user's.
 _KINDS = ("activation", "regularizer", "constraint", "initializer")
 
 
 def copy_layer(layer: Any, edit: Callable[[dict[str, Any]], None] | None = None) -> Any:
     """Returns a new layer of the same config; its weights are still its own initial ones.
+
+    What was changed on the object, as a method that was assigned to it, is carried over (`object_changes`).
 
     The copy gets the activation, regularizer, constraint and initializer objects themselves, a layer inside it those of
     its twin: the user need not register them, nor the classes of layers inside.
@@ -28,7 +38,23 @@ def copy_layer(layer: Any, edit: Callable[[dict[str, Any]], None] | None = None)
         _hand_over(layer, config)
         if edit is not None:
             edit(config)
-        return type(layer).from_config(config)
+        made = type(layer).from_config(config)
+    if layer.built and is_changed(layer):
+        carry_changes(layer, made, copy_layer)
+    return made
+
+
+def give_values(layer: Any, copy: Any, values: list[np.ndarray] | None = None) -> None:
+    """Gives a built copy the values of a layer: of its weights, or those given, and of what it holds beside them.
+
+    Raises:
+      ValueError: the copy does not have the weights of the layer, as they do not follow from its config.
+    """
+    if layer.built:
+        for part, twin in zip(layer._flatten_layers(), copy._flatten_layers(), strict=False):
+            carry_values(part, twin, copy_layer)
+    check_weights_fit(layer, copy)
+    copy.set_weights(layer.get_weights() if values is None else values)
 
 
 def wrap_with(model: Any, wrap: Callable[[Any, Any], Any]) -> Any:
@@ -44,18 +70,55 @@ def wrap_with(model: Any, wrap: Callable[[Any, Any], Any]) -> Any:
         made = wrap(*copies[-1])
         if id(layer) in outputs and isinstance(made, PruningWrapper):
             made.keep_name()
+        if isinstance(made, PruningWrapper):
+            made.part_shapes = shapes_of_parts(layer)
         return made
 
     wrapped = clone_with(model, make)
     for layer, inner in copies:
-        inner.set_weights(layer.get_weights())
+        freeze_alike(layer, inner)
+        give_values(layer, inner)
+    _check_still_shared(copies)
     return wrapped
+
+
+def freeze_alike(layer: Any, copied: Any) -> None:
+    """Freezes the layers inside a copy that are frozen in the layer itself.
+
+    The config of a custom layer does not tell, and the order of its weights depends on it.
+    """
+    for part, twin in zip(layer._flatten_layers(), copied._flatten_layers(), strict=False):
+        if twin.trainable != part.trainable:
+            twin.trainable = part.trainable
+
+
+def _check_still_shared(copies: list[tuple[Any, Any]]) -> None:
+    """Raises where layers had a weight in common, as by a layer inside of both, and their copies have not."""
+    shared: dict[int, tuple[Any, Any]] = {}
+    for layer, inner in copies:
+        for weight, copied in zip(variables_of(layer), variables_of(inner), strict=True):
+            first, same = shared.setdefault(id(weight), (layer, copied))
+            if copied is weight:
+                raise ValueError(
+                    "A copy of this layer has the very weights of the layer itself, so that pruning would change both: "
+                    "have its __init__ or build make what is inside of it. "
+                    f"Received: {weight.name!r} in {layer.name!r} and its copy"
+                )
+            if same is not copied:
+                raise ValueError(
+                    "Layers that have a weight in common cannot be copied one by one, as each copy would have a weight "
+                    "that is trained on its own: put the common layer into one of them, or call it as a layer of the "
+                    f"model. Received: {weight.name!r} in {first.name!r} and {layer.name!r}"
+                )
 
 
 def clone_with(model: Any, make: Callable[[Any], Any]) -> Any:
     """Returns a copy of `model` with every layer replaced by `make(layer)`, nested models followed.
 
     A layer used in several places, nested models included, stays one layer: it is made once.
+
+    Raises:
+      ValueError: a model's `call` was replaced on the object, and its copy would run its graph of layers.
     """
     made: dict[int, Any] = {}
 
@@ -65,13 +128,36 @@ def clone_with(model: Any, make: Callable[[Any], Any]) -> Any:
         return made[id(layer)]
 
     def clone(part: Any) -> Any:
-        copied = keras.models.clone_model(part, clone_function=replace)
+        if "call" in replaced_on_object(part):
+            raise ValueError(
+                "A copy of a model runs its graph of layers, and this one's call was replaced on the object: write "
+                f"what it does as layers of a Functional model. Received: {part.name!r}"
+            )
+        try:
+            copied = keras.models.clone_model(part, clone_function=replace)
+        except Exception as error:  # Keras writes the constant as nested lists; what comes of these is up to the layer.
+            held = _called_on_constants(part)
+            if not held:
+                raise
+            raise ValueError(
+                "Keras cannot copy a model with a layer that is called on a constant: make the constant in a layer of "
+                f"yours, or use an operator, as tf.concat. Received: {', '.join(held)}, {type(error).__name__}: {error}"
+            ) from error
         if not part.trainable:
             # Setting it to True would unfreeze every layer inside.
             copied.trainable = False
         return copied
 
     return clone(model)
+
+
+def _called_on_constants(model: Any) -> list[str]:
+    """Returns the names of the layers of a model that have arrays or tensors of values among their inputs."""
+    nodes = [node for nodes in getattr(model, "_nodes_by_depth", {}).values() for node in nodes]
+    given = {
+        node.layer.name: tf.nest.flatten((node.call_args, node.call_kwargs)) for node in nodes if not node.is_input
+    }
+    return [name for name, args in given.items() if any(isinstance(each, tf.Tensor | np.ndarray) for each in args)]
 
 
 class _Config(dict[str, Any]):
@@ -82,7 +168,7 @@ class _Config(dict[str, Any]):
         """Returns a copy of a config, of all dictionaries and lists in it too; layers inside are not built."""
         if isinstance(config, dict):
             # Keras would build a layer inside at once, for the input shape of its twin, which edits may change.
-            return cls((key, cls.of(value)) for key, value in config.items() if key != "build_config")
+            return cls((key, cls.of(value)) for key, value in config.items() if key not in _BUILT_FOR)
         return [cls.of(each) for each in config] if isinstance(config, list) else config
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:

@@ -14,8 +14,10 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 import tensorflow as tf
 
 from tfmot_swd import optimizers
+from tfmot_swd._compat import variables_of
 from tfmot_swd.decay_wrapper import DecayWrapper
-from tfmot_swd.pruning_wrapper import assign, collect_wrappers
+from tfmot_swd.pruning_wrapper import assign, collect_wrappers, taking_part
+from tfmot_swd.skipped_updates import SkippedUpdates
 from tfmot_swd.strength import DecayStrength
 
 Wrapper = TypeVar("Wrapper", bound=DecayWrapper)
@@ -25,22 +27,24 @@ class DecayPool(abc.ABC, Generic[Wrapper]):
     """Joins the wrappers of a model; `join` puts them under an optimizer when training begins.
 
     Args:
-      wrappers: the model's wrappers in call order; the first one that is trainable leads.
+      wrappers: the model's wrappers in call order; those take part of which a weight is trained, and the first leads.
       strategy: the `tf.distribute.Strategy` under which the model was built.
 
     Raises:
-      ValueError: no wrapper is trainable, or their schedules differ.
+      NothingTrainedError: no weight of the wrappers is trained as the model is now.
+      ValueError: their schedules differ.
+
+    Attributes:
+      waits: whether nothing is decayed for now, as the target is out of reach while layers are frozen.
     """
 
+    waits = False
     wrapper_class: ClassVar[type[DecayWrapper]]
 
     def __init__(self, wrappers: Sequence[Wrapper], strategy: tf.distribute.Strategy) -> None:
-        self.wrappers = tuple(wrapper for wrapper in wrappers if wrapper.trainable)
-        if not self.wrappers:
-            raise ValueError(
-                "No wrapped layer is trainable, so nothing can be pruned: set layer.trainable = True "
-                f"on some. Received: {len(wrappers)} wrapped layers, all frozen."
-            )
+        self.wrappers = taking_part(wrappers)
+        # One that is frozen now may have led before.
+        self._clocks = tuple(wrappers)
         schedules = {wrapper.pruning_schedule for wrapper in self.wrappers}
         if len(schedules) > 1:
             raise ValueError(
@@ -51,6 +55,7 @@ class DecayPool(abc.ABC, Generic[Wrapper]):
         self.leader = self.wrappers[0]
         self.schedule: Any = self.leader.pruning_schedule
         self._strength: DecayStrength | None = None
+        self._skips: SkippedUpdates | None = None
 
     @classmethod
     def of(cls, model: Any) -> Self:
@@ -80,12 +85,16 @@ class DecayPool(abc.ABC, Generic[Wrapper]):
         self._strength = DecayStrength.of(self.schedule, optimizer, self.wrappers)
         for wrapper in self.wrappers:
             wrapper.join(self, coupled=self._strength.coupled)
-        # Another wrapper may have led before, where the first one was frozen or set free since.
-        latest = max(self.wrappers, key=lambda wrapper: int(wrapper.pruning_step.numpy()))
+        latest = self._latest()
         with self.strategy.scope():
             self._copy_clock(latest, self.leader)
+            if not all(bool(wrapper.cut.numpy()) for wrapper in self.wrappers):
+                # Layers that were frozen at an earlier cut have joined: it is made again, over all.
+                for wrapper in self.wrappers:
+                    wrapper.cut.assign(False)
             # The first forward pass of a fit always begins an update, whatever was saved.
             self.leader.last_iterations.assign(-1)
+            self._skips = SkippedUpdates(optimizer, self.leader)
 
     def leave(self) -> None:
         """Unlinks the wrappers; a training function that is traced without the callback is an error then."""
@@ -105,7 +114,18 @@ class DecayPool(abc.ABC, Generic[Wrapper]):
     @property
     def step(self) -> int:
         """The number of updates begun since the model was wrapped."""
-        return int(self.leader.pruning_step.numpy())
+        clock = self.leader if self._strength is not None else self._latest()
+        return int(clock.pruning_step.numpy())
+
+    @property
+    def scales(self) -> bool:
+        """Whether the optimizer finds the scale of the loss by trying, and skips updates that have overflowed."""
+        return self._skips is not None and self._skips.possible
+
+    @property
+    def skipped(self) -> int:
+        """The number of updates since the wrappers were joined that the optimizer has counted and not made."""
+        return 0 if self._skips is None else self._skips.count()
 
     @property
     def is_cut(self) -> bool:
@@ -144,6 +164,27 @@ class DecayPool(abc.ABC, Generic[Wrapper]):
         """Returns (weight, mask that broadcasts to it) of every variable that the cut may set to zero."""
         return [pair for wrapper in self.wrappers for pair in wrapper.masked_weights()]
 
+    def floored(self) -> tuple[str, ...]:
+        """Returns the layers that keep weights by a floor alone, where there are floors of weights."""
+        return ()
+
+    def foreseen_losses(self) -> list[str]:
+        """Returns what to warn with before training, where layers start so small that the rate would empty them."""
+        return []
+
+    def losses(self) -> list[str]:
+        """Returns what to warn with where the threshold, as it is, takes all weights of a layer."""
+        return []
+
+    @abc.abstractmethod
+    def decayed(self) -> list[tuple[tf.Variable, tf.Tensor]]:
+        """Returns (weight, bool mask that broadcasts to it: whether it is not targeted now) of what is decayed."""
+
+    def decayed_by_layer(self) -> list[tuple[str, tf.Variable, tf.Tensor]]:
+        """Returns (layer, weight, mask) of what `decayed` returns, with the name of the wrapped layer that owns it."""
+        names = {id(each): wrapper.layer.name for wrapper in self.wrappers for each in variables_of(wrapper.layer)}
+        return [(names[id(weight)], weight, mask) for weight, mask in self.decayed()]
+
     @abc.abstractmethod
     def penalty(self, wrapper: Wrapper) -> tf.Tensor:
         """Returns the wrapper's part of the coupled penalty, in float32."""
@@ -160,6 +201,9 @@ class DecayPool(abc.ABC, Generic[Wrapper]):
     def _choose(self, strategy: tf.distribute.Strategy) -> None:
         """Sets the masks to what is targeted at the final rate."""
 
+    def _latest(self) -> DecayWrapper:
+        return max(self._clocks, key=lambda wrapper: int(wrapper.pruning_step.numpy()))
+
     @staticmethod
     def _copy_clock(source: DecayWrapper, target: DecayWrapper) -> None:
         target.pruning_step.assign(source.pruning_step.numpy())
@@ -173,8 +217,10 @@ class DecayPool(abc.ABC, Generic[Wrapper]):
     def _advance(self, strategy: tf.distribute.Strategy) -> None:
         now = optimizers.iterations(self.strength.optimizer).read_value()
         begun = self.leader.pruning_step.read_value()
-        is_new = tf.not_equal(now, self.leader.last_iterations.read_value())
-        # A second call within an update repeats its step, with a decay that changes nothing.
+        skipped = tf.constant(False) if self._skips is None else self._skips.begin_update(strategy)
+        is_new = tf.not_equal(now, self.leader.last_iterations.read_value()) & ~skipped
+        # A second call within an update, or after one that was skipped, repeats its step, with a decay that changes
+        # nothing.
         step = begun - tf.cast(~is_new, begun.dtype)
         # The cut may have been made before its time, by cut_now.
         over = (step >= self.schedule.end_step) | self.leader.cut.read_value()
@@ -187,6 +233,9 @@ class DecayPool(abc.ABC, Generic[Wrapper]):
         assign(strategy, self.leader.last_iterations, now)
 
     def _before_end(self, strategy: tf.distribute.Strategy, step: tf.Tensor, is_new: tf.Tensor) -> tf.Tensor:
+        if self.waits:
+            return tf.constant(False)
+
         def act() -> tf.Tensor:
             threshold = self._refresh(strategy, step)
             if not self.strength.coupled:

@@ -8,10 +8,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfmot_swd.pruning_wrapper import collect_wrappers
+from tfmot_swd.pruning_wrapper import assign, collect_wrappers
 from tfmot_swd.thresholds import bits_to_float, magnitude_bits
 from tfmot_swd.weight_pool import WeightPool
-from tfmot_swd.wrappers import PruneSelectiveDecay
+from tfmot_swd.wrappers import PruneSelectiveDecay, Target
 
 
 class ForwardPool(WeightPool):
@@ -28,59 +28,95 @@ class ForwardPool(WeightPool):
     Source of the forms: soft thresholding (p = 1) arXiv 2212.01076, p = 3 arXiv 2310.02448.
     """
 
+    def join(self, optimizer: Any) -> None:
+        super().join(optimizer)
+        # The dense weights of layers that have not been trained before are theirs from now on.
+        self.settle()
+
     def settle(self) -> None:
         """Moves what the optimizer has done into the dense weights; the variables then hold the pruned ones."""
         with self.strategy.scope():
             self._settle(self.strategy)
-            bits = magnitude_bits(self.leader.threshold.read_value())
-            self._decay(self.strategy, tf.constant(0.0), bits)
+            self._use(self.strategy, self._limit_bits())
 
     def _refresh(self, strategy: tf.distribute.Strategy, step: tf.Tensor) -> tf.Tensor:
         self._settle(strategy)
         return super()._refresh(strategy, step)
 
-    def _decay(self, strategy: tf.distribute.Strategy, shrink_by: tf.Tensor, bits: tf.Tensor) -> None:
-        del shrink_by  # What is targeted is used as zero, whatever the strength.
-        self._update(strategy, bits, settle=False)
+    def _decay(self, strategy: tf.distribute.Strategy, shrink_by: tf.Tensor, limits: tf.Tensor) -> None:
+        # What is targeted is used as zero, whatever the strength.
+        self._use(strategy, limits)
 
     def _choose(self, strategy: tf.distribute.Strategy) -> None:
         self._settle(strategy)
         super()._choose(strategy)
-        self._decay(strategy, tf.constant(0.0), magnitude_bits(self.leader.threshold.read_value()))
+        self._use(strategy, self._limit_bits())
+
+    def _compared(self, target: Target) -> tf.Variable:
+        return _dense(target)
+
+    def _selected(self, sparsity: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        threshold, limits = super()._selected(sparsity)
+        # While nothing is targeted yet, the smallest weight must not shrink all others.
+        begun = sparsity * self.size >= 1.0
+        return tf.where(begun, threshold, 0), tf.where(begun, limits, 0)
+
+    def _keep_limits(self, strategy: tf.distribute.Strategy, limits: tf.Tensor) -> None:
+        values = bits_to_float(limits)
+        for wrapper in self.wrappers:
+            own = [(place, each.index) for place, each in enumerate(self._targets) if each.wrapper is wrapper]
+            if own:
+                places, indices = zip(*own, strict=True)
+                kept = tf.tensor_scatter_nd_update(
+                    wrapper.limits.read_value(), [[index] for index in indices], tf.gather(values, places)
+                )
+                assign(strategy, wrapper.limits, kept)
+
+    def _limit_bits(self) -> tf.Tensor:
+        return magnitude_bits(tf.stack([each.wrapper.limits.read_value()[each.index] for each in self._targets]))
 
     def _settle(self, strategy: tf.distribute.Strategy) -> None:
-        self._update(strategy, magnitude_bits(self.leader.threshold.read_value()), settle=True)
+        """Adds to the dense weights what the variables have moved by since they were written."""
+        limits, power = self._limit_bits(), self.schedule.threshold_power
 
-    def _threshold_bits(self, sparsity: tf.Tensor) -> tf.Tensor:
-        # While nothing is targeted yet, the smallest weight must not shrink all others.
-        return tf.where(sparsity * self.size >= 1.0, super()._threshold_bits(sparsity), 0)
+        def add(dense: tf.Variable, weight: tf.Tensor, wrapper: PruneSelectiveDecay, limit: tf.Tensor) -> Any:
+            value = tf.convert_to_tensor(dense)
+            (used,) = used_weights([value], [wrapper.pooled(value)], limit, power)
+            return dense.assign_add(weight - used)
 
-    def _compared(self, wrapper: PruneSelectiveDecay, weight: tf.Variable) -> tf.Variable:
-        return wrapper.dense_of(weight)
+        if strategy.num_replicas_in_sync == 1:
+            for each, used in zip(self._targets, self._used(limits), strict=True):
+                _dense(each).assign_add(each.weight.read_value() - used)
+            return
+        for place, each in enumerate(self._targets):
+            limit = limits[place : place + 1]
+            strategy.extended.update(_dense(each), add, args=(each.weight, each.wrapper, limit))
 
-    def _update(self, strategy: tf.distribute.Strategy, bits: tf.Tensor, settle: bool) -> None:
-        """Adds the last update to the dense weights, or writes what is used of them into the variables."""
-        pairs = [(wrapper, weight) for wrapper in self.wrappers for weight in wrapper.prunable_weights]
+    def _use(self, strategy: tf.distribute.Strategy, limits: tf.Tensor) -> None:
+        """Writes into the variables what the forward pass uses of the dense weights."""
         power = self.schedule.threshold_power
 
-        def assign(target: tf.Variable, other: Any, wrapper: PruneSelectiveDecay, bits: tf.Tensor) -> Any:
-            dense = tf.convert_to_tensor(target if settle else other)
-            (used,) = used_weights([dense], [wrapper.pooled(dense)], bits, power)
-            return target.assign_add(other - used) if settle else target.assign(used)
+        def use(weight: tf.Variable, dense: tf.Tensor, wrapper: PruneSelectiveDecay, limit: tf.Tensor) -> Any:
+            value = tf.convert_to_tensor(dense)
+            return weight.assign(used_weights([value], [wrapper.pooled(value)], limit, power)[0])
 
-        if strategy.num_replicas_in_sync > 1:
-            for wrapper, weight in pairs:
-                dense = wrapper.dense_of(weight)
-                target, other = (dense, weight) if settle else (weight, dense)
-                strategy.extended.update(target, assign, args=(other, wrapper, bits))
+        if strategy.num_replicas_in_sync == 1:
+            for each, used in zip(self._targets, self._used(limits), strict=True):
+                each.weight.assign(used)
             return
-        dense = [wrapper.dense_of(weight).read_value() for wrapper, weight in pairs]
-        pooled = [wrapper.pooled(value) for (wrapper, _), value in zip(pairs, dense, strict=True)]
-        for (wrapper, weight), used in zip(pairs, used_weights(dense, pooled, bits, power), strict=True):
-            if settle:
-                wrapper.dense_of(weight).assign_add(weight.read_value() - used)
-            else:
-                weight.assign(used)
+        for place, each in enumerate(self._targets):
+            strategy.extended.update(each.weight, use, args=(_dense(each), each.wrapper, limits[place : place + 1]))
+
+    def _used(self, limits: tf.Tensor) -> list[tf.Tensor]:
+        dense = [_dense(each).read_value() for each in self._targets]
+        pooled = [each.wrapper.pooled(value) for each, value in zip(self._targets, dense, strict=True)]
+        return used_weights(dense, pooled, limits, self.schedule.threshold_power)
+
+
+def _dense(target: Target) -> tf.Variable:
+    if target.dense is None:
+        raise RuntimeError(f"The forward form needs a dense copy of each weight. Received: {target.weight.name!r}")
+    return target.dense
 
 
 def weight_pool_of(model: Any) -> WeightPool:
@@ -96,30 +132,31 @@ def weight_pool_of(model: Any) -> WeightPool:
 
 @tf.function(jit_compile=True, reduce_retracing=True)
 def used_weights(
-    dense: Sequence[tf.Tensor], pooled: Sequence[tf.Tensor | None], bits: tf.Tensor, power: float
+    dense: Sequence[tf.Tensor], pooled: Sequence[tf.Tensor | None], limits: tf.Tensor, power: float
 ) -> list[tf.Tensor]:
     """Returns what the forward pass uses of dense weights θ under a threshold T, in one pass.
 
     Args:
       dense: θ, tensors of any shape and float dtype.
       pooled: for each |θ| pooled over its block, or None where weights stand alone.
-      bits: int32, the bits of T; what is below it becomes zero, what is at it stays.
+      limits: int32 vector, the bits of T for each; what is below it becomes zero, what is at it stays.
       power: p; infinity leaves what stays as it is.
 
     >>> theta = tf.constant([-3.0, 1.0, 2.0])
-    >>> used_weights([theta], [None], magnitude_bits(tf.constant(1.5)), 1.0)[0].numpy().round(3).tolist()
+    >>> used_weights([theta], [None], magnitude_bits(tf.constant([1.5])), 1.0)[0].numpy().round(3).tolist()
     [-1.5, 0.0, 0.5]
     """
     # The number before T: what is at T would be shrunk to zero otherwise, and the count of zeros be one too high.
-    threshold = bits_to_float(tf.maximum(bits - 1, 0))
+    thresholds = bits_to_float(tf.maximum(limits - 1, 0))
     found = []
-    for value, own in zip(dense, pooled, strict=True):
+    for place, (value, own) in enumerate(zip(dense, pooled, strict=True)):
+        threshold = thresholds[place]
         size = tf.abs(tf.cast(value, tf.float32)) if own is None else own
         factor = tf.ones_like(size)
         if not math.isinf(power):
             factor = (1.0 - (threshold / tf.maximum(size, threshold)) ** power) ** (1.0 / power)
             # 0 / 0, where nothing is pruned yet.
             factor = tf.where(threshold > 0.0, factor, 1.0)
-        kept = magnitude_bits(size) >= bits
+        kept = magnitude_bits(size) >= limits[place]
         found.append(tf.where(kept, value * tf.cast(factor, value.dtype), tf.zeros_like(value)))
     return found

@@ -9,7 +9,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfmot_swd._compat import Functional, PruneLowMagnitude, keras
+from tfmot_swd._compat import Functional, QuantizeLayer, keras
+from tfmot_swd.layer_weights import unwrapped
 from tfmot_swd.macs import LayerCall, Shape, count_macs, operator_name, register_macs
 
 layers = keras.layers
@@ -35,10 +36,11 @@ class LiveTensor:
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """One call of a layer that is no model."""
+    """One call of a layer that is no model; `wrapper` is what the model calls, `layer` what is inside of it."""
 
     path: str
     layer: Any
+    wrapper: Any
     call: LayerCall
     writes: tuple[LiveTensor, ...]
     activation_bytes: int
@@ -55,7 +57,7 @@ class CallTrace:
         for tensor in model.inputs:
             layer = tensor._keras_history.layer
             read = self._write(tensor, _fixed_batch(model), 1, layer.name, born=0)
-            self.steps.append(Step(layer.name, layer, LayerCall((), (read.shape,)), (read,), read.buffer.nbytes))
+            self.steps.append(Step(layer.name, layer, layer, LayerCall((), (read.shape,)), (read,), read.buffer.nbytes))
             inputs.append(read)
         for output in self._run(model, inputs, ""):
             output.buffer.last_read = len(self.steps)
@@ -82,7 +84,7 @@ class CallTrace:
                 # Keras, too, skips what cannot be computed from the inputs that it got.
                 if node.is_input or None in reads:
                     continue
-                layer = node.layer.layer if isinstance(node.layer, PruneLowMagnitude) else node.layer
+                layer = unwrapped(node.layer)
                 if isinstance(layer, Functional):
                     given = self._inner_inputs(layer, node, known, prefix)
                     writes = self._run(layer, given, f"{prefix}{layer.name}/")
@@ -132,7 +134,7 @@ class CallTrace:
             *tf.nest.map_structure(spec, (tuple(node.call_args), dict(node.call_kwargs))),
         )
         nbytes = 0 if shared else sum(write.buffer.nbytes for write in writes)
-        self.steps.append(Step(path, layer, call, tuple(writes), nbytes))
+        self.steps.append(Step(path, layer, node.layer, call, tuple(writes), nbytes))
         return writes
 
     def _write(
@@ -157,6 +159,12 @@ class CallTrace:
         buffer = Buffer(nbytes, born, born)
         self._buffers.append(buffer)
         return LiveTensor(shape, batched, buffer)
+
+
+@register_macs(QuantizeLayer)
+def _no_macs(layer: Any, call: LayerCall) -> int:
+    """Rounding to the range of an input multiplies no matrix."""
+    return 0
 
 
 @register_macs(Functional)

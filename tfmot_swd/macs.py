@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,6 +18,8 @@ import numpy as np
 from tf_keras.src.layers.core.tf_op_layer import TFOpLambda
 
 from tfmot_swd._compat import keras, variables_of
+from tfmot_swd.overrides import replaced_on_object
+from tfmot_swd.pruning_warning import PruningWarning
 
 layers = keras.layers
 
@@ -85,12 +88,24 @@ def count_macs(layer: Any, call: LayerCall) -> int | None:
     """Returns the MACs of one call of a built `layer`, or None for a class that nothing is known of.
 
     Keras's own layers without a rule count 0 unless they own a matrix. Classes of others without a
-    rule, `Lambda` among them, are unknown, as is a `tf` operator that may multiply matrices.
+    rule, `Lambda` among them, are unknown, as is a `tf` operator that may multiply matrices, and a layer
+    whose `call` was replaced on the object. A rule that fails leaves its layer unknown too, with a warning.
     """
+    if "call" in replaced_on_object(layer):
+        return None
     ancestry = type(layer).__mro__
     rule = next((_RULES[kind] for kind in ancestry if kind in _RULES), None)
     if rule is not None:
-        return rule(layer, call)
+        try:
+            return rule(layer, call)
+        except Exception as error:  # A rule may be anybody's, and a profile of the rest is worth having.
+            warnings.warn(
+                f"The multiply-accumulates of layer {layer.name!r} are unknown, as the rule for its class failed with "
+                f"{type(error).__name__}: {error}",
+                PruningWarning,
+                stacklevel=2,
+            )
+            return None
     from_keras = any(
         issubclass(kind, layers.Layer) and kind.__module__.startswith("tf_keras.") and kind not in _OPEN_CLASSES
         for kind in ancestry
@@ -109,9 +124,9 @@ def macs_by_weight(layer: Any, call: LayerCall) -> tuple[list[tuple[Any, float]]
     variables = variables_of(layer)
     names = {id(weight): weight.name.split(":")[0].rsplit("/", 1)[-1] for weight in variables}
     matrices = [each for each in variables if len(each.shape) > 1 and not names[id(each)].startswith("bias")]
-    total = count_macs(layer, call) or 0
-    if not matrices:
-        return [], total
+    total = count_macs(layer, call)
+    if total is None or not matrices:
+        return [], total or 0
     if isinstance(layer, layers.MultiHeadAttention):
         queries, keys, values = _attention_positions(layer, call)
         found = [
@@ -279,14 +294,20 @@ def _attention_positions(layer: Any, call: LayerCall) -> tuple[int, int, int]:
 @register_macs(layers.Attention, layers.AdditiveAttention)
 def _attention(layer: Any, call: LayerCall) -> int:
     # Scores, additive ones too, take a MAC for each feature of each pair; then they weigh the values.
-    query, value = call.inputs[:2]
+    query, value = _operands(layer, call)[:2]
     return math.prod(query[:-1]) * value[-2] * (query[-1] + value[-1])
 
 
 @register_macs(layers.Dot)
 def _dot(layer: Any, call: LayerCall) -> int:
     axis = layer.axes if isinstance(layer.axes, int) else layer.axes[0]
-    return math.prod(call.outputs[0]) * call.inputs[0][axis]
+    return math.prod(call.outputs[0]) * _operands(layer, call)[0][axis]
+
+
+def _operands(layer: Any, call: LayerCall) -> tuple[Shape, ...]:
+    """Returns the shapes of a layer's list of inputs, constants among them."""
+    given = call.argument(layer, "inputs")
+    return tuple(map(_shape, given)) if isinstance(given, list | tuple) else call.inputs
 
 
 @register_macs(TFOpLambda)

@@ -5,6 +5,8 @@ Covers tf_keras optimizers, the legacy ones, and a LossScaleOptimizer around eit
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,63 @@ import tensorflow as tf
 from tfmot_swd._compat import keras
 
 Schedule = keras.optimizers.schedules.LearningRateSchedule
+KINDS = (keras.optimizers.Optimizer, keras.optimizers.legacy.Optimizer)
+
+
+@dataclasses.dataclass(frozen=True)
+class HeldOptimizer:
+    """An optimizer of a model, and where the model holds it.
+
+    Args:
+      owner: the model.
+      attribute: of the model: "optimizer", or one that a class with a training step of its own has added.
+      place: which of the optimizers there, where the attribute is a list or a dictionary.
+      optimizer: the optimizer.
+    """
+
+    owner: Any
+    attribute: str
+    place: int
+    optimizer: Any
+
+    def successor(self) -> Any:
+        """Returns the optimizer that is in this place now."""
+        return _optimizers_of(self.owner, self.attribute)[self.place]
+
+    def __str__(self) -> str:
+        return f"model.{self.attribute} ({type(self.optimizer).__name__})"
+
+
+def held_optimizers(*models: Any) -> list[HeldOptimizer]:
+    """Returns the optimizers that these models hold, each once: that of `model.optimizer` first.
+
+    Training steps with several optimizers, as of generative adversarial networks, keep them in attributes of the model.
+    """
+    found: dict[int, HeldOptimizer] = {}
+    for model in models:
+        for attribute in ("optimizer", *(name for name in vars(model) if not name.startswith("_self_"))):
+            for place, optimizer in enumerate(_optimizers_of(model, attribute)):
+                found.setdefault(id(optimizer), HeldOptimizer(model, attribute, place, optimizer))
+    return list(found.values())
+
+
+def main_optimizer(model: Any) -> Any:
+    """Returns `model.optimizer`, the first one where there are several; None without any."""
+    return next(iter(_optimizers_of(model, "optimizer")), None)
+
+
+def _optimizers_of(model: Any, attribute: str) -> list[Any]:
+    """Returns the optimizers in one attribute of a model; whatever is in `model.optimizer` is one."""
+    kinds = object if attribute == "optimizer" else KINDS
+    return [each for each in _leaves(getattr(model, attribute, None)) if each is not None and isinstance(each, kinds)]
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, list | tuple | dict):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _leaves(each)
+    else:
+        yield value
 
 
 def unwrap(optimizer: Any) -> Any:
@@ -111,6 +170,12 @@ def built_on(optimizer: Any, variables: list[Any]) -> list[int] | None:
         return None
     keys = [inner._var_key(each) for each in variables]
     return sorted((place for place, key in enumerate(keys) if key in index), key=lambda place: index[keys[place]])
+
+
+def trains(optimizer: Any, variables: list[Any]) -> bool | None:
+    """Returns whether the optimizer was built for any of these variables; None where it does not tell."""
+    places = built_on(optimizer, variables)
+    return None if places is None else bool(places)
 
 
 def slot_start(optimizer: Any, slot: Any) -> float:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from typing import Any
 
-import numpy as np
 from rich.table import Table
 
-from tfmot_swd._compat import PruningPolicy, keras, variables_of
-from tfmot_swd.prunable import counted_weights, target_weights
+from tfmot_swd._compat import PruningPolicy, master_variable
+from tfmot_swd.layer_weights import elements, kernels_of, layers_with_weights
+from tfmot_swd.prunable import counted_weights, target_weights, uncounted_kernels
 from tfmot_swd.tables import as_text
 from tfmot_swd.validation import check_keras_model, check_skip
+
+FROZEN = "frozen"
+UNKNOWN = "no weights that are pruned in this class"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +27,12 @@ class PlanRow:
       kind: its class name.
       parameters: all its weights, a count.
       counted: those that the pruning rate counts.
-      reason: why it stays whole; empty for a layer that is pruned.
+      pool: of these, those that are trained as the model is now; 0 where the layer stays whole.
+      kernels: kernel weights of the layer, pruned or not.
+      pool_kernels: of these, those in `pool`, which holds biases of dense layers too.
+      uncounted: kernel weights that nothing is known of, as those that custom layers own themselves; they stay dense.
+      reason: why it stays whole; empty for a layer that is pruned. A "frozen" layer is wrapped all the same, and pruned
+        once it is trainable.
       layer_id: identity of the layer object in this process.
     """
 
@@ -32,8 +40,20 @@ class PlanRow:
     kind: str
     parameters: int
     counted: int
+    pool: int
+    kernels: int
+    pool_kernels: int
+    uncounted: int
     reason: str
     layer_id: int = dataclasses.field(repr=False)
+
+    def told(self) -> str:
+        """Returns the reason, and which kernel weights stay dense without one."""
+        reason = "frozen: counts once trainable" if self.reason == FROZEN else self.reason
+        if not self.uncounted or self.reason not in ("", FROZEN, UNKNOWN):
+            return reason
+        dense = f"{self.uncounted:,} kernel weights"
+        return f"{reason} ({dense})" if reason else f"{dense}: {UNKNOWN}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,22 +64,42 @@ class PruningPlan:
 
     @property
     def pruned(self) -> tuple[PlanRow, ...]:
-        """The layers that are wrapped."""
+        """The layers that are pruned, as the model is now."""
         return tuple(row for row in self.rows if not row.reason)
 
     @property
     def skipped(self) -> tuple[PlanRow, ...]:
-        """The layers that stay whole."""
+        """The layers that stay whole, as the model is now."""
         return tuple(row for row in self.rows if row.reason)
 
     @property
     def pool_size(self) -> int:
-        """The number of weights that the rate is a share of."""
-        return sum(row.counted for row in self.pruned)
+        """The number of weights that the rate is a share of, as the model is now."""
+        return sum(row.pool for row in self.rows)
+
+    @property
+    def kernels(self) -> int:
+        """The number of kernel weights of the whole model, pruned or not."""
+        return sum(row.kernels for row in self.rows)
+
+    @property
+    def pool_kernels(self) -> int:
+        """How many of the kernel weights are in the pool, as the model is now."""
+        return sum(row.pool_kernels for row in self.rows)
+
+    @property
+    def waiting(self) -> int:
+        """The number of weights that will count once their layers are trainable."""
+        return sum(row.counted - row.pool for row in self.rows if row.layer_id in self.layers())
+
+    @property
+    def uncounted(self) -> tuple[PlanRow, ...]:
+        """The layers with kernel weights that are not counted though nobody chose to leave them whole."""
+        return tuple(row for row in self.rows if row.uncounted and row.reason in ("", FROZEN, UNKNOWN))
 
     def layers(self) -> frozenset[int]:
-        """Returns the identities of the layers to wrap."""
-        return frozenset(row.layer_id for row in self.pruned)
+        """Returns the identities of the layers to wrap: those that are pruned, and frozen ones, which may be later."""
+        return frozenset(row.layer_id for row in self.rows if row.reason in ("", FROZEN))
 
     def summary(self) -> str:
         """Returns what stays whole, in one line."""
@@ -68,15 +108,20 @@ class PruningPlan:
         return ", ".join(f"{row.layer} ({row.kind}: {row.reason})" for row in self.skipped)
 
     def __rich__(self) -> Table:
-        table = Table(title=f"{self.pool_size:,} weights counted")
+        share = self.pool_kernels / max(self.kernels, 1)
+        title = f"{self.pool_size:,} weights counted: {self.pool_kernels:,} of {self.kernels:,} kernel weights"
+        title += f" ({share:.2%})"
+        if self.waiting:
+            title += f"; {self.waiting:,} more once their layers are trainable"
+        table = Table(title=title)
         table.add_column("layer", overflow="fold")
         table.add_column("class")
         table.add_column("parameters", justify="right")
         table.add_column("counted", justify="right")
         table.add_column("stays whole because", overflow="fold")
         for row in self.rows:
-            counted = "" if row.reason else f"{row.counted:,}"
-            table.add_row(row.layer, row.kind, f"{row.parameters:,}", counted, row.reason)
+            counted = f"{row.pool:,}" if row.pool else ""
+            table.add_row(row.layer, row.kind, f"{row.parameters:,}", counted, row.told())
         return table
 
     def __str__(self) -> str:
@@ -104,39 +149,48 @@ def plan_pruning(
     found = list(layers_with_weights(model))
     names = {name for path, layer in found for name in (path, layer.name)}
     check_skip(skip, names)
-    rows = []
-    for path, layer in found:
-        counted = sum(int(np.prod(weight.shape)) for weight in counted_weights(layer))
-        skipped = path in skip or layer.name in skip
-        reason = _reason(layer, counted, targets, skipped, pruning_policy)
-        kind = type(layer).__name__
-        rows.append(PlanRow(path, kind, layer.count_params(), counted, reason, id(layer)))
+    # Layers may share a weight: it counts for the first of them.
+    seen: set[int] = set()
+    rows = [
+        _row(path, layer, targets, path in skip or layer.name in skip, pruning_policy, seen) for path, layer in found
+    ]
     return PruningPlan(tuple(rows))
 
 
-def layers_with_weights(model: Any, prefix: str = "", seen: set[int] | None = None) -> Iterator[tuple[str, Any]]:
-    """Yields (path, layer) of every layer that owns weights, nested models followed, each once.
+def _row(path: str, layer: Any, targets: str, skipped: bool, policy: PruningPolicy | None, seen: set[int]) -> PlanRow:
+    def new(weights: list[Any]) -> list[Any]:
+        return [each for each in map(master_variable, weights) if id(each) not in seen]
 
-    `seen` holds the identities of the layers yielded so far, and grows.
-    """
-    seen = set() if seen is None else seen
-    for layer in model.layers:
-        if id(layer) in seen or not variables_of(layer):
-            continue
-        seen.add(id(layer))
-        if isinstance(layer, keras.Model):
-            yield from layers_with_weights(layer, f"{prefix}{layer.name}/", seen)
-        else:
-            yield prefix + layer.name, layer
+    counted, kernels, uncounted = new(counted_weights(layer)), new(kernels_of(layer)), new(uncounted_kernels(layer))
+    trained = {id(master_variable(each)) for each in layer.trainable_weights}
+    seen |= {id(each) for each in (*counted, *kernels)}
+    reason = _reason(layer, counted, trained, targets, skipped, policy)
+    pool = [] if reason else [each for each in counted if id(each) in trained]
+    kernel_ids = {id(each) for each in kernels}
+    return PlanRow(
+        path,
+        type(layer).__name__,
+        layer.count_params(),
+        elements(counted),
+        elements(pool),
+        elements(kernels),
+        elements(each for each in pool if id(each) in kernel_ids),
+        elements(uncounted),
+        reason,
+        id(layer),
+    )
 
 
-def _reason(layer: Any, counted: int, targets: str, skipped: bool, policy: PruningPolicy | None) -> str:
+def _reason(
+    layer: Any, counted: list[Any], trained: set[int], targets: str, skipped: bool, policy: PruningPolicy | None
+) -> str:
     if skipped:
         return "left out by name"
     if policy is not None and not policy.allow_pruning(layer):
         return f"left out by {type(policy).__name__}"
-    if not layer.trainable:
-        return "frozen"
-    if not counted and not (targets == "all" and target_weights(layer, targets)):
-        return "no weights that are pruned in this class"
+    targeted = target_weights(layer, targets) if targets == "all" else counted
+    if not targeted:
+        return UNKNOWN
+    if not any(id(master_variable(each)) in trained for each in targeted):
+        return FROZEN
     return ""

@@ -8,7 +8,8 @@ from typing import Any
 
 from rich.table import Table
 
-from tfmot_swd._compat import master_variable, variables_of
+from tfmot_swd._compat import master_variable
+from tfmot_swd.layer_weights import weights_inside
 from tfmot_swd.liveness import CallTrace, Step
 from tfmot_swd.macs import Shape, count_macs
 from tfmot_swd.tables import as_text
@@ -209,9 +210,9 @@ def profile(model: Any, batch_size: int = 1) -> Profile:
     """Returns parameters, multiply-accumulates and activation bytes of a model, without running it.
 
     Parameters count once however often a layer is called or shared; masks and clocks of pruning
-    wrappers do not count. MACs are for one sample and count every call (what counts as one:
-    `tfmot_swd.macs`). Activation bytes are those of the tensors between layers, in the dtypes that
-    Keras computes them in, for `batch_size` samples.
+    wrappers and ranges of quantization-aware training do not count. MACs are for one sample and count
+    every call (what counts as one: `tfmot_swd.macs`). Activation bytes are those of the tensors between
+    layers, in the dtypes that Keras computes them in, for `batch_size` samples.
 
     The peak follows the calls in Keras's order. A tensor lives from the call that writes it to the
     last that reads it; model inputs live from the start and outputs to the end. What leaves its
@@ -220,7 +221,8 @@ def profile(model: Any, batch_size: int = 1) -> Profile:
     inside a layer, such as attention scores, do not count: a runtime may do better or worse.
 
     Args:
-      model: a built Sequential or Functional model of fixed input sizes, wrapped for pruning or not.
+      model: a built Sequential or Functional model of fixed input sizes, plain, wrapped for pruning or
+        quantization-aware.
       batch_size: samples in a batch, for the activation bytes; also where the model's input fixes it.
 
     Raises:
@@ -251,10 +253,10 @@ def profile(model: Any, batch_size: int = 1) -> Profile:
 
 def _row(steps: list[Step], counted: set[int]) -> LayerProfile:
     """Sums up the calls of one layer; `counted` holds the identities of weights so far, and grows."""
-    layer = steps[0].layer
-    weights = [weight for weight in variables_of(layer) if id(weight) not in counted]
+    layer, wrapper = steps[0].layer, steps[0].wrapper
+    weights = [weight for weight in weights_inside(wrapper) if id(weight) not in counted]
     counted.update(map(id, weights))
-    trained = {id(master_variable(weight)) for weight in layer.trainable_weights}
+    trained = {id(master_variable(weight)) for weight in wrapper.trainable_weights}
     macs = [count_macs(layer, step.call) for step in steps]
     shapes = [
         write.shape[1:] if write.batched and write.shape[0] == 1 else write.shape

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import tensorflow as tf
 
-from tfmot_swd._compat import keras
+from tfmot_swd._compat import keras, master_variable
 from tfmot_swd.channels.walk import nodes_of
-from tfmot_swd.pruning_wrapper import PruningWrapper, wrapped_graphs
+from tfmot_swd.layer_weights import elements, kernels_of
+from tfmot_swd.optimizer_check import OptimizerCheck
+from tfmot_swd.optimizers import KINDS, iterations, loss_scale, main_optimizer
+from tfmot_swd.pruning_warning import PruningWarning
+from tfmot_swd.pruning_wrapper import PruningWrapper, collect_wrappers, wrapped_graphs
+
+# A dynamic loss scale finds its size by a few skipped updates at the start; more than these are worth a warning.
+_FEW_SKIPPED = 3
+_SMALL_SHARE_SKIPPED = 0.1
 
 # What Keras evaluates on beside arrays and datasets, and more than once; a generator is at its end after the first.
 _REPEATABLE = keras.utils.Sequence | tf.distribute.DistributedDataset | keras.utils.experimental.DatasetCreator
@@ -27,8 +36,10 @@ class RunOptions:
     learning_rate: Callable[[int], float] | None = None
     partial_fit: bool = False
     training_loss: Callable[[Any], Any] | None = None
+    optimizer: Any = None
 
     def __post_init__(self) -> None:
+        _check_optimizer(self.optimizer)
         check_update_freq(self.update_freq)
         _check_validation_data(self.validation_data)
         _check_function("learning_rate", self.learning_rate, "of an update that returns the learning rate")
@@ -45,12 +56,17 @@ class PruningRun(abc.ABC):
 
     Attributes:
       history: a status of each epoch, or of every so many batches.
+      optimizer: that trains the wrapped layers; its updates are the clock.
+
+    Raises:
+      ValueError: there is no optimizer, or it turns out to be another one than that which trains the wrapped layers.
     """
 
     wrapper_class: ClassVar[type[PruningWrapper]]
 
     def __init__(self, model: Any, options: RunOptions, params: dict[str, Any]) -> None:
-        if getattr(model, "optimizer", None) is None:
+        self.optimizer = main_optimizer(model) if options.optimizer is None else options.optimizer
+        if self.optimizer is None:
             raise ValueError(
                 "The model has no optimizer: call model.compile, or set model.optimizer = optimizer "
                 "before on_train_begin in a custom training loop. Received: optimizer=None"
@@ -65,6 +81,37 @@ class PruningRun(abc.ABC):
         self.options = options
         self.params = params
         self.history: list[Any] = []
+        self._epoch = 0
+        self._updates_at_begin = int(iterations(self.optimizer).numpy())
+        self._told_skipped = False
+        self._retrace_for_optimizer()
+        self._watch_optimizer()
+
+    def _retrace_for_optimizer(self) -> None:
+        """Has the training step traced again where an earlier one has another optimizer for its clock."""
+        (first, *_) = collect_wrappers(self.model, self.wrapper_class)
+        earlier = getattr(first.unsaved, "clock", self.optimizer)
+        if earlier is not self.optimizer and getattr(self.model, "train_function", None) is not None:
+            self.model.train_function = None
+            self.model.train_function = self.model.make_train_function()
+
+    def _watch_optimizer(self) -> None:
+        """Has the batches to come show whether the optimizer that is the clock trains the wrapped layers."""
+        found = collect_wrappers(self.model, self.wrapper_class)
+        found[0].unsaved.clock = self.optimizer
+        trained = {id(master_variable(each)) for wrapper in found for each in wrapper.layer.trainable_weights}
+        weights = [weight for wrapper in found for weight in wrapper.prunable_weights if id(weight) in trained]
+        self._optimizer_check = OptimizerCheck(self.optimizer, weights, (self.model, *wrapped_graphs(self.model)))
+
+    @property
+    @abc.abstractmethod
+    def skipped(self) -> int:
+        """The number of updates of this training that the optimizer has counted and not made."""
+
+    @property
+    @abc.abstractmethod
+    def is_over(self) -> bool:
+        """Whether the pruning is finished, so that no clock matters any more."""
 
     @property
     @abc.abstractmethod
@@ -75,21 +122,63 @@ class PruningRun(abc.ABC):
     def scalars(self) -> tuple[int, dict[str, float]]:
         """Returns the step, and the numbers of the present state for TensorBoard."""
 
-    @abc.abstractmethod
+    def on_epoch_begin(self, epoch: int) -> None:
+        """Called before each epoch of a fit."""
+        self._epoch = epoch
+
     def on_batch_end(self, batch: int) -> None:
         """Called after each training batch, or after the last of those that ran in one call."""
+        if not self.is_over:
+            self._optimizer_check.after_batch()
+
+    def _warn_of_skipped(self) -> None:
+        """Says once when many updates are skipped: what they were to train is pruned all the same."""
+        skipped, counted = self.skipped, int(iterations(self.optimizer).numpy()) - self._updates_at_begin
+        if self._told_skipped or skipped < _FEW_SKIPPED or skipped <= _SMALL_SHARE_SKIPPED * counted:
+            return
+        self._told_skipped = True
+        warnings.warn(
+            "Gradients overflow under the loss scale, and the optimizer skips their updates: they train nothing, and "
+            "do not count as updates of the pruning schedule. Lower the learning rate, clip gradients, give the "
+            "LossScaleOptimizer a smaller initial_scale, or train in mixed_bfloat16 or float32. "
+            f"Received: {skipped} of {counted} updates skipped, loss scale {float(loss_scale(self.optimizer)):g}",
+            PruningWarning,
+            stacklevel=5,
+        )
 
     @abc.abstractmethod
     def on_test_begin(self) -> None:
         """Called before fit validates."""
 
-    @abc.abstractmethod
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None) -> None:
         """Called after each epoch, validation included."""
+        if not self.is_over:
+            self._optimizer_check.after_epoch()
+        self._warn_of_skipped()
 
     @abc.abstractmethod
     def on_train_end(self) -> None:
         """Called after the last epoch."""
+
+
+def warn_of_frozen(model: Any, wrappers: Sequence[PruningWrapper]) -> None:
+    """Warns, when a model is pruned for good, of the wrapped layers that are frozen and so stay whole."""
+    frozen: dict[str, int] = {}
+    for wrapper in wrappers:
+        trained = {id(master_variable(each)) for each in wrapper.layer.trainable_weights}
+        whole = elements(each for each in kernels_of(wrapper) if id(each) not in trained)
+        if whole:
+            frozen[wrapper.layer.name] = whole
+    if frozen:
+        size, kernels = sum(frozen.values()), elements(kernels_of(model))
+        warnings.warn(
+            "Layers that are wrapped for pruning are frozen at the final pruning step, so they stay whole. To prune "
+            "them too, set layer.trainable = True, compile and fit before the schedule ends; to leave them whole on "
+            f"purpose, name them in skip. Received: {', '.join(frozen)}, {size:,} of {kernels:,} kernel weights "
+            f"({size / kernels:.2%})",
+            PruningWarning,
+            stacklevel=4,
+        )
 
 
 def mark_pinned(model: Any) -> None:
@@ -108,6 +197,14 @@ def mark_pinned(model: Any) -> None:
 def check_update_freq(update_freq: str | int) -> None:
     if update_freq != "epoch" and (not isinstance(update_freq, int) or update_freq < 1):
         raise ValueError(f"update_freq must be 'epoch' or a number of batches. Received: {update_freq!r}")
+
+
+def _check_optimizer(optimizer: Any) -> None:
+    if optimizer is not None and not isinstance(optimizer, KINDS):
+        raise TypeError(
+            "optimizer must be the tf_keras optimizer that trains the wrapped layers, as model.generator_optimizer: "
+            f"an object, not its name or class. Received: {optimizer!r}"
+        )
 
 
 def _check_function(name: str, given: Any, what: str) -> None:

@@ -4,4 +4,4 @@ from __future__ import annotations
 
 
 class PruningWarning(UserWarning):
-    """A pruned training that will diverge, remove nothing or end with a visible cut, or ended before its schedule."""
+    """A pruned training that diverges, removes nothing, empties a layer, skips updates or ends early or with a jump."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import types
 import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, TypeVar
@@ -13,6 +14,7 @@ from tfmot_swd._compat import (
     Functional,
     PruneLowMagnitude,
     Pruning,
+    QuantizeWrapper,
     is_recording,
     is_saving,
     is_tracing_keras_graph,
@@ -51,6 +53,8 @@ class PruningWrapper(PruneLowMagnitude):
         for tfmot_only in ("block_size", "block_pooling_type"):
             kwargs.pop(tfmot_only, None)
         keeps_name = kwargs.pop("keeps_name", False)
+        # What the layers inside a custom layer were built with: one from a file has not been called when it is built.
+        self.part_shapes = kwargs.pop("part_shapes", None)
         # The wrapper itself computes nothing: float32 keeps Keras from casting what passes through.
         kwargs["dtype"] = "float32"
         super().__init__(make_prunable(layer), pruning_schedule, **kwargs)
@@ -62,6 +66,8 @@ class PruningWrapper(PruneLowMagnitude):
         # What trains the model just now; PruningSummaries asks it.
         self.run: Any = None
         self._pool: Any = None
+        # State that no file holds.
+        self.unsaved = types.SimpleNamespace()
         # Whether the model that it stands in calls it, or a model around it, with training=False for good.
         self._pinned = False
         self._in_training_call = False
@@ -73,7 +79,7 @@ class PruningWrapper(PruneLowMagnitude):
 
     def _build_layer(self, input_shape: Any) -> None:
         keras.layers.Wrapper.build(self, input_shape)
-        build_parts(self.layer, input_shape)
+        build_parts(self.layer, input_shape, self.part_shapes)
 
     def _add_clock(self) -> None:
         self.threshold = self._add_state("threshold", [])
@@ -148,12 +154,17 @@ class PruningWrapper(PruneLowMagnitude):
 
     def _advance(self) -> tf.Tensor:
         """Called at each training call of the layer; returns a bool scalar."""
-        # A layer frozen after wrapping belongs to no pool, and is left as it is.
-        if self._pool is None and self.trainable:
+        # A frozen layer belongs to no pool, and is left as it is; so are all where nothing can be pruned for now.
+        if self._pool is None and self.run is None and self.takes_part():
             raise ValueError(self.missing_callback)
         if self._pool is not None and self._pool.leader is self:
             self._pool.advance()
         return tf.constant(True)
+
+    def takes_part(self) -> bool:
+        """Whether any weight that is pruned is trained as the model is now; frozen ones are left as they are."""
+        trained = {id(master_variable(each)) for each in self.layer.trainable_weights}
+        return any(id(master_variable(each)) in trained for each in self.prunable_weights)
 
     @property
     def losses(self) -> list[tf.Tensor]:
@@ -169,6 +180,8 @@ class PruningWrapper(PruneLowMagnitude):
             config.pop(tfmot_only)
         if self.keeps_name:
             config["keeps_name"] = True
+        if self.part_shapes is not None:
+            config["part_shapes"] = self.part_shapes
         return config
 
     @classmethod
@@ -177,7 +190,11 @@ class PruningWrapper(PruneLowMagnitude):
         config.pop("name", None)
         for part in cls._parts_of_config():
             config[part] = keras.utils.deserialize_keras_object(config[part], custom_objects=custom_objects)
-        layer = keras.layers.deserialize(config.pop("layer"), custom_objects=custom_objects)
+        inner = config.pop("layer")
+        # Keras looks for the plain name alone in h5 files and SavedModels.
+        registered = keras.utils.get_registered_object(inner.get("registered_name"))
+        known = {} if registered is None else {inner["class_name"]: registered}
+        layer = keras.layers.deserialize(inner, custom_objects={**known, **(custom_objects or {})})
         return cls(layer, **config)
 
     @classmethod
@@ -201,6 +218,26 @@ def collect_wrappers(model: Any, kind: type[Kind]) -> list[Kind]:
         elif isinstance(layer, keras.Model):
             found += collect_wrappers(layer, kind)
     return list(dict.fromkeys(found))
+
+
+class NothingTrainedError(ValueError):
+    """Nothing that is wrapped for pruning can be pruned, as the model is frozen where it is."""
+
+
+def taking_part(wrappers: Sequence[Kind]) -> tuple[Kind, ...]:
+    """Returns the wrappers of which a weight is trained as the model is now.
+
+    Raises:
+      NothingTrainedError: there is none.
+    """
+    found = tuple(wrapper for wrapper in wrappers if wrapper.takes_part())
+    if not found:
+        raise NothingTrainedError(
+            "No wrapped layer is trainable, so nothing can be pruned: set layer.trainable = True on some and compile "
+            "again, or pass UpdatePruningStep(partial_fit=True) where this is the first phase of a training that "
+            f"unfreezes them later. Received: {len(wrappers)} wrapped layers, all frozen."
+        )
+    return found
 
 
 def wrapped_graphs(model: Any) -> list[Any]:
@@ -231,7 +268,7 @@ def assign(strategy: tf.distribute.Strategy, variable: tf.Variable, value: tf.Te
 
 
 def check_can_wrap(model: Any) -> None:
-    """Raises unless `model` is a built graph model with finite weights that is not wrapped yet.
+    """Raises unless `model` is a built graph model with finite weights, neither wrapped nor quantization-aware.
 
     Raises:
       TypeError: not a tf_keras model.
@@ -242,6 +279,12 @@ def check_can_wrap(model: Any) -> None:
         raise ValueError(
             "The model is wrapped for pruning already: strip it first "
             f"(tfmot_swd.strip_pruning). Received: {model.name!r} with wrapped layers"
+        )
+    aware = [each.name for each in model.submodules if isinstance(each, QuantizeWrapper)]
+    if aware:
+        raise ValueError(
+            "The model is quantization-aware: prune and strip it first, and call tfmot_swd.quantize_aware then. "
+            f"Received: {model.name!r} with {len(aware)} quantization wrappers ({', '.join(aware[:5])})"
         )
     check_finite_weights(model)
 

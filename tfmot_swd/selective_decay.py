@@ -10,11 +10,13 @@ from absl import logging
 from tfmot_swd._compat import PruningPolicy
 from tfmot_swd.block_magnitudes import Blocks
 from tfmot_swd.cloning import wrap_with
+from tfmot_swd.dense_kernels import warn_of_uncounted
 from tfmot_swd.plan import PruningPlan, plan_pruning
-from tfmot_swd.pruning_wrapper import check_can_wrap
+from tfmot_swd.pruning_wrapper import check_can_wrap, collect_wrappers
 from tfmot_swd.schedules import SelectiveDecay
 from tfmot_swd.structured.entry import wrap_channels
 from tfmot_swd.structured.schedule import StructuredDecay
+from tfmot_swd.weight_pool import kept_floors
 from tfmot_swd.wrappers import PruneSelectiveDecay
 
 
@@ -32,6 +34,27 @@ def prune_selective_decay(
     Layers that own prunable weights are wrapped, the others are copied; a layer that cannot be pruned
     stays whole and is listed in the log (`plan_pruning` shows the list beforehand). Compile the result,
     fit it with `tfmot_swd.UpdatePruningStep`, then call `tfmot_swd.strip_pruning`.
+
+    Of a custom layer the layers inside are pruned, each by its own class, wherever they are held: in attributes,
+    lists, dictionaries, other custom layers. The weights that it owns itself are not known: a `PruningWarning` names
+    the layers and their share of all kernel weights, where that is a hundredth or more. Derive the class from
+    `tfmot.sparsity.keras.PrunableLayer` to have them pruned, or name the layer in `skip`. Whole channels inside a
+    custom layer stay, unless it has a rule (`register_channel_rule`).
+
+    Frozen layers are wrapped too, and take no part while they are frozen: a rate is a share of the weights that are
+    trained, and a budget is of all channels. So transfer learning needs one call, and one schedule for both phases:
+
+        base.trainable = False
+        model = prune_selective_decay(net, SelectiveDecay(0.8, begin_step=first, end_step=first + second))
+        model.compile(...)
+        model.fit(..., callbacks=[UpdatePruningStep(partial_fit=True)])  # `first` updates
+        model.get_layer(base.name).trainable = True
+        model.compile(...)
+        model.fit(..., callbacks=[UpdatePruningStep()])  # `second` updates
+
+    Layers that are frozen at the final pruning step stay whole, with a warning unless `skip` names them. With
+    `prune_progressive_gradient` the epochs of the schedule are those of the second phase, where the first trains
+    nothing that can be pruned.
 
     With a `StructuredDecay` whole channels are decayed, until the net without them is within a budget, and
     `strip_pruning` returns that net; `plan_channels(model, layers="all")` shows which channels are ranked.
@@ -91,12 +114,13 @@ def prune_selective_decay(
     if pruning_policy is not None:
         pruning_policy.ensure_model_supports_pruning(model)
     plan = plan_pruning(model, targets=schedule.targets, skip=skip, pruning_policy=pruning_policy)
-    if not plan.pruned:
+    if not plan.layers():
         raise ValueError(
-            "Nothing in this model can be pruned: no trainable layer that is left has weights which "
+            "Nothing in this model can be pruned: no layer that is left has weights which "
             f"SWD counts. Received: {plan.summary()}"
         )
     pruned = _wrap(model, schedule, plan, blocks)
+    warn_of_uncounted(plan)
     if plan.skipped:
         logging.info("tfmot_swd leaves whole: %s", plan.summary())
     return pruned
@@ -108,4 +132,8 @@ def _wrap(model: Any, schedule: SelectiveDecay, plan: PruningPlan, blocks: Block
     def wrap(layer: Any, inner: Any) -> Any:
         return PruneSelectiveDecay(inner, schedule, blocks.size, blocks.pooling) if id(layer) in wanted else inner
 
-    return wrap_with(model, wrap)
+    pruned = wrap_with(model, wrap)
+    # Whether the floors can be kept shows only with the sizes of the weights, and now is early.
+    wrappers = collect_wrappers(pruned, PruneSelectiveDecay)
+    kept_floors(schedule, [each for wrapper in wrappers for each in wrapper.prunable_weights[: wrapper.counted]])
+    return pruned

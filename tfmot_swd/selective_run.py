@@ -12,11 +12,16 @@ import numpy as np
 from tfmot_swd._compat import keras
 from tfmot_swd.decay_pool import DecayPool
 from tfmot_swd.forward_pool import weight_pool_of
-from tfmot_swd.monitor import CutReport, Monitor, cut_and_report
-from tfmot_swd.pruning_run import PruningRun, RunOptions
+from tfmot_swd.monitor import CutReport, Monitor, cut_and_report, foreseen_shares
+from tfmot_swd.pruning_run import PruningRun, RunOptions, warn_of_frozen
 from tfmot_swd.pruning_warning import PruningWarning
-from tfmot_swd.pruning_wrapper import PruningWrapper
+from tfmot_swd.pruning_wrapper import PruningWrapper, collect_wrappers
+from tfmot_swd.removed_share import visible_shares
 from tfmot_swd.wrappers import PruneSelectiveDecay
+
+# The share of the schedule after which what is still to be removed is measured: near enough to tell, and early enough
+# to stop before the rest of the time is spent.
+LOOK_AHEAD_AT = 0.9
 
 
 class SelectiveRun(PruningRun):
@@ -37,10 +42,18 @@ class SelectiveRun(PruningRun):
         super().__init__(model, options, params)
         self.cut_report: CutReport | None = None
         self._batches = 0
+        self._looked_ahead = False
         self._check_length(pool)
-        pool.join(model.optimizer)
+        joined = _joined_late(pool)
+        pool.join(self.optimizer)
+        forecast = pool.strength.forecast(options.learning_rate)
+        # Whether the user knows that the final pruning step will change the outputs.
+        self._told = forecast.jumps or forecast.diverges
+        if joined:
+            warnings.warn(joined, PruningWarning, stacklevel=4)
         if not pool.is_cut:
-            for problem in pool.strength.forecast(options.learning_rate).problems() + _held_norms(pool.wrappers):
+            lost = pool.foreseen_losses() if pool.step == 0 else []
+            for problem in forecast.problems() + _held_norms(pool.wrappers) + lost:
                 warnings.warn(problem, PruningWarning, stacklevel=4)
         self._pool, self._monitor = pool, self.monitor_class(pool)
         # TensorBoard counts who entered and left since its own last look.
@@ -53,6 +66,14 @@ class SelectiveRun(PruningRun):
         return weight_pool_of(model)
 
     @property
+    def skipped(self) -> int:
+        return self._pool.skipped
+
+    @property
+    def is_over(self) -> bool:
+        return self._pool.is_cut
+
+    @property
     def wrappers(self) -> list[PruningWrapper]:
         return list(self._pool.wrappers)
 
@@ -61,7 +82,9 @@ class SelectiveRun(PruningRun):
         return status.step, {f"selective_decay/{name}": value for name, value in status.scalars().items()}
 
     def on_batch_end(self, batch: int) -> None:
-        self._cut_if_due()
+        super().on_batch_end(batch)
+        self._look_ahead()
+        self._cut_if_due(is_last=self._is_last(batch))
         self._batches += 1
         if self.options.update_freq != "epoch" and self._batches % int(self.options.update_freq) == 0:
             self.history.append(self._monitor.status())
@@ -74,6 +97,7 @@ class SelectiveRun(PruningRun):
             self._pool.settle()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None) -> None:
+        super().on_epoch_end(epoch, logs)
         self._cut_if_due()
         if self._pool.is_cut:
             self._pool.apply_masks()
@@ -92,13 +116,15 @@ class SelectiveRun(PruningRun):
             logs.update(status.logs())
 
     def on_train_end(self) -> None:
-        self._cut_if_due()
+        # A fit of known length has had its last batch, if it did not end early.
+        self._cut_if_due(is_last=not self.params.get("steps"))
         if self._pool.is_cut:
             self._pool.apply_masks()
         elif not self.options.partial_fit:
             warnings.warn(
                 f"Training ended after {self._pool.step} of {self._pool.schedule.end_step} updates, before the "
-                "final cut: the model is NOT pruned. Train on, or call tfmot_swd.cut_now(model).",
+                "final cut: the model is NOT pruned. Train on, or call tfmot_swd.cut_now(model)."
+                + (f" Received: {self.skipped} more updates that the optimizer skipped" if self.skipped else ""),
                 PruningWarning,
                 stacklevel=3,
             )
@@ -106,16 +132,66 @@ class SelectiveRun(PruningRun):
         for wrapper in self._pool.wrappers:
             wrapper.run = None
 
-    def _cut_if_due(self) -> None:
+    def _is_last(self, batch: int) -> bool:
+        """Whether no batch comes after this one; false where Keras does not know."""
+        steps, epochs = self.params.get("steps") or 0, self.params.get("epochs") or 0
+        return 0 < steps <= batch + 1 and 0 < epochs <= self._epoch + 1
+
+    def _look_ahead(self) -> None:
+        """Says once, shortly before the final pruning step, when it is going to change the outputs."""
+        schedule = self._pool.schedule
+        from_step = schedule.begin_step + LOOK_AHEAD_AT * (schedule.end_step - schedule.begin_step)
+        if self._looked_ahead or self._pool.is_cut or self._pool.step < from_step:
+            return
+        self._looked_ahead = True
+        self._pool.settle()
+        self._warn_of_visible(
+            foreseen_shares(self._pool),
+            f"Pruning at update {schedule.end_step} would change the outputs, as it looks at update {self._pool.step}",
+        )
+
+    def _warn_of_visible(self, shares: dict[str, float], what: str) -> None:
+        visible = visible_shares(shares)
+        if self._told or not visible:
+            return
+        self._told = True
+        warnings.warn(
+            f"{what}: the gradient holds the weights that are removed at a size that is no longer negligible, about "
+            "|g| / (mu (1 + a)). Raise a_max, lower the learning rate less, train longer at the end, ask for a lower "
+            "rate, or use penalty='implicit', which leaves nothing; fine-tuning afterwards with the zeros fixed helps "
+            "too (a fit that goes on after end_step). "
+            f"Received: removed weights with a norm of {visible}, relative to those that stay",
+            PruningWarning,
+            stacklevel=5,
+        )
+
+    def _cut_if_due(self, is_last: bool = False) -> None:
         pool = self._pool
-        if pool.step < pool.schedule.end_step or pool.is_cut:
+        if pool.is_cut or not (pool.step >= pool.schedule.end_step or (is_last and self._ends_short())):
             return
         if not pool.strength.coupled:
             # The decay of an update is made before the next one; the last update has no next.
             pool.decay()
         before = self._evaluate()
+        warn_of_frozen(self.model, collect_wrappers(self.model, self.wrapper_class))
         report = cut_and_report(pool)
         self.cut_report = dataclasses.replace(report, before=before, after=self._evaluate())
+        for problem in report.losses:
+            warnings.warn(problem, PruningWarning, stacklevel=4)
+        self._warn_of_visible(report.removed_shares, "The final pruning step has changed the outputs")
+
+    def _ends_short(self) -> bool:
+        """Whether this training, which is over, was long enough but for updates that were skipped under a loss scale.
+
+        The clock does not count them, and few are no reason to leave the model unpruned: the strength is near its last
+        by then.
+        """
+        schedule, pool = self._pool.schedule, self._pool
+        if self.options.partial_fit or not pool.scales:
+            return False
+        missing = schedule.end_step - pool.step
+        known = bool(self.params.get("steps"))
+        return 2 * missing < schedule.end_step - schedule.begin_step and (known or missing <= pool.skipped)
 
     def _evaluate(self) -> dict[str, float] | None:
         if self.options.validation_data is None:
@@ -144,6 +220,18 @@ class SelectiveRun(PruningRun):
                 "UpdatePruningStep(partial_fit=True) when more fits follow. "
                 f"Received: end_step={pool.schedule.end_step}, epochs={epochs}, steps={steps}"
             )
+
+
+def _joined_late(pool: DecayPool[Any]) -> str:
+    """Returns a sentence to warn with where layers join that were frozen when the others were cut, else nothing."""
+    uncut = [wrapper.layer.name for wrapper in pool.wrappers if not bool(wrapper.cut.numpy())]
+    if not uncut or len(uncut) == len(pool.wrappers):
+        return ""
+    return (
+        "Layers that were frozen at the final pruning step are trainable now: it is made again over all, without a "
+        "decay before it, which costs accuracy. Let the schedule end in the phase in which they are trained. "
+        f"Received: {', '.join(uncut)}, trainable since"
+    )
 
 
 def _held_norms(wrappers: Sequence[PruningWrapper]) -> list[str]:

@@ -8,30 +8,33 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from tfmot_swd._compat import variables_of
-from tfmot_swd.plan import layers_with_weights
+from tfmot_swd._compat import master_variable
+from tfmot_swd.layer_weights import elements, kernels_of, layers_with_weights, weights_inside
 from tfmot_swd.prunable import counted_weights
-from tfmot_swd.pruning_wrapper import PruningWrapper
 from tfmot_swd.tables import as_text
+from tfmot_swd.validation import check_is_built, check_is_model
 
 
 @dataclasses.dataclass(frozen=True)
 class LayerSparsity:
-    """Counts of one layer: all its weights, those the rate counts, and the non-zeros of both."""
+    """Counts of one layer: all its weights, those the rate counts, its kernel weights, and the non-zeros of each."""
 
     layer: str
     parameters: int
     nonzero: int
     counted: int
     counted_nonzero: int
+    kernels: int
+    kernels_nonzero: int
 
 
 @dataclasses.dataclass(frozen=True)
 class SparsityReport:
-    """Both counts of what is kept: of the pool, as the rate means it, and of all parameters.
+    """What is kept of the pool, as the rate means it, of all kernel weights, and of all parameters.
 
-    They differ because batch norm and most biases are not in the pool: at extreme rates they are a
-    large part of what is left. Prints as a table.
+    The pool lacks the kernel weights that pruning does not count, as those that custom layers own themselves: where
+    they are many, little of the model is pruned however high the rate. All parameters hold batch norm and biases too,
+    at extreme rates a large part of what is left. Prints as a table.
     """
 
     layers: tuple[LayerSparsity, ...]
@@ -45,6 +48,16 @@ class SparsityReport:
     def pool_kept(self) -> int:
         """How many of them are not zero."""
         return sum(row.counted_nonzero for row in self.layers)
+
+    @property
+    def kernels(self) -> int:
+        """Number of kernel weights: every matrix, convolution kernel and embedding, pruned or not."""
+        return sum(row.kernels for row in self.layers)
+
+    @property
+    def kernels_kept(self) -> int:
+        """How many of them are not zero."""
+        return sum(row.kernels_nonzero for row in self.layers)
 
     @property
     def parameters(self) -> int:
@@ -61,6 +74,8 @@ class SparsityReport:
         return {
             "pool": self.pool,
             "pool_kept": self.pool_kept,
+            "kernels": self.kernels,
+            "kernels_kept": self.kernels_kept,
             "parameters": self.parameters,
             "parameters_kept": self.parameters_kept,
             "layers": [dataclasses.asdict(row) for row in self.layers],
@@ -69,7 +84,8 @@ class SparsityReport:
     def __rich__(self) -> Table:
         table = Table(
             title=f"{self.pool_kept:,} of {self.pool:,} prunable weights kept "
-            f"({self.pool_kept / max(self.pool, 1):.2%}), {self.parameters_kept:,} of "
+            f"({self.pool_kept / max(self.pool, 1):.2%}), {self.kernels_kept:,} of {self.kernels:,} kernel weights "
+            f"({self.kernels_kept / max(self.kernels, 1):.2%}), {self.parameters_kept:,} of "
             f"{self.parameters:,} parameters ({self.parameters_kept / max(self.parameters, 1):.2%})"
         )
         table.add_column("layer", overflow="fold")
@@ -86,31 +102,45 @@ class SparsityReport:
 
 
 def sparsity_report(model: Any) -> SparsityReport:
-    """Returns what is left of a model, stripped or still wrapped (masks and clocks not counted).
+    """Returns what is left of a model, stripped or still wrapped, quantization-aware too.
+
+    Masks, clocks and ranges of wrappers are not counted, and a weight that layers share counts once.
+
+    Raises:
+      TypeError: `model` is no tf_keras model.
+      ValueError: it is not built.
 
     >>> import tf_keras as keras
     >>> net = keras.Sequential([keras.layers.Dense(2, input_shape=(2,), kernel_initializer="zeros")])
     >>> sparsity_report(net).pool_kept
     0
     """
-    rows = []
-    for name, layer in layers_with_weights(model):
-        inner = layer.layer if isinstance(layer, PruningWrapper) else layer
-        weights, counted = variables_of(inner), counted_weights(inner)
-        rows.append(
-            LayerSparsity(
-                layer=name,
-                parameters=_size(weights),
-                nonzero=_nonzero(weights),
-                counted=_size(counted),
-                counted_nonzero=_nonzero(counted),
-            )
-        )
+    check_is_model(model)
+    check_is_built(model)
+    seen: set[int] = set()
+    rows = [_row(name, layer, seen) for name, layer in layers_with_weights(model)]
+    own = [each for each in kernels_of(model) if id(each) not in seen]
+    if own:
+        # What a subclassed model holds itself, outside of any layer.
+        rows.append(LayerSparsity(model.name, elements(own), _nonzero(own), 0, 0, elements(own), _nonzero(own)))
     return SparsityReport(tuple(rows))
 
 
-def _size(weights: list[Any]) -> int:
-    return sum(int(np.prod(weight.shape)) for weight in weights)
+def _row(name: str, layer: Any, seen: set[int]) -> LayerSparsity:
+    weights, counted, kernels = (
+        [each for each in map(master_variable, found) if id(each) not in seen]
+        for found in (weights_inside(layer), counted_weights(layer), kernels_of(layer))
+    )
+    seen |= {id(each) for each in weights}
+    return LayerSparsity(
+        layer=name,
+        parameters=elements(weights),
+        nonzero=_nonzero(weights),
+        counted=elements(counted),
+        counted_nonzero=_nonzero(counted),
+        kernels=elements(kernels),
+        kernels_nonzero=_nonzero(kernels),
+    )
 
 
 def _nonzero(weights: list[Any]) -> int:

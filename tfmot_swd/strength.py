@@ -168,8 +168,8 @@ def _coupled_forecast(decay: np.ndarray, momentum: float, nesterov: bool = False
 
 def _own_weight_decay(optimizer: Any, layers: Sequence[Any]) -> float:
     factors = set()
-    for wrapper in layers:
-        regularizer = getattr(wrapper.layer, "kernel_regularizer", None)
+    for part in (part for wrapper in layers for part in wrapper.layer._flatten_layers()):
+        regularizer = getattr(part, "kernel_regularizer", None)
         factor = float(getattr(regularizer, "l2", 0.0) or 0.0)
         if factor:
             factors.add(float(f"{2.0 * factor:.6g}"))

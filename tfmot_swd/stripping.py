@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,11 @@ from tfmot_swd._compat import PruneLowMagnitude, master_variable
 from tfmot_swd.block_magnitudes import Blocks
 from tfmot_swd.channels.dead import remove_dead_channels
 from tfmot_swd.channels.groups import channel_groups
-from tfmot_swd.cloning import clone_with, copy_layer
+from tfmot_swd.cloning import clone_with, copy_layer, freeze_alike, give_values
 from tfmot_swd.decay_wrapper import DecayWrapper
 from tfmot_swd.progressive.wrapper import PruneProgressiveGradient
 from tfmot_swd.prunable import counted_weights
+from tfmot_swd.pruning_warning import PruningWarning
 from tfmot_swd.pruning_wrapper import PruningWrapper, collect_wrappers, is_revived
 from tfmot_swd.validation import check_is_model
 from tfmot_swd.wrappers import PruneSelectiveDecay
@@ -24,7 +26,8 @@ def strip_pruning(model: Any, *, remove_channels: bool = True) -> Any:
 
     Channels that pruning left without any effect on the output leave too, so that tensors shrink; predictions stay the
     same until the rounding of float32 (`tfmot_swd.remove_dead_channels`). Channels stay along which a weight was pruned
-    in blocks (`block_size` of `prune_selective_decay`): behind one that leaves every block would be torn.
+    in blocks (`block_size` of `prune_selective_decay`): behind one that leaves every block would be torn. Where their
+    removal fails, or does not leave the predictions as they are, all channels stay and a `PruningWarning` says why.
 
     Args:
       model: a model of `prune_selective_decay` or `prune_progressive_gradient`, trained to the end of its schedule.
@@ -51,7 +54,7 @@ def strip_pruning(model: Any, *, remove_channels: bool = True) -> Any:
         _check_cut(model)
     else:
         _check_finished(model)
-    copies: list[tuple[Any, list[np.ndarray]]] = []
+    copies: list[tuple[Any, Any, list[np.ndarray]]] = []
     in_blocks: list[tuple[Any, Blocks]] = []
 
     def make(layer: Any) -> Any:
@@ -62,15 +65,26 @@ def strip_pruning(model: Any, *, remove_channels: bool = True) -> Any:
             inner._batch_input_shape = layer._batch_input_shape
         if isinstance(layer, PruneSelectiveDecay):
             in_blocks.append((inner, layer.blocks))
-        copies.append((inner, _masked_weights(layer) if wrapped else layer.get_weights()))
+        weights = _masked_weights(layer) if wrapped else layer.get_weights()
+        copies.append((layer.layer if wrapped else layer, inner, weights))
         return inner
 
     stripped = clone_with(model, make)
-    for inner, weights in copies:
-        inner.set_weights(weights)
+    for layer, inner, weights in copies:
+        freeze_alike(layer, inner)
+        give_values(layer, inner, weights)
     if not remove_channels:
         return stripped
-    return remove_dead_channels(stripped, protect=_along_blocks(stripped, in_blocks))
+    try:
+        return remove_dead_channels(stripped, protect=_along_blocks(stripped, in_blocks))
+    except Exception as error:  # Hours of training must end in a model, whatever a channel rule does.
+        warnings.warn(
+            "The stripped model keeps all its channels, as those without effect could not be removed: "
+            f"{type(error).__name__}: {error}",
+            PruningWarning,
+            stacklevel=2,
+        )
+        return stripped
 
 
 def _along_blocks(model: Any, in_blocks: list[tuple[Any, Blocks]]) -> set[str]:
@@ -132,7 +146,7 @@ def _check_cut(model: Any) -> None:
     wrappers = collect_wrappers(model, DecayWrapper)
     uncut = [wrapper for wrapper in wrappers if not bool(wrapper.cut.numpy())]
     # A layer that was frozen when the others were cut is meant to be whole; a model frozen later is not.
-    if len(uncut) == len(wrappers) or any(wrapper.trainable for wrapper in uncut):
+    if len(uncut) == len(wrappers) or any(wrapper.takes_part() for wrapper in uncut):
         done = max(int(wrapper.pruning_step.numpy()) for wrapper in wrappers)
         raise ValueError(
             "The final cut has not been made, so this model is not pruned: train on until end_step, or "

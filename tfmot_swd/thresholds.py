@@ -10,11 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import tensorflow as tf
 
 # Highest digit first: 11 bits (sign excluded: exponent and three bits of mantissa), then 10 and 10.
 _DIGITS = ((20, 11), (10, 10), (0, 10))
 _MAGNITUDE_MASK = 0x7FFFFFFF
+# Magnitude bits of what no threshold reaches.
+ABOVE_ALL = _MAGNITUDE_MASK
 # Half the width of the bracket, in units of the last place: 2**16 of 2**23 is 0.8 to 1.6 % of the value.
 _BRACKET = 1 << 16
 # Eight flags fill one int64, so that whole groups without a flag are passed over at once.
@@ -39,18 +42,18 @@ def bits_to_float(bits: tf.Tensor) -> tf.Tensor:
     return tf.bitcast(bits, tf.float32)
 
 
-def concat_magnitude_bits(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
+def concat_magnitude_bits(tensors: Sequence[tf.Tensor], *, aligned: bool = False) -> tf.Tensor:
     """Returns the magnitude bits of all tensors in one int32 vector, in order.
 
     Its length is the number of elements N rounded up to a multiple of 8; what is added at the end is
-    above every magnitude, so that ranks below N are not affected.
+    above every magnitude, so that ranks below N are not affected. Where `aligned`, each tensor is filled up so.
     """
     if not tensors:
         raise ValueError("A threshold needs at least one tensor. Received: an empty list.")
     flat = [tf.reshape(tf.cast(tensor, tf.float32), [-1]) for tensor in tensors]
-    size = sum(part.shape[0] for part in flat)
-    above = tf.bitcast(tf.constant([_MAGNITUDE_MASK] * (-size % _GROUP), tf.int32), tf.float32)
-    return magnitude_bits(tf.concat([*flat, above], axis=0))
+    if aligned:
+        return magnitude_bits(tf.concat([each for part in flat for each in (part, *_filling(part.shape[0]))], axis=0))
+    return magnitude_bits(tf.concat([*flat, *_filling(sum(part.shape[0] for part in flat))], axis=0))
 
 
 def select_bits(bits: tf.Tensor, k: tf.Tensor | int) -> tf.Tensor:
@@ -78,18 +81,68 @@ def select_bits_near(bits: tf.Tensor, k: tf.Tensor | int, guess: tf.Tensor) -> t
     guess: int32 scalar, magnitude bits of an earlier threshold; any value is correct. Where the
     answer is within about 1 % of it, only the numbers in that bracket are sorted.
     """
-    rank = tf.cast(k, tf.int32)
     if bits.shape[0] is None or bits.shape[0] % _GROUP:
         bits = tf.pad(bits, [[0, -tf.size(bits) % _GROUP]], constant_values=_MAGNITUDE_MASK)
-    low = tf.maximum(guess, _BRACKET) - _BRACKET
-    above_low = bits - low
-    groups = tf.where(_grouped(_in_bracket(above_low)) != 0)[:, 0]
-    few = tf.reshape(tf.gather(tf.reshape(above_low, [-1, _GROUP]), groups), [-1])
-    inside = tf.boolean_mask(few, _in_bracket(few))
-    below = tf.raw_ops.PopulationCount(x=_grouped(above_low < 0))
-    within = rank - tf.reduce_sum(tf.cast(below, tf.int32))
-    hit = (within >= 0) & (within < tf.size(inside))
-    return tf.cond(hit, lambda: low + tf.sort(inside)[within], lambda: select_bits(bits, rank))
+    near = _Bracket(bits, tf.cast(k, tf.int32), guess)
+    within = near.rank - tf.reduce_sum(tf.cast(near.below, tf.int32))
+    return tf.cond(near.holds(within), lambda: near.selected(within), lambda: select_bits(bits, near.rank))
+
+
+def select_and_count_near(
+    bits: tf.Tensor, k: tf.Tensor | int, guess: tf.Tensor, groups: Sequence[int]
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns `select_bits_near(bits, k, guess)`, and how many numbers of each part are below it, int32 (parts,).
+
+    The counts come with the selection, and cost next to nothing.
+
+    groups: the length of each part of `bits`, in eights.
+    """
+    near = _Bracket(bits, tf.cast(k, tf.int32), guess)
+    ends = np.cumsum(groups)
+
+    def counted(by_group: tf.Tensor) -> tf.Tensor:
+        return tf.stack([tf.reduce_sum(part) for part in tf.split(tf.cast(by_group, tf.int32), list(groups))])
+
+    def hit() -> tuple[tf.Tensor, tf.Tensor]:
+        chosen = near.selected(within)
+        # Numbers in the bracket are few: they are counted one by one.
+        between = tf.reduce_sum(tf.cast((near.few >= 0) & (near.few < chosen - near.low), tf.int32), axis=1)
+        part = tf.searchsorted(ends, near.groups, side="right")
+        return chosen, below + tf.math.unsorted_segment_sum(between, part, len(groups))
+
+    def miss() -> tuple[tf.Tensor, tf.Tensor]:
+        chosen = select_bits(bits, near.rank)
+        return chosen, counted(tf.raw_ops.PopulationCount(x=_grouped(bits < chosen)))
+
+    below = counted(near.below)
+    within = near.rank - tf.reduce_sum(below)
+    return tf.cond(near.holds(within), hit, miss)
+
+
+class _Bracket:
+    """The numbers around a guess, and how many are below them; all in order, eight in a group."""
+
+    def __init__(self, bits: tf.Tensor, rank: tf.Tensor, guess: tf.Tensor) -> None:
+        self.rank = rank
+        self.low = tf.maximum(guess, _BRACKET) - _BRACKET
+        above_low = bits - self.low
+        self.groups = tf.where(_grouped(_in_bracket(above_low)) != 0)[:, 0]
+        self.few = tf.gather(tf.reshape(above_low, [-1, _GROUP]), self.groups)
+        few = tf.reshape(self.few, [-1])
+        self.inside = tf.boolean_mask(few, _in_bracket(few))
+        self.below = tf.raw_ops.PopulationCount(x=_grouped(above_low < 0))
+
+    def holds(self, within: tf.Tensor) -> tf.Tensor:
+        return (within >= 0) & (within < tf.size(self.inside))
+
+    def selected(self, within: tf.Tensor) -> tf.Tensor:
+        return self.low + tf.sort(self.inside)[within]
+
+
+def _filling(size: int) -> list[tf.Tensor]:
+    """Returns what fills a vector of this size up to a multiple of 8, as floats."""
+    missing = -size % _GROUP
+    return [tf.bitcast(tf.constant([_MAGNITUDE_MASK] * missing, tf.int32), tf.float32)] if missing else []
 
 
 def _in_bracket(above_low: tf.Tensor) -> tf.Tensor:

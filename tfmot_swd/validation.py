@@ -12,8 +12,16 @@ from tfmot_swd._compat import Functional, keras, variables_of
 
 def check_is_model(model: Any) -> None:
     """Raises a TypeError unless `model` is a tf_keras model of any kind."""
-    if not isinstance(model, keras.Model):
-        raise TypeError(f"A tf_keras model is needed. Received: {type(model).__name__}")
+    if isinstance(model, keras.Model):
+        return
+    kinds = [base.__module__.split(".")[0] for base in type(model).__mro__]
+    if "keras" in kinds:
+        raise TypeError(
+            "This is a Keras 3 model, and TensorFlow Model Optimization works on Keras 2: build it "
+            "with `import tf_keras as keras`, or set TF_USE_LEGACY_KERAS=1 before TensorFlow is "
+            f"imported. Received: {type(model).__module__}.{type(model).__name__}"
+        )
+    raise TypeError(f"A tf_keras model is needed. Received: {type(model).__name__}")
 
 
 def check_keras_model(model: Any) -> None:
@@ -23,16 +31,13 @@ def check_keras_model(model: Any) -> None:
       TypeError: not a tf_keras model (a Keras 3 model, or no model at all).
       ValueError: a subclassed model, or one that is not built.
     """
-    if not isinstance(model, keras.Model):
-        kinds = [base.__module__.split(".")[0] for base in type(model).__mro__]
-        if "keras" in kinds:
-            raise TypeError(
-                "This is a Keras 3 model, and TensorFlow Model Optimization works on Keras 2: build it "
-                "with `import tf_keras as keras`, or set TF_USE_LEGACY_KERAS=1 before TensorFlow is "
-                f"imported. Received: {type(model).__module__}.{type(model).__name__}"
-            )
-        raise TypeError(f"A tf_keras Sequential or Functional model is needed. Received: {type(model).__name__}")
+    check_is_model(model)
     _check_graph(model)
+    check_is_built(model)
+
+
+def check_is_built(model: Any) -> None:
+    """Raises a ValueError where the weights of a model do not exist yet."""
     if not model.built:
         raise ValueError(
             "The model is not built, so its weights do not exist yet: give the first layer an "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,27 @@ from tfmot_swd.prunable import counted_weights, target_weights
 from tfmot_swd.schedules import SelectiveDecay
 
 
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """One weight that a wrapper has decayed and cut.
+
+    Args:
+      wrapper: that it belongs to.
+      weight: in full precision.
+      mask: ones until the cut.
+      counts: whether the rate counts it.
+      index: its place among the weights of the wrapper.
+      dense: its dense copy, in the forward form; None in others.
+    """
+
+    wrapper: PruneSelectiveDecay
+    weight: tf.Variable
+    mask: tf.Variable
+    counts: bool
+    index: int
+    dense: tf.Variable | None = None
+
+
 @keras.utils.register_keras_serializable("tfmot_swd")
 class PruneSelectiveDecay(DecayWrapper):
     """Wraps a layer as `PruneLowMagnitude` does, and leaves every global decision to a `WeightPool`.
@@ -22,8 +44,8 @@ class PruneSelectiveDecay(DecayWrapper):
     until the final cut.
 
     Variables of its own: a mask for each target (ones until the cut), with penalty="forward" a dense copy of each
-    (zeros before the first update), `threshold` (float32), `pruning_step` (int64, updates begun), `last_iterations`
-    (int64) and `cut` (bool).
+    (zeros before the first update) and what each is compared with (`limits`, float32), `threshold` (float32),
+    `pruning_step` (int64, updates begun), `last_iterations` (int64) and `cut` (bool).
 
     Args:
       layer: any Keras layer that `tfmot_swd.prunable` knows, or a `PrunableLayer`.
@@ -56,8 +78,10 @@ class PruneSelectiveDecay(DecayWrapper):
         weights = [master_variable(weight) for weight in target_weights(self.layer, self.pruning_schedule.targets)]
         self.counted = len(counted_weights(self.layer))
         masks = self._like("mask", weights, "ones")
+        self._set_dense(weights, self._like("dense", weights, "zeros") if self.pruning_schedule.is_forward else ())
         if self.pruning_schedule.is_forward:
-            self._set_dense(weights, self._like("dense", weights, "zeros"))
+            # What each weight is compared with; without it the dense copy could not be told from what is used.
+            self.limits = self._add_state("limits", [len(weights)])
         self._add_clock()
         self._set_pruning_vars(weights, masks)
 
@@ -77,11 +101,16 @@ class PruneSelectiveDecay(DecayWrapper):
 
     @tf.__internal__.tracking.no_automatic_dependency_tracking
     def _set_dense(self, weights: Sequence[Any], copies: Sequence[Any]) -> None:
-        self._dense = {id(weight): copy for weight, copy in zip(weights, copies, strict=True)}
+        self._dense = {id(weight): copy for weight, copy in zip(weights, copies, strict=False)}
 
-    def dense_of(self, weight: Any) -> tf.Variable:
-        """Returns the dense copy of one of its weights, which the forward form has."""
-        return self._dense[id(weight)]
+    def trained_targets(self) -> list[Target]:
+        """Returns the targets that are trained as the model is now; frozen ones are left as they are."""
+        trained = {id(master_variable(each)) for each in self.layer.trainable_weights}
+        return [
+            Target(self, weight, mask, index < self.counted, index, self._dense.get(id(weight)))
+            for index, (weight, mask, _) in enumerate(self.pruning_vars)
+            if id(weight) in trained
+        ]
 
     def pooled(self, weight: Any) -> tf.Tensor | None:
         """Returns for each entry of a weight what is pooled of its block, float32; None where each is on its own."""

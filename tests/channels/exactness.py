@@ -30,6 +30,7 @@ def assert_removal_is_exact(
     inputs: Any = None,
     seed: int = 0,
     tolerance: float = 1e-5,
+    failures: int = 0,
 ) -> Any:
     """Asserts that the model without some channels computes what `model` computes when nothing reads them.
 
@@ -45,6 +46,7 @@ def assert_removal_is_exact(
       train: a step of SGD with momentum must change it as it changes the larger one.
       inputs: for `model`; by default random, two or three rows.
       tolerance: relative to the largest output.
+      failures: how many channel rules fail; what fails is a barrier, and none of ours may.
 
     Returns:
       The smaller model.
@@ -52,6 +54,7 @@ def assert_removal_is_exact(
     generator = np.random.default_rng(seed)
     randomize(model, generator)
     groups = channel_groups(model)
+    assert len(groups.trace.failures) == failures, groups.trace.failures
     keep = random_keep(groups, generator) if keep is None else keep
     inputs = random_inputs(model, generator) if inputs is None else inputs
     before = values_of(model)

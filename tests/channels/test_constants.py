@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tf_keras as keras
 
 from tfmot_swd.channels.constants import constant_inputs
@@ -141,3 +142,38 @@ def test_a_layer_that_is_not_known_gives_no_constants(layer):
     model = keras.Model(inputs, L.Dense(1)(layer(first(inputs))))
 
     assert np.isnan(read_by_last(model)).all()
+
+
+@pytest.mark.parametrize(
+    "layer", [L.BatchNormalization(), L.PReLU(), L.Activation("relu"), L.Rescaling(2.0), L.LayerNormalization()]
+)
+@pytest.mark.parametrize("barrier", [lambda x: x, L.Lambda(lambda x: x * 2.0), lambda x: tf.math.l2_normalize(x, -1)])
+def test_what_stands_behind_the_input_or_a_barrier_is_not_constant(barrier, layer):
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, L.Dense(1)(layer.from_config(layer.get_config())(barrier(inputs))))
+    trace = trace_channels(model)
+    found = constant_inputs(model, trace)
+
+    assert all(np.isnan(line).all() for lines in found.values() for line in lines)
+    assert trace.failures == []
+
+
+def test_a_nested_model_gets_its_inputs_in_its_own_order():
+    first, second = keras.Input((1,), name="b"), keras.Input((1,), name="a")
+    read = L.Dense(1)
+    inner = keras.Model({"b": first, "a": second}, read(L.Concatenate()([first, second])))
+    inputs = keras.Input((2,))
+    dead, free = dense([[0], [0]], [2])(inputs), dense([[1], [1]], [0])(inputs)
+    model = keras.Model(inputs, L.Dense(1)(inner({"a": free, "b": dead})))
+
+    (line,) = constant_inputs(model, trace_channels(model))[(id(read), "kernel")]
+    np.testing.assert_array_equal(line, [2, NAN])
+
+
+def test_a_dense_layer_that_computes_something_else_makes_no_constants():
+    made = dense([[0, 0], [0, 0]], [2, 3])
+    model = after(made, dense([[1], [1]], [0]))
+    plain = made.call
+    made.call = lambda x: plain(x) * tf.reduce_sum(x)
+
+    np.testing.assert_array_equal(read_by_last(model), [NAN])

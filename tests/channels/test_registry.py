@@ -1,13 +1,17 @@
 """Which rule a layer has, and rules of the user's own."""
 
+import re
+
+import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras as keras
 
+import tfmot_swd
 from tests.channels.exactness import assert_removal_is_exact, members, reasons, sizes
 from tfmot_swd.channels import registry
 from tfmot_swd.channels.groups import channel_groups
-from tfmot_swd.channels.registry import register_channel_rule, rule_of
+from tfmot_swd.channels.registry import find_rule, register_channel_rule, rule_of
 from tfmot_swd.channels.rules import convolution, dense
 
 L = keras.layers
@@ -194,6 +198,18 @@ def test_only_layer_classes_have_rules(wrong):
         register_channel_rule(wrong)
 
 
+def assert_is_failure(kind: type, message: str) -> None:
+    """Asserts that the rule of a layer fails, that the channels around it stay for it, and others leave."""
+    model = between(L.Dense(5, name="b"), kind(name="s"), L.Dense(3, name="c"))
+    groups = channel_groups(model)
+
+    (failure,) = groups.trace.failures
+    assert re.search(message, failure)
+    assert reasons(model) == {"b": (failure,)}
+    assert sizes(model) == {"a": 6, "c": 3}
+    assert_removal_is_exact(model, failures=1)
+
+
 @pytest.mark.usefixtures("_rules")
 @pytest.mark.parametrize(
     "returned",
@@ -205,22 +221,20 @@ def test_only_layer_classes_have_rules(wrong):
     ],
     ids=["none", "two", "too few", "of another rank"],
 )
-def test_a_rule_that_returns_no_labels_of_its_outputs_is_an_error(returned):
+def test_a_rule_that_returns_no_labels_of_its_outputs_is_a_barrier(returned):
     register_channel_rule(Scale)(returned)
 
-    with pytest.raises(ValueError, match=r"The channel rule of Scale must return .* Received: .* in 's'"):
-        channel_groups(between(Scale(name="s")))
+    assert_is_failure(Scale, r"s: its channel rule failed with ValueError: .* must return .* Received: .* in 's'$")
 
 
 @pytest.mark.usefixtures("_rules")
-def test_a_rule_that_gives_a_weight_too_few_channels_is_an_error():
+def test_a_rule_that_gives_a_weight_too_few_channels_is_a_barrier():
     @register_channel_rule(Scale)
     def scale(call):
         call.follow("scale", 0, call.channels(call.input, -1)[:2])
         return call.same(call.input)
 
-    with pytest.raises(ValueError, match=r"as many channels as it has slices. Received: 2 channels for shape \(6,\)"):
-        channel_groups(between(Scale(name="s")))
+    assert_is_failure(Scale, r"as many channels as it has slices. Received: 2 channels for shape \(5,\)")
 
 
 @pytest.mark.usefixtures("_rules")
@@ -234,3 +248,157 @@ def test_a_rule_that_does_not_describe_its_layer_is_told():
 
     with pytest.raises(RuntimeError, match=r"The channel rule of Half does not describe what the layer does"):
         assert_removal_is_exact(model, {"a": [True, True, True, False, False, True]})
+
+
+ENTRIES = [
+    channel_groups,
+    tfmot_swd.plan_channels,
+    tfmot_swd.plan_dead_removal,
+    tfmot_swd.remove_dead_channels,
+    lambda model: tfmot_swd.plan_removal(model, {"a": [True, False] * 3}),
+    lambda model: tfmot_swd.remove_channels(model, {"a": [True, False] * 3}),
+    lambda model: tfmot_swd.shrink_model(model, {"a": [True, False] * 3}),
+    lambda model: tfmot_swd.fit_budget(model, {"a": np.arange(6.0)}, tfmot_swd.Budget(parameters=0.8)),
+    lambda model: tfmot_swd.profile(model),
+    lambda model: tfmot_swd.prune_progressive_gradient(model, tfmot_swd.ProgressiveRate(0.5, 3), layers="all"),
+    lambda model: stripped(model, tfmot_swd.SelectiveDecay(final_sparsity=0.9, end_step=4)),
+    lambda model: stripped(model, tfmot_swd.StructuredDecay(tfmot_swd.Budget(sparsity=0.3), end_step=4, layers="all")),
+]
+
+
+def stripped(model: keras.Model, schedule) -> keras.Model:
+    pruned = tfmot_swd.prune_selective_decay(model, schedule)
+    tfmot_swd.cut_now(pruned)
+    return tfmot_swd.strip_pruning(pruned)
+
+
+@pytest.mark.usefixtures("_rules")
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_a_rule_that_fails_takes_no_entry_point_down(entry):
+    @register_channel_rule(Scale)
+    def scale(call):
+        call.consume("scale", 0, call.channels(call.input, -1))
+        raise RuntimeError("not today")
+
+    model = between(L.Dense(5, name="b"), Scale(name="s"), L.Dense(3, name="c"))
+    assert reasons(model) == {"b": ("s: its channel rule failed with RuntimeError: not today",)}
+
+    assert entry(model) is not None
+
+
+@pytest.mark.usefixtures("_rules")
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda call: call.resize("size", call.input.along(-1)), r"no such entry. Received: \['size'\]"),
+        (lambda call: call.reconfigure("x", lambda config, kept: config["x"]), "KeyError: 'x'"),
+        (lambda call: call.edit_arguments(lambda arguments, kept: arguments["y"]), "KeyError: 'y'"),
+        (lambda call: call.follow("scale", 0, np.arange(5) + 1000), "ids that this model's walk has given out"),
+    ],
+)
+def test_a_rule_with_edits_that_fail_is_a_barrier(edit, message):
+    @register_channel_rule(Scale)
+    def scale(call):
+        call.follow("scale", 0, call.channels(call.input, -1))
+        edit(call)
+        return call.same(call.input)
+
+    assert_is_failure(Scale, message)
+
+
+@pytest.mark.usefixtures("_rules")
+def test_a_failure_takes_back_what_the_rule_has_said_and_keeps_all_calls_whole():
+    calls = []
+
+    @register_channel_rule(Scale)
+    def scale(call):
+        calls.append(call)
+        call.follow("scale", 0, call.channels(call.input, -1))
+        if len(calls) % 2 == 0:
+            raise RuntimeError("at the second call")
+        return call.same(call.input)
+
+    x = L.Input((4,))
+    shared = Scale(name="s")
+    made = [shared(L.Dense(6, name=name)(x)) for name in "ab"]
+    model = keras.Model(x, L.Dense(2)(L.Concatenate()(made)))
+
+    assert sizes(model) == {}
+    assert_removal_is_exact(model, failures=1)
+
+
+@pytest.mark.usefixtures("_rules")
+def test_a_weight_that_the_rule_has_no_word_for_is_a_barrier():
+    class Tempered(Scale):
+        def build(self, input_shape):
+            super().build(input_shape)
+            self.temperature = self.add_weight("temperature", ())
+
+    @register_channel_rule(Scale)
+    def scale(call):
+        call.follow("scale", 0, call.channels(call.input, -1))
+        return call.same(call.input)
+
+    model = between(Tempered(name="s"))
+    assert reasons(model) == {"a": ("s: its channel rule knows nothing of s/temperature:0",)}
+    assert_removal_is_exact(model)
+
+    @register_channel_rule(Tempered)
+    def tempered(call):
+        call.whole("temperature")
+        return scale(call)
+
+    assert reasons(model) == {}
+    assert_removal_is_exact(model)
+
+
+def standardized(layer: L.Layer) -> None:
+    plain = layer.call
+    layer.call = lambda x: plain(x) - tf.reduce_mean(x, -1, keepdims=True)
+
+
+def computed(layer: L.Layer) -> None:
+    layer.kernel = tf.math.l2_normalize(layer.kernel, axis=0)
+
+
+def spare(layer: L.Layer) -> None:
+    layer.spare = tf.Variable(tf.ones(5))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (standardized, "no channel rule for Dense with another call on the object"),
+        (computed, "kernel is no weight of the layer but computed, or kept by something else"),
+        (spare, "its channel rule knows nothing of Variable:0"),
+    ],
+)
+def test_an_object_that_is_not_what_its_class_says_is_a_barrier(change, reason):
+    layer = L.Dense(5, name="b")
+    model = between(layer)
+    change(layer)
+
+    assert reasons(model) == {"a": (f"b: {reason}",)}
+    assert_removal_is_exact(model)
+
+
+def test_a_class_whose_method_was_replaced_since_is_a_barrier(monkeypatch):
+    plain = L.Dense.call
+    monkeypatch.setattr(L.Dense, "call", lambda self, x: plain(self, x))
+
+    assert find_rule(L.Dense(1)) == (None, "no channel rule for Dense with another call in Dense")
+
+
+@pytest.mark.parametrize("attribute", ["cell", "_softmax"])
+def test_a_part_that_was_replaced_is_a_barrier(attribute):
+    x = L.Input((3, 4))
+    hidden = L.Dense(6, name="a")(x)
+    layer = L.GRU(5, return_sequences=True, name="b") if attribute == "cell" else L.MultiHeadAttention(2, 3, name="b")
+    made = layer(hidden) if attribute == "cell" else layer(hidden, hidden)
+    part = getattr(layer, attribute)
+    plain = part.call
+    part.call = lambda *args, **kwargs: plain(*args, **kwargs)
+    model = keras.Model(x, L.Dense(2)(made))
+
+    assert "another call on its" in str(reasons(model)["a"])
+    assert_removal_is_exact(model)

@@ -1,6 +1,8 @@
 """Sums, products and concatenations: which channels are tied to which."""
 
+import numpy as np
 import pytest
+import tensorflow as tf
 import tf_keras as keras
 
 from tests.channels.exactness import assert_removal_is_exact, members, reasons, sizes
@@ -179,4 +181,37 @@ def test_broadcast_over_the_batch():
     model = keras.Model([x, single], L.Dense(2)(L.Add()([L.Dense(5, name="a")(x), L.Dense(5, name="b")(single)])))
 
     assert sizes(model) == {"a": 5}
+    assert_removal_is_exact(model)
+
+
+@pytest.mark.parametrize("make", [tf.constant, np.asarray], ids=["tensor", "array"])
+def test_a_constant_beside_channels_stays_and_they_leave(make):
+    image = L.Input((4, 4, 3), batch_size=2)
+    x = conv(image, 6, "a")
+    places = make(np.random.default_rng(0).normal(size=(2, 4, 4, 2)).astype("float32"))
+    model = keras.Model(image, L.Dense(2)(L.Flatten()(conv(L.Concatenate()([x, places]), 4, "b"))))
+
+    assert sizes(model) == {"a": 6, "b": 4}
+    assert members(model, "a", "consume") == {"b.kernel[2]": [0, 1, 2, 3, 4, 5, -1, -1]}
+    assert_removal_is_exact(model)
+
+
+@pytest.mark.parametrize("kind", ["Add", "Multiply", "Maximum"])
+def test_channels_that_meet_a_constant_stay(kind):
+    image = L.Input((4, 4, 3), batch_size=2)
+    x = getattr(L, kind)(name="m")([conv(image, 6, "a"), tf.random.normal((2, 4, 4, 6))])
+    model = keras.Model(image, L.Dense(2)(L.Flatten()(conv(x, 4, "b"))))
+
+    assert reasons(model) == {"a": ("m: a constant",)}
+    assert_removal_is_exact(model)
+
+
+def test_a_nested_model_with_a_constant():
+    image = L.Input((4, 4, 3), batch_size=2)
+    first, second = L.Input((4, 4, 6)), L.Input((4, 4, 2))
+    inner = keras.Model([first, second], L.Concatenate()([first, second]))
+    joined = inner([conv(image, 6, "a"), tf.ones((2, 4, 4, 2))])
+    model = keras.Model(image, L.Dense(2)(L.Flatten()(conv(joined, 4, "b"))))
+
+    assert sizes(model) == {"a": 6, "b": 4}
     assert_removal_is_exact(model)

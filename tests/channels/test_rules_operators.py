@@ -372,3 +372,71 @@ def test_a_half_of_one_channel_may_not_be_empty():
 
     with pytest.raises(ValueError, match=r"would have no channel left"):
         assert_removal_is_exact(model, {"a": [False, True, True, True, True, True]})
+
+
+def of_two(function) -> keras.Model:
+    """Two layers of six channels, what a function makes of them, and dense layers that read that."""
+    image = L.Input((4, 4, 3), batch_size=2)
+    pair = [L.Conv2D(6, 1, activation="relu", name=name)(image) for name in "ab"]
+    found = function(pair)
+    found = found if isinstance(found, list | tuple) else [found]
+    return keras.Model(image, [L.Dense(2, name=f"d{place}")(L.Flatten()(each)) for place, each in enumerate(found)])
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda pair: tf.reduce_mean(pair, axis=0),
+        lambda pair: tf.reduce_max(axis=[0], input_tensor=pair),
+        lambda pair: tf.nn.softmax(pair, axis=0)[1],
+        lambda pair: tf.transpose(pair, [1, 2, 0, 3, 4])[:, :, 1],
+        lambda pair: tf.expand_dims(pair, -1)[0],
+        lambda pair: tf.reshape(pair, (2, -1, 16, 6))[1],
+        lambda pair: tf.nn.relu(pair)[0],
+        lambda pair: tf.maximum(pair, 0.3)[0],
+        lambda pair: tf.add(pair, pair[0])[1],
+        lambda pair: [part[0] for part in tf.split(pair, 2)],
+        lambda pair: L.Activation("relu")(pair)[0],
+        lambda pair: L.Dropout(0.5)(pair)[1],
+    ],
+)
+def test_a_list_of_tensors_is_one_tensor_whose_parts_leave_together(function):
+    model = of_two(function)
+
+    assert sizes(model) == {"a": 6}
+    assert_removal_is_exact(model)
+
+
+@pytest.mark.parametrize(
+    ("function", "reason"),
+    [
+        (lambda pair: tf.nn.softmax(pair)[0], "softmax looks across channels"),
+        (lambda pair: tf.reduce_sum(pair, [0, -1]), "a reduction over channels"),
+        (
+            lambda pair: tf.reduce_mean([pair[0], np.ones((2, 4, 4, 6), "float32")], axis=0),
+            "a constant where a tensor of the model is computed with has no rule",
+        ),
+    ],
+)
+def test_a_list_of_tensors_that_has_no_rule_is_a_barrier(function, reason):
+    model = of_two(function)
+
+    assert reason in str(reasons(model)["a"])
+    assert_removal_is_exact(model)
+
+
+def test_the_operand_is_found_whatever_order_the_arguments_have():
+    vector = L.Input((4,))
+    x = L.Dense(6, name="a")(vector)
+    model = keras.Model(vector, L.Dense(2)(tf.reshape(shape=[tf.shape(x)[0], 6], tensor=x)))
+
+    assert sizes(model) == {"a": 6}
+    assert_removal_is_exact(model)
+
+
+def test_an_operator_with_another_function_has_the_rule_of_that():
+    model = between(tf.nn.relu)
+    model.layers[2].function = tf.nn.softmax
+
+    assert reasons(model) == {"a": (f"{model.layers[2].name}: softmax looks across channels",)}
+    assert_removal_is_exact(model)

@@ -69,12 +69,13 @@ def test_nested_models_and_classes_stay_what_they_are():
     assert wrappers(model) == ["inner"]
 
 
-def test_layers_that_are_frozen_stay_unwrapped():
+def test_layers_that_are_frozen_are_wrapped_for_when_they_are_not():
     net = network()
     net.get_layer("a").trainable = False
     model = wrapped(net)
-    assert wrappers(model) == ["b"]
+    assert wrappers(model) == ["a", "b"]
     assert not layer_of(model, "a").trainable
+    assert not wrapper_of(model, "a").takes_part()
 
 
 def test_settings_reach_all_wrappers():

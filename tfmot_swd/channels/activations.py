@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tfmot_swd._compat import keras
 from tfmot_swd.channels.labels import Labels
+from tfmot_swd.overrides import computes_as
 
 _NAMES = """
     linear relu relu6 leaky_relu elu selu softplus softsign tanh sigmoid hard_sigmoid exponential swish silu gelu mish
@@ -16,18 +17,26 @@ _NAMES = """
 ELEMENTWISE = frozenset(_NAMES.split())
 ACROSS = frozenset({"softmax", "log_softmax"})
 _HOMES = (keras.activations, keras.backend, tf.nn, tf.math, tf)
+# By identity: a function of the user's may have the name of a known one.
+_KNOWN = {
+    id(function): (name, function)
+    for name in ELEMENTWISE | ACROSS
+    for function in (getattr(home, name, None) for home in _HOMES)
+    if function is not None
+}
 _LAYERS = (keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.ELU, keras.layers.ThresholdedReLU)
 
 
 def mixes_channels(activation: Any, labels: Labels) -> str:
     """Returns why `activation` makes the channels of `labels` stay; empty where each passes by itself."""
-    if activation is None or type(activation) in _LAYERS:
+    if activation is None:
         return ""
-    name = getattr(activation, "__name__", type(activation).__name__)
-    # By identity too: a function of the user's may have the name of a known one.
-    known = any(activation is getattr(home, name, None) for home in _HOMES)
-    if known and name in ELEMENTWISE:
+    if type(activation) in _LAYERS and computes_as(activation, type(activation)):
         return ""
-    if known and name in ACROSS:
+    name = _KNOWN[id(activation)][0] if id(activation) in _KNOWN else ""
+    if name in ELEMENTWISE:
+        return ""
+    if name in ACROSS:
         return f"activation {name} looks across channels" if labels.rank - 1 in labels.varying else ""
+    name = getattr(activation, "__name__", type(activation).__name__)
     return f"activation {name} is not known to act on each channel alone"

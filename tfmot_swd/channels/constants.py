@@ -18,7 +18,8 @@ from tfmot_swd.channels.call import LayerCall, LayerRecord
 from tfmot_swd.channels.labels import Labels, Ties
 from tfmot_swd.channels.registry import rule_of
 from tfmot_swd.channels.rules import elementwise, merging, normalization, operators, spatial, structure
-from tfmot_swd.channels.walk import Trace, bound_arguments, nodes_of
+from tfmot_swd.channels.walk import Trace, bound_arguments, inputs_of, nodes_of
+from tfmot_swd.overrides import computes_as
 
 layers = keras.layers
 
@@ -61,7 +62,8 @@ def constant_inputs(model: Any, trace: Trace) -> Inputs:
     """Returns what each consuming weight reads: (layer identity, weight) → one array a call.
 
     An array has the value of each channel along the weight's consuming axis, NaN where it is not constant. Weights
-    that are not in the result may read anything.
+    that are not in the result may read anything. Where a value cannot be computed it is NaN, and `trace.failures` says
+    why.
     """
     found: Inputs = {}
     _model(model, [np.full(trace.labels[id(tensor)].ids.shape, np.nan) for tensor in model.inputs], trace, found)
@@ -73,25 +75,48 @@ def _model(model: Any, inputs: list[np.ndarray], trace: Trace, found: Inputs) ->
     for node in nodes_of(model):
         if node.is_input:
             continue
-        read = [values[id(tensor)] for tensor in node.keras_inputs]
         made = tf.nest.flatten(node.outputs)
+        labels = [trace.labels[id(tensor)] for tensor in made]
+        # Constants among the inputs of a layer are not told from what changes: their channels stay anyway.
+        read = [values.get(id(each), np.full((1,) * len(each.shape), np.nan)) for each in inputs_of(node)]
         if isinstance(node.layer, keras.Model):
             outputs = _model(node.layer, read, trace, found)
+            fitting = zip(outputs, labels, strict=True)
+            outputs = [value if value.shape == each.ids.shape else _unknown(each) for value, each in fitting]
         else:
-            outputs = _call(node, read, [trace.labels[id(tensor)] for tensor in made], trace, found)
+            outputs = _guarded(node, read, labels, trace, found)
         for tensor, value in zip(made, outputs, strict=True):
             values[id(tensor)] = value
     return [values[id(tensor)] for tensor in model.outputs]
 
 
+def _unknown(labels: Labels) -> np.ndarray:
+    return np.full(labels.ids.shape, np.nan)
+
+
+def _guarded(
+    node: Any, inputs: list[np.ndarray], outputs: list[Labels], trace: Trace, found: Inputs
+) -> list[np.ndarray]:
+    """Returns what a call makes of constants; nothing is known of it where that cannot be found out."""
+    record = trace.records[id(node.layer)]
+    if record.blocked:
+        return [_unknown(labels) for labels in outputs]
+    try:
+        return _call(node, inputs, outputs, trace, found)
+    except Exception as error:  # What is not known costs channels that could leave, an error the whole model.
+        trace.failures.append(f"{record.path}: its constants could not be found: {type(error).__name__}: {error}")
+        found.pop((id(node.layer), _consuming(node.layer)), None)
+        return [_unknown(labels) for labels in outputs]
+
+
 def _call(node: Any, inputs: list[np.ndarray], outputs: list[Labels], trace: Trace, found: Inputs) -> list[np.ndarray]:
     layer, rule = node.layer, rule_of(node.layer)
-    unknown = [np.full(labels.ids.shape, np.nan) for labels in outputs]
+    unknown = [_unknown(labels) for labels in outputs]
     if rule is None:
         return unknown
-    if isinstance(layer, _LINEAR_KINDS) and len(inputs) == 1:
-        linear = next(_LINEAR[kind] for kind in type(layer).__mro__ if kind in _LINEAR)
-        labels = trace.labels[id(node.keras_inputs[0])]
+    kind = linear_kind(layer)
+    if kind is not None and len(node.keras_inputs) == len(inputs) == 1:
+        linear, labels = _LINEAR[kind], trace.labels[id(node.keras_inputs[0])]
         axis = 1 if getattr(layer, "data_format", None) == "channels_first" else labels.rank - 1
         size = labels.shape[axis]
         if set(labels.varying) - {axis} or size is None:
@@ -99,8 +124,10 @@ def _call(node: Any, inputs: list[np.ndarray], outputs: list[Labels], trace: Tra
         line = np.broadcast_to(inputs[0].reshape(-1), (size,))
         found.setdefault((id(layer), _consuming(layer)), []).append(line)
         return [_activated(layer, linear(layer, line)).reshape(outputs[0].ids.shape)]
+    if all(np.isnan(value).all() for value in inputs):
+        return unknown
     operator = rule is operators.operator
-    symbol = (layer.symbol or "").removeprefix("compat.v1.") if operator else ""
+    symbol = operators.symbol_of(layer) if operator else ""
     if rule in _MOVES or (operator and symbol in _MOVING_OPERATORS):
         moved = _moved(node, inputs, trace, len(outputs))
         fits = all(value.shape == labels.ids.shape for value, labels in zip(moved, outputs, strict=True))
@@ -115,17 +142,19 @@ def _moved(node: Any, inputs: list[np.ndarray], trace: Trace, count: int) -> lis
     """Runs the layer's own rule on labels that number the input's values, and reads off where they went."""
     rule = rule_of(node.layer)
     ties, places, numbered = Ties(), [], {}
-    for tensor, value in zip(node.keras_inputs, inputs, strict=True):
+    tensors = inputs_of(node)
+    for tensor, value in zip(tensors, inputs, strict=True):
         ids = ties.new(value.size).reshape(value.shape)
         places.append(value.reshape(-1))
-        numbered[id(tensor)] = Labels(ids, trace.labels[id(tensor)].shape)
+        shape = trace.labels[id(tensor)].shape if id(tensor) in trace.labels else tuple(tensor.shape)
+        numbered[id(tensor)] = Labels(ids, shape)
     table = np.concatenate(places)
     arguments = {
         name: tf.nest.map_structure(lambda each: numbered.get(id(each), each), given)
         for name, given in bound_arguments(node).arguments.items()
     }
     shapes = [tuple(tensor.shape.as_list()) for tensor in tf.nest.flatten(node.outputs)]
-    ordered = [numbered[id(tensor)] for tensor in node.keras_inputs]
+    ordered = [numbered[id(tensor)] for tensor in tensors]
     call = LayerCall(LayerRecord(node.layer.name, node.layer), ordered, shapes, arguments, ties)
     if rule is None:
         raise ValueError(f"No channel rule. Received: {node.layer.name!r}")
@@ -147,7 +176,7 @@ def _evaluated(node: Any, inputs: list[np.ndarray], zero_wins: bool) -> np.ndarr
     """Calls a layer that acts on each element alone with the constants; NaN where an input is not constant."""
     filled = {
         id(tensor): tf.constant(np.nan_to_num(value), tensor.dtype)
-        for tensor, value in zip(node.keras_inputs, inputs, strict=True)
+        for tensor, value in zip(inputs_of(node), inputs, strict=True)
     }
     bound = bound_arguments(node)
     args, kwargs = tf.nest.map_structure(lambda each: filled.get(id(each), each), (list(bound.args), bound.kwargs))
@@ -171,6 +200,12 @@ def _activated(layer: Any, line: np.ndarray) -> np.ndarray:
         return np.full(line.shape, np.nan)
     result = np.asarray(activation(tf.constant(np.nan_to_num(line), tf.float32)), np.float64)
     return np.where(np.isnan(line), np.nan, result)
+
+
+def linear_kind(layer: Any) -> type | None:
+    """Returns the class whose product with weights a layer computes, and nothing else; None for any other layer."""
+    kind = next((each for each in type(layer).__mro__ if each in _LINEAR), None)
+    return kind if kind is not None and computes_as(layer, kind) else None
 
 
 def is_unpadded(layer: Any) -> bool:
@@ -240,4 +275,3 @@ _LINEAR: dict[type, Callable[[Any, np.ndarray], np.ndarray]] = {
     layers.SeparableConv1D: _separable,
     layers.SeparableConv2D: _separable,
 }
-_LINEAR_KINDS = tuple(_LINEAR)

@@ -10,13 +10,12 @@ import numpy as np
 
 from tfmot_swd._compat import keras, variables_of
 from tfmot_swd.channels.call import CONSUME, Cut
-from tfmot_swd.channels.constants import Inputs, constant_inputs, is_unpadded
+from tfmot_swd.channels.constants import Inputs, constant_inputs, is_unpadded, linear_kind
 from tfmot_swd.channels.groups import ChannelGroups, channel_groups
 from tfmot_swd.channels.removal import RemovalPlan, check_nothing_empty, plan_removal
 
 layers = keras.layers
 _FOLDING = (layers.Dense, layers.Conv1D, layers.Conv2D, layers.Conv3D)
-_NOT_FOLDING = (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)
 
 
 def remove_dead_channels(model: Any, *, round_to: int = 1, minimum: int = 1, protect: Collection[str] = ()) -> Any:
@@ -27,7 +26,8 @@ def remove_dead_channels(model: Any, *, round_to: int = 1, minimum: int = 1, pro
     reads it, where that is exact (Dense, unpadded convolution; a bias is made where there is none), and keeps the
     channel otherwise. What falls makes more fall, until nothing changes.
 
-    Arguments and errors are those of `plan_removal`.
+    Arguments and errors are those of `plan_removal`. A RuntimeError says that predictions for random inputs came out
+    otherwise, which takes a channel rule that is wrong about its layer.
 
     The predictions agree until the rounding of float32. In training, batch norm sees batches: a constant may differ.
 
@@ -54,7 +54,7 @@ def plan_dead_removal(model: Any, *, round_to: int = 1, minimum: int = 1, protec
         stays = search.settled(search.nothing_empty(plan.stays))
         if (stays == plan.stays).all():
             check_nothing_empty(search.groups, stays)
-            return dataclasses.replace(plan, added_bias=search.folded(stays))
+            return dataclasses.replace(plan, added_bias=search.folded(stays), keeps_predictions=True)
 
 
 class _Search:
@@ -139,7 +139,7 @@ class _Search:
 
     def _folds(self, cut: Cut) -> bool:
         layer = self.trace.records[cut.layer_id].layer
-        plain = isinstance(layer, _FOLDING) and not isinstance(layer, _NOT_FOLDING) and cut.weight == "kernel"
+        plain = linear_kind(layer) in _FOLDING and cut.weight == "kernel"
         return plain and is_unpadded(layer) and getattr(layer, "groups", 1) == 1
 
     def folded(self, stays: np.ndarray) -> dict[int, np.ndarray]:

@@ -116,7 +116,7 @@ class Ties:
 
     def tie(self, first: np.ndarray, second: np.ndarray) -> None:
         """Ties two arrays of ids element by element; they broadcast."""
-        first, second = np.broadcast_arrays(first, second)
+        first, second = np.broadcast_arrays(self._checked(first), self._checked(second))
         pairs = np.stack([first.ravel(), second.ravel()], axis=1)
         self._edges.append(np.unique(pairs[pairs[:, 0] != pairs[:, 1]], axis=0))
 
@@ -126,7 +126,14 @@ class Ties:
 
     def pin(self, ids: np.ndarray, reason: str) -> None:
         """Says that these channels stay, and why."""
-        self._pins.append((np.unique(ids), reason))
+        self._pins.append((np.unique(self._checked(ids)), reason))
+
+    def _checked(self, ids: np.ndarray) -> np.ndarray:
+        """Returns ids as they are; raises a ValueError where they are no channels."""
+        ids = np.asarray(ids)
+        if ids.dtype.kind not in "iu" or (ids.size and not 0 <= ids.min() <= ids.max() < self._count):
+            raise ValueError(f"Channels are ids that this model's walk has given out. Received: {ids!r}")
+        return ids
 
     def resolve(self) -> Classes:
         """Returns the classes of channels that live and die together."""

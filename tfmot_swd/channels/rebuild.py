@@ -15,6 +15,7 @@ from tfmot_swd._compat import keras, master_variable
 from tfmot_swd.channels.call import Kept
 from tfmot_swd.channels.walk import Trace, bound_arguments, nodes_of, shape_of
 from tfmot_swd.cloning import copy_layer
+from tfmot_swd.object_changes import carry_values, check_weights_fit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,11 +185,15 @@ class _Rebuilder:
                     "A function given to add_loss from outside a layer holds the larger layer and cannot follow: use a "
                     f"regularizer, or call add_loss in the layer's call or build. Received: layer {layer.name!r}"
                 )
+            # A bias that was made for constants comes last, and from nothing.
+            made = id(layer) in self.added_bias and not layer.use_bias
+            if layer.built and not self.trace.records[id(layer)].cuts:
+                for before, after in zip(layer._flatten_layers(), smaller._flatten_layers(), strict=False):
+                    carry_values(before, after, copy_layer)
+                check_weights_fit(layer, smaller)
             # The order of weights depends on it.
             for before, after in zip(layer._flatten_layers(), smaller._flatten_layers(), strict=True):
                 after.trainable = before.trainable
-            # A bias that was made for constants comes last, and from nothing.
-            made = id(layer) in self.added_bias and not layer.use_bias
             for source, target in zip(layer.weights, smaller.weights[: -1 if made else None], strict=True):
                 source, target = master_variable(source), master_variable(target)
                 # Keras counts the vocabulary of a lookup as a weight.

@@ -10,6 +10,7 @@ import numpy as np
 from rich.table import Table
 
 from tfmot_swd._compat import variables_of
+from tfmot_swd.channels.agreement import check_agreement
 from tfmot_swd.channels.call import CONSUME
 from tfmot_swd.channels.groups import ChannelGroups, channel_groups
 from tfmot_swd.channels.rebuild import rebuild
@@ -44,12 +45,14 @@ class RemovalPlan:
       stays: bool, of each channel id of the trace.
       rows: one a group.
       added_bias: identity of a layer → what its bias takes over from constants that go; float64, of the full size.
+      keeps_predictions: whether what goes has no effect on predictions, so that `apply` makes sure of it.
     """
 
     groups: ChannelGroups
     stays: np.ndarray = dataclasses.field(repr=False)
     rows: tuple[RemovalRow, ...]
     added_bias: Mapping[int, np.ndarray] = dataclasses.field(default_factory=dict, repr=False)
+    keeps_predictions: bool = False
 
     @property
     def removed(self) -> int:
@@ -61,8 +64,16 @@ class RemovalPlan:
         return {group.name: self.stays[group.ids] for group in self.groups.values()}
 
     def apply(self) -> Any:
-        """Returns the smaller model; the one that was planned on stays as it is."""
-        return rebuild(self.groups.model, self.groups.trace, self.stays, self.added_bias).model
+        """Returns the smaller model; the one that was planned on stays as it is.
+
+        Raises:
+          RuntimeError: a channel rule is wrong: a layer does not come out in the planned shape, or the predictions, for
+            random inputs, are not those that they have to be.
+        """
+        smaller = rebuild(self.groups.model, self.groups.trace, self.stays, self.added_bias).model
+        if self.keeps_predictions and self.removed:
+            check_agreement(self.groups.model, smaller)
+        return smaller
 
     def __rich__(self) -> Table:
         total = sum(row.channels for row in self.rows)

@@ -9,11 +9,11 @@ from typing import Any
 import tensorflow as tf
 
 from tfmot_swd._compat import forget_gradients, keras, variables_of
-from tfmot_swd.channels.optimizer_state import sliced_optimizer
+from tfmot_swd.channels.optimizer_state import sliced_optimizer, slots_of
 from tfmot_swd.channels.rebuild import Slicing, rebuild
 from tfmot_swd.channels.removal import Keep, RemovalPlan, plan_removal
 from tfmot_swd.channels.walk import nodes_of
-from tfmot_swd.optimizers import unwrap
+from tfmot_swd.optimizers import HeldOptimizer, held_optimizers, trains, unwrap
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,14 +36,15 @@ def shrink_model(
     """Removes channels from `model` itself, which goes on training where it stands.
 
     `model` stays the same object, of the same class, name, loss, metrics and history; its layers, models inside it
-    included, are new and smaller ones of the same names. Its optimizer is replaced by one with sliced slots
-    (`sliced_optimizer`). A fit that is running trains the smaller model from its next step on, and traces once more;
-    so do evaluate and predict. Dropout draws from a new stream, and states of stateful RNNs begin at zero. Call it
-    between steps, from a callback's `on_train_batch_end` or `on_epoch_end` for example.
+    included, are new and smaller ones of the same names. Its optimizer, and others that are attributes of it, are
+    replaced by ones with sliced slots (`sliced_optimizer`). A fit that is running trains the smaller model from its
+    next step on, and traces once more; so do evaluate and predict. Dropout draws from a new stream, and states of
+    stateful RNNs begin at zero. Call it between steps, from a callback's `on_train_batch_end` or `on_epoch_end` for
+    example.
 
     What else holds layers, variables or shapes of the larger model has to be seen to:
 
-    - an optimizer that is not `model.optimizer`: `optimizer = sliced_optimizer(optimizer, shrunk.slicings)`;
+    - an optimizer that is no attribute of the model: `optimizer = sliced_optimizer(optimizer, shrunk.slicings)`;
     - `UpdatePruningStep`, where the model is wrapped for pruning: call its `on_train_begin` again;
     - a `tf.function` of one's own, and the `train_function` of a model around this one: make it anew;
     - `EarlyStopping(restore_best_weights=True)` and earlier weights files: they no longer fit;
@@ -101,12 +102,13 @@ def shrink_to(plan: RemovalPlan, *, trained_by: Any = None) -> Shrunk:
     with model.distribute_strategy.scope():
         rebuilt = rebuild(model, plan.groups.trace, plan.stays, plan.added_bias)
         slicings = rebuilt.slicings + _outside(trainer, rebuilt.slicings)
-        _check_all_known(trainer, rebuilt.model, slicings)
-        successors = {id(old): sliced_optimizer(old, slicings) for old in _optimizers(trainer)}
-        trainers = {id(model): model, id(trainer): trainer}.values()
+        trainers = list({id(model): model, id(trainer): trainer}.values())
+        held = _held(trainer, trainers, slicings)
+        _check_all_known(held, rebuilt.model, slicings)
+        successors = {id(each.optimizer): sliced_optimizer(each.optimizer, slicings) for each in held}
         twins = dict(_twins(model, rebuilt.model))
         _graft(model, rebuilt.model, twins)
-        _succeed_optimizers(trainer, successors)
+        _succeed_optimizers(trainers, held, successors)
         for each in trainers:
             _carry_trainable(each, twins)
             _renew_functions(each)
@@ -114,10 +116,24 @@ def shrink_to(plan: RemovalPlan, *, trained_by: Any = None) -> Shrunk:
     return Shrunk(plan, slicings)
 
 
-def _check_all_known(trainer: Any, smaller: Any, slicings: tuple[Slicing, ...]) -> None:
+def _held(trainer: Any, models: list[Any], slicings: tuple[Slicing, ...]) -> list[HeldOptimizer]:
+    """Returns the optimizers that have to know the smaller variables: the trainer's, and those of larger ones."""
+    replaced = [each.source for each in slicings if each.source is not each.target]
+    return [
+        each
+        for each in held_optimizers(trainer, *models)
+        if (each.owner is trainer and each.attribute == "optimizer") or _knows(each.optimizer, replaced)
+    ]
+
+
+def _knows(optimizer: Any, variables: list[Any]) -> bool:
+    return bool(trains(optimizer, variables)) or any(slots_of(optimizer, variables).values())
+
+
+def _check_all_known(held: list[HeldOptimizer], smaller: Any, slicings: tuple[Slicing, ...]) -> None:
     known = {id(each.target) for each in slicings}
     made = [weight.name for weight in variables_of(smaller) if id(weight) not in known]
-    if made and any(hasattr(unwrap(each), "_index_dict") for each in _optimizers(trainer)):
+    if made and any(hasattr(unwrap(each.optimizer), "_index_dict") for each in held):
         raise ValueError(
             "The optimizer of a training under way cannot take up a new bias: protect the layers whose constants it "
             "would take over, or finish the training and call plan.apply(). "
@@ -186,23 +202,20 @@ def _with_twins(value: Any, twins: dict[int, Any]) -> Any:
     return twins.get(id(value), value)
 
 
-def _optimizers(model: Any) -> list[Any]:
-    return [each for each in tf.nest.flatten(model.optimizer) if each is not None]
-
-
-def _succeed_optimizers(model: Any, successors: dict[int, Any]) -> None:
-    if not successors:
-        return
+def _succeed_optimizers(models: list[Any], held: list[HeldOptimizer], successors: dict[int, Any]) -> None:
     # A file of the model holds what was given to compile, which is without the scaling of the loss.
-    inner = {id(unwrap(old)): unwrap(successors[id(old)]) for old in _optimizers(model)}
-    config = getattr(model, "_compile_config", None)
-    model.optimizer = tf.nest.map_structure(lambda old: successors[id(old)], model.optimizer)
-    if config is not None:
-        config.config["optimizer"] = tf.nest.map_structure(
-            lambda given: {**inner, **successors}.get(id(given), given), config.config["optimizer"]
-        )
-    if model._steps_per_execution_tuner is not None:
-        model._steps_per_execution_tuner.optimizer = model.optimizer
+    inner = {id(unwrap(each.optimizer)): unwrap(successors[id(each.optimizer)]) for each in held}
+    for model in models:
+        # One optimizer may be in several attributes.
+        for name, value in list(vars(model).items()):
+            if not name.startswith("_self_") and _mentions(value, successors):
+                setattr(model, name, _with_twins(value, successors))
+        config = getattr(model, "_compile_config", None)
+        if config is not None:
+            for name, given in config.config.items():
+                config.config[name] = _with_twins(given, {**inner, **successors})
+        if getattr(model, "_steps_per_execution_tuner", None) is not None:
+            model._steps_per_execution_tuner.optimizer = model.optimizer
 
 
 def _renew_functions(model: Any) -> None:

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tf_keras.src.layers.core.tf_op_layer import SlicingOpLambda
+from tf_keras.src.layers.core.tf_op_layer import SlicingOpLambda, TFOpLambda
 
 from tfmot_swd._compat import Functional, keras, variables_of
-from tfmot_swd.channels.call import ArgumentEdit, Cut, Kept, LayerCall, LayerRecord
+from tfmot_swd.channels.call import ArgumentEdit, Cut, Kept, LayerCall, LayerRecord, NoRule
 from tfmot_swd.channels.labels import Classes, Labels, Shape, Sizes, Ties
-from tfmot_swd.channels.registry import rule_of
+from tfmot_swd.channels.registry import ChannelRule, find_rule
+from tfmot_swd.overrides import replaced_on_object
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Trace:
       labels: identity of a symbolic tensor → its labels.
       argument_edits: identity of a node → how its arguments change.
       classes: the channels, joined.
+      failures: where a rule has failed, and with what; each is the reason of a barrier too.
     """
 
     cuts: tuple[Cut, ...]
@@ -33,6 +35,7 @@ class Trace:
     labels: dict[int, Labels]
     argument_edits: dict[int, list[ArgumentEdit]]
     classes: Classes
+    failures: list[str]
 
     def kept(self, stays: np.ndarray) -> Kept:
         """Returns what rules ask; `stays` says of each id whether it stays."""
@@ -49,7 +52,7 @@ def trace_channels(model: Any) -> Trace:
     check_paths_apart(walk.records)
     check_weights_have_one_layer(walk.records)
     cuts = tuple(cut for record in walk.records.values() for cut in record.cuts.values())
-    return Trace(cuts, walk.records, walk.labels, walk.argument_edits, walk.ties.resolve())
+    return Trace(cuts, walk.records, walk.labels, walk.argument_edits, walk.ties.resolve(), walk.failures)
 
 
 def nodes_of(model: Any) -> list[Any]:
@@ -71,14 +74,29 @@ def bound_arguments(node: Any) -> inspect.BoundArguments:
 
 
 def inputs_of(node: Any) -> list[Any]:
-    """Returns the tensors that a call computes with, in the order of the layer's inputs.
+    """Returns the tensors that a call computes with, in the order of the layer's inputs, constants among them.
 
     A model may be called with a dictionary in another order; a mask and a training flag given by hand are left out.
+    Constants of operators are arguments like others, which their rules look at.
     """
-    if isinstance(node.layer, keras.Model):
-        return list(node.layer._flatten_to_reference_inputs(node.call_args[0]))
+    layer = node.layer
+    if isinstance(layer, keras.Model):
+        first, _, _ = layer._call_spec.split_out_first_arg(node.call_args, node.call_kwargs)
+        return list(layer._flatten_to_reference_inputs(first))
     flags = tf.nest.flatten([node.call_kwargs.get(name) for name in ("mask", "training")])
-    return [tensor for tensor in node.keras_inputs if not any(tensor is flag for flag in flags)]
+    if isinstance(layer, TFOpLambda):
+        return [tensor for tensor in node.keras_inputs if not any(tensor is flag for flag in flags)]
+    symbolic = {id(tensor) for tensor in node.keras_inputs}
+    return [
+        each
+        for each in tf.nest.flatten((node.call_args, node.call_kwargs))
+        if (id(each) in symbolic or is_constant(each)) and not any(each is flag for flag in flags)
+    ]
+
+
+def is_constant(value: Any) -> bool:
+    """Whether an argument of a call is a tensor with values of its own."""
+    return isinstance(value, tf.Tensor | tf.Variable | np.ndarray | np.generic)
 
 
 class _Walk:
@@ -87,6 +105,7 @@ class _Walk:
         self.records: dict[int, LayerRecord] = {}
         self.labels: dict[int, Labels] = {}
         self.argument_edits: dict[int, list[ArgumentEdit]] = {}
+        self.failures: list[str] = []
         self._models: dict[int, tuple[list[Labels], list[Labels]]] = {}
 
     def stays(self, shape: Shape, reason: str) -> Labels:
@@ -119,7 +138,11 @@ class _Walk:
         layer, path = node.layer, prefix + node.layer.name
         shapes = [shape_of(tensor) for tensor in tf.nest.flatten(node.outputs)]
         tensors = inputs_of(node)
-        inputs = [self.labels[id(tensor)] for tensor in tensors]
+        known = dict(self.labels)
+        for tensor in tensors:
+            if id(tensor) not in known:
+                known[id(tensor)] = self.stays(shape_of(tensor), f"{path}: a constant")
+        inputs = [known[id(tensor)] for tensor in tensors]
         for tensor in node.keras_inputs:
             if not any(tensor is each for each in tensors):
                 self._pin(self.labels[id(tensor)], f"{path}: given as a mask or a flag")
@@ -134,18 +157,57 @@ class _Walk:
             return [self._conformed(labels, shape, reason) for labels, shape in zip(found, shapes, strict=True)]
         record = self.records.setdefault(id(layer), LayerRecord(path, layer))
         call = LayerCall(record, inputs, shapes, {}, self.ties)
-        rule = rule_of(layer)
+        rule, reason = find_rule(layer)
         if rule is None:
-            return call.barrier(f"no channel rule for {type(layer).__name__}")
+            return call.barrier(reason)
+        if record.blocked:
+            return call.barrier("another call of it has no rule")
         if any(tensor.shape.rank is None for tensor in tf.nest.flatten([node.keras_inputs, node.outputs])):
             return call.barrier("a tensor of unknown rank")
-        call.arguments = {
-            name: tf.nest.map_structure(lambda each: self.labels.get(id(each), each), value)
-            for name, value in bound_arguments(node).arguments.items()
-        }
-        made = rule(call)
-        self.argument_edits[id(node)] = call.argument_edits
-        return checked([made] if isinstance(made, Labels) else list(made), call)
+        outputs = self._ruled(rule, call, node, known)
+        if not record.blocked:
+            self.argument_edits[id(node)] = call.argument_edits
+            record.met += [labels.ids for labels in (*inputs, *outputs)]
+        return outputs
+
+    def _ruled(self, rule: ChannelRule, call: LayerCall, node: Any, known: dict[int, Labels]) -> list[Labels]:
+        """Returns what a rule makes of a call; one that fails, or says too little, is a barrier with the reason."""
+        before = call.record.before()
+        try:
+            call.arguments = {
+                name: tf.nest.map_structure(lambda each: known.get(id(each), each), value)
+                for name, value in bound_arguments(node).arguments.items()
+            }
+            made = rule(call)
+            found = checked([made] if isinstance(made, Labels) else list(made), call)
+            if not rule.__module__.startswith("tfmot_swd."):
+                self._try_edits(call, node)
+        except NoRule as error:
+            call.record.forget(before)
+            return call.barrier(str(error))
+        except Exception as error:  # A rule may be anybody's, and nothing that it does may take the model down.
+            call.record.forget(before)
+            reason = f"its channel rule failed with {type(error).__name__}: {error}"
+            self.failures.append(f"{call.record.path}: {reason}")
+            return call.barrier(reason)
+        unknown = [] if call.record.blocked else call.record.unknown_weights()
+        if unknown:
+            call.record.forget(before)
+            return call.barrier(f"its channel rule knows nothing of {', '.join(unknown)}")
+        return found
+
+    def _try_edits(self, call: LayerCall, node: Any) -> None:
+        """Makes the edits of a rule of the user's with all channels there, so that they fail now or never."""
+        everything = Kept(np.ones(self.ties.count, bool))
+        config = call.record.layer.get_config() if call.record.edits else {}
+        known = set(config)
+        for edit in call.record.edits.values():
+            edit(config, everything)
+        if set(config) != known:
+            raise ValueError(f"the layer's config has no such entry. Received: {sorted(set(config) - known)}")
+        arguments = dict(bound_arguments(node).arguments)
+        for change in call.argument_edits:
+            change(arguments, everything)
 
     def _conformed(self, labels: Labels, shape: Shape, reason: str) -> Labels:
         """Returns labels for the same tensor inside and outside of a model: sizes may be known on one side only.
@@ -165,7 +227,7 @@ def check_is_its_graph(model: Any) -> None:
     """Raises a ValueError where calling a model does something else than running its graph of layers."""
     if not hasattr(model, "_nodes_by_depth"):
         problem = "has no graph of layers, as one of them cannot be traced: give the first one an input_shape"
-    elif type(model).call not in (Functional.call, keras.Sequential.call):
+    elif type(model).call not in (Functional.call, keras.Sequential.call) or "call" in replaced_on_object(model):
         problem = "has a call method of its own: write what it does as layers of a Functional model"
     else:
         return
@@ -212,20 +274,24 @@ def check_weights_have_one_layer(records: dict[int, LayerRecord]) -> None:
 def checked(found: list[Labels], call: LayerCall) -> list[Labels]:
     """Returns what a channel rule has returned; raises a ValueError where it cannot be labels of the outputs."""
     fits = len(found) == len(call.output_shapes) and all(
-        labels.ids.ndim == len(shape)
+        isinstance(labels, Labels)
+        and labels.ids.ndim == len(shape)
         and all(ids in (1, size) for ids, size in zip(labels.ids.shape, shape, strict=True))
         for labels, shape in zip(found, call.output_shapes, strict=True)
     )
     if not fits:
         raise ValueError(
             f"The channel rule of {type(call.layer).__name__} must return the labels of each output, of its rank and 1 "
-            f"or its size on each axis. Received: ids of shapes {[labels.ids.shape for labels in found]} for outputs "
+            f"or its size on each axis. Received: {[getattr(each, 'ids', each) for each in found]} for outputs "
             f"of shapes {call.output_shapes} in {call.record.path!r}"
         )
+    for labels in found:
+        # Raises where they are no ids that were given out.
+        call.ties.tie(labels.ids, labels.ids)
     return found
 
 
 def shape_of(tensor: Any) -> Shape:
-    """Returns the static shape of a symbolic tensor; of unknown rank, none."""
-    shape = tensor.shape
+    """Returns the static shape of a tensor or an array; of unknown rank, none."""
+    shape = tf.TensorShape(tensor.shape)
     return () if shape.rank is None else tuple(shape.as_list())

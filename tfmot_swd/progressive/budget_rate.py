@@ -35,14 +35,14 @@ def with_rate(schedule: ProgressiveRate, settings: ProgressiveSettings, plan: Ch
             "A budget takes the same share of the filters of each layer: use scope='layer', or give final_rate as a "
             f"number. Received: scope={settings.scope!r} with {budget}"
         )
-    names = [row.group for row in plan.ranked]
+    names = [row.group for row in plan.wrapped]
     costs = ChannelCosts(plan.groups)
     limits = resolve_limits(budget, costs, names, minimum=settings.minimum, round_to=settings.round_to)
     search = ChannelSearch(plan.groups, names, limits.terms(costs), costs)
     parts = parts_of(plan.groups)
     # The dearest channels may be the best: the budget has to hold then, too.
     dear = search.split(search.dearness())
-    ranked = [Ranked(row.group, row.channels, dear[row.group], tuple(parts.get(row.group, ()))) for row in plan.ranked]
+    ranked = [Ranked(row.group, row.channels, dear[row.group], tuple(parts.get(row.group, ()))) for row in plan.wrapped]
 
     def meets(rate: float) -> bool:
         share = dataclasses.replace(schedule, final_rate=rate).share_left(schedule.epochs)

@@ -13,6 +13,7 @@ from tfmot_swd.budget import Budget
 from tfmot_swd.channel_plan import ChannelPlan, plan_channels
 from tfmot_swd.channels.groups import parts_of
 from tfmot_swd.cloning import wrap_with
+from tfmot_swd.dense_kernels import warn_of_unknown_kernels
 from tfmot_swd.progressive.budget_rate import with_rate
 from tfmot_swd.progressive.criteria import ChannelCriterion, resolve_criterion
 from tfmot_swd.progressive.ranking import Ranked, any_leaves
@@ -96,12 +97,13 @@ def prune_progressive_gradient(
     )
     check_can_wrap(model)
     plan = plan_channels(model, layers=layers, skip=skip)
-    if not plan.ranked:
+    if not plan.wrapped:
         raise ValueError(f"No filter of this model can be pruned. Received: {plan.summary()}")
     pruned = _wrap(model, with_rate(schedule, settings, plan), settings, plan)
     # Of a budget that the whole model meets is told where it is resolved.
     if not isinstance(schedule.final_rate, Budget):
         _warn_unless_any_leaves(schedule, settings, plan)
+    warn_of_unknown_kernels(plan, skip)
     if len(plan.ranked) < len(plan.rows):
         logging.info("tfmot_swd leaves whole: %s", plan.summary())
     return pruned
@@ -110,11 +112,11 @@ def prune_progressive_gradient(
 def _warn_unless_any_leaves(schedule: ProgressiveRate, settings: ProgressiveSettings, plan: ChannelPlan) -> None:
     parts, share = parts_of(plan.groups), schedule.share_left(schedule.epochs)
     ranked = [
-        Ranked(row.group, row.channels, np.zeros(row.channels), tuple(parts.get(row.group, ()))) for row in plan.ranked
+        Ranked(row.group, row.channels, np.zeros(row.channels), tuple(parts.get(row.group, ()))) for row in plan.wrapped
     ]
     minimum, round_to = settings.minimum, settings.round_to
     if not any_leaves(ranked, share, scope=settings.scope, minimum=minimum, round_to=round_to):
-        most = max(row.channels for row in plan.ranked)
+        most = max(row.channels for row in plan.wrapped)
         warnings.warn(
             "None of the filters will leave, even after the last epoch: the rate is less than one filter of each "
             "group, or minimum and round_to keep them all. Raise final_rate, or lower minimum or round_to. "
@@ -128,7 +130,7 @@ def _warn_unless_any_leaves(schedule: ProgressiveRate, settings: ProgressiveSett
 def _wrap(model: Any, schedule: ProgressiveRate, settings: ProgressiveSettings, plan: ChannelPlan) -> Any:
     layers = {record.path: record.layer for record in plan.groups.trace.records.values()}
     ranked: dict[int, dict[str, int]] = {}
-    for row in plan.ranked:
+    for row in plan.wrapped:
         for member in row.scored:
             ranked.setdefault(id(layers[member.layer]), {})[member.weight] = member.axis
     wrapped: dict[int, PruneProgressiveGradient] = {}
@@ -140,7 +142,7 @@ def _wrap(model: Any, schedule: ProgressiveRate, settings: ProgressiveSettings, 
         return wrapped[id(layer)]
 
     pruned = wrap_with(model, wrap)
-    for row in plan.ranked:
+    for row in plan.wrapped:
         leader = np.full(row.channels, "", object)
         for member in row.scored:
             filters = np.flatnonzero(member.channels >= 0)

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from tfmot_swd._compat import PruningSchedule, keras
 from tfmot_swd.budget import Budget
+from tfmot_swd.foreign_wrapper import check_not_in_tfmots_wrapper
 
 # What is left of the distance of PSFP's curve at its end, and the steepness of ASFP's: a quarter and three quarters
 # of the rate are reached after an eighth of the epochs.
@@ -114,7 +115,12 @@ class ProgressiveRate(PruningSchedule):
         return epoch == self.epochs or (epoch < self.epochs and epoch % self.removal_frequency == 0)
 
     def __call__(self, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns TFMOT's pair: whether filters are ranked at `step`, and the rate then; a step is an epoch here."""
+        """Returns TFMOT's pair: whether filters are ranked at `step`, and the rate then; a step is an epoch here.
+
+        Raises:
+          ValueError: TFMOT's own wrapper asks, which cannot follow this schedule.
+        """
+        check_not_in_tfmots_wrapper(self, "prune_progressive_gradient")
         epoch = tf.cast(step, tf.int64)
         rates = [1 - self.share_left(each) for each in range(self.epochs + 1)]
         rate = tf.gather(tf.constant(rates, tf.float32), tf.clip_by_value(epoch, 0, self.epochs))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from tfmot_swd import optimizers
 from tfmot_swd._compat import keras
@@ -19,7 +19,7 @@ from tfmot_swd.progressive.score_pool import ScorePool
 from tfmot_swd.progressive.silencing import silence
 from tfmot_swd.progressive.status import ProgressiveStatus
 from tfmot_swd.progressive.wrapper import PruneProgressiveGradient
-from tfmot_swd.pruning_run import PruningRun, RunOptions, mark_pinned
+from tfmot_swd.pruning_run import PruningRun, RunOptions, mark_pinned, warn_of_frozen
 from tfmot_swd.pruning_warning import PruningWarning
 from tfmot_swd.pruning_wrapper import PruningWrapper, collect_wrappers, own_weights, plain_name, wrapped_graphs
 
@@ -41,11 +41,13 @@ class ProgressiveRun(PruningRun):
         _check_alone(model, params)
         self._graphs = wrapped_graphs(model)
         _check_apart(self._graphs)
-        _check_optimizers(model)
+        self._holder = _holder(self.optimizer, (model, *self._graphs))
         self._steps: int | None = params.get("steps")
         self._batches = 0
         self._finished_in_epoch = False
         self._reported = 0
+        # Under wrappers that have been replaced since.
+        self._skipped_before = 0
         self._link()
         if self._pool.settings.criterion.extra_pass and self._pool.epochs < self._pool.schedule.epochs:
             check_can_pass(model, options.training_data, options.training_loss)
@@ -58,6 +60,14 @@ class ProgressiveRun(PruningRun):
             self._pool.begin_epoch()
 
     @property
+    def skipped(self) -> int:
+        return self._skipped_before + self._pool.skipped
+
+    @property
+    def is_over(self) -> bool:
+        return self._pool.epochs >= self._pool.schedule.epochs
+
+    @property
     def wrappers(self) -> list[PruningWrapper]:
         return list(self._pool.wrappers)
 
@@ -68,6 +78,7 @@ class ProgressiveRun(PruningRun):
         return status.epoch, status.scalars()
 
     def on_batch_end(self, batch: int) -> None:
+        super().on_batch_end(batch)
         self._batches = batch + 1
         every = self._pool.schedule.updates_per_epoch
         if every is not None:
@@ -85,6 +96,7 @@ class ProgressiveRun(PruningRun):
         """Does nothing: Keras has chosen by now what function validates."""
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None) -> None:
+        super().on_epoch_end(epoch, logs)
         self._reported += 1
         if self._pool.schedule.updates_per_epoch is None and not self._finished_in_epoch:
             self._finish_epochs(1)
@@ -114,7 +126,7 @@ class ProgressiveRun(PruningRun):
 
     def _link(self) -> None:
         mark_pinned(self.model)
-        self._pool = ScorePool.of(self.model, tf.nest.flatten(self.model.optimizer)[0])
+        self._pool = ScorePool.of(self.model, self.optimizer)
         self._extra_pass = ExtraPass(self.model, self._pool, self.options.training_loss)
         for wrapper in self._pool.wrappers:
             wrapper.run = self
@@ -127,9 +139,11 @@ class ProgressiveRun(PruningRun):
         epoch = min(pool.epochs + count, pool.schedule.epochs)
         if epoch <= pool.epochs:
             return
+        self._optimizer_check.after_epoch()
         if pool.settings.criterion.extra_pass:
             self._extra_pass.over(self.options.training_data, self._steps)
         pool.settle()
+        self._warn_of_skipped()
         if not pool.has_seen_enough():
             raise ValueError(
                 "The criterion has seen no gradient in this epoch, so filters cannot be ranked: a training step must "
@@ -145,9 +159,14 @@ class ProgressiveRun(PruningRun):
         self._prune(self._pool.schedule.epochs)
 
     def _prune(self, epoch: int) -> None:
+        if epoch >= self._pool.schedule.epochs:
+            warn_of_frozen(self.model, collect_wrappers(self.model, PruneProgressiveGradient))
         self.history.append(prune_after(self.model, self._graphs, self._pool, epoch))
         if self.history[-1].removed:
-            # The wrappers are new ones.
+            # The wrappers and the optimizers are new ones.
+            self.optimizer = self._holder.successor()
+            self._watch_optimizer()
+            self._skipped_before += self._pool.skipped
             self._link()
         self._pool.begin_epoch()
 
@@ -174,7 +193,7 @@ def finish_now(model: Any) -> None:
         return
     graphs = wrapped_graphs(model)
     _check_apart(graphs)
-    pool = ScorePool.of(model, tf.nest.flatten(model.optimizer)[0])
+    pool = ScorePool.of(model, optimizers.main_optimizer(model))
     try:
         prune_after(model, graphs, pool, pool.schedule.epochs)
     finally:
@@ -192,7 +211,7 @@ def prune_after(model: Any, graphs: list[Any], pool: ScorePool, epoch: int) -> P
             wrapper.pruning_step.assign(epoch)
             wrapper.threshold.assign(threshold)
     for graph, decision in zip(graphs, decisions, strict=True):
-        silence(graph, pool, decision, [each for each in tf.nest.flatten(model.optimizer) if each is not None])
+        silence(graph, pool, decision, [each.optimizer for each in optimizers.held_optimizers(model, *graphs)])
         _remove(model, graph, decision)
     sizes = {
         # Models side by side may have layers of one name.
@@ -241,14 +260,29 @@ def _check_apart(graphs: list[Any]) -> None:
         )
 
 
-def _check_optimizers(model: Any) -> None:
-    """Raises for an optimizer whose state cannot lose channels, before any time is spent on training."""
-    for optimizer in tf.nest.flatten(model.optimizer):
-        if isinstance(optimizers.unwrap(optimizer), keras.optimizers.Adafactor):
+def _holder(optimizer: Any, models: Sequence[Any]) -> optimizers.HeldOptimizer:
+    """Returns where one of the models holds the optimizer.
+
+    Raises:
+      ValueError: none of them does; or the state of one that they hold cannot lose channels. Both would be found only
+        after the first epoch.
+    """
+    held = optimizers.held_optimizers(*models)
+    for each in held:
+        if isinstance(optimizers.unwrap(each.optimizer), keras.optimizers.Adafactor):
             raise ValueError(
                 "Adafactor keeps means over whole axes of a weight, which cannot be followed when channels leave: "
-                f"train with another optimizer, as Adam or SGD. Received: {type(optimizer).__name__}"
+                f"train with another optimizer, as Adam or SGD. Received: {type(each.optimizer).__name__}"
             )
+    found = next((each for each in held if each.optimizer is optimizer), None)
+    if found is None:
+        raise ValueError(
+            "When filters leave, the optimizer is replaced by one for the smaller model, and only an attribute of the "
+            "model tells the training step: set model.optimizer = optimizer, or model.generator_optimizer = optimizer, "
+            "before on_train_begin, and use that attribute in the training step. "
+            f"Received: {type(optimizer).__name__} that {models[0].name!r} does not hold"
+        )
+    return found
 
 
 def _parameters(graphs: list[Any]) -> int:

@@ -16,7 +16,8 @@ from tfmot_swd import optimizers
 from tfmot_swd.progressive.rate import ProgressiveRate
 from tfmot_swd.progressive.settings import ProgressiveSettings
 from tfmot_swd.progressive.wrapper import PruneProgressiveGradient, ScoredWeight
-from tfmot_swd.pruning_wrapper import assign, collect_wrappers, made_anew
+from tfmot_swd.pruning_wrapper import assign, collect_wrappers, made_anew, taking_part
+from tfmot_swd.skipped_updates import SkippedUpdates
 from tfmot_swd.weight_paths import weight_at
 
 
@@ -24,7 +25,7 @@ class ScorePool:
     """Joins the wrappers of a model under its optimizer.
 
     Args:
-      wrappers: in call order; the first one that is trainable leads.
+      wrappers: in call order; those take part of which a weight is trained, and the first leads.
       strategy: the `tf.distribute.Strategy` under which the model was built.
       optimizer: whose updates are counted.
 
@@ -33,18 +34,15 @@ class ScorePool:
       in_extra_pass: whether the backward passes of now are those of a pass of its own.
 
     Raises:
-      ValueError: no wrapper is trainable, their schedules or settings differ, or they were made anew from a config.
+      NothingTrainedError: no weight of the wrappers is trained as the model is now.
+      ValueError: their schedules or settings differ, or they were made anew from a config.
     """
 
     def __init__(
         self, wrappers: Sequence[PruneProgressiveGradient], strategy: tf.distribute.Strategy, optimizer: Any
     ) -> None:
-        self.wrappers = tuple(wrapper for wrapper in wrappers if wrapper.trainable)
-        if not self.wrappers:
-            raise ValueError(
-                "No wrapped layer is trainable, so nothing can be pruned: set layer.trainable = True "
-                f"on some. Received: {len(wrappers)} wrapped layers, all frozen."
-            )
+        self.wrappers = taking_part(wrappers)
+        self._clocks = tuple(wrappers)
         shared = {(wrapper.pruning_schedule, wrapper.settings) for wrapper in self.wrappers}
         if len(shared) > 1:
             raise ValueError(
@@ -60,12 +58,8 @@ class ScorePool:
         self.settings: ProgressiveSettings = self.leader.settings
         self.in_extra_pass = False
         self.is_done = self.epochs >= self.schedule.epochs
-        self._scale: tf.Variable | None = None
         with strategy.scope():
-            if getattr(optimizer, "dynamic", False):
-                # A training step that was traced for an earlier pool goes on writing to its variable.
-                self.leader.unsaved.scale = self.leader.unsaved.scale or tf.Variable(0.0, trainable=False)
-                self._scale = self.leader.unsaved.scale
+            self._skips = SkippedUpdates(optimizer, self.leader)
             # The first forward pass of a fit always begins an update, whatever was saved.
             self.leader.last_iterations.assign(-1)
         for wrapper in self.wrappers:
@@ -85,12 +79,17 @@ class ScorePool:
     def epochs(self) -> int:
         """The number of epochs of the schedule that are finished."""
         # A layer that was frozen for a while has missed some.
-        return max(int(wrapper.pruning_step.numpy()) for wrapper in self.wrappers)
+        return max(int(wrapper.pruning_step.numpy()) for wrapper in self._clocks)
 
     @property
     def scales(self) -> bool:
         """Whether the optimizer finds the scale of the loss by trying, and skips updates that have overflowed."""
-        return self._scale is not None
+        return self._skips.possible
+
+    @property
+    def skipped(self) -> int:
+        """The number of updates since the wrappers were joined that the optimizer has counted and not made."""
+        return self._skips.count()
 
     @property
     def scored(self) -> list[ScoredWeight]:
@@ -99,8 +98,7 @@ class ScorePool:
 
     def advance(self) -> None:
         """Settles the update before the one that begins; does nothing when called again in the same update."""
-        criterion = self.settings.criterion
-        if self.is_done or not criterion.watches or criterion.extra_pass:
+        if not (self._watches_training or self.scales):
             return
         replica = tf.distribute.get_replica_context()
         if replica is None:
@@ -115,7 +113,12 @@ class ScorePool:
             return
         made = optimizers.iterations(self.optimizer).numpy() != self.leader.last_iterations.numpy()
         with self.strategy.scope():
-            (self._settle if made or criterion.extra_pass else self._clear)(self.strategy)
+            if criterion.extra_pass:
+                self._settle(self.strategy, tf.constant(False))
+            elif made:
+                self._settle(self.strategy, self._skips.last())
+            else:
+                self._clear(self.strategy)
 
     def has_seen_enough(self) -> bool:
         """Whether there is something to rank by: for criteria that watch or compare, anything but zeros."""
@@ -144,19 +147,24 @@ class ScorePool:
                         weight = weight_at(wrapper.layer, scored.path).read_value()
                         scored.start.assign(tf.cast(weight, scored.start.dtype))
 
+    @property
+    def _watches_training(self) -> bool:
+        criterion = self.settings.criterion
+        return not self.is_done and bool(criterion.watches) and not criterion.extra_pass
+
     def _advance(self, strategy: tf.distribute.Strategy) -> None:
+        skipped = self._skips.begin_update(strategy)
+        if not self._watches_training:
+            return
         now = optimizers.iterations(self.optimizer).read_value()
         last = self.leader.last_iterations.read_value()
         is_new = tf.not_equal(now, last) & tf.not_equal(last, -1)
-        tf.cond(is_new, lambda: self._settle(strategy), lambda: tf.constant(True))
+        tf.cond(is_new, lambda: self._settle(strategy, skipped), lambda: tf.constant(True))
         assign(strategy, self.leader.last_iterations, now)
-        if self._scale is not None:
-            assign(strategy, self._scale, optimizers.loss_scale(self.optimizer))
 
-    def _settle(self, strategy: tf.distribute.Strategy) -> tf.Tensor:
+    def _settle(self, strategy: tf.distribute.Strategy, skipped: tf.Tensor) -> tf.Tensor:
         # Read from outside the replicas they are the sums of their parts.
         updates = [(each, each.update.read_value()) for each in self.scored if each.update is not None]
-        skipped = self._skipped([update for _, update in updates])
         for scored, update in updates:
             added = self.settings.criterion.settled(update, scored.axis)
             assign(strategy, scored.total, scored.total.read_value() + tf.where(skipped, tf.zeros_like(added), added))
@@ -167,13 +175,3 @@ class ScorePool:
             if scored.update is not None:
                 assign(strategy, scored.update, tf.zeros(scored.update.shape))
         return tf.constant(True)
-
-    def _skipped(self, updates: list[tf.Tensor]) -> tf.Tensor:
-        """Whether the optimizer has not made an update, though it counts it: the scaled gradient was not finite."""
-        if self._scale is None or self.settings.criterion.extra_pass:
-            return tf.constant(False)
-        # It has made its scale smaller then, but for one that cannot become smaller.
-        skipped = optimizers.loss_scale(self.optimizer) < self._scale.read_value()
-        for update in updates:
-            skipped |= ~tf.reduce_all(tf.math.is_finite(update))
-        return skipped

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import types
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -99,8 +98,6 @@ class PruneProgressiveGradient(PruningWrapper):
         self.settings = settings
         self.ranked_weights = [tuple(each) for each in ranked_weights]
         self.scored: list[ScoredWeight] = []
-        # Not saved: the scale of the loss where the running update began, if it is scaled dynamically.
-        self.unsaved = types.SimpleNamespace(scale=None)
 
     def build(self, input_shape: Any = None) -> None:
         self._build_layer(input_shape)

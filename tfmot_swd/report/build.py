@@ -17,9 +17,8 @@ from tfmot_swd.channels import RemovalPlan, channel_groups
 from tfmot_swd.export.measure import FileMeasure
 from tfmot_swd.export.result import ExportResult
 from tfmot_swd.json_values import plain
-from tfmot_swd.plan import layers_with_weights
+from tfmot_swd.layer_weights import layers_with_weights, unwrapped
 from tfmot_swd.profile import LayerProfile, Profile, profile
-from tfmot_swd.pruning_wrapper import PruningWrapper
 from tfmot_swd.report import provenance
 from tfmot_swd.report.panels import training_panels
 from tfmot_swd.report.result import BarrierRow, DeviceReport, FileRow, LayerRow, Totals
@@ -130,6 +129,10 @@ def _totals(
         after.macs,
         before.peak_activation_bytes,
         after.peak_activation_bytes,
+        sum(row.kernels for row in weights_before.values()),
+        sum(row.kernels for row in weights_after.values()),
+        sum(row.kernels_nonzero for row in weights_before.values()),
+        sum(row.kernels_nonzero for row in weights_after.values()),
     )
 
 
@@ -161,6 +164,8 @@ def _layers(
                 *(None if each is None else each.counted for each in pools),
                 *(None if each is None else each.counted_nonzero for each in pools),
                 *(None if each is None or not each.macs_known else each.macs for each in (first, last)),
+                *(None if each is None else each.kernels for each in pools),
+                *(None if each is None else each.kernels_nonzero for each in pools),
             )
         )
     return tuple(rows)
@@ -168,9 +173,7 @@ def _layers(
 
 def _channel_axes(model: Any) -> dict[str, int]:
     """Returns the axis of the channels in one sample, of layers that put them first."""
-    inner = {
-        name: layer.layer if isinstance(layer, PruningWrapper) else layer for name, layer in layers_with_weights(model)
-    }
+    inner = {name: unwrapped(layer) for name, layer in layers_with_weights(model)}
     return {name: 0 for name, layer in inner.items() if getattr(layer, "data_format", None) == "channels_first"}
 
 

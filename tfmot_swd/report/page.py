@@ -9,7 +9,7 @@ from typing import Any
 from tfmot_swd.report.charts import bar, line_chart, scale_of
 from tfmot_swd.report.file_section import file_section
 from tfmot_swd.report.markup import Numbers, embed, escape, key, table
-from tfmot_swd.report.result import DeviceReport, LayerRow
+from tfmot_swd.report.result import DeviceReport, LayerRow, has_weights
 from tfmot_swd.report.style import STYLE
 from tfmot_swd.report.verdicts import advice_title, is_table, verdicts
 
@@ -55,7 +55,8 @@ def _tiles(report: DeviceReport, numbers: Numbers) -> str:
     tiles = []
     for name, what in (
         ("parameters", "of the parameters"),
-        ("nonzero", "of the non-zero weights"),
+        ("nonzero", "of the non-zero weights that pruning counts"),
+        ("nonzero_kernels", "of all non-zero kernel weights"),
         ("macs", "of the MACs"),
         ("activation_bytes", "of the activation bytes at once"),
     ):
@@ -100,7 +101,7 @@ def _layers(report: DeviceReport, numbers: Numbers) -> str:
     cells = [
         cell
         for index, row in enumerate(report.layers)
-        if row.weights_before or row.weights_after
+        if has_weights(row)
         for cell in _layer_cells(row, f"layers/{index}", numbers, max(widest, 1))
     ]
     if not cells:
@@ -143,9 +144,9 @@ def _layer_cells(row: LayerRow, entry: str, numbers: Numbers, widest: int) -> It
 
 
 def _layer_table(report: DeviceReport, numbers: Numbers) -> str:
-    names = ("channels", "parameters", "weights", "nonzero", "macs")
+    names = ("channels", "parameters", "weights", "nonzero", "kernels", "nonzero_kernels", "macs")
     headings = ["layer", "class"]
-    for title in ("channels", "parameters", "weights", "non-zero", "MACs"):
+    for title in ("channels", "parameters", "weights", "non-zero", "kernels", "non-zero kernels", "MACs"):
         headings += [f"{title} before", "after"]
     rows = [
         [

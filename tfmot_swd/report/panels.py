@@ -12,7 +12,7 @@ from tfmot_swd.report.result import Panel, Series
 # What the callbacks of this package add to the epoch logs; statuses tell the same, more often.
 _STATE_LOGS = frozenset(
     {
-        *("target_sparsity", "targeted_share", "threshold", "a", "shrink", "penalty"),
+        *("target_sparsity", "targeted_share", "targeted_kernel_share", "threshold", "a", "shrink", "penalty"),
         *("channels_left", "channels", "soft_channels", "parameters", "lr", "learning_rate"),
     }
 )

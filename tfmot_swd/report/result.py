@@ -33,6 +33,8 @@ class LayerRow:
         weights_before, weights_after: those that pruning counts, zero or not.
         nonzero_before, nonzero_after: of these, those that are not zero.
         macs_before, macs_after: multiply-accumulates for one sample.
+        kernels_before, kernels_after: its kernel weights, whether pruning counts them or not.
+        nonzero_kernels_before, nonzero_kernels_after: of these, those that are not zero.
     """
 
     layer: str
@@ -47,11 +49,23 @@ class LayerRow:
     nonzero_after: int | None
     macs_before: int | None
     macs_after: int | None
+    kernels_before: int | None = None
+    kernels_after: int | None = None
+    nonzero_kernels_before: int | None = None
+    nonzero_kernels_after: int | None = None
+
+
+def has_weights(row: LayerRow) -> bool:
+    """Whether a layer has, or had, weights that pruning counts or kernel weights that it does not."""
+    return any((row.weights_before, row.weights_after, row.kernels_before, row.kernels_after))
 
 
 @dataclass(frozen=True)
 class Totals:
-    """The sums of the layers, and the most activation bytes that are alive at once (float32, one sample)."""
+    """The sums of the layers, and the most activation bytes that are alive at once (float32, one sample).
+
+    Of kernel weights None, where the report is of a version that did not count them.
+    """
 
     parameters_before: int
     parameters_after: int
@@ -63,6 +77,10 @@ class Totals:
     macs_after: int
     activation_bytes_before: int
     activation_bytes_after: int
+    kernels_before: int | None = None
+    kernels_after: int | None = None
+    nonzero_kernels_before: int | None = None
+    nonzero_kernels_after: int | None = None
 
 
 @dataclass(frozen=True)

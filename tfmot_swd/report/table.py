@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tfmot_swd.report.markup import STYLES
-from tfmot_swd.report.result import DeviceReport
+from tfmot_swd.report.result import DeviceReport, has_weights
 from tfmot_swd.report.verdicts import advice_title, verdicts
 from tfmot_swd.tables import as_text
 
@@ -31,13 +31,14 @@ def report_text(report: DeviceReport) -> str:
 def _layers(report: DeviceReport) -> Table:
     table = Table(title=f"{escape(report.title)}: before → after")
     table.add_column("layer", overflow="fold")
-    for heading in ("channels", "parameters", "weights not zero", "MACs"):
+    for heading in ("channels", "parameters", "weights not zero", "kernels not zero", "MACs"):
         table.add_column(heading, justify="right")
-    rows: list[tuple[str, object]] = [(row.layer, row) for row in report.layers if row.weights_before]
+    names = ("channels", "parameters", "nonzero", "nonzero_kernels", "macs")
+    rows: list[tuple[str, object]] = [(row.layer, row) for row in report.layers if has_weights(row)]
     for name, row in rows:
-        table.add_row(escape(name), *(_pair(row, each) for each in ("channels", "parameters", "nonzero", "macs")))
+        table.add_row(escape(name), *(_pair(row, each) for each in names))
     table.add_section()
-    table.add_row("total", "", *(_pair(report.totals, each) for each in ("parameters", "nonzero", "macs")))
+    table.add_row("total", "", *(_pair(report.totals, each) for each in names[1:]))
     table.caption = f"at most {_pair(report.totals, 'activation_bytes')} activation bytes at once"
     return table
 

@@ -16,7 +16,7 @@ from tfmot_swd.channels.cost import ChannelCosts
 from tfmot_swd.channels.fitting import ChannelSearch
 from tfmot_swd.channels.groups import ChannelGroup, Member, channel_groups
 from tfmot_swd.decay_pool import DecayPool
-from tfmot_swd.pruning_wrapper import assign, made_anew, wrapped_graphs
+from tfmot_swd.pruning_wrapper import NothingTrainedError, assign, made_anew, wrapped_graphs
 from tfmot_swd.structured.scores import ChannelScores, scales, shares_within
 from tfmot_swd.structured.wrapper import OwnedAxis, PruneStructuredDecay, along
 from tfmot_swd.weight_paths import weight_at
@@ -55,9 +55,11 @@ class ChannelPool(DecayPool[PruneStructuredDecay]):
         # It also keeps what it reads of others' where that is constant and not zero, which no count knows.
         self.has_frozen_readers = any(each.variable_id not in variables for group in ranked for each in group.consumers)
         if not ranked:
-            raise ValueError(
-                "No channel can be removed any more, as layers were frozen after wrapping: set layer.trainable = True "
-                f"on some. Received: {sum(each.trainable for each in wrappers)} of {len(wrappers)} layers trainable"
+            raise NothingTrainedError(
+                "No channel can be removed while the layers that make them are frozen: set layer.trainable = True "
+                "on some and compile again, or pass UpdatePruningStep(partial_fit=True) where this is the first phase "
+                "of a training that unfreezes them later. "
+                f"Received: {sum(each.trainable for each in wrappers)} of {len(wrappers)} layers trainable"
             )
         costs = ChannelCosts(groups)
         self.search = ChannelSearch(
@@ -68,6 +70,10 @@ class ChannelPool(DecayPool[PruneStructuredDecay]):
             minimum=schedule.minimum,
             round_to=schedule.round_to,
         )
+        least = self.search.costs_of(np.concatenate(list(self.search.smallest().values())))
+        allowed = self.limits.final.values()
+        # Nothing is decayed that could not suffice: the layers that are trained now would bear it all.
+        self.waits = any(cost > limit for cost, limit in zip(least, allowed, strict=True))
         makers = [makers_of(group, variables) for group in ranked]
         self._scores = ChannelScores(ranked, makers, variables, schedule.criterion)
         self._places = _places(ranked, self.search, lambda group, member: True)
@@ -120,9 +126,12 @@ class ChannelPool(DecayPool[PruneStructuredDecay]):
                 left[self._places_of(wrapper, owned)[owned.mask.numpy() == 0]] = False
         return left[:-1]
 
+    def decayed(self) -> list[tuple[tf.Variable, tf.Tensor]]:
+        return list(zip(self._weights, self._stays(self.keep()), strict=True))
+
     def penalty(self, wrapper: PruneStructuredDecay) -> tf.Tensor:
         """Returns mu · a(step) / 2 · sum of the squares of all that is targeted: the leader's; 0 of other wrappers."""
-        if wrapper is not self.leader:
+        if wrapper is not self.leader or self.waits:
             return tf.zeros([])
         step = self._step_now()
         keep = self.keep()

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 from absl import logging
 
-from tfmot_swd._compat import master_variable
+from tfmot_swd._compat import variables_of
 from tfmot_swd.budget import as_budget
-from tfmot_swd.channel_plan import ChannelPlan, plan_channels
+from tfmot_swd.channel_plan import plan_channels
 from tfmot_swd.channels.cost import ChannelCosts
 from tfmot_swd.cloning import wrap_with
 from tfmot_swd.cost_limits import resolve_limits
+from tfmot_swd.dense_kernels import warn_of_unknown_kernels
 from tfmot_swd.structured.schedule import StructuredDecay
 from tfmot_swd.structured.wrapper import PruneStructuredDecay
 
@@ -25,11 +25,12 @@ def wrap_channels(model: Any, schedule: StructuredDecay, skip: Collection[str]) 
     Raises:
       ValueError: nothing can be ranked; the budget cannot be met, with what could be.
     """
-    trained = {id(master_variable(each)) for each in model.trainable_weights}
-    plan = _readable(plan_channels(model, layers=schedule.layers, skip=skip), trained)
-    if not plan.ranked:
+    # What is frozen now may be trained later: the budget is of all channels that can leave then.
+    trained = {id(each) for each in variables_of(model) if each.trainable}
+    plan = plan_channels(model, layers=schedule.layers, skip=skip)
+    if not plan.wrapped:
         raise ValueError(f"No channel of this model can be removed. Received: {plan.summary()}")
-    names = [row.group for row in plan.ranked]
+    names = [row.group for row in plan.wrapped]
     costs = ChannelCosts(plan.groups)
     limits = resolve_limits(
         as_budget(schedule.budget), costs, names, minimum=schedule.minimum, round_to=schedule.round_to
@@ -55,16 +56,7 @@ def wrap_channels(model: Any, schedule: StructuredDecay, skip: Collection[str]) 
     for layer, axes in owned.items():
         for (path, axis), mine in axes.items():
             wrapped[layer].enlist(path, axis, np.flatnonzero(mine))
+    warn_of_unknown_kernels(plan, skip)
     if len(plan.ranked) < len(plan.rows):
         logging.info("tfmot_swd leaves whole: %s", plan.summary())
     return pruned
-
-
-def _readable(plan: ChannelPlan, trained: Collection[int]) -> ChannelPlan:
-    """Returns the plan without the groups that a frozen layer reads, whose slices could not become zero at the cut."""
-    rows = []
-    for row in plan.rows:
-        frozen = any(member.variable_id not in trained for member in plan.groups[row.group].consumers)
-        changed = dataclasses.replace(row, scored=(), reason="read by a frozen layer")
-        rows.append(changed if frozen and not row.reason else row)
-    return dataclasses.replace(plan, rows=tuple(rows))

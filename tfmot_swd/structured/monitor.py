@@ -84,7 +84,7 @@ class ChannelMonitor:
         scores = pool.scores()
         # Of the weights as they are now: those that were compared last have been moved since by an update.
         fitted = pool.search.within(scores, pool.limits_at(step))
-        keep = pool.left() if pool.is_cut else fitted.keep.numpy()
+        keep = pool.left() if pool.is_cut or pool.waits else fitted.keep.numpy()
         before = ~keep if self._targeted is None else self._targeted
         self._targeted = ~keep
         strength, schedule = pool.strength, pool.schedule

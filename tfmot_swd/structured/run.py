@@ -7,6 +7,7 @@ from typing import Any
 
 from tfmot_swd.decay_pool import DecayPool
 from tfmot_swd.profile import profile
+from tfmot_swd.pruning_run import RunOptions
 from tfmot_swd.pruning_warning import PruningWarning
 from tfmot_swd.selective_run import SelectiveRun
 from tfmot_swd.stripping import strip_pruning
@@ -21,13 +22,25 @@ class StructuredRun(SelectiveRun):
     wrapper_class = PruneStructuredDecay
     monitor_class = ChannelMonitor
 
+    def __init__(self, model: Any, options: RunOptions, params: dict[str, Any]) -> None:
+        super().__init__(model, options, params)
+        if self._pool.waits and not self._pool.is_cut and not options.partial_fit:
+            pool: Any = self._pool
+            warnings.warn(
+                "The budget cannot be met while so many layers are frozen, so nothing is decayed, and the final "
+                "pruning step would remove what it can: set layer.trainable = True, compile and fit before it. "
+                f"Received: {dict(pool.limits.final)}, and {pool.search.channels} channels in layers that are trained",
+                PruningWarning,
+                stacklevel=4,
+            )
+
     def pool_of(self, model: Any) -> DecayPool[Any]:
         return ChannelPool.of(model)
 
-    def _cut_if_due(self) -> None:
+    def _cut_if_due(self, is_last: bool = False) -> None:
         pool: Any = self._pool
         was_cut = pool.is_cut
-        super()._cut_if_due()
+        super()._cut_if_due(is_last)
         if was_cut or not pool.is_cut:
             return
         left = dict(zip(pool.limits.final, pool.search.costs_of(pool.left()), strict=True))

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tfmot_swd._compat import keras
 from tfmot_swd.budget import Budget, as_budget
+from tfmot_swd.foreign_wrapper import check_not_in_tfmots_wrapper
 from tfmot_swd.schedules import PAPER_A_MAX, PAPER_A_MIN, DecaySchedule
 
 CRITERIA = ("auto", "scale", "magnitude")
@@ -122,7 +123,12 @@ class StructuredDecay(DecaySchedule):
             )
 
     def __call__(self, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns TFMOT's pair: whether the targeted set is chosen anew at `step`, and the share of the way made."""
+        """Returns TFMOT's pair: whether the targeted set is chosen anew at `step`, and the share of the way made.
+
+        Raises:
+          ValueError: TFMOT's own wrapper asks, which cannot follow this schedule.
+        """
+        check_not_in_tfmots_wrapper(self, "prune_selective_decay")
         return self.is_due(step), tf.cast(1.0 - self.way_left(step), tf.float32)
 
     def get_config(self) -> dict[str, Any]:

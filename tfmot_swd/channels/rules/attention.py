@@ -18,6 +18,11 @@ def multi_head_attention(call: LayerCall) -> Labels | list[Labels]:
     change: it scales the scores.
     """
     layer, arguments = call.layer, call.arguments
+    for name in ("_query_dense", "_key_dense", "_value_dense", "_output_dense"):
+        if call.part(name, layers.EinsumDense).activation is not keras.activations.linear:
+            return call.barrier("attention with an activation of its projections has no rule")
+    call.part("_softmax", layers.Softmax)
+    call.part("_dropout_layer", layers.Dropout)
     if layer._output_dense.kernel.shape.rank != 3 or len(call.output_shapes) != 1:
         return call.barrier("attention over several axes, or with its scores given back, has no rule")
     query, value, mask = arguments["query"], arguments["value"], arguments.get("attention_mask")

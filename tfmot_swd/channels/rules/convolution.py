@@ -14,7 +14,7 @@ layers = keras.layers
 
 def channel_axis(call: LayerCall) -> int:
     """Returns the axis on which the layer's data format has the channels; more than one batch axis may come first."""
-    rank = call.input.rank
+    rank = call.operand.rank
     return rank - 1 - call.layer.rank if call.layer.data_format == "channels_first" else rank - 1
 
 
@@ -22,7 +22,7 @@ def channel_axis(call: LayerCall) -> int:
 def convolution(call: LayerCall) -> Labels:
     """Kernel (…, in / groups, out)."""
     layer, axis = call.layer, channel_axis(call)
-    source, target = call.channels(call.input, axis), call.new(layer.filters)
+    source, target = call.channels(call.operand, axis), call.new(layer.filters)
     if layer.groups == 1:
         call.consume("kernel", -2, source)
     else:
@@ -59,7 +59,7 @@ def transposed(call: LayerCall) -> Labels:
     target = call.new(layer.filters)
     if getattr(layer, "groups", 1) != 1:
         return call.barrier("grouped transposed convolution has no rule")[0]
-    call.consume("kernel", -1, call.channels(call.input, axis))
+    call.consume("kernel", -1, call.channels(call.operand, axis))
     call.produce("kernel", -2, target)
     if layer.use_bias:
         call.produce("bias", 0, target)
@@ -71,7 +71,7 @@ def transposed(call: LayerCall) -> Labels:
 def depthwise(call: LayerCall) -> Labels:
     """Kernel (…, in, multiplier): each output channel belongs to its input channel."""
     layer, axis = call.layer, channel_axis(call)
-    source = call.channels(call.input, axis)
+    source = call.channels(call.operand, axis)
     target = np.repeat(source, layer.depth_multiplier)
     call.follow("depthwise_kernel", -2, source)
     if layer.use_bias:
@@ -83,7 +83,7 @@ def depthwise(call: LayerCall) -> Labels:
 def separable(call: LayerCall) -> Labels:
     """A depthwise and a pointwise kernel."""
     layer, axis = call.layer, channel_axis(call)
-    source, target = call.channels(call.input, axis), call.new(layer.filters)
+    source, target = call.channels(call.operand, axis), call.new(layer.filters)
     call.follow("depthwise_kernel", -2, source)
     call.consume("pointwise_kernel", -2, np.repeat(source, layer.depth_multiplier))
     call.produce("pointwise_kernel", -1, target)

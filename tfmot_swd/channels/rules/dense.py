@@ -17,7 +17,7 @@ def dense(call: LayerCall) -> Labels:
     """Kernel (in, units), on the last axis; behind Flatten an input channel owns several rows."""
     layer = call.layer
     target = call.new(layer.units)
-    call.consume("kernel", 0, call.channels(call.input, -1))
+    call.consume("kernel", 0, call.channels(call.operand, -1))
     call.produce("kernel", 1, target)
     if layer.use_bias:
         call.produce("bias", 0, target)
@@ -34,13 +34,13 @@ def einsum_dense(call: LayerCall) -> Labels:
     if "..." in source and not (source.startswith("...") and result.startswith("...")):
         return call.barrier(f"equation {layer.equation!r} has no rule")[0]
     # Letters that no equation has stand for the axes that an ellipsis leaves open.
-    hidden = "".join(chr(0x391 + axis) for axis in range(call.input.rank - len(source.replace("...", ""))))
+    hidden = "".join(chr(0x391 + axis) for axis in range(call.operand.rank - len(source.replace("...", ""))))
     source, result = source.replace("...", hidden), result.replace("...", hidden)
-    for axis in call.input.varying:
+    for axis in call.operand.varying:
         letter = source[axis]
-        if letter not in kernel or letter in result or len(call.input.varying) > 1:
+        if letter not in kernel or letter in result or len(call.operand.varying) > 1:
             return call.barrier(f"equation {layer.equation!r} keeps the channels that come in")[0]
-        call.consume("kernel", kernel.index(letter), call.input.along(axis))
+        call.consume("kernel", kernel.index(letter), call.operand.along(axis))
     made = [letter for letter in result if letter in kernel and letter not in source]
     if not made:
         return call.barrier(f"equation {layer.equation!r} makes no channels")[0]
@@ -63,7 +63,7 @@ def einsum_dense(call: LayerCall) -> Labels:
 @register_channel_rule(layers.Embedding)
 def embedding(call: LayerCall) -> Labels:
     """Table (words, out)."""
-    call.ties.pin(call.input.ids, f"{call.record.path}: rows of an embedding are looked up, not summed")
+    call.ties.pin(call.operand.ids, f"{call.record.path}: rows of an embedding are looked up, not summed")
     target = call.new(call.layer.output_dim)
     call.produce("embeddings", 1, target)
     call.resize("output_dim", target)

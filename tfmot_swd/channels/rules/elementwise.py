@@ -33,43 +33,47 @@ layers = keras.layers
     layers.Identity,
     StochasticDepth,
 )
-def passes(call: LayerCall) -> Labels:
-    labels = call.same(call.input)
+def passes(call: LayerCall) -> Labels | list[Labels]:
+    if len(call.output_shapes) > 1:
+        # Identity hands a structure of tensors on.
+        return [call.same(labels, index) for index, labels in enumerate(call.inputs)]
+    labels = call.same(call.operand)
     if getattr(call.layer, "noise_shape", None) is not None:
 
         def resize(config: dict[str, Any], kept: Kept) -> None:
             sizes = zip(call.layer.noise_shape, labels.shape, kept.shape(labels), strict=True)
             config["noise_shape"] = tuple(left if size == whole else size for size, whole, left in sizes)
 
-        call.reconfigure("noise_shape", resize)
+        call.reconfigure("noise_shape", resize, labels.ids)
     return labels
 
 
 @register_channel_rule(layers.Masking)
 def masking(call: LayerCall) -> Labels:
-    if call.input.rank - 1 in call.input.varying:
+    if call.operand.rank - 1 in call.operand.varying:
         return call.barrier("its mask is taken across channels")[0]
-    return call.same(call.input)
+    return call.same(call.operand)
 
 
 @register_channel_rule(layers.Activation)
 def activation(call: LayerCall) -> Labels:
-    return call.activated(call.same(call.input), call.layer.activation)
+    return call.activated(call.same(call.operand), call.layer.activation)
 
 
 @register_channel_rule(layers.Softmax)
 def softmax(call: LayerCall) -> Labels:
     given: Any = call.layer.axis
-    axes = {each % call.input.rank for each in ([given] if isinstance(given, int) else given)}
-    if axes & set(call.input.varying) or call.arguments.get("mask") is not None:
+    axes = {each % call.operand.rank for each in ([given] if isinstance(given, int) else given)}
+    if axes & set(call.operand.varying) or call.arguments.get("mask") is not None:
         return call.barrier("softmax looks across channels")[0]
-    return call.same(call.input)
+    return call.same(call.operand)
 
 
 @register_channel_rule(layers.PReLU)
 def prelu(call: LayerCall) -> Labels:
     """One slope an element, or one along the shared axes."""
-    labels = call.input
+    labels = call.operand
+    call.whole("alpha")
     for axis in labels.varying:
         if call.layer.alpha.shape[axis - 1] != 1:
             call.follow("alpha", axis - 1, call.channels(labels, axis))
@@ -80,13 +84,13 @@ def prelu(call: LayerCall) -> Labels:
 def rescaling(call: LayerCall) -> Labels:
     if np.size(call.layer.scale) > 1 or np.size(call.layer.offset) > 1:
         return call.barrier("a scale for each channel has no rule")[0]
-    return call.same(call.input)
+    return call.same(call.operand)
 
 
 @register_channel_rule(LayerScale)
 def layer_scale(call: LayerCall) -> Labels:
     """ConvNeXt's gamma, one a channel."""
-    ids = call.channels(call.input, -1)
+    ids = call.channels(call.operand, -1)
     call.follow("gamma", 0, ids)
     call.resize("projection_dim", ids)
     return call.output(ids, -1)

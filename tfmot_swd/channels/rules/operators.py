@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tf_keras.src.layers.core.tf_op_layer import SlicingOpLambda, TFOpLambda
+from tf_keras.src.layers.core.tf_op_layer import SlicingOpLambda, TFOpLambda, get_canonical_name_for_symbol
 
 from tfmot_swd.channels.call import Kept, LayerCall
 from tfmot_swd.channels.labels import Labels, Sizes
@@ -28,10 +28,11 @@ _WITHOUT_RULE = ("keep_dims", "reduction_indices", "squeeze_dims", "dim", "keep_
 
 @register_channel_rule(TFOpLambda)
 def operator(call: LayerCall) -> Found:
-    symbol = (call.layer.symbol or getattr(call.layer.function, "__name__", "")).removeprefix("compat.v1.")
-    rule, given = OPERATORS.get(symbol), call.arguments
+    symbol = symbol_of(call.layer)
+    rule = OPERATORS.get(symbol)
     if rule is None:
-        return call.barrier(f"no channel rule for tf.{symbol}")
+        return call.barrier(f"no channel rule for tf.{symbol or getattr(call.layer.function, '__name__', '')}")
+    given = call.arguments
     if any(given.get(name) is not None for name in _WITHOUT_RULE):
         return call.barrier(f"an argument of tf.{symbol} has no rule")
     settings = [given.get(name) for name in ("axis", "perm", "paddings", "ksize", "num_or_size_splits")]
@@ -42,14 +43,26 @@ def operator(call: LayerCall) -> Found:
     return rule(call)
 
 
+def symbol_of(layer: Any) -> str:
+    """Returns the name below tf. of the function that an operator calls, empty where TensorFlow has none for it.
+
+    Asked of the function itself, as that may be another than the layer was made for.
+    """
+    return (get_canonical_name_for_symbol(layer.function, add_prefix_to_v1_names=True) or "").removeprefix("compat.v1.")
+
+
 def elementwise(call: LayerCall) -> Found:
     """A function of tensors and constants; a constant with one number a channel is cut like a weight."""
     if len(call.output_shapes) != 1:
         return call.barrier("an operator of several outputs has no rule")
     if "condition" in call.arguments and call.arguments.get("x") is None:
         return call.barrier("the places where a condition holds have no rule")
-    found = tied(call, call.inputs, call.output_shape)
-    for name, value in call.arguments.items():
+    # What tf.add_n takes is a list of operands; elsewhere a list of tensors is one tensor.
+    is_sum = call.arguments.keys() & {"inputs"}
+    given = {} if is_sum else {name: _packed(call, value) for name, value in call.arguments.items()}
+    operands = [value for value in given.values() if isinstance(value, Labels)]
+    found = tied(call, call.inputs if is_sum else operands, call.output_shape)
+    for name, value in (call.arguments if is_sum else given).items():
         if all(isinstance(each, str | bool | int | float | tf.DType | Labels | None) for each in _parts(value)):
             continue
         if not isinstance(value, np.ndarray | tf.Tensor | list | tuple):
@@ -57,6 +70,12 @@ def elementwise(call: LayerCall) -> Found:
         if not _cut_constant(call, name, value, found):
             return call.barrier(f"argument {name!r} does not have a number for each channel")
     return found
+
+
+def _packed(call: LayerCall, value: Any) -> Any:
+    """Returns an argument with a list of tensors as the one tensor that TensorFlow makes of it."""
+    is_list = isinstance(value, list | tuple) and any(isinstance(each, Labels) for each in tf.nest.flatten(value))
+    return call.packed(value) if is_list else value
 
 
 def _parts(value: Any) -> list[Any]:
@@ -96,9 +115,9 @@ def _stays(labels: Labels, axis: int, kept: Kept) -> np.ndarray:
 
 def _softmax(call: LayerCall) -> Found:
     axis = call.arguments.get("axis")
-    if (-1 if axis is None else axis) % call.input.rank in call.input.varying:
+    if (-1 if axis is None else axis) % call.operand.rank in call.operand.varying:
         return call.barrier("softmax looks across channels")
-    return call.same(call.input)
+    return call.same(call.operand)
 
 
 def _concat(call: LayerCall) -> Found:
@@ -109,13 +128,13 @@ def _concat(call: LayerCall) -> Found:
 
 
 def _split(call: LayerCall) -> Found:
-    axis = int(call.arguments.get("axis", 0)) % call.input.rank
-    if axis not in call.input.varying:
-        return [call.same(call.input, index) for index in range(len(call.output_shapes))]
+    axis = int(call.arguments.get("axis", 0)) % call.operand.rank
+    if axis not in call.operand.varying:
+        return [call.same(call.operand, index) for index in range(len(call.output_shapes))]
     sizes = [shape[axis] for shape in call.output_shapes]
-    if len(call.input.varying) > 1 or None in sizes:
+    if len(call.operand.varying) > 1 or None in sizes:
         return call.barrier("a split of channels on several axes, or into parts of unknown size")
-    parts = np.split(call.input.along(axis), np.cumsum(sizes)[:-1])  # type: ignore[arg-type]
+    parts = np.split(call.operand.along(axis), np.cumsum(sizes)[:-1])  # type: ignore[arg-type]
 
     def edit(arguments: dict[str, Any], kept: Kept) -> None:
         arguments["num_or_size_splits"] = [kept.count(part) for part in parts]
@@ -125,7 +144,7 @@ def _split(call: LayerCall) -> Found:
 
 
 def _reduce(call: LayerCall) -> Found:
-    labels, axis = call.input, call.arguments.get("axis")
+    labels, axis = call.operand, call.arguments.get("axis")
     axes = range(labels.rank) if axis is None else np.atleast_1d(axis).tolist()
     gone = {each % labels.rank for each in axes}
     if gone & set(labels.varying) or (not labels.varying and labels.rank - 1 in gone):
@@ -140,7 +159,7 @@ def _reduce(call: LayerCall) -> Found:
 def _reshape(call: LayerCall) -> Found:
     if isinstance(call.arguments["shape"], Labels):
         return call.barrier("a reshape to a computed shape")
-    found = structure.reshaped(call, call.input, call.output_shape)
+    found = structure.reshaped(call, call.operand, call.output_shape)
 
     def edit(arguments: dict[str, Any], kept: Kept) -> None:
         given = arguments["shape"]
@@ -153,12 +172,12 @@ def _reshape(call: LayerCall) -> Found:
 
 def _transpose(call: LayerCall) -> Found:
     order = call.arguments.get("perm")
-    order = tuple(reversed(range(call.input.rank))) if order is None else tuple(int(each) for each in order)
-    return structure.transposed(call.input, order)
+    order = tuple(reversed(range(call.operand.rank))) if order is None else tuple(int(each) for each in order)
+    return structure.transposed(call.operand, order)
 
 
 def _squeeze(call: LayerCall) -> Found:
-    labels, axis = call.input, call.arguments.get("axis")
+    labels, axis = call.operand, call.arguments.get("axis")
     if axis is None or not np.size(axis):
         gone = {each for each, size in enumerate(labels.shape) if size == 1}
     else:
@@ -173,31 +192,31 @@ def _squeeze(call: LayerCall) -> Found:
 
 
 def _expand_dims(call: LayerCall) -> Found:
-    return Labels(np.expand_dims(call.input.ids, int(call.arguments["axis"])), call.output_shape)
+    return Labels(np.expand_dims(call.operand.ids, int(call.arguments["axis"])), call.output_shape)
 
 
 def _per_channel(call: LayerCall) -> Found:
     """Pooling and resizing of (batch, …, channels)."""
     windows = [np.atleast_1d(call.arguments.get(name, 1)) for name in ("ksize", "strides")]
-    if any(window.size == call.input.rank and window[-1] != 1 for window in windows):
+    if any(window.size == call.operand.rank and window[-1] != 1 for window in windows):
         return call.barrier("pooling across channels")
-    if call.input.rank != len(call.output_shape):
-        return call.barrier("an image that is no tensor of the model has no rule")
-    ids = call.channels(call.input, -1)
-    return call.output(ids, -1) if call.input.varying else call.same(call.input)
+    if call.operand.rank != len(call.output_shape):
+        return call.barrier("an image of another rank than the output has no rule")
+    ids = call.channels(call.operand, -1)
+    return call.output(ids, -1) if call.operand.varying else call.same(call.operand)
 
 
 def _pad(call: LayerCall) -> Found:
     paddings = np.asarray(call.arguments["paddings"])
-    if paddings[-1].any() or any(paddings[axis].any() for axis in call.input.varying):
+    if paddings[-1].any() or any(paddings[axis].any() for axis in call.operand.varying):
         return call.barrier("padding along the channels")
-    return call.same(call.input)
+    return call.same(call.operand)
 
 
 def _sizes(call: LayerCall) -> Found:
     """tf.shape: those of places may be read, by a slice; whatever else is done with them keeps the channels."""
     ids = call.ties.new_pinned(f"{call.record.path}: numbers, no channels").reshape(1)
-    return Sizes(ids, call.output_shape, call.input)
+    return Sizes(ids, call.output_shape, call.operand)
 
 
 def _slice_of_sizes(call: LayerCall, sizes: Sizes, parts: list[tuple[int, slice | int | None]]) -> Found:
@@ -211,21 +230,21 @@ def _slice_of_sizes(call: LayerCall, sizes: Sizes, parts: list[tuple[int, slice 
 def slicing(call: LayerCall) -> Found:
     """x[:, 1:3, ..., None, :8]: along the channels, contiguous parts only."""
     given = call.arguments["slice_spec"]
-    parts = _parts_of_slice(given, call.input.rank)
+    parts = _parts_of_slice(given, call.operand.rank)
     if parts is None:
         return call.barrier("a slice with computed bounds, or with a list, has no rule")
-    if isinstance(call.input, Sizes):
-        return _slice_of_sizes(call, call.input, parts)
-    ids, axis = call.input.ids, 0
+    if isinstance(call.operand, Sizes):
+        return _slice_of_sizes(call, call.operand, parts)
+    ids, axis = call.operand.ids, 0
     edits: dict[int, tuple[np.ndarray, np.ndarray]] = {}
     for place, part in parts:
         if part is None:
             ids = np.expand_dims(ids, axis)
         elif ids.shape[axis] > 1 and part != slice(None):
-            if isinstance(part, int) or part.step not in (None, 1) or len(call.input.varying) > 1:
+            if isinstance(part, int) or part.step not in (None, 1) or len(call.operand.varying) > 1:
                 return call.barrier("a slice that takes single channels, or every other one")
             start, stop, _ = part.indices(ids.shape[axis])
-            line = call.input.along(call.input.varying[0])
+            line = call.operand.along(call.operand.varying[0])
             edits[place] = line[:start], line[start:stop]
             ids = np.take(ids, np.arange(start, stop), axis)
         elif isinstance(part, int):

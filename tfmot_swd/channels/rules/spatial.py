@@ -21,16 +21,16 @@ _GLOBAL = [getattr(layers, f"Global{name}Pooling{dims}D") for name in ("Max", "A
 @register_channel_rule(*_PER_CHANNEL)
 def per_channel(call: LayerCall) -> Labels:
     axis = _channel_axis(call)
-    ids = call.channels(call.input, axis)
-    return call.output(ids, axis) if call.input.varying else call.same(call.input)
+    ids = call.channels(call.operand, axis)
+    return call.output(ids, axis) if call.operand.varying else call.same(call.operand)
 
 
 @register_channel_rule(*_GLOBAL)
 def global_pooling(call: LayerCall) -> Labels:
     axis = _channel_axis(call)
-    ids: np.ndarray = call.channels(call.input, axis)
+    ids: np.ndarray = call.channels(call.operand, axis)
     return call.output(ids, axis if call.layer.keepdims else -1)
 
 
 def _channel_axis(call: LayerCall) -> int:
-    return 1 if getattr(call.layer, "data_format", None) == "channels_first" else call.input.rank - 1
+    return 1 if getattr(call.layer, "data_format", None) == "channels_first" else call.operand.rank - 1

@@ -17,7 +17,7 @@ layers = keras.layers
 
 @register_channel_rule(layers.Flatten)
 def flatten(call: LayerCall) -> Labels:
-    labels = call.input
+    labels = call.operand
     if call.layer.data_format == "channels_first" and labels.rank > 1:
         labels = transposed(labels, (0, *range(2, labels.rank), 1))
     return reshaped(call, labels, call.output_shape)
@@ -25,23 +25,23 @@ def flatten(call: LayerCall) -> Labels:
 
 @register_channel_rule(layers.Reshape)
 def reshape(call: LayerCall) -> Labels:
-    labels = reshaped(call, call.input, call.output_shape)
+    labels = reshaped(call, call.operand, call.output_shape)
 
     def resize(config: dict[str, Any], kept: Kept) -> None:
         config["target_shape"] = smaller_shape(config["target_shape"], labels, kept)
 
-    call.reconfigure("target_shape", resize)
+    call.reconfigure("target_shape", resize, labels.ids)
     return labels
 
 
 @register_channel_rule(layers.Permute)
 def permute(call: LayerCall) -> Labels:
-    return transposed(call.input, (0, *call.layer.dims))
+    return transposed(call.operand, (0, *call.layer.dims))
 
 
 @register_channel_rule(layers.RepeatVector)
 def repeat_vector(call: LayerCall) -> Labels:
-    return Labels(np.expand_dims(call.input.ids, 1), call.output_shape)
+    return Labels(np.expand_dims(call.operand.ids, 1), call.output_shape)
 
 
 def transposed(labels: Labels, order: tuple[int, ...]) -> Labels:

@@ -9,25 +9,30 @@ import numpy as np
 from tfmot_swd._compat import PruneLowMagnitude, keras
 from tfmot_swd.channels.call import LayerCall
 from tfmot_swd.channels.labels import Labels
-from tfmot_swd.channels.registry import register_channel_rule, rule_of
+from tfmot_swd.channels.registry import find_rule, register_channel_rule
 from tfmot_swd.wrappers import PruneSelectiveDecay
+
+# What TFMOT's wrapper and ours keep beside masks.
+CLOCKS = ("threshold", "pruning_step", "last_iterations", "updates_since", "cut")
 
 
 @register_channel_rule(PruneLowMagnitude, PruneSelectiveDecay)
 def pruning_wrapper(call: LayerCall) -> Labels | list[Labels]:
     """TFMOT's wrappers: masks are cut like the weights that they belong to."""
     found = rule_of_wrapped(call)
-    for weight, mask, _ in call.layer.pruning_vars:
+    for weight, mask, threshold in call.layer.pruning_vars:
         call.mirror(weight, mask)
+        call.whole(threshold)
     return found
 
 
 def rule_of_wrapped(call: LayerCall) -> Labels | list[Labels]:
     """Applies the rule of the layer that a pruning wrapper, whose layer is `layer`, is around."""
     layer = call.layer.layer
-    rule = rule_of(layer)
+    rule, reason = find_rule(layer)
     if rule is None:
-        return call.barrier(f"no channel rule for {type(layer).__name__}")
+        return call.barrier(reason)
+    call.whole(*CLOCKS)
     inner = call.inner("layer", call.inputs, call.output_shapes)
     given = call.arguments
     # TFMOT's wrapper has one argument and hands the others on by name, ours also by place.
@@ -39,12 +44,16 @@ def rule_of_wrapped(call: LayerCall) -> Labels | list[Labels]:
 @register_channel_rule(keras.layers.TimeDistributed)
 def time_distributed(call: LayerCall) -> Labels | list[Labels]:
     """The same layer at each step: axis 1 is taken off and put back."""
-    rule = rule_of(call.layer.layer)
-    if rule is None or len(call.inputs) != 1 or 1 in call.input.varying:
+    rule, reason = find_rule(call.layer.layer)
+    if rule is None:
+        return call.barrier(f"{reason} at each step")
+    if len(call.inputs) != 1 or 1 in call.operand.varying:
         return call.barrier(f"no channel rule for {type(call.layer.layer).__name__} at each step")
-    step = Labels(np.take(call.input.ids, 0, 1), (call.input.shape[0], *call.input.shape[2:]))
+    step = Labels(np.take(call.operand.ids, 0, 1), (call.operand.shape[0], *call.operand.shape[2:]))
     shapes = [(shape[0], *shape[2:]) for shape in call.output_shapes]
-    found = rule(call.inner("layer", [step], shapes))
+    inner = call.inner("layer", [step], shapes)
+    inner.arguments = {"inputs": step}
+    found = rule(inner)
     return [
         Labels(np.expand_dims(labels.ids, 1), shape)
         for labels, shape in zip([found] if isinstance(found, Labels) else found, call.output_shapes, strict=True)

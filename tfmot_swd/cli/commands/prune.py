@@ -124,9 +124,11 @@ def _compared(before: Any, after: Any, measured: list[tuple[str, float, float]])
     for name, *pair in measured:
         table.add_row(name, *(f"{value:.4f}" for value in pair), "")
     costs = [profile(each) for each in (before, after)]
+    kept = [sparsity_report(each) for each in (before, after)]
     counts = {
         "parameters": [each.parameters for each in costs],
-        "parameters that are not zero": [sparsity_report(each).parameters_kept for each in (before, after)],
+        "parameters that are not zero": [each.parameters_kept for each in kept],
+        "kernel weights that are not zero": [each.kernels_kept for each in kept],
         "MACs": [each.macs for each in costs],
         "activation bytes at once": [each.peak_activation_bytes for each in costs],
     }

@@ -1,0 +1,131 @@
+"""Every public function that takes a model: right, or a clear error, for every kind of model."""
+
+import inspect
+
+import keras as keras3
+import numpy as np
+import pytest
+import tf_keras as keras
+from tensorflow_model_optimization.sparsity.keras import prune_low_magnitude
+
+import tfmot_swd
+
+L = keras.layers
+X = np.ones((4, 6), "float32")
+SCHEDULE = tfmot_swd.SelectiveDecay(0.5, end_step=2)
+CALLS = {
+    "channel_groups": tfmot_swd.channel_groups,
+    "channel_scores": tfmot_swd.channel_scores,
+    "cut_now": tfmot_swd.cut_now,
+    "device_report": lambda model: tfmot_swd.device_report(model, model),
+    "export_tflite": lambda model: tfmot_swd.export_tflite(model, "never_written.tflite"),
+    "fit_budget": lambda model: tfmot_swd.fit_budget(model, {"hidden": np.arange(5)}, 0.3),
+    "plan_channels": tfmot_swd.plan_channels,
+    "plan_dead_removal": tfmot_swd.plan_dead_removal,
+    "plan_pruning": tfmot_swd.plan_pruning,
+    "plan_removal": lambda model: tfmot_swd.plan_removal(model, {"hidden": [True, False, True, True, True]}),
+    "profile": tfmot_swd.profile,
+    "prune_progressive_gradient": lambda model: tfmot_swd.prune_progressive_gradient(
+        model, tfmot_swd.ProgressiveRate(0.5, 2), layers="all"
+    ),
+    "prune_selective_decay": lambda model: tfmot_swd.prune_selective_decay(model, SCHEDULE),
+    "quantize_aware": tfmot_swd.quantize_aware,
+    "reestimate_batch_norm": lambda model: tfmot_swd.reestimate_batch_norm(model, [X]),
+    "remove_channels": lambda model: tfmot_swd.remove_channels(model, {"hidden": [True, False, True, True, True]}),
+    "remove_dead_channels": tfmot_swd.remove_dead_channels,
+    "shrink_model": lambda model: tfmot_swd.shrink_model(model, {"hidden": [True, False, True, True, True]}),
+    "sparsity_report": tfmot_swd.sparsity_report,
+    "strip_pruning": tfmot_swd.strip_pruning,
+}
+
+
+def plain() -> keras.Model:
+    return keras.Sequential([L.Dense(5, input_shape=(6,), name="hidden"), L.BatchNormalization(), L.Dense(2)])
+
+
+def keras_3():
+    return keras3.Sequential([keras3.Input((6,)), keras3.layers.Dense(5, name="hidden"), keras3.layers.Dense(2)])
+
+
+class Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.hidden, self.norm, self.head = L.Dense(5, name="hidden"), L.BatchNormalization(), L.Dense(2)
+        self.scale = self.add_weight("scale", (2, 2), initializer="ones")
+
+    def call(self, x):
+        return self.head(self.norm(self.hidden(x))) @ self.scale
+
+
+def test_the_list_is_complete():
+    takes = {
+        name
+        for name in tfmot_swd.__all__
+        if inspect.isfunction(found := getattr(tfmot_swd, name))
+        and next(iter(inspect.signature(found).parameters), "") in ("model", "dense")
+    }
+    assert takes == set(CALLS)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_keras_3_model(name):
+    with pytest.raises(TypeError, match=r"Keras 3 model.*import tf_keras as keras.*Received: keras\."):
+        CALLS[name](keras_3())
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_subclassed_model(name):
+    model = Subclassed()
+    model(X)
+    if name == "sparsity_report":
+        report = CALLS[name](model)
+        assert (report.pool, report.kernels, report.kernels_kept) == (35 + 12, 30 + 10 + 4, 44)
+    else:
+        with pytest.raises((TypeError, ValueError), match=r"Received: "):
+            CALLS[name](model)
+
+
+@pytest.mark.parametrize(
+    "name", ["sparsity_report", "profile", "device_report", "plan_pruning", "reestimate_batch_norm"]
+)
+def test_a_quantization_aware_model_counts_like_the_model_itself(name):
+    net = plain()
+    aware = tfmot_swd.quantize_aware(net)
+    # The kernel is a tensor once the model has run.
+    aware(X)
+    one, two = CALLS[name](net), CALLS[name](aware)
+    if name == "sparsity_report":
+        assert (one.pool, one.kernels, one.kernels_kept) == (two.pool, two.kernels, two.kernels_kept) == (47, 40, 40)
+        assert one.parameters == two.parameters
+    elif name == "profile":
+        assert (one.parameters, one.macs, one.trainable_parameters) == (
+            two.parameters,
+            two.macs,
+            two.trainable_parameters,
+        )
+        assert two.unknown == ()
+    elif name == "device_report":
+        assert one.totals.weights_after == two.totals.weights_after == 47
+    elif name == "plan_pruning":
+        assert (one.pool_size, one.kernels) == (two.pool_size, two.kernels)
+    else:
+        assert one == two == 1
+
+
+@pytest.mark.parametrize("name", ["prune_selective_decay", "prune_progressive_gradient"])
+def test_a_quantization_aware_model_is_not_pruned(name):
+    with pytest.raises(ValueError, match="prune and strip it first.*Received: .* quantization wrappers"):
+        CALLS[name](tfmot_swd.quantize_aware(plain()))
+
+
+def test_a_model_in_tfmots_own_wrappers_is_counted():
+    report = tfmot_swd.sparsity_report(prune_low_magnitude(plain()))
+    assert (report.pool, report.kernels) == (47, 40)
+
+
+def test_depthwise_kernels_in_quantization_wrappers():
+    net = keras.Sequential([L.DepthwiseConv2D(3, input_shape=(6, 6, 2)), L.Conv2D(3, 1), L.Flatten(), L.Dense(2)])
+    aware = tfmot_swd.quantize_aware(net)
+    aware(np.ones((1, 6, 6, 2), "float32"))
+    assert tfmot_swd.plan_pruning(aware).uncounted == ()
+    assert tfmot_swd.sparsity_report(aware).kernels == tfmot_swd.sparsity_report(net).kernels == 18 + 6 + 96

@@ -1,0 +1,95 @@
+"""Whether a smaller model still predicts what the larger one does, tried on random inputs: the last line of defence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfmot_swd._compat import variables_of
+from tfmot_swd.liveness import CallTrace
+from tfmot_swd.macs import count_macs
+
+# Multiply-accumulates for one sample above which two predictions are no longer cheap.
+_MOST_MACS = 5_000_000_000
+_SIDE = 32
+_HALF = ("float16", "bfloat16")
+
+
+def check_agreement(larger: Any, smaller: Any) -> None:
+    """Raises a RuntimeError where two models do not predict the same for two random samples.
+
+    Nothing is tried where that says nothing or costs much: on stateful models, on inputs that random numbers do not
+    fit, above five billion multiply-accumulates, inside a tf.function. Both models keep their state. What a tiny change
+    of the input changes as much, a rounding may.
+    """
+    if not tf.executing_eagerly() or larger.stateful or _macs(larger) > _MOST_MACS:
+        return
+    generator = np.random.default_rng(0)
+    try:
+        inputs = [_drawn(tensor, generator) for tensor in larger.inputs]
+        expected = _predicted(larger, inputs)
+    except Exception:  # The larger model does not take such inputs: there is nothing to compare with.
+        return
+    found = _predicted(smaller, inputs)
+    if _distance(expected, found) <= _tolerance(larger):
+        return
+    moved = [each * (1 + 1e-6) if each.dtype.is_floating else each for each in inputs]
+    rounding = 10 * _distance(expected, _predicted(larger, moved))
+    if not _distance(expected, found) <= max(_tolerance(larger), rounding):
+        raise RuntimeError(
+            "The model without the channels that have no effect does not predict what the whole one does, so that a "
+            "channel rule must be wrong about a layer: remove none, and register the right rule "
+            f"(tfmot_swd.register_channel_rule). Received: predictions of {larger.name!r} that differ by "
+            f"{_distance(expected, found):.2g} of the largest"
+        )
+
+
+def _macs(model: Any) -> int:
+    try:
+        return sum(count_macs(step.layer, step.call) or 0 for step in CallTrace(model, 1).steps)
+    except ValueError:  # A size is not fixed, and will be small here.
+        return 0
+
+
+def _drawn(tensor: Any, generator: np.random.Generator) -> tf.Tensor:
+    batch, *rest = tensor.shape
+    shape = [2 if batch is None else batch, *(_SIDE if size is None else size for size in rest)]
+    if tensor.dtype.is_floating:
+        return tf.constant(generator.normal(size=shape), tensor.dtype)
+    return tf.constant(generator.integers(0, 2, shape), tensor.dtype)
+
+
+def _predicted(model: Any, inputs: list[tf.Tensor]) -> list[np.ndarray]:
+    variables = variables_of(model)
+    before = [variable.numpy() for variable in variables]
+    given = tf.nest.pack_sequence_as(model._nested_inputs, inputs)
+    found = [np.asarray(each) for each in tf.nest.flatten(model(given, training=False))]
+    for variable, value in zip(variables, before, strict=True):
+        # Counters that a layer keeps while it predicts.
+        if not np.array_equal(variable.numpy(), value, equal_nan=value.dtype.kind == "f"):
+            variable.assign(value)
+    return found
+
+
+def _distance(expected: list[np.ndarray], found: list[np.ndarray]) -> float:
+    """Returns the largest difference as a share of the largest entry; what is chosen, as a class, may tip over."""
+    most = 0.0
+    for one, other in zip(expected, found, strict=True):
+        if one.shape != other.shape:
+            return np.inf
+        if not np.issubdtype(one.dtype, np.floating) and one.dtype.name not in _HALF:
+            continue
+        one, other = one.astype(np.float64), other.astype(np.float64)
+        known = np.isfinite(one)
+        if not np.array_equal(known, np.isfinite(other)):
+            return np.inf
+        if known.any():
+            scale = max(np.abs(one[known]).max(), np.finfo(np.float32).tiny)
+            most = max(most, float(np.abs(one[known] - other[known]).max() / scale))
+    return most
+
+
+def _tolerance(model: Any) -> float:
+    return 5e-2 if any(layer.compute_dtype in _HALF for layer in model._flatten_layers()) else 1e-3
