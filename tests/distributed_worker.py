@@ -28,8 +28,8 @@ def schedule_named(name: str) -> tfmot_swd.SelectiveDecay | tfmot_swd.Structured
         return tfmot_swd.StructuredDecay(0.5, STEPS - 5, frequency=2)
     if name == "coupled":
         return tfmot_swd.SelectiveDecay.paper(0.8, STEPS - 5, mu=5e-4)
-    floors = {"minimum_kept": 1.0} if name == "floors" else {}
-    return tfmot_swd.SelectiveDecay(0.8, STEPS - 5, frequency=2, **floors)
+    changes = {"floors": {"minimum_kept": 1.0}, "forward": {"penalty": "forward"}}.get(name, {})
+    return tfmot_swd.SelectiveDecay(0.8, STEPS - 5, frequency=2, **changes)
 
 
 def main(strategy_name: str, schedule_name: str, precision: str) -> None:

@@ -35,7 +35,7 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-@pytest.mark.parametrize("schedule", ["implicit", "coupled", "channels", "floors"])
+@pytest.mark.parametrize("schedule", ["implicit", "coupled", "forward", "channels", "floors"])
 def test_two_mirrored_replicas_equal_one_device(schedule):
     single, mirrored = train("single", schedule, "float32"), train("mirrored", schedule, "float32")
     one, two = result(single), result(mirrored)

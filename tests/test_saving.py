@@ -35,6 +35,7 @@ def data() -> tuple[np.ndarray, np.ndarray]:
 SCHEDULES = {
     "implicit": tfmot_swd.SelectiveDecay(0.7, end_step=3 * STEPS),
     "coupled": tfmot_swd.SelectiveDecay.paper(0.7, end_step=3 * STEPS, mu=5e-4),
+    "forward": tfmot_swd.SelectiveDecay(0.7, end_step=3 * STEPS, penalty="forward"),
     "every third": tfmot_swd.SelectiveDecay(0.7, end_step=3 * STEPS, frequency=3),
 }
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from tfmot_swd.forward_pool import weight_pool_of
 from tfmot_swd.progressive.run import finish_now
 from tfmot_swd.progressive.wrapper import PruneProgressiveGradient
 from tfmot_swd.pruning_wrapper import collect_wrappers
 from tfmot_swd.structured.channel_pool import ChannelPool
 from tfmot_swd.structured.wrapper import PruneStructuredDecay
 from tfmot_swd.validation import check_is_model
-from tfmot_swd.weight_pool import WeightPool
 
 
 def cut_now(model: Any) -> None:
@@ -30,4 +30,4 @@ def cut_now(model: Any) -> None:
     elif collect_wrappers(model, PruneStructuredDecay):
         ChannelPool.of(model).finish()
     else:
-        WeightPool.of(model).finish()
+        weight_pool_of(model).finish()

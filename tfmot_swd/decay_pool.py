@@ -147,6 +147,9 @@ class DecayPool(abc.ABC, Generic[Wrapper]):
             threshold = self._refresh(self.strategy, step)
             self._decay(self.strategy, self.strength.shrink(step), threshold)
 
+    def settle(self) -> None:
+        """Brings the variables to what is pruned now, where a form keeps that apart from what the optimizer did."""
+
     def finish(self) -> None:
         """Makes the final cut now: what lies below the threshold of the final rate becomes zero."""
         with self.strategy.scope():

@@ -21,8 +21,8 @@ class PruningStatus:
     Args:
       step: updates begun since the model was wrapped.
       target_sparsity: share of the pool that the schedule targets now.
-      a: a(t); None where the strength is automatic.
-      shrink: X of the implicit step; None for the coupled form.
+      a: a(t); None where the strength is automatic, and for the forward form.
+      shrink: X of the implicit step; None for the other forms.
       threshold: magnitude below which a weight, or what is pooled of its block, is targeted.
       pool: number of weights that the rate counts.
       targeted: how many of them are below the threshold.
@@ -138,12 +138,12 @@ class Monitor:
         self._targeted = targeted
         is_kernel = np.repeat([id(each) in pool.kernels for each in counted], [each.size for each in weights])
         strength, schedule = pool.strength, pool.schedule
-        automatic = schedule.is_automatic and not strength.coupled
+        automatic = schedule.is_forward or (schedule.is_automatic and not strength.coupled)
         return PruningStatus(
             step=pool.step,
             target_sparsity=float(schedule.sparsity(step)),
             a=None if automatic else float(schedule.a(step)),
-            shrink=None if strength.coupled else float(strength.shrink(step)),
+            shrink=None if strength.coupled or schedule.is_forward else float(strength.shrink(step)),
             threshold=threshold,
             pool=pool.size,
             targeted=int(np.count_nonzero(targeted)),

@@ -12,7 +12,7 @@ import tensorflow as tf
 from tfmot_swd._compat import PruningSchedule, keras
 from tfmot_swd.foreign_wrapper import check_not_in_tfmots_wrapper
 
-PENALTIES = ("auto", "coupled", "implicit")
+PENALTIES = ("auto", "coupled", "implicit", "forward")
 TARGETS = ("kernels", "all")
 
 # The published schedule of a(t).
@@ -103,6 +103,11 @@ class DecaySchedule(_Ending):
         return _exponential(self.shrink_min, self.shrink_max, self.progress(step))
 
     @property
+    def is_forward(self) -> bool:
+        """Whether the decay acts in the forward pass alone."""
+        return self.penalty == "forward"
+
+    @property
     def is_automatic(self) -> bool:
         """Whether the strength is chosen here and not by `a_min` and `a_max`."""
         return self.a_min is None
@@ -166,6 +171,7 @@ class SelectiveDecay(DecaySchedule):
     end_step: int
     initial_sparsity: float = dataclasses.field(default=0.0, kw_only=True)
     targets: str = dataclasses.field(default="kernels", kw_only=True)
+    threshold_power: float = dataclasses.field(default=1.0, kw_only=True)
     minimum_kept: int | float = dataclasses.field(default=0.1, kw_only=True)
 
     @classmethod
@@ -210,6 +216,7 @@ class SelectiveDecay(DecaySchedule):
         _check_number("initial_sparsity", self.initial_sparsity, 0.0, self.final_sparsity)
         if self.targets not in TARGETS:
             raise ValueError(f"targets must be one of {TARGETS}. Received: {self.targets!r}")
+        _check_number("threshold_power", self.threshold_power, 1.0, math.inf)
         object.__setattr__(self, "minimum_kept", _checked_floor(self.minimum_kept))
         super().__post_init__()
 

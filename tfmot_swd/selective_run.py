@@ -11,12 +11,12 @@ import numpy as np
 
 from tfmot_swd._compat import keras
 from tfmot_swd.decay_pool import DecayPool
+from tfmot_swd.forward_pool import weight_pool_of
 from tfmot_swd.monitor import CutReport, Monitor, cut_and_report, foreseen_shares
 from tfmot_swd.pruning_run import PruningRun, RunOptions, warn_of_frozen
 from tfmot_swd.pruning_warning import PruningWarning
 from tfmot_swd.pruning_wrapper import PruningWrapper, collect_wrappers
 from tfmot_swd.removed_share import visible_shares
-from tfmot_swd.weight_pool import WeightPool
 from tfmot_swd.wrappers import PruneSelectiveDecay
 
 # The share of the schedule after which what is still to be removed is measured: near enough to tell, and early enough
@@ -35,11 +35,10 @@ class SelectiveRun(PruningRun):
     """
 
     wrapper_class: ClassVar[type[PruningWrapper]] = PruneSelectiveDecay
-    pool_class: ClassVar[type[DecayPool[Any]]] = WeightPool
     monitor_class: ClassVar[type[Any]] = Monitor
 
     def __init__(self, model: Any, options: RunOptions, params: dict[str, Any]) -> None:
-        pool = self.pool_class.of(model)
+        pool = self.pool_of(model)
         super().__init__(model, options, params)
         self.cut_report: CutReport | None = None
         self._batches = 0
@@ -61,6 +60,10 @@ class SelectiveRun(PruningRun):
         self._summaries = self.monitor_class(pool)
         for wrapper in pool.wrappers:
             wrapper.run = self
+
+    def pool_of(self, model: Any) -> DecayPool[Any]:
+        """Returns what trains the model as one."""
+        return weight_pool_of(model)
 
     @property
     def skipped(self) -> int:
@@ -90,12 +93,16 @@ class SelectiveRun(PruningRun):
         # Fit validates before it calls on_epoch_end; after the cut that must be the pruned model.
         if self._pool.is_cut:
             self._pool.apply_masks()
+        else:
+            self._pool.settle()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None) -> None:
         super().on_epoch_end(epoch, logs)
         self._cut_if_due()
         if self._pool.is_cut:
             self._pool.apply_masks()
+        else:
+            self._pool.settle()
         status = self._monitor.status()
         if not status.is_finite:
             raise ValueError(
@@ -137,6 +144,7 @@ class SelectiveRun(PruningRun):
         if self._looked_ahead or self._pool.is_cut or self._pool.step < from_step:
             return
         self._looked_ahead = True
+        self._pool.settle()
         self._warn_of_visible(
             foreseen_shares(self._pool),
             f"Pruning at update {schedule.end_step} would change the outputs, as it looks at update {self._pool.step}",

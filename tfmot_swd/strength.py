@@ -43,7 +43,7 @@ class DecayStrength:
           ValueError: the strength multiplies a weight decay and there is none.
         """
         coupled = schedule.penalty == "coupled" or (schedule.penalty == "auto" and optimizers.is_linear(optimizer))
-        needs_mu = coupled or not schedule.is_automatic
+        needs_mu = not schedule.is_forward and (coupled or not schedule.is_automatic)
         mu = schedule.mu
         if mu is None:
             mu = _own_weight_decay(optimizer, layers) if needs_mu else 0.0
@@ -67,6 +67,8 @@ class DecayStrength:
 
         learning_rate: step → learning rate, where a callback decides it; default the optimizer's own.
         """
+        if self.schedule.is_forward:
+            return RunForecast(math.inf, 0.0, math.inf, math.inf)
         # The implicit form decays once more after the last update, with the strength of the end.
         end = self.schedule.end_step + (0 if self.coupled else 1)
         steps = np.arange(self.schedule.begin_step, end)

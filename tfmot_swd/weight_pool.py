@@ -140,7 +140,14 @@ class WeightPool(DecayPool[PruneSelectiveDecay]):
         return tf.cond(self.schedule.is_due(step), compute, self._limit_bits)
 
     def _select(self, strategy: tf.distribute.Strategy, sparsity: tf.Tensor) -> tf.Tensor:
-        """Sets the thresholds so that int(sparsity · N) weights are below theirs; returns the bits for each weight.
+        """Sets the thresholds so that int(sparsity · N) weights are below theirs; returns the bits for each weight."""
+        threshold, limits = self._selected(sparsity)
+        assign(strategy, self.leader.threshold, bits_to_float(threshold))
+        self._keep_limits(strategy, limits)
+        return limits
+
+    def _selected(self, sparsity: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the bits of the global threshold and those that each weight is compared with.
 
         Without floors, or where none binds, all are sorted(pool)[int(sparsity · N)]; `sparsity` is a float64 scalar.
         """
@@ -158,10 +165,11 @@ class WeightPool(DecayPool[PruneSelectiveDecay]):
                 was_bound = tf.reduce_any(self._limit_bits() < guess)
                 chosen, own = selection.limits(bits, rank, guess, was_bound)
                 limits = tf.tensor_scatter_nd_update(tf.fill([count], chosen), np.reshape(self._places, [-1, 1]), own)
-        assign(strategy, self.leader.threshold, bits_to_float(chosen))
+        return chosen, limits
+
+    def _keep_limits(self, strategy: tf.distribute.Strategy, limits: tf.Tensor) -> None:
         if self._limits is not None:
             assign(strategy, self._limits, bits_to_float(limits))
-        return limits
 
     def _limit_bits(self) -> tf.Tensor:
         """Returns the bits that each weight was compared with last, int32, in the order of `_targets`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -23,12 +24,16 @@ class Target:
       weight: in full precision.
       mask: ones until the cut.
       counts: whether the rate counts it.
+      index: its place among the weights of the wrapper.
+      dense: its dense copy, in the forward form; None in others.
     """
 
     wrapper: PruneSelectiveDecay
     weight: tf.Variable
     mask: tf.Variable
     counts: bool
+    index: int
+    dense: tf.Variable | None = None
 
 
 @keras.utils.register_keras_serializable("tfmot_swd")
@@ -38,7 +43,8 @@ class PruneSelectiveDecay(DecayWrapper):
     `prune_selective_decay` puts it on; use that. Nothing is touched while nothing is targeted, and masks stay ones
     until the final cut.
 
-    Variables of its own: a mask for each target (ones until the cut), `threshold` (float32),
+    Variables of its own: a mask for each target (ones until the cut), with penalty="forward" a dense copy of each
+    (zeros before the first update) and what each is compared with (`limits`, float32), `threshold` (float32),
     `pruning_step` (int64, updates begun), `last_iterations` (int64) and `cut` (bool).
 
     Args:
@@ -71,25 +77,37 @@ class PruneSelectiveDecay(DecayWrapper):
         self._build_layer(input_shape)
         weights = [master_variable(weight) for weight in target_weights(self.layer, self.pruning_schedule.targets)]
         self.counted = len(counted_weights(self.layer))
-        masks = [
+        masks = self._like("mask", weights, "ones")
+        self._set_dense(weights, self._like("dense", weights, "zeros") if self.pruning_schedule.is_forward else ())
+        if self.pruning_schedule.is_forward:
+            # What each weight is compared with; without it the dense copy could not be told from what is used.
+            self.limits = self._add_state("limits", [len(weights)])
+        self._add_clock()
+        self._set_pruning_vars(weights, masks)
+
+    def _like(self, name: str, weights: Sequence[Any], initializer: str) -> list[Any]:
+        """Adds a variable for each weight, of its shape, that is saved with the layer and not trained."""
+        return [
             self.add_weight(
-                "mask" if index == 0 else f"mask_{index}",
+                name if index == 0 else f"{name}_{index}",
                 shape=weight.shape,
                 dtype=weight.dtype,
-                initializer="ones",
+                initializer=initializer,
                 trainable=False,
                 aggregation=tf.VariableAggregation.MEAN,
             )
             for index, weight in enumerate(weights)
         ]
-        self._add_clock()
-        self._set_pruning_vars(weights, masks)
+
+    @tf.__internal__.tracking.no_automatic_dependency_tracking
+    def _set_dense(self, weights: Sequence[Any], copies: Sequence[Any]) -> None:
+        self._dense = {id(weight): copy for weight, copy in zip(weights, copies, strict=False)}
 
     def trained_targets(self) -> list[Target]:
         """Returns the targets that are trained as the model is now; frozen ones are left as they are."""
         trained = {id(master_variable(each)) for each in self.layer.trainable_weights}
         return [
-            Target(self, weight, mask, index < self.counted)
+            Target(self, weight, mask, index < self.counted, index, self._dense.get(id(weight)))
             for index, (weight, mask, _) in enumerate(self.pruning_vars)
             if id(weight) in trained
         ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+from tfmot_swd.decay_pool import DecayPool
 from tfmot_swd.profile import profile
 from tfmot_swd.pruning_run import RunOptions
 from tfmot_swd.pruning_warning import PruningWarning
@@ -19,7 +20,6 @@ class StructuredRun(SelectiveRun):
     """As `SelectiveRun`, with channels in the place of weights."""
 
     wrapper_class = PruneStructuredDecay
-    pool_class = ChannelPool
     monitor_class = ChannelMonitor
 
     def __init__(self, model: Any, options: RunOptions, params: dict[str, Any]) -> None:
@@ -33,6 +33,9 @@ class StructuredRun(SelectiveRun):
                 PruningWarning,
                 stacklevel=4,
             )
+
+    def pool_of(self, model: Any) -> DecayPool[Any]:
+        return ChannelPool.of(model)
 
     def _cut_if_due(self, is_last: bool = False) -> None:
         pool: Any = self._pool

@@ -116,6 +116,11 @@ class StructuredDecay(DecaySchedule):
                 raise ValueError(f"{name} must be a whole number, 1 or more. Received: {name}={value!r}")
             object.__setattr__(self, name, int(value))
         super().__post_init__()
+        if self.is_forward:
+            raise ValueError(
+                "The forward form exists for single weights (SelectiveDecay): use penalty='implicit', 'coupled' or "
+                f"'auto' for channels. Received: penalty={self.penalty!r}"
+            )
 
     def __call__(self, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns TFMOT's pair: whether the targeted set is chosen anew at `step`, and the share of the way made.
