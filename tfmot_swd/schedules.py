@@ -126,7 +126,9 @@ class SelectiveDecay(DecaySchedule):
     A weight is targeted at a step when its magnitude is below the s(t)-quantile of all pruned weights
     of the model. Coupled, the loss gains mu · a / 2 · sum w² over the targeted weights. Implicit, each
     targeted weight is divided by 1 + X after an update, with X = lr · mu · a / (1 - momentum), or, when
-    no `a` is given, X(t) = shrink_min · (shrink_max / shrink_min)^t whatever the learning rate.
+    no `a` is given, X(t) = shrink_min · (shrink_max / shrink_min)^t whatever the learning rate. Forward, a
+    dense copy θ of the weights takes the updates and the layers compute with sign(θ) · (|θ|^p - T^p)^(1/p) above
+    the threshold T and 0 below it, so that a targeted weight is remembered and may come back.
     At `end_step` the targeted weights become zero, for good.
 
     The defaults are a variant of the published method for short runs: the target climbs, the decay is implicit, and
@@ -149,7 +151,10 @@ class SelectiveDecay(DecaySchedule):
       shrink_min, shrink_max: X at begin and end where no `a` is given: gentle enough at first for a
         weight to come back, hard enough at last for the cut to change nothing (BUILD_NOTES.md).
       penalty: "implicit", "coupled" (in the loss, through momentum), or "auto": coupled for SGD,
-        implicit for optimizers that would normalise the penalty away (Adam and relatives).
+        implicit for optimizers that would normalise the penalty away (Adam and relatives). "forward" takes 4 more
+        bytes a weight while training, ignores the strength, and has an L2 regularizer act on what the layers use.
+      threshold_power: p of the forward form: soft thresholding at 1 (arXiv 2212.01076), with less bias at 3
+        (arXiv 2310.02448), hard at infinity.
       targets: "kernels" decays only the weights that count; "all" applies the threshold to batch-norm
         gamma and beta and to biases too, as the authors' code does.
       frequency: updates between two computations of the threshold; it decays at every one.
