@@ -218,3 +218,37 @@ def test_the_published_method_has_no_floor():
 def test_what_is_no_floor_is_refused(bad):
     with pytest.raises(ValueError, match="minimum_kept must be a count.*Received: minimum_kept="):
         tfmot_swd.SelectiveDecay(0.7, 10, minimum_kept=bad)
+
+
+@pytest.mark.parametrize("zeros", [24, 20])
+def test_weights_that_are_zero_already_take_no_place(zeros):
+    """A kernel that is zero, or nearly so, has fewer weights to keep than its floor."""
+    keras.utils.set_random_seed(0)
+    net = keras.Sequential(
+        [
+            keras.layers.Dense(4, use_bias=False, input_shape=(6,), name="first"),
+            keras.layers.Dense(6, use_bias=False, name="empty"),
+            keras.layers.Dense(4, use_bias=False, name="last"),
+        ]
+    )
+    values = np.zeros(24, np.float32)
+    values[zeros:] = 1e-3
+    net.get_layer("empty").set_weights([values.reshape(4, 6)])
+    pruned = tfmot_swd.prune_selective_decay(net, tfmot_swd.SelectiveDecay(0.5, end_step=8, minimum_kept=8))
+
+    tfmot_swd.cut_now(pruned)
+
+    kept = [np.count_nonzero(wrapper.layer.kernel.numpy()) for wrapper in pruned.layers]
+    # Of 72 weights 36 are pruned; what the empty kernel has is kept by its floor.
+    assert sum(kept) == 36
+    assert kept[1] == 24 - zeros
+
+
+def test_the_bias_of_an_einsum_is_no_kernel(recwarn):
+    layer = keras.layers.EinsumDense("abc,cde->abde", output_shape=(None, 2, 3), bias_axes="de", input_shape=(2, 4))
+    pruned = tfmot_swd.prune_selective_decay(keras.Sequential([layer]), tfmot_swd.SelectiveDecay(0.5, end_step=2))
+    pruned.compile("sgd", "mse")
+
+    pruned.fit(np.ones((2, 2, 4)), np.ones((2, 2, 2, 3)), 1, verbose=0, callbacks=[tfmot_swd.UpdatePruningStep()])
+
+    assert not [each for each in recwarn if "all weights" in str(each.message)]

@@ -168,6 +168,43 @@ def test_pruned_at_once():
     assert isinstance(weight_pool_of(pruned), ForwardPool)
 
 
+@pytest.mark.parametrize("power", [1.0, 3.0, math.inf])
+@pytest.mark.parametrize("again", ["fit", "load", "cut_now"])
+def test_what_is_fine_tuned_after_the_final_pruning_step_stays(power, again, tmp_path):
+    weights = np.linspace(-1, 1, 20, dtype=np.float32)
+    pruned = one_layer(forward(0.6, end_step=4, threshold_power=power), weights, keras.optimizers.SGD(0.3))
+    fit(pruned, 12)
+    trained = kernel(pruned)
+    if again == "load":
+        pruned.save(tmp_path / "model.keras")
+        pruned = keras.models.load_model(tmp_path / "model.keras", compile=False)
+        pruned.compile(keras.optimizers.SGD(0.3), lambda _, y: tf.reduce_mean(y))
+    if again == "cut_now":
+        tfmot_swd.cut_now(pruned)
+    else:
+        pruned.optimizer.learning_rate.assign(0.0)
+        fit(pruned, 2)
+
+    np.testing.assert_allclose(kernel(pruned), trained, rtol=1e-6)
+    assert np.count_nonzero(trained) == 8
+
+
+def test_channels_of_a_wrapped_model_can_be_ranked():
+    net = keras.Sequential([keras.layers.Dense(6, input_shape=(4,), name="hidden"), keras.layers.Dense(2)])
+
+    plan = tfmot_swd.plan_channels(prune_selective_decay(net, forward()), layers="all")
+
+    assert [row.channels for row in plan.ranked] == [6]
+
+
+def test_a_status_between_two_updates_counts_zeros():
+    pruned = one_layer(forward(0.5, end_step=8))
+
+    callback = fit(pruned, 3, update_freq=1)
+
+    assert [list(status.sparsity.values()) for status in callback.history] == [[0.5]] * 3
+
+
 def test_channels_have_no_forward_form():
     with pytest.raises(ValueError, match="Received: penalty='forward'"):
         tfmot_swd.StructuredDecay(0.5, 10, penalty="forward")

@@ -97,7 +97,8 @@ class FloorSelection:
             )
 
         rows = np.stack([starts, self.sizes, self.floors], axis=1).astype(np.int32)
-        owns = tf.map_fn(own, rows, fn_output_signature=tf.int32)
+        # A weight that is zero already is not kept, or the others of its kernel's share would be taken for it.
+        owns = tf.maximum(tf.map_fn(own, rows, fn_output_signature=tf.int32), 1)
         free = tf.where(bits >= tf.repeat(owns, lengths), ABOVE_ALL, bits)
         # Where the floors are all that is left, the threshold is just above the largest of the others.
         largest = tf.reduce_max(tf.where(free == ABOVE_ALL, 0, free))

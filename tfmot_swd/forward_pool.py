@@ -23,21 +23,29 @@ class ForwardPool(WeightPool):
 
     The gradient at e is applied to θ (straight through): an update moves the variable from e to e + u, and the next one
     begins by adding u to θ. So any optimizer works, and nothing but the wrappers knows of θ. Before the first update θ
-    is zero, as is e, and what is added is the weight itself.
+    is zero, as is e, and what is added is the weight itself. Values that are set by hand between two fits count as an
+    update too. From the final pruning step on θ is what the variables hold.
 
     Source of the forms: soft thresholding (p = 1) arXiv 2212.01076, p = 3 arXiv 2310.02448.
     """
 
     def join(self, optimizer: Any) -> None:
+        # What has been trained since the final pruning step, and what was loaded, is what the dense weights are.
+        self.settle()
+        finished = [wrapper for wrapper in self.wrappers if bool(wrapper.cut.numpy())]
         super().join(optimizer)
-        # The dense weights of layers that have not been trained before are theirs from now on.
+        with self.strategy.scope():
+            for wrapper in finished:
+                if not bool(wrapper.cut.numpy()):
+                    # A layer has joined late, and the final pruning step is made again: until then all stay.
+                    wrapper.limits.assign(tf.zeros_like(wrapper.limits))
         self.settle()
 
     def settle(self) -> None:
         """Moves what the optimizer has done into the dense weights; the variables then hold the pruned ones."""
         with self.strategy.scope():
             self._settle(self.strategy)
-            self._use(self.strategy, self._limit_bits())
+            self._use(self.strategy, self._limit_bits(), self.schedule.threshold_power)
 
     def _refresh(self, strategy: tf.distribute.Strategy, step: tf.Tensor) -> tf.Tensor:
         self._settle(strategy)
@@ -45,12 +53,25 @@ class ForwardPool(WeightPool):
 
     def _decay(self, strategy: tf.distribute.Strategy, shrink_by: tf.Tensor, limits: tf.Tensor) -> None:
         # What is targeted is used as zero, whatever the strength.
-        self._use(strategy, limits)
+        self._use(strategy, limits, self.schedule.threshold_power)
 
     def _choose(self, strategy: tf.distribute.Strategy) -> None:
         self._settle(strategy)
         super()._choose(strategy)
-        self._use(strategy, self._limit_bits())
+        limits = self._limit_bits()
+        # Made again for a layer that has joined late, it must not shrink what was trained without a threshold.
+        tf.cond(
+            self.leader.pruning_step.read_value() > self.schedule.end_step,
+            lambda: self._use(strategy, limits, math.inf),
+            lambda: self._use(strategy, limits, self.schedule.threshold_power),
+        )
+
+    def _cut(self, strategy: tf.distribute.Strategy) -> tf.Tensor:
+        made = super()._cut(strategy)
+        # From here on the variables are trained as they are, and the dense weights follow them.
+        for each in self._targets:
+            strategy.extended.update(_dense(each), lambda dense, weight: dense.assign(weight), args=(each.weight,))
+        return made
 
     def _compared(self, target: Target) -> tf.Variable:
         return _dense(target)
@@ -77,7 +98,7 @@ class ForwardPool(WeightPool):
 
     def _settle(self, strategy: tf.distribute.Strategy) -> None:
         """Adds to the dense weights what the variables have moved by since they were written."""
-        limits, power = self._limit_bits(), self.schedule.threshold_power
+        limits, power = self._used_limits(self._limit_bits()), self.schedule.threshold_power
 
         def add(dense: tf.Variable, weight: tf.Tensor, wrapper: PruneSelectiveDecay, limit: tf.Tensor) -> Any:
             value = tf.convert_to_tensor(dense)
@@ -85,32 +106,38 @@ class ForwardPool(WeightPool):
             return dense.assign_add(weight - used)
 
         if strategy.num_replicas_in_sync == 1:
-            for each, used in zip(self._targets, self._used(limits), strict=True):
+            for each, used in zip(self._targets, self._used(limits, power), strict=True):
                 _dense(each).assign_add(each.weight.read_value() - used)
             return
         for place, each in enumerate(self._targets):
             limit = limits[place : place + 1]
             strategy.extended.update(_dense(each), add, args=(each.weight, each.wrapper, limit))
 
-    def _use(self, strategy: tf.distribute.Strategy, limits: tf.Tensor) -> None:
+    def _use(self, strategy: tf.distribute.Strategy, limits: tf.Tensor, power: float) -> tf.Tensor:
         """Writes into the variables what the forward pass uses of the dense weights."""
-        power = self.schedule.threshold_power
+        limits = self._used_limits(limits)
 
         def use(weight: tf.Variable, dense: tf.Tensor, wrapper: PruneSelectiveDecay, limit: tf.Tensor) -> Any:
             value = tf.convert_to_tensor(dense)
             return weight.assign(used_weights([value], [wrapper.pooled(value)], limit, power)[0])
 
         if strategy.num_replicas_in_sync == 1:
-            for each, used in zip(self._targets, self._used(limits), strict=True):
+            for each, used in zip(self._targets, self._used(limits, power), strict=True):
                 each.weight.assign(used)
-            return
+            return tf.constant(True)
         for place, each in enumerate(self._targets):
             strategy.extended.update(each.weight, use, args=(_dense(each), each.wrapper, limits[place : place + 1]))
+        return tf.constant(True)
 
-    def _used(self, limits: tf.Tensor) -> list[tf.Tensor]:
+    def _used_limits(self, limits: tf.Tensor) -> tf.Tensor:
+        """Returns the limits, but 0 where a layer is pruned for good: all of it is used as it is."""
+        finished = tf.stack([each.wrapper.cut.read_value() for each in self._targets])
+        return tf.where(finished, 0, limits)
+
+    def _used(self, limits: tf.Tensor, power: float) -> list[tf.Tensor]:
         dense = [_dense(each).read_value() for each in self._targets]
         pooled = [each.wrapper.pooled(value) for each, value in zip(self._targets, dense, strict=True)]
-        return used_weights(dense, pooled, limits, self.schedule.threshold_power)
+        return used_weights(dense, pooled, limits, power)
 
 
 def _dense(target: Target) -> tf.Variable:

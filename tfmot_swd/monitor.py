@@ -125,6 +125,7 @@ class Monitor:
     def status(self) -> PruningStatus:
         """Returns the state now. Reads every weight once: for epoch ends, not for every update."""
         pool = self._pool
+        pool.settle()
         # The update just made had this index; before the first one it is the first.
         step = max(pool.step - 1, 0)
         threshold = float(pool.leader.threshold.numpy())
@@ -172,15 +173,20 @@ class Monitor:
 def foreseen_shares(pool: DecayPool[Any]) -> dict[str, float]:
     """Returns by layer what `CutReport.removed_shares` would be if training ended now.
 
-    The coupled form leaves a weight where the decay and its gradient balance, which changes little in the last tenth of
-    a run; the implicit form divides it once more before the final pruning step.
+    Extrapolated to the final pruning step: the coupled form leaves a weight where decay and gradient balance, at
+    |g| / (mu (1 + a)), and a still grows; the implicit form divides it once more.
     """
+    pool.settle()
     now = removed_shares(
         (layer, weight.numpy(), np.broadcast_to(stays.numpy(), weight.shape))
         for layer, weight, stays in pool.decayed_by_layer()
     )
-    last = 0.0 if pool.strength.coupled else float(pool.strength.shrink(tf.constant(pool.schedule.end_step)))
-    return {layer: share / (1.0 + last) for layer, share in now.items()}
+    end = tf.constant(pool.schedule.end_step)
+    if pool.strength.coupled:
+        left = (1.0 + float(pool.schedule.a(pool.step))) / (1.0 + float(pool.schedule.a(end)))
+    else:
+        left = 1.0 / (1.0 + float(pool.strength.shrink(end)))
+    return {layer: share * left for layer, share in now.items()}
 
 
 def cut_and_report(pool: DecayPool[Any]) -> CutReport:

@@ -11,6 +11,7 @@ from tfmot_swd._compat import PruningPolicy
 from tfmot_swd.block_magnitudes import Blocks
 from tfmot_swd.cloning import wrap_with
 from tfmot_swd.dense_kernels import warn_of_uncounted
+from tfmot_swd.layer_weights import kernels_of
 from tfmot_swd.plan import PruningPlan, plan_pruning
 from tfmot_swd.pruning_wrapper import check_can_wrap, collect_wrappers
 from tfmot_swd.schedules import SelectiveDecay
@@ -135,5 +136,6 @@ def _wrap(model: Any, schedule: SelectiveDecay, plan: PruningPlan, blocks: Block
     pruned = wrap_with(model, wrap)
     # Whether the floors can be kept shows only with the sizes of the weights, and now is early.
     wrappers = collect_wrappers(pruned, PruneSelectiveDecay)
-    kept_floors(schedule, [each for wrapper in wrappers for each in wrapper.prunable_weights[: wrapper.counted]])
+    counted = [each for wrapper in wrappers for each in wrapper.prunable_weights[: wrapper.counted]]
+    kept_floors(schedule, counted, {id(each) for wrapper in wrappers for each in kernels_of(wrapper)})
     return pruned

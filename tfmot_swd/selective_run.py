@@ -144,7 +144,6 @@ class SelectiveRun(PruningRun):
         if self._looked_ahead or self._pool.is_cut or self._pool.step < from_step:
             return
         self._looked_ahead = True
-        self._pool.settle()
         self._warn_of_visible(
             foreseen_shares(self._pool),
             f"Pruning at update {schedule.end_step} would change the outputs, as it looks at update {self._pool.step}",

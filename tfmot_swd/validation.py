@@ -10,8 +10,8 @@ import numpy as np
 from tfmot_swd._compat import Functional, keras, variables_of
 
 
-def check_is_model(model: Any) -> None:
-    """Raises a TypeError unless `model` is a tf_keras model of any kind."""
+def check_is_model(model: Any, kind: str = "model") -> None:
+    """Raises a TypeError unless `model` is a tf_keras model of any kind; `kind` says what is needed."""
     if isinstance(model, keras.Model):
         return
     kinds = [base.__module__.split(".")[0] for base in type(model).__mro__]
@@ -21,7 +21,7 @@ def check_is_model(model: Any) -> None:
             "with `import tf_keras as keras`, or set TF_USE_LEGACY_KERAS=1 before TensorFlow is "
             f"imported. Received: {type(model).__module__}.{type(model).__name__}"
         )
-    raise TypeError(f"A tf_keras model is needed. Received: {type(model).__name__}")
+    raise TypeError(f"A tf_keras {kind} is needed. Received: {type(model).__name__}")
 
 
 def check_keras_model(model: Any) -> None:
@@ -31,7 +31,7 @@ def check_keras_model(model: Any) -> None:
       TypeError: not a tf_keras model (a Keras 3 model, or no model at all).
       ValueError: a subclassed model, or one that is not built.
     """
-    check_is_model(model)
+    check_is_model(model, "Sequential or Functional model")
     _check_graph(model)
     check_is_built(model)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -36,7 +36,7 @@ class WeightPool(DecayPool[PruneSelectiveDecay]):
         # Of the wrapped layers; of the whole model once it is known.
         self.all_kernels = sum(elements(kernels_of(wrapper)) for wrapper in self.wrappers)
         self._places = [place for place, each in enumerate(self._targets) if each.counts]
-        self._selection = kept_floors(self.schedule, self.counted())
+        self._selection = kept_floors(self.schedule, self.counted(), self.kernels)
         # What each weight is compared with, in the order of `_targets`; the global threshold where there are no floors.
         self._limits: tf.Variable | None = None
 
@@ -81,7 +81,7 @@ class WeightPool(DecayPool[PruneSelectiveDecay]):
         return [
             (each.wrapper.layer.name, self._magnitudes(each), floor)
             for each, floor in zip(self._counted(), floors, strict=True)
-            if is_kernel(each.weight)
+            if id(each.weight) in self.kernels
         ]
 
     def join(self, optimizer: Any) -> None:
@@ -184,7 +184,8 @@ class WeightPool(DecayPool[PruneSelectiveDecay]):
         for place, floor in zip(self._places, self._selection.floors if self._selection else (), strict=True):
             sizes = self._magnitudes(self._targets[place]).ravel()
             if np.count_nonzero(sizes >= threshold) < floor:
-                limits[place] = np.partition(sizes, sizes.size - floor)[sizes.size - floor]
+                own = np.partition(sizes, sizes.size - floor)[sizes.size - floor]
+                limits[place] = max(own, np.nextafter(np.float32(0), np.float32(1)))
         return limits
 
     def _decay(self, strategy: tf.distribute.Strategy, shrink_by: tf.Tensor, limits: tf.Tensor) -> None:
@@ -223,20 +224,20 @@ def distinct_targets(wrappers: Sequence[PruneSelectiveDecay]) -> list[Target]:
     return list(found.values())
 
 
-def kept_floors(schedule: SelectiveDecay, weights: Sequence[tf.Variable]) -> FloorSelection | None:
+def kept_floors(
+    schedule: SelectiveDecay, weights: Sequence[tf.Variable], kernels: Collection[int]
+) -> FloorSelection | None:
     """Returns how many weights each kernel among those that the rate counts keeps at least; None without any floor.
+
+    `kernels` are identities: a layer without one of these answers a constant, one without its bias does not.
 
     Raises:
       ValueError: `minimum_kept` asks for more than the rate leaves.
     """
     sizes = [int(np.prod(weight.shape)) for weight in weights]
-    floors = floors_of(schedule.minimum_kept, schedule.final_sparsity, sizes, list(map(is_kernel, weights)))
+    are_kernels = [id(weight) in kernels for weight in weights]
+    floors = floors_of(schedule.minimum_kept, schedule.final_sparsity, sizes, are_kernels)
     return FloorSelection(tuple(sizes), tuple(floors)) if any(floors) else None
-
-
-def is_kernel(weight: tf.Variable) -> bool:
-    """Whether a layer without this weight answers a constant: it has inputs and outputs, where a bias has outputs."""
-    return len(weight.shape) > 1
 
 
 @tf.function(jit_compile=True)

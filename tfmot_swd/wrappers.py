@@ -103,6 +103,11 @@ class PruneSelectiveDecay(DecayWrapper):
     def _set_dense(self, weights: Sequence[Any], copies: Sequence[Any]) -> None:
         self._dense = {id(weight): copy for weight, copy in zip(weights, copies, strict=False)}
 
+    @property
+    def dense_copies(self) -> list[tuple[Any, Any]]:
+        """Each weight with its dense copy; empty but in the forward form."""
+        return [(weight, self._dense[id(weight)]) for weight in self.prunable_weights if id(weight) in self._dense]
+
     def trained_targets(self) -> list[Target]:
         """Returns the targets that are trained as the model is now; frozen ones are left as they are."""
         trained = {id(master_variable(each)) for each in self.layer.trainable_weights}

@@ -13,16 +13,18 @@ from tfmot_swd.channels.registry import find_rule, register_channel_rule
 from tfmot_swd.wrappers import PruneSelectiveDecay
 
 # What TFMOT's wrapper and ours keep beside masks.
-CLOCKS = ("threshold", "pruning_step", "last_iterations", "updates_since", "cut")
+CLOCKS = ("threshold", "pruning_step", "last_iterations", "updates_since", "cut", "limits")
 
 
 @register_channel_rule(PruneLowMagnitude, PruneSelectiveDecay)
 def pruning_wrapper(call: LayerCall) -> Labels | list[Labels]:
-    """TFMOT's wrappers: masks are cut like the weights that they belong to."""
+    """TFMOT's wrappers: masks and dense copies are cut like the weights that they belong to."""
     found = rule_of_wrapped(call)
     for weight, mask, threshold in call.layer.pruning_vars:
         call.mirror(weight, mask)
         call.whole(threshold)
+    for weight, dense in getattr(call.layer, "dense_copies", ()):
+        call.mirror(weight, dense)
     return found
 
 
