@@ -15,6 +15,7 @@ from tfmot_swd._compat import keras
 from tfmot_swd.export.checks import check_exportable
 from tfmot_swd.export.errors import ExportError
 from tfmot_swd.export.interpreter import run_tflite
+from tfmot_swd.export.layout import open_size
 from tfmot_swd.export.micro.decode import check_largest
 from tfmot_swd.export.micro.interpreter import run_micro
 from tfmot_swd.export.parity import Parity, compare, count_bad, require
@@ -47,7 +48,8 @@ def export_tflite(
     """Converts a model to a TFLite file and puts it in place only if it computes the same.
 
     The file has batch 1 when the model's batch is open, and one signature with the names of the
-    Keras inputs and outputs (the layers' names where those are dicts). It is written beside `path`,
+    Keras inputs and outputs (the layers' names where those are dicts); their positions in the file
+    are those of `model.inputs` and `model.outputs`. It is written beside `path`,
     run there on `check_data` against the Keras model, and moved to `path` in one step if it passes
     and the zeros of the weights are still zeros; if anything fails, what was at `path` stays, also
     when the process is killed. Missing parent directories are created.
@@ -116,13 +118,14 @@ def export_tflite(
     _check_runtime(recipe)
     _check_largest(largest, recipe)
     check_exportable(model)
+    _check_sizes(model, recipe)
     limit = _checked_tolerance(tolerance, recipe)
     target = check_target(path)
     twin = float32_twin(model)
     calibration, check = _data(twin, recipe, representative_data, check_data)
     reference = _reference(model, twin, check)
 
-    content = compact(_convert(twin, recipe, calibration), keep_names)
+    content = compact(_convert(twin, recipe, calibration), keep_names, twin.input_names, twin.output_names)
     kernels = check_zeros(twin, content, recipe.name)
     _check_danger(recipe, content)
     content = recipe.encoded(content, largest)
@@ -166,6 +169,12 @@ def _check_runtime(recipe: Recipe) -> None:
             f"A file of {recipe.name!r} is proven in the TFLite Micro interpreter, which is missing: "
             "pip install 'tfmot_swd[micro]'. Received: no package tflite_micro"
         )
+
+
+def _check_sizes(model: keras.Model, recipe: Recipe) -> None:
+    for name, tensor in zip(model.input_names, model.inputs, strict=True):
+        if recipe.runtime == "micro" and None in tuple(tensor.shape[1:]):
+            raise ValueError(f"{recipe.name!r} is for TFLite Micro. {open_size(name, tuple(tensor.shape))}")
 
 
 def _check_largest(largest: int | None, recipe: Recipe) -> None:

@@ -12,9 +12,9 @@ from tensorflow.lite.tools import flatbuffer_utils
 
 from tfmot_swd.export.errors import ExportError
 from tfmot_swd.export.interpreter import run_tflite
+from tfmot_swd.export.layout import read_layout
 from tfmot_swd.export.micro import interpreter as module
 from tfmot_swd.export.micro.interpreter import run_micro, time_micro
-from tfmot_swd.export.micro.layout import read_layout
 
 
 def test_outputs_of_tflite(pruned_file, float_file, pictures, capfd):

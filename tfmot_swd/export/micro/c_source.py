@@ -13,8 +13,8 @@ import numpy as np
 from tfmot_swd.export.alignment import ALIGNMENT, padded
 from tfmot_swd.export.content import read_content
 from tfmot_swd.export.errors import ExportError
+from tfmot_swd.export.layout import FileLayout, Port, read_layout
 from tfmot_swd.export.micro.interpreter import run_micro
-from tfmot_swd.export.micro.layout import FileLayout, Port, read_layout
 from tfmot_swd.export.micro_operators import DECODE, MICRO_OPERATORS
 from tfmot_swd.export.placing import check_target, path_text, placed
 
@@ -93,7 +93,8 @@ def write_c_source(
 
     Raises:
         TypeError: `tflite` is neither bytes nor a path, or `path` no path.
-        ValueError: no TFLite file, a name that C or C++ does not take, an operator that TFLite Micro lacks.
+        ValueError: no TFLite file, one that leaves the size of an input open, a name that C or C++ does not take, an
+            operator that TFLite Micro lacks.
         OSError: nothing can be written at `path`, or there is no file `tflite`.
         ImportError: the arena is to be found and the package tflite-micro is not installed.
         ExportError: TFLite Micro cannot run the file.
@@ -124,6 +125,7 @@ def write_c_source(
     _check_file_names(source, header)
     content = read_content(tflite, "tflite")
     layout = read_layout(content)
+    layout.require_fixed_sizes()
     operators = tuple(_method(operator) for operator in layout.operators)
     arena = _arena(content, layout) if arena_bytes is None else padded(arena_bytes)
     made = CSource(source, header, name, len(content), arena, operators, layout.inputs, layout.outputs)

@@ -1,4 +1,4 @@
-"""What a caller of TFLite Micro must know of a file: its inputs and outputs by position, and its operators."""
+"""What a caller of a file must know: its inputs and outputs by position, and its operators."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from tensorflow.lite.tools import flatbuffer_utils
 
-from tfmot_swd.export.graph import read_graph
+from tfmot_swd.export.graph import FileTensor, read_graph
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Port:
         shape: with the fixed batch in front.
         dtype: as the interpreter takes or gives it.
         scale, zero_point: real value = (stored value - zero_point) · scale; scale 0.0 where nothing is quantized.
+        open_axes: axes behind the batch whose size the file leaves open; `shape` has 1 there.
     """
 
     name: str
@@ -29,6 +30,12 @@ class Port:
     dtype: np.dtype[Any]
     scale: float
     zero_point: int
+    open_axes: tuple[int, ...] = ()
+
+    @property
+    def sides(self) -> tuple[int | None, ...]:
+        """The shape with None where the size is open."""
+        return tuple(None if axis in self.open_axes else side for axis, side in enumerate(self.shape))
 
     @property
     def detail(self) -> dict[str, Any]:
@@ -43,6 +50,27 @@ class FileLayout:
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     operators: tuple[str, ...]
+
+    def require_fixed_sizes(self) -> None:
+        """Refuses a file that leaves the size of an input open, where something depends on it.
+
+        Such a file says 1 for what is open, and would be run, measured and given memory for an image of one pixel.
+
+        Raises:
+            ValueError: with the input and the way out.
+        """
+        for port in self.inputs:
+            if port.open_axes:
+                raise ValueError(open_size(port.name, port.sides))
+
+
+def open_size(name: str, sides: tuple[int | None, ...]) -> str:
+    """Returns the message on an input whose size is open."""
+    return (
+        f"The size of input {name!r} is open, and memory and time depend on it: fix it before the export, as in "
+        "keras.models.clone_model(model, input_tensors=keras.Input((96, 96, 3))) and set_weights. "
+        f"Received: an input of shape {sides}"
+    )
 
 
 def read_layout(content: bytes) -> FileLayout:
@@ -61,11 +89,14 @@ def read_layout(content: bytes) -> FileLayout:
         names: dict[int, list[str]] = {}
         for entry in entries:
             names.setdefault(int(entry.tensorIndex), []).append(entry.name.decode())
-        return tuple(
-            _port(main.tensors[index], graph.tensors[index].shape, graph.tensors[index].dtype, name, position)
-            for position, index in enumerate(indices)
-            for name in names.get(index, [graph.tensors[index].name or f"{kind}_{position}"])
-        )
+        found = []
+        for position, index in enumerate(indices):
+            # A tensor may have several names: one for each of its positions, or all of them at its only one.
+            free = names.get(index, [graph.tensors[index].name or f"{kind}_{position}"])
+            taken = free[:1] if index in indices[position + 1 :] else free
+            names[index] = free[len(taken) :] or free
+            found += [_port(main.tensors[index], graph.tensors[index], name, position) for name in taken]
+        return tuple(found)
 
     operators = [flatbuffer_utils.opcode_to_name(model, number) for number in range(len(model.operatorCodes))]
     customs = [None if code.customCode is None else code.customCode.decode() for code in model.operatorCodes]
@@ -73,7 +104,8 @@ def read_layout(content: bytes) -> FileLayout:
     return FileLayout(ports("input", graph.inputs), ports("output", graph.outputs), tuple(dict.fromkeys(known)))
 
 
-def _port(tensor: Any, shape: tuple[int, ...], dtype: np.dtype[Any] | None, name: str, position: int) -> Port:
+def _port(tensor: Any, read: FileTensor, name: str, position: int) -> Port:
+    dtype = read.dtype
     if dtype is None:
         raise ValueError(
             "Inputs and outputs must be of a dtype that NumPy has: cast them in the model. "
@@ -83,4 +115,4 @@ def _port(tensor: Any, shape: tuple[int, ...], dtype: np.dtype[Any] | None, name
     is_quantized = quantization is not None and quantization.scale is not None and len(quantization.scale) > 0
     scale = float(quantization.scale[0]) if is_quantized else 0.0
     zero_point = int(quantization.zeroPoint[0]) if is_quantized and quantization.zeroPoint is not None else 0
-    return Port(name, position, shape, dtype, scale, zero_point)
+    return Port(name, position, read.shape, dtype, scale, zero_point, read.open_axes)
