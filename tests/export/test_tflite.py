@@ -182,9 +182,12 @@ def test_unlike_representative_data_fails_the_proof_and_a_tolerance_lets_it_pass
     assert not list(tmp_path.iterdir())
     assert "Received: worst difference" in str(error.value)
     assert "agreement" in str(error.value)
-    offered = float(re.search(r"pass tolerance=([\d.]+)\. ", str(error.value)).group(1))
-    assert offered > RECIPES["int8"].tolerance
-    export_tflite(dense_net, path, "int8", rows / 255, check_data=rows, tolerance=offered)
+    offered = re.search(r"pass tolerance=([\d.]+), min_agreement=([\d.]+)\. ", str(error.value)).groups()
+    tolerance, agreement = map(float, offered)
+    assert tolerance > RECIPES["int8"].tolerance
+    with pytest.raises(ExportError, match=f"pass min_agreement={agreement:g}"):
+        export_tflite(dense_net, path, "int8", rows / 255, check_data=rows, tolerance=tolerance)
+    export_tflite(dense_net, path, "int8", rows / 255, check_data=rows, tolerance=tolerance, min_agreement=agreement)
     assert path.exists()
 
 

@@ -1,4 +1,4 @@
-"""Inputs for running a file: the one check that every interpreter makes before it runs."""
+"""Inputs for running a file: the one check that every interpreter makes before it runs, and random ones."""
 
 from __future__ import annotations
 
@@ -47,6 +47,30 @@ def check_inputs(inputs: Any, ports: Sequence[Port]) -> tuple[list[Array], int]:
     if len(counts) != 1 or 0 in counts:
         raise ValueError(f"All inputs must have the same number of samples, at least 1. Received: {sorted(counts)}")
     return arrays, counts.pop()
+
+
+def random_inputs(ports: Sequence[Port], count: int, seed: int = 0) -> dict[str, Array]:
+    """Returns random inputs that a file is made for, the same at every call: one array (count, ...) for each name.
+
+    Where an input is quantized its range is known, and values are spread evenly over it: those of images lie between 0
+    and 1, or 0 and 255. Other floats are standard normal, and integers are 0, as indices into a table of unknown size.
+
+    Args:
+        ports: of the file, of fixed sizes.
+        count: number of samples.
+        seed: of the generator.
+    """
+    generator = np.random.default_rng(seed)
+    found = {}
+    for port in ports:
+        shape = (count, *port.shape[1:])
+        if port.limits is not None:
+            found[port.name] = generator.uniform(*port.limits, shape).astype(np.float32)
+        elif port.dtype.kind == "f":
+            found[port.name] = generator.standard_normal(shape).astype(port.dtype)
+        else:
+            found[port.name] = np.zeros(shape, port.dtype)
+    return found
 
 
 def _check(array: Array, port: Port) -> None:

@@ -6,9 +6,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.tools import flatbuffer_utils
 
 from tfmot_swd.export.graph import FileTensor, read_graph
+
+_INTEGERS: dict[int, Any] = {
+    schema.TensorType.INT8: np.iinfo(np.int8),
+    schema.TensorType.UINT8: np.iinfo(np.uint8),
+    schema.TensorType.INT16: np.iinfo(np.int16),
+}
 
 
 @dataclass(frozen=True)
@@ -22,6 +29,8 @@ class Port:
         dtype: as the interpreter takes or gives it.
         scale, zero_point: real value = (stored value - zero_point) · scale; scale 0.0 where nothing is quantized.
         open_axes: axes behind the batch whose size the file leaves open; `shape` has 1 there.
+        limits: the least and the largest real value that it tells apart, where it is quantized or quantized next; None
+            for others.
     """
 
     name: str
@@ -31,6 +40,7 @@ class Port:
     scale: float
     zero_point: int
     open_axes: tuple[int, ...] = ()
+    limits: tuple[float, float] | None = None
 
     @property
     def sides(self) -> tuple[int | None, ...]:
@@ -84,6 +94,8 @@ def read_layout(content: bytes) -> FileLayout:
     main = model.subgraphs[0]
     signature = (model.signatureDefs or [None])[0]
 
+    quantized = {each.inputs[0]: each.outputs[0] for each in graph.operators if each.name == "QUANTIZE"}
+
     def ports(kind: str, indices: tuple[int, ...]) -> tuple[Port, ...]:
         entries = [] if signature is None else getattr(signature, f"{kind}s") or []
         names: dict[int, list[str]] = {}
@@ -95,7 +107,8 @@ def read_layout(content: bytes) -> FileLayout:
             free = names.get(index, [graph.tensors[index].name or f"{kind}_{position}"])
             taken = free[:1] if index in indices[position + 1 :] else free
             names[index] = free[len(taken) :] or free
-            found += [_port(main.tensors[index], graph.tensors[index], name, position) for name in taken]
+            limits = _limits(main.tensors[quantized.get(index, index)])
+            found += [_port(main.tensors[index], graph.tensors[index], name, position, limits) for name in taken]
         return tuple(found)
 
     operators = [flatbuffer_utils.opcode_to_name(model, number) for number in range(len(model.operatorCodes))]
@@ -104,7 +117,16 @@ def read_layout(content: bytes) -> FileLayout:
     return FileLayout(ports("input", graph.inputs), ports("output", graph.outputs), tuple(dict.fromkeys(known)))
 
 
-def _port(tensor: Any, read: FileTensor, name: str, position: int) -> Port:
+def _limits(tensor: Any) -> tuple[float, float] | None:
+    quantization, dtype = tensor.quantization, _INTEGERS.get(tensor.type)
+    if dtype is None or quantization is None or quantization.scale is None or not len(quantization.scale):
+        return None
+    zero_point = 0 if quantization.zeroPoint is None else int(quantization.zeroPoint[0])
+    least, most = (float(quantization.scale[0]) * (limit - zero_point) for limit in (dtype.min, dtype.max))
+    return least, most
+
+
+def _port(tensor: Any, read: FileTensor, name: str, position: int, limits: tuple[float, float] | None) -> Port:
     dtype = read.dtype
     if dtype is None:
         raise ValueError(
@@ -115,4 +137,4 @@ def _port(tensor: Any, read: FileTensor, name: str, position: int) -> Port:
     is_quantized = quantization is not None and quantization.scale is not None and len(quantization.scale) > 0
     scale = float(quantization.scale[0]) if is_quantized else 0.0
     zero_point = int(quantization.zeroPoint[0]) if is_quantized and quantization.zeroPoint is not None else 0
-    return Port(name, position, read.shape, dtype, scale, zero_point, read.open_axes)
+    return Port(name, position, read.shape, dtype, scale, zero_point, read.open_axes, limits)

@@ -13,6 +13,10 @@ from tfmot_swd._compat import keras
 
 Array = np.ndarray[Any, Any]
 
+# One sample in so many is kept for the proof.
+HELD_OUT = 5
+_TOO_FEW_TO_SPLIT = 10
+
 
 @dataclass(frozen=True)
 class Samples:
@@ -29,6 +33,35 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.inputs[0])
+
+    def take(self, rows: Array) -> Samples:
+        """Returns the samples of these numbers."""
+        labels = None if self.labels is None else self.labels[rows]
+        return Samples(tuple(array[rows] for array in self.inputs), labels)
+
+    def held_out(self) -> tuple[Samples, Samples]:
+        """Returns what ranges are measured on, and every fifth sample, which the file is proven on instead.
+
+        Of fewer than 10 samples none can be spared: both are all of them then.
+        """
+        if len(self) < _TOO_FEW_TO_SPLIT:
+            return self, self
+        rows = np.arange(len(self))
+        is_held = rows % HELD_OUT == HELD_OUT - 1
+        return self.take(rows[~is_held]), self.take(rows[is_held])
+
+    def clipped(self, percentile: float) -> Samples:
+        """Returns the samples with each float input clipped to where this percentage of its values lies.
+
+        As much is cut off at either end: of 99.8 %, one thousandth.
+        """
+        tail = (100 - percentile) / 2
+        inputs = []
+        for array in self.inputs:
+            is_float = array.dtype.kind == "f"
+            limits = np.percentile(array, (tail, 100 - tail), method="nearest") if is_float else ()
+            inputs.append(np.clip(array, *limits) if is_float else array)
+        return Samples(tuple(inputs), self.labels)
 
 
 def chunks(inputs: tuple[Array, ...], size: int) -> Iterator[tuple[tuple[Array, ...], int]]:

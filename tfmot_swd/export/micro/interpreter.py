@@ -193,8 +193,13 @@ def time_micro(
     return tuple(MicroTime(float(np.median(column)), float(column.min()), rounds) for column in times.T)
 
 
+def has_micro() -> bool:
+    """Whether the package tflite-micro is installed."""
+    return importlib.util.find_spec("tflite_micro") is not None
+
+
 def _require_package() -> None:
-    if importlib.util.find_spec("tflite_micro") is None:
+    if not has_micro():
         raise ImportError(
             "The TFLite Micro interpreter is missing: pip install 'tfmot_swd[micro]'. Received: no package tflite_micro"
         )
