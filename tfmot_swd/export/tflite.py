@@ -5,13 +5,11 @@ from __future__ import annotations
 import importlib.util
 import os
 import warnings
-from collections.abc import Iterator
 from typing import Any
-
-import tensorflow as tf
 
 from tfmot_swd._compat import keras
 from tfmot_swd.export.checks import check_exportable
+from tfmot_swd.export.conversion import convert, prepare
 from tfmot_swd.export.diagnosis import explain
 from tfmot_swd.export.errors import ExportError
 from tfmot_swd.export.interpreter import run_tflite
@@ -21,11 +19,10 @@ from tfmot_swd.export.micro.interpreter import run_micro
 from tfmot_swd.export.parity import compare, count_bad
 from tfmot_swd.export.placing import check_target, placed
 from tfmot_swd.export.proof import Bounds, check_share, require
-from tfmot_swd.export.quiet import Noise, quiet
 from tfmot_swd.export.recipes import Recipe, get_recipe
 from tfmot_swd.export.result import ExportResult
-from tfmot_swd.export.samples import HELD_OUT, Array, Samples, chunks, random_samples, read_samples
-from tfmot_swd.export.serving import batch_size, float32_twin, has_loop, keras_outputs, serving_function
+from tfmot_swd.export.samples import HELD_OUT, Array, Samples, random_samples, read_samples
+from tfmot_swd.export.serving import float32_twin, keras_outputs
 from tfmot_swd.export.sizes import gzip_size, zstd_size
 from tfmot_swd.export.strings import compact
 from tfmot_swd.export.zeros import check_zeros
@@ -145,9 +142,10 @@ def export_tflite(
     calibration, check = _data(twin, recipe, representative_data, check_data)
     if calibration is not None and calibration_percentile is not None:
         calibration = calibration.clipped(calibration_percentile)
+    prepare(recipe)
     reference = _reference(model, twin, check)
 
-    content = compact(_convert(twin, recipe, calibration), keep_names, twin.input_names, twin.output_names)
+    content = compact(convert(twin, recipe, calibration), keep_names, twin.input_names, twin.output_names)
     kernels = check_zeros(twin, content, recipe.name)
     _check_danger(recipe, content)
     content = recipe.encoded(content, largest)
@@ -184,7 +182,7 @@ def file_bytes(model: keras.Model, quantize: str) -> int:
     recipe, twin = get_recipe(quantize), float32_twin(model)
     samples = random_samples(twin)
     few = Samples(tuple(array[:2] for array in samples.inputs), None)
-    return len(recipe.encoded(compact(_convert(twin, recipe, few))))
+    return len(recipe.encoded(compact(convert(twin, recipe, few))))
 
 
 def _check_runtime(recipe: Recipe) -> None:
@@ -303,39 +301,6 @@ def _reference(model: keras.Model, twin: keras.Model, check: Samples) -> dict[st
                 "the output range"
             )
     return reference
-
-
-def _convert(model: keras.Model, recipe: Recipe, calibration: Samples | None) -> bytes:
-    """Runs the converter on the model at its fixed batch, 1 unless it has one."""
-    batch = batch_size(model) or 1
-    function = serving_function(model, batch)
-    if recipe.needs_data and has_loop(function):
-        raise ExportError(
-            f"The converter crashes the whole process on a loop in a {recipe.name} model: build "
-            "recurrent layers with unroll=True, or use LSTM with its default activations and no "
-            f"mask, or another recipe. Received: model {model.name!r} with a while loop"
-        )
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], model)
-    recipe.configure(converter)
-    if recipe.needs_data and calibration is not None:
-
-        def representative() -> Iterator[dict[str, Array]]:
-            for arrays, _ in chunks(calibration.inputs, batch):
-                yield dict(zip(model.input_names, arrays, strict=True))
-
-        converter.representative_dataset = representative
-    noise = Noise()
-    try:
-        with quiet() as noise:
-            content: bytes = converter.convert()
-    except Exception as error:
-        raise ExportError(
-            f"TensorFlow could not convert the model to {recipe.name}; its last words may name "
-            "the operator at fault. Replace that layer, or try quantize='float32' to see whether "
-            f"it is the quantization. It said:\n{noise.tail()}\n"
-            f"Received: {type(error).__name__}: {str(error)[-2000:]}"
-        ) from error
-    return content
 
 
 def _run(content: bytes, recipe: Recipe, inputs: dict[str, Array]) -> tuple[dict[str, Array], str]:

@@ -92,8 +92,9 @@ def write_c_source(
         name: of the array, a C identifier.
         arena_bytes: the arena to name, where it is known. None finds it, for which tflite-micro must be installed; a
             given one is not tried, nor is the file then run where that package is missing.
-        compare: whether TFLite Micro must compute what LiteRT computes. False for a file that was held against its model
-            in TFLite Micro: by quantize="int8_pruned", or tfmot-swd check --model --data --target=microcontroller.
+        compare: whether TFLite Micro must compute what LiteRT computes. False for a file that was held against its
+            model in TFLite Micro: by quantize="int8_pruned", or by tfmot-swd check with --model, --data and
+            --target=microcontroller.
 
     Returns:
         Paths and numbers.
