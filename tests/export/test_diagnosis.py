@@ -84,3 +84,19 @@ def test_few_samples_are_warned_of_and_integer_inputs_are_never_stretched(dense_
 def test_percentiles_that_clip_nothing_of_use(recipe, percentile, message, dense_net, rows, tmp_path):
     with pytest.raises(ValueError, match=message):
         export_tflite(dense_net, tmp_path / "a", recipe, rows, calibration_percentile=percentile)
+
+
+def test_indices_in_a_float_input_are_named_where_a_file_rounds_them(tmp_path):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([L.Input((4,), name="token"), L.Embedding(5000, 8), L.Flatten(), L.Dense(4)])
+    model.layers[0].embeddings.assign(np.random.default_rng(1).normal(size=(5000, 8)))
+    ids = np.random.default_rng(0).integers(0, 5000, (100, 4))
+    with pytest.raises(ExportError, match="Input 'token' holds indices of an embedding in float32, which quantization"):
+        export_tflite(model, tmp_path / "a", "int8", ids)
+
+
+def test_labels_that_give_no_accuracy_are_told(tmp_path):
+    model = keras.Sequential([L.Input((4,)), L.Dense(1, activation="sigmoid")])
+    x = np.random.default_rng(0).normal(size=(30, 4)).astype("float32")
+    with pytest.warns(PruningWarning, match="Accuracies are not measured.*Received: 30 labels"):
+        assert export_tflite(model, tmp_path / "a", check_data=(x, x[:, 0] > 0)).accuracy is None

@@ -180,8 +180,8 @@ def _convert_apart(directory: Path, recipe: Recipe) -> bytes:
         is_file = (directory / "model.tflite").exists()
         crashes = "The interpreter crashes on the file" if is_file else "TensorFlow's converter crashes on the graph"
         raise ExportError(
-            f"{crashes} of this model in {recipe.name}, and nothing was put in place: use another recipe, such as int8 or "
-            f"float16, or replace the layer that cannot be quantized. It said:\n{said}\nReceived: {how}"
+            f"{crashes} of this model in {recipe.name}, and nothing was put in place: use another recipe, such as int8 "
+            f"or float16, or replace the layer that cannot be quantized. It said:\n{said}\nReceived: {how}"
         )
     error = directory / "error.json"
     if error.exists():

@@ -10,7 +10,7 @@ import numpy as np
 
 from tfmot_swd._compat import keras
 from tfmot_swd.export.graph import read_graph
-from tfmot_swd.export.samples import Array, Samples
+from tfmot_swd.export.samples import Array, Samples, takes_ids
 from tfmot_swd.export.serving import batch_size
 
 # How far beyond its 99.9th percentile a range is stretched: the largest of a million normal values is at 1.5.
@@ -63,6 +63,12 @@ def explain(model: keras.Model, calibration: Samples, content: bytes) -> tuple[s
             said.append(
                 f"The output of layer {found.name!r} {numbers}. Bound it in the model (ReLU6, normalization), leave "
                 "the samples that cause it out of representative_data, or use int16x8."
+            )
+    for name, tensor in zip(model.input_names, model.inputs, strict=True):
+        if tensor.dtype.is_floating and takes_ids(model, tensor):
+            said.append(
+                f"Input {name!r} holds indices of an embedding in {tensor.dtype.name}, which quantization rounds to "
+                "others: build the model with keras.Input(..., dtype='int32'), which stays as it is."
             )
     if ends_in_softmax(content):
         said.append(

@@ -153,6 +153,7 @@ def export_tflite(
         written = temporary.read_bytes()
         outputs, interpreter = _run(written, recipe, dict(zip(twin.input_names, check.inputs, strict=True)))
         parity = compare(reference, outputs, check.labels)
+        _warn_of_no_accuracy(check, parity.accuracy)
         require(parity, recipe, bounds, lambda: _explain(twin, recipe, calibration, written))
     return ExportResult(
         recipe=recipe.name,
@@ -276,6 +277,16 @@ def _check_varied(calibration: Samples) -> None:
         raise ValueError(
             "representative_data must vary, as the ranges of all activations are measured on it: pass samples as the "
             f"model sees them in use. Received: {len(calibration)} samples that are {values[0]} everywhere"
+        )
+
+
+def _warn_of_no_accuracy(check: Samples, accuracy: float | None) -> None:
+    if check.labels is not None and accuracy is None:
+        warnings.warn(
+            "Accuracies are not measured, as classes are told from a single output of shape (N, classes), with two "
+            f"classes or more. Received: {len(check)} labels for a model with other outputs",
+            PruningWarning,
+            stacklevel=3,
         )
 
 
