@@ -4,10 +4,11 @@ import json
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tf_keras as keras
 
 from tests.cli.conftest import make_net
-from tfmot_swd.export import export_tflite
+from tfmot_swd.export import RECIPES, export_tflite
 from tfmot_swd.export.graph import read_graph
 
 
@@ -190,3 +191,19 @@ def test_integers_are_not_guessed(run, tmp_path):
     code, _, err = run("check", tmp_path / "net.tflite", f"--model={tmp_path / 'net.keras'}")
     assert code == 2
     assert "--data names samples" in err
+
+
+def test_a_file_that_takes_the_interpreter_down_ends_with_1(run, tmp_path):
+    net = keras.Sequential([keras.layers.Input((16,)), keras.layers.LayerNormalization(), keras.layers.Dense(3)])
+    net.save(tmp_path / "net.keras")
+    data = np.random.default_rng(0).normal(size=(20, 16)).astype("float32")
+    converter = tf.lite.TFLiteConverter.from_keras_model(net)
+    converter.representative_dataset = lambda: ([each[None]] for each in data)
+    RECIPES["int16x8"].configure(converter)
+    (tmp_path / "net.tflite").write_bytes(converter.convert())
+    np.save(tmp_path / "x.npy", data)
+    code, _, err = run(
+        *("check", tmp_path / "net.tflite", f"--model={tmp_path / 'net.keras'}", f"--data={tmp_path / 'x.npy'}")
+    )
+    assert code == 1
+    assert "it ended with SIGABRT" in err

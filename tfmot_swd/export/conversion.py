@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_swd._compat import keras
+from tfmot_swd.export.child import ending
 from tfmot_swd.export.errors import ExportError
 from tfmot_swd.export.quiet import Noise, quiet
 from tfmot_swd.export.recipes import Recipe
@@ -176,12 +176,11 @@ def _convert_apart(directory: Path, recipe: Recipe) -> bytes:
             code = process.convert(directory)
         said = process.said()
     if code is not None:
-        how = f"it ended with {signal.Signals(-code).name}" if code < 0 else f"it ended with exit code {code}"
         is_file = (directory / "model.tflite").exists()
         crashes = "The interpreter crashes on the file" if is_file else "TensorFlow's converter crashes on the graph"
         raise ExportError(
             f"{crashes} of this model in {recipe.name}, and nothing was put in place: use another recipe, such as int8 "
-            f"or float16, or replace the layer that cannot be quantized. It said:\n{said}\nReceived: {how}"
+            f"or float16, or replace the layer that cannot be quantized. It said:\n{said}\nReceived: {ending(code)}"
         )
     error = directory / "error.json"
     if error.exists():

@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from tfmot_swd.export.child import TIMEOUT, check_timeout, run_child
+from tfmot_swd.export.child import TIMEOUT, check_timeout, ending, run_child
 from tfmot_swd.export.errors import ExportError
 from tfmot_swd.export.layout import open_size
 
@@ -90,7 +90,7 @@ def peak_memory(path: str | os.PathLike[str], threads: int = 1, timeout: float =
         words = done.stderr.strip()[-1000:]
         raise ExportError(
             "The process that ran the file ended early: if that was for lack of memory, run it where there is more. "
-            f"Received: exit code {done.returncode} for path={os.fspath(path)!r}. It said:\n{words}"
+            f"Received: {ending(done.returncode)}, path={os.fspath(path)!r}. It said:\n{words}"
         )
     answer = json.loads(last[0])
     if "unmeasured" in answer:

@@ -58,7 +58,7 @@ def test_a_crash_is_an_error_and_ends_no_process_but_its_own(pruned_file, pictur
     model = flatbuffer_utils.convert_bytearray_to_object(bytearray(pruned_file))
     model.subgraphs[0].operators[0].inputs[1] = 2**30
     broken = flatbuffer_utils.convert_object_to_bytearray(model)
-    with pytest.raises(ExportError, match="it crashed with SIG"):
+    with pytest.raises(ExportError, match="it ended with SIG"):
         run_micro(broken, {"image": pictures[:1]})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from tfmot_swd.cli.loading import define_loading_flags, load_model
 from tfmot_swd.cli.output import target_of, write_json
 
 if TYPE_CHECKING:
+    from tfmot_swd.export.graph import FileGraph
     from tfmot_swd.export.parity import Parity
     from tfmot_swd.export.samples import Samples
 
@@ -158,11 +160,27 @@ def _outputs(call: Call, content: bytes, inputs: dict[str, Any]) -> dict[str, di
     found = {}
     is_encoded = any(operator.name == DECODE for operator in graph.operators)
     if not is_encoded:
+        _try_out(call.operands[0], graph)
         found["LiteRT"] = run_tflite(content, inputs)[0]
     for_micro = call.flags.target == "microcontroller" and has_micro() and not micro_problems(graph)
     if is_encoded or for_micro:
         found["TFLite Micro"] = dict(run_micro(content, inputs).outputs)
     return found
+
+
+def _try_out(path: str, graph: FileGraph) -> None:
+    """Runs the file in a process of its own first: the interpreter ends the process on some.
+
+    Raises:
+      ExportError: it does so, or does not run.
+    """
+    from tfmot_swd.export.memory import peak_memory
+
+    if graph.open_inputs:
+        return
+    # Some systems do not tell the memory, which is not what it is run for.
+    with contextlib.suppress(OSError):
+        peak_memory(path)
 
 
 def _judged(call: Call, content: bytes, runtime: str, parity: Parity) -> list[str]:

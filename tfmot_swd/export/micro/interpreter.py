@@ -6,7 +6,6 @@ import importlib.util
 import json
 import os
 import re
-import signal
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tfmot_swd.export.child import TIMEOUT, check_timeout, run_child
+from tfmot_swd.export.child import TIMEOUT, check_timeout, ending, run_child
 from tfmot_swd.export.content import read_content
 from tfmot_swd.export.errors import ExportError
 from tfmot_swd.export.graph import read_graph
@@ -231,7 +230,7 @@ def _work(directory: Path, contents: Sequence[bytes], settings: dict[str, Any], 
     done = run_child(command, timeout, "TFLite Micro")
     said = done.stderr + done.stdout
     if done.returncode:
-        crash = f"it crashed with {signal.Signals(-done.returncode).name}; " if done.returncode < 0 else ""
+        crash = f"{ending(done.returncode)}; " if done.returncode < 0 else ""
         raise ExportError(
             "TFLite Micro does not run this file: it takes files made with quantize='int8' or 'float32' whose "
             "operators it has, in an arena that is large enough. "
