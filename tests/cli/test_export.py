@@ -19,7 +19,9 @@ def test_each_recipe_makes_a_file_in_the_folder(run, net, train, tmp_path):
     results = json.loads(record.read_text())["results"]
     assert [each["recipe"] for each in results] == ["float32", "int8"]
     assert results[0]["accuracy"] == results[0]["keras_accuracy"]
-    assert [each["samples"] for each in results] == [320, 320]
+    # A fifth of the samples that int8 is calibrated on is kept for its proof.
+    assert [each["samples"] for each in results] == [320, 64]
+    assert results[1]["accuracy"] is not None
     assert f"{results[1]['bytes']:,}" in out
 
 

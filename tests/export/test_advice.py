@@ -79,7 +79,7 @@ def verdicts(advice):
         ("float16", "float16", "helps", "does not help", "does not help", "fails", "does not help"),
         ("dynamic", "dynamic", "helps", "does not help", "does not help", "fails", "does not help"),
         ("int8", "int8", "helps", "does not help", "does not help", "helps", "helps"),
-        ("dense int8", "int8", "does not help", "does not help", "does not help", "does not help", "does not help"),
+        ("dense int8", "int8", "does not help", "does not help", "unknown", "does not help", "does not help"),
     ],
 )
 def test_the_verdict_on_each_form(files, name, form, download, rest, phone, flash, npu):
@@ -88,7 +88,44 @@ def test_the_verdict_on_each_form(files, name, form, download, rest, phone, flas
     got = verdicts(advice)
     assert (got["download size"], got["size at rest"], got["speed on a phone"]) == (download, rest, phone)
     assert (got["microcontroller flash"], got["NPU"]) == (flash, npu)
-    assert got["speed on x86"] == got["microcontroller RAM"] == got["memory"] == "does not help"
+    assert got["speed on x86"] == got["microcontroller RAM"] == "unknown"
+    assert got["memory"] == ("does not help" if name == "sparse" else "unknown")
+    # Beside a dense file of the same shapes it is known that no channels were removed.
+    got = verdicts(advise(files[name], files["dense int8" if form == "int8" else "dense"]))
+    assert got["channels"] == got["speed on x86"] == got["microcontroller RAM"] == got["memory"] == "does not help"
+
+
+def test_remedies_name_what_there_is(files):
+    import re
+
+    import tfmot_swd.export.micro
+
+    for content in files.values():
+        for each in advise(content).advice:
+            for name in re.findall(r"[\w.]*micro\.\w+", each.remedy):
+                assert name.startswith("tfmot_swd.export.micro.")
+                assert hasattr(tfmot_swd.export.micro, name.rpartition(".")[2])
+
+
+def test_removed_channels_are_not_asked_for_again(files):
+    for before, after in (("dense", convert(build(filters=32))), ("dense int8", None)):
+        after = after or convert(build(filters=32), DEFAULT, integers=True)
+        alone, beside = advise(after), advise(after, files[before])
+        assert "remove channels" not in " ".join(each.remedy for each in alone.advice)
+        said = {each.topic: {row.verdict for row in beside.on(each.topic)} for each in beside.advice}
+        for topic in ("channels", "size at rest", "speed on x86", "memory", "microcontroller flash"):
+            assert said[topic] == {"helps"}
+        assert not any(each.remedy.startswith("remove channels:") for each in beside.advice)
+
+
+def test_an_open_size_has_no_memory_and_does_not_run_on_a_microcontroller():
+    image = L.Input((None, None, 3))
+    content = convert(keras.Model(image, L.Dense(3)(L.GlobalAveragePooling2D()(L.Conv2D(4, 3)(image)))))
+    advice = advise(content, target="microcontroller")
+    (ram,), (flash,) = advice.on("microcontroller RAM"), advice.on("microcontroller flash")
+    assert (ram.verdict, flash.verdict) == ("unknown", "fails")
+    assert "the size of an input is open (1x?x?x3)" in flash.reason
+    assert "fix the size" in ram.remedy
 
 
 def test_numbers_are_those_of_the_file(files):
@@ -122,7 +159,7 @@ def test_removed_channels_are_told_from_zeroed_ones(files):
     assert channels.verdict == "helps"
     assert channels.where == "CONV_2D 64x1x1x8 → 32x1x1x8, CONV_2D 64x1x1x64 → 32x1x1x32, FULLY_CONNECTED 64x64 → 64x32"
     assert verdicts(removed)["microcontroller RAM"] == verdicts(removed)["memory"] == "helps"
-    assert [each.verdict for each in removed.on("speed on x86")] == ["helps", "does not help"]
+    assert [each.verdict for each in removed.on("speed on x86")] == ["helps"]
     (channels,) = zeroed.on("channels")
     assert channels.verdict == "does not help"
     assert channels.reason.startswith("every kernel has the shape it had")

@@ -38,3 +38,11 @@ def test_no_model_and_an_unbuilt_one():
         check_exportable({})
     with pytest.raises(ValueError, match=r"not built.*Received: 'net'"):
         check_exportable(keras.Sequential([L.Dense(1)], name="net"))
+
+
+def test_strings_are_refused_before_any_work():
+    words = keras.Sequential(
+        [keras.Input((1,), dtype="string", name="word"), keras.layers.StringLookup(vocabulary=["a"])]
+    )
+    with pytest.raises(ValueError, match="Files take no strings.*Received: input 'word' of dtype string"):
+        check_exportable(words)

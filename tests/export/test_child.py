@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from tfmot_swd.export.child import check_timeout, run_child
+from tfmot_swd.export.child import check_timeout, ending, run_child
 from tfmot_swd.export.errors import ExportError
 
 
@@ -14,6 +14,14 @@ def test_what_it_says_and_how_it_ends_come_back():
     program = "import sys; print('out'); print('err', file=sys.stderr); sys.exit(sys.stdin.read() or 3)"
     done = run_child([sys.executable, "-c", program], 60, "It")
     assert (done.returncode, done.stdout, done.stderr) == (3, "out\n", "err\n")
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [(0, "exit code 0"), (3, "exit code 3"), (-6, "SIGABRT"), (-11, "SIGSEGV"), (-99, "signal 99")],
+)
+def test_how_a_process_ended(code, said):
+    assert ending(code) == f"it ended with {said}"
 
 
 def test_a_process_that_hangs_is_killed(tmp_path):

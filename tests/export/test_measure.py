@@ -10,7 +10,10 @@ from rich.console import Console
 
 from tfmot_swd.export import ExportError, export_tflite
 from tfmot_swd.export import measure as module
+from tfmot_swd.export.latency import measure_latency
 from tfmot_swd.export.measure import measure_files, measures_table
+from tfmot_swd.export.memory import peak_memory
+from tfmot_swd.export.micro import run_micro, time_micro, write_c_source
 
 
 def files(conv_net, images, tmp_path):
@@ -101,3 +104,28 @@ def test_wrong_arguments_are_refused(tmp_path):
     (tmp_path / "a").write_bytes(b"nothing of the kind")
     with pytest.raises(ValueError, match="not a TFLite file"):
         measure_files({"a": tmp_path / "a"})
+
+
+def test_an_open_size_is_not_measured_as_one_pixel(tmp_path):
+    image = keras.Input((None, None, 3), name="image")
+    layers = keras.layers
+    model = keras.Model(image, layers.Dense(2)(layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(image))))
+    path = tmp_path / "net.tflite"
+    export_tflite(model, path, check_data=np.ones((2, 9, 9, 3), "float32"))
+    (found,) = measure_files({"net": path}, threads=(1,), rounds=3)
+    assert (found.latency, found.peak_memory_bytes, found.arena_bytes, found.micro_ms) == ((), None, None, None)
+    for reason in (found.runtime_reason, found.micro_reason):
+        assert "fix it before the export" in reason
+        assert reason.endswith("Received: an input of shape (1, None, None, 3)")
+    content = path.read_bytes()
+    for refused in (
+        lambda: write_c_source(path, tmp_path / "net"),
+        lambda: run_micro(content, {"image": np.ones((1, 9, 9, 3))}),
+        lambda: time_micro([content]),
+        lambda: measure_latency({"net": content}, threads=(1,), rounds=1),
+        lambda: peak_memory(path),
+    ):
+        with pytest.raises(ValueError, match=r"size of input .* is open.*Received: an input of shape \(1, None, None"):
+            refused()
+    with pytest.raises(ValueError, match=r"int8_pruned.*Received: an input of shape \(None, None, None, 3\)"):
+        export_tflite(model, path, "int8_pruned", np.ones((2, 9, 9, 3), "float32"))

@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 
 from tfmot_swd.export.errors import ExportError
-from tfmot_swd.export.parity import compare, require
-from tfmot_swd.export.recipes import Recipe
+from tfmot_swd.export.parity import compare
 
 KERAS = {"y": np.array([[0.0, 1.0], [3.0, -1.0]])}
 FILE = {"y": np.array([[0.5, 1.0], [-1.0, 0.0]])}
@@ -64,16 +63,19 @@ def test_other_shapes_and_names():
         compare(KERAS, {"z": KERAS["y"]})
 
 
-def test_require_bounds_the_measure_of_the_recipe():
-    parity = compare(KERAS, FILE)
-    worst, mean = Recipe("a", "worst", 0.0, "try b"), Recipe("b", "mean", 0.0, "try c")
-    require(parity, worst, 1.0)
-    require(parity, mean, 0.5625)
-    with pytest.raises(
-        ExportError,
-        match=r"The a file is too far .* worst difference is 1 .* 0.9 is allowed. To get closer, try b; "
-        r".*tolerance=1\. Received: worst difference 4, mean difference 1.375, agreement 0.5000",
-    ):
-        require(parity, worst, 0.9)
-    with pytest.raises(ExportError, match=r"mean difference is 0.562 .*pass tolerance=0.57\."):
-        require(parity, mean, 0.5)
+def test_one_outlier_neither_stretches_the_range_nor_stands_for_the_others():
+    keras = np.tile([[0.0, 1.0]], (200, 1))
+    file = keras + np.array([0.25, 0.0])
+    assert compare({"y": keras}, {"y": file}).relative_mean == 0.25
+    keras[7], file[7] = [0.0, 1000.0], [0.0, 0.0]
+    parity = compare({"y": keras}, {"y": file})
+    # The outlier is off by the whole range, which is still 1, and counts once in 200.
+    assert parity.relative_mean == pytest.approx((199 * 0.25 + 1) / 200)
+    assert parity.relative_worst == 1.0
+    assert parity.samples == 200
+
+
+def test_an_output_that_is_zero_but_for_one_sample_has_a_range():
+    keras = np.zeros((200, 1))
+    keras[3] = 8.0
+    assert compare({"y": keras}, {"y": keras + 1}).relative_mean == 0.125

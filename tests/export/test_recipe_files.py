@@ -114,7 +114,7 @@ def test_float16_dense_layers_in_sparse_blocks_do_not_pass(tmp_path):
 @pytest.mark.parametrize("quantize", list(RECIPES))
 def test_several_inputs_and_outputs_keep_their_names(two_by_two, pairs, tmp_path, quantize):
     path = tmp_path / "net.tflite"
-    result = export_tflite(two_by_two, path, quantize, pairs)
+    result = export_tflite(two_by_two, path, quantize, pairs, pairs)
     runner = Interpreter(model_path=str(path)).get_signature_runner()
     given, got = runner.get_input_details(), runner.get_output_details()
     assert {name: each["shape"].tolist() for name, each in given.items()} == {"left-hand": [1, 2], "right": [1, 5]}

@@ -3,6 +3,7 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
+from tfmot_swd import PruningWarning
 from tfmot_swd.export.samples import chunks, random_samples, read_samples
 
 X = np.arange(60, dtype="float32").reshape(10, 6)
@@ -27,7 +28,11 @@ def test_chunks_fill_up_the_last_one_with_its_last_row():
         ((X, Y[:, None]), True),
         ((X, Y, np.ones(10)), True),
         ((X, Y.tolist()), True),
-        ((X, np.eye(10)), False),
+        ((X, np.eye(10)), True),
+        ((X, np.eye(10, dtype=bool)), True),
+        # Two classes at once, and shares of them: targets of something else.
+        ((X, np.eye(10) + np.eye(10)[::-1]), False),
+        ((X, np.full((10, 2), 0.5)), False),
         ((X, Y + 0.5), False),
         ({"x": X}, False),
         ([X], False),
@@ -156,3 +161,25 @@ def test_random_samples_are_the_same_every_time(dense_net):
     first, second = random_samples(dense_net, 5), random_samples(dense_net, 5)
     assert first.inputs[0].shape == (5, 6)
     np.testing.assert_array_equal(first.inputs[0], second.inputs[0])
+
+
+def test_names_of_classes_are_warned_of(dense_net):
+    with pytest.warns(PruningWarning, match="accuracies are not measured: pass integers.*labels of dtype <U1"):
+        samples = read_samples((X, np.array(list("abcdefghij"))), dense_net, "check_data")
+    assert samples.labels is None
+
+
+def test_indices_of_an_embedding_pass_as_they_are_into_a_float_input():
+    layers = keras.layers
+    flat = keras.Sequential([layers.Input((3,)), layers.Embedding(500, 2), layers.Flatten(), layers.Dense(2)])
+    ids = np.array([[1, 2, 499]])
+    (cast,) = read_samples(ids, flat, "representative_data").inputs
+    assert (cast.dtype, cast.tolist()) == (np.float32, [[1.0, 2.0, 499.0]])
+    with pytest.raises(ValueError, match="no obvious random data"):
+        random_samples(flat)
+    picture = keras.Input((3,), name="picture")
+    joined = layers.Concatenate()([layers.Flatten()(layers.Embedding(500, 2)(flat.inputs[0])), picture])
+    model = keras.Model([flat.inputs[0], picture], joined)
+    with pytest.raises(TypeError, match="'picture' is integer-only.*counts and indices as they are"):
+        read_samples([ids, ids], model, "representative_data")
+    assert len(read_samples([ids, ids.astype("float32")], model, "representative_data")) == 1

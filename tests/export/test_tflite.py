@@ -89,11 +89,11 @@ def test_zeros_that_are_lost_leave_the_old_file(dense_net, tmp_path, monkeypatch
     path.write_bytes(b"old")
     kernel = dense_net.layers[0].kernel
     kernel.assign(np.zeros((6, 3)))
-    content = tflite._convert(dense_net, RECIPES["float32"], None)
+    content = tflite.convert(dense_net, RECIPES["float32"], None)
     # One of the zeros becomes 1e-20, which no output shows.
     place = content.rindex(bytes(4 * 18))
     changed = content[:place] + np.float32(1e-20).tobytes() + content[place + 4 :]
-    monkeypatch.setattr(tflite, "_convert", lambda *_: changed)
+    monkeypatch.setattr(tflite, "convert", lambda *_: changed)
     with pytest.raises(ExportError, match=r"does not keep the zeros.*Received: 1 of the 18 zeros of 'dense"):
         export_tflite(dense_net, path)
     assert path.read_bytes() == b"old"
@@ -182,9 +182,12 @@ def test_unlike_representative_data_fails_the_proof_and_a_tolerance_lets_it_pass
     assert not list(tmp_path.iterdir())
     assert "Received: worst difference" in str(error.value)
     assert "agreement" in str(error.value)
-    offered = float(re.search(r"pass tolerance=([\d.]+)\. ", str(error.value)).group(1))
-    assert offered > RECIPES["int8"].tolerance
-    export_tflite(dense_net, path, "int8", rows / 255, check_data=rows, tolerance=offered)
+    offered = re.search(r"pass tolerance=([\d.]+), min_agreement=([\d.]+)\. ", str(error.value)).groups()
+    tolerance, agreement = map(float, offered)
+    assert tolerance > RECIPES["int8"].tolerance
+    with pytest.raises(ExportError, match=f"pass min_agreement={agreement:g}"):
+        export_tflite(dense_net, path, "int8", rows / 255, check_data=rows, tolerance=tolerance)
+    export_tflite(dense_net, path, "int8", rows / 255, check_data=rows, tolerance=tolerance, min_agreement=agreement)
     assert path.exists()
 
 
@@ -215,14 +218,14 @@ def test_an_interrupted_proof_leaves_the_old_file(dense_net, tmp_path, monkeypat
 
 
 def test_a_model_that_gives_nan_is_not_converted(dense_net, tmp_path, monkeypatch):
-    monkeypatch.setattr(tflite, "_convert", None)  # not reached
+    monkeypatch.setattr(tflite, "convert", None)  # not reached
     dense_net.layers[0].kernel.assign(np.full((6, 3), np.nan))
     with pytest.raises(ExportError, match=r"Keras model's own output 'dense.* is not finite.*Received: 192 of 192"):
         export_tflite(dense_net, tmp_path / "a")
 
 
 def test_wrong_arguments_are_refused_before_the_conversion(dense_net, rows, tmp_path, monkeypatch):
-    monkeypatch.setattr(tflite, "_convert", None)  # not reached
+    monkeypatch.setattr(tflite, "convert", None)  # not reached
     path = tmp_path / "net.tflite"
     with pytest.raises(ValueError, match=r"must be one of 'float32'.*Received: quantize='int4'"):
         export_tflite(dense_net, path, "int4")
@@ -261,6 +264,6 @@ def test_a_float32_copy_that_predicts_something_else_is_not_exported(dense_net, 
     twin = keras.models.clone_model(dense_net)
     twin.set_weights([-each for each in dense_net.get_weights()])
     monkeypatch.setattr(tflite, "float32_twin", lambda model: twin)
-    monkeypatch.setattr(tflite, "_convert", None)  # not reached
+    monkeypatch.setattr(tflite, "convert", None)  # not reached
     with pytest.raises(ExportError, match=r"rebuild it under the float32 policy.*Received: a mean difference"):
         export_tflite(dense_net, tmp_path / "a")

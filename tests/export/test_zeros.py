@@ -8,11 +8,11 @@ import tensorflow as tf
 import tf_keras as keras
 from tensorflow.lite.tools import flatbuffer_utils
 
+from tfmot_swd.export.conversion import convert
 from tfmot_swd.export.errors import ExportError
 from tfmot_swd.export.graph import read_graph
 from tfmot_swd.export.recipes import RECIPES
 from tfmot_swd.export.samples import Samples, random_samples
-from tfmot_swd.export.tflite import _convert
 from tfmot_swd.export.zeros import check_zeros, count_zeros
 
 L = keras.layers
@@ -43,7 +43,7 @@ def test_every_kernel_is_found_and_no_zero_is_lost(recipe):
     # Two kernels of the same shape, which only their zeros tell apart.
     y = L.BatchNormalization()(L.Conv2D(12, 1)(L.Conv2D(12, 1)(y)))
     model = _prune(keras.Model(x, L.Dense(3)(L.GlobalAveragePooling2D()(y))))
-    content = _convert(model, RECIPES[recipe], random_samples(model, count=4))
+    content = convert(model, RECIPES[recipe], random_samples(model, count=4))
     found = count_zeros(model, content)
     kernels = {weight.name: weight.numpy() for weight in model.trainable_weights if len(weight.shape) > 1}
     assert {each.name for each in found} == set(kernels)
@@ -61,7 +61,7 @@ def test_zero_is_the_zero_point_of_a_table():
     values = np.random.default_rng(0).uniform(0.5, 1.0, (30, 8))
     table.embeddings.assign(np.where(np.arange(240).reshape(30, 8) % 3, 0, values))
     data = Samples((np.random.default_rng(0).integers(0, 30, (40, 7)).astype("int32"),))
-    content = _convert(model, RECIPES["int8"], data)
+    content = convert(model, RECIPES["int8"], data)
     (stored,) = (each for each in read_graph(content).kernels() if each.shape == (30, 8))
     assert np.count_nonzero(stored.values) == stored.size
     found = {each.name: each for each in count_zeros(model, content)}
@@ -70,7 +70,7 @@ def test_zero_is_the_zero_point_of_a_table():
 
 def test_a_kernel_that_tflite_stores_in_four_parts():
     model = _prune(keras.Sequential([L.Input((3, 5)), L.LSTM(4)]))
-    found = count_zeros(model, _convert(model, RECIPES["float32"], None))
+    found = count_zeros(model, convert(model, RECIPES["float32"], None))
     # Keras has (inputs, 4 x units) in one, and the file (units, inputs) for each gate.
     assert [each.size for each in found] == [5 * 16, 4 * 16]
     for each, weight in zip(found, model.trainable_weights, strict=False):
@@ -81,7 +81,7 @@ def test_a_kernel_that_tflite_stores_in_four_parts():
 def test_zeros_that_are_lost_are_an_error(dense_net):
     kernel = dense_net.layers[0].kernel
     kernel.assign(np.where(np.arange(18).reshape(6, 3) % 2, 0, kernel.numpy()))
-    content = _convert(dense_net, RECIPES["float32"], None)
+    content = convert(dense_net, RECIPES["float32"], None)
     (kept,) = check_zeros(dense_net, content, "float32")
     assert (kept.size, kept.keras_zeros, kept.zeros) == (18, 9, 9)
     # One zero became a value no output can tell from it.
@@ -104,4 +104,4 @@ def test_a_layer_that_does_not_use_its_kernel_as_it_is_loses_nothing():
             return tf.matmul(inputs, self.kernel - tf.reduce_mean(self.kernel))
 
     model = _prune(keras.Sequential([L.Input((6,)), Centred(3, use_bias=False)]))
-    assert check_zeros(model, _convert(model, RECIPES["float32"], None), "float32") == ()
+    assert check_zeros(model, convert(model, RECIPES["float32"], None), "float32") == ()

@@ -37,6 +37,11 @@ class Data:
     y_val: Array | None = None
 
     @property
+    def to_calibrate(self) -> Any:
+        """What ranges are measured on: (x, y), or x alone."""
+        return self.x if self.y is None else (self.x, self.y)
+
+    @property
     def to_check(self) -> Any:
         """What a file is proven on: the validation part where there is one; (x, y), or x alone."""
         x, y = (self.x, self.y) if self.x_val is None else (self.x_val, self.y_val)

@@ -10,15 +10,15 @@ from typing import Any, Literal
 from rich.markup import escape
 from rich.table import Table
 
-from tfmot_swd.export.advice_topics import FAILS, HELPS, NO_HELP, TARGETS, TOPICS, Advice, Case
+from tfmot_swd.export.advice_topics import FAILS, HELPS, NO_HELP, TARGETS, TOPICS, UNKNOWN, Advice, Case
 from tfmot_swd.export.content import read_content
 from tfmot_swd.export.file_facts import read_facts
 from tfmot_swd.tables import as_text
 
-__all__ = ["FAILS", "HELPS", "NO_HELP", "TARGETS", "Advice", "FileAdvice", "Target", "advise"]
+__all__ = ["FAILS", "HELPS", "NO_HELP", "TARGETS", "UNKNOWN", "Advice", "FileAdvice", "Target", "advise"]
 
 Target = Literal["phone", "desktop", "microcontroller"]
-_COLOURS = {HELPS: "green", NO_HELP: "yellow", FAILS: "red"}
+_COLOURS = {HELPS: "green", NO_HELP: "yellow", UNKNOWN: "cyan", FAILS: "red"}
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,7 @@ def advise(
     Args:
         content: the bytes of the file, or its path.
         dense: the same for the model before it was pruned, in the same form; tells removed channels from zeroed ones.
+            Without it, what only removed channels help with is `"unknown"`.
         target: where it is to run; None says everything.
 
     Returns:

@@ -13,11 +13,13 @@ from tfmot_swd.export.sparse_kernels import block_sparse, dense_kernels, in_bloc
 from tfmot_swd.export.sparse_layout import xnnpack_outcome
 
 TARGETS = ("phone", "desktop", "microcontroller")
-HELPS, NO_HELP, FAILS = "helps", "does not help", "fails"
+HELPS, NO_HELP, UNKNOWN, FAILS = "helps", "does not help", "unknown", "fails"
 # Below so many zeros compression is about something else.
 _FEW = 0.1
 _INTEGERS = ("int8", "int16x8")
 _REMOVE = "remove channels: prune_progressive_gradient or fit_budget, then strip_pruning"
+_GIVE_DENSE = "give the file of the model before it was pruned: dense= of advise, --dense of tfmot-swd check"
+_FIX_SIZE = "fix the size of the input before the export"
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,8 @@ class Advice:
 
     Attributes:
         topic: `"download size"`, `"speed on a phone"` and so on.
-        verdict: `"helps"`, `"does not help"`, or `"fails"`: it does not run there, or not right.
+        verdict: `"helps"`, `"does not help"`, `"fails"`: it does not run there, or not right; or `"unknown"`: zeros do
+            not help, removed channels would, and a file alone does not tell whether any were.
         reason: why, with the numbers of this file.
         remedy: what to do.
         where: the operators it is about, by number, type and output shape; empty: the file as a whole.
@@ -52,6 +55,16 @@ class Case:
         """Whether channels were removed, as far as is known."""
         return self.dense is not None and bool(_smaller(self.file, self.dense))
 
+    def or_removal(self, remedy: str) -> str:
+        """Returns a remedy, and the removal of channels beside it where it is known that none were removed."""
+        return remedy if self.dense is None or self.is_smaller else f"{remedy}; or {_REMOVE}"
+
+    def zeros_gain_nothing(self, topic: str, reason: str, remedy: str = _REMOVE, where: str = "") -> Advice:
+        """Returns the advice on what only removed channels help with, where it is not known that any were."""
+        if self.dense is not None:
+            return Advice(topic, NO_HELP, reason, remedy, where)
+        return Advice(topic, UNKNOWN, f"{reason}; whether channels were removed is not known", _GIVE_DENSE, where)
+
 
 def _smaller(file: FileFacts, dense: FileFacts) -> list[str]:
     """Returns the kernels that lost channels, in words; those of other networks cannot be matched."""
@@ -71,6 +84,8 @@ def _channels(case: Case) -> Iterator[Advice]:
     if case.dense is None:
         if file.zero_channels:
             yield Advice(topic, NO_HELP, f"{dead}, and computed all the same", "strip_pruning removes them")
+        else:
+            yield Advice(topic, UNKNOWN, f"{dead}; how many were removed is not known", _GIVE_DENSE)
         return
     smaller = _smaller(case.file, case.dense)
     if smaller:
@@ -105,6 +120,10 @@ def _at_rest(case: Case) -> Iterator[Advice]:
         yield Advice(topic, HELPS, reason, "for TFLite Micro alone: elsewhere take the file that was encoded")
         return
     if not file.is_sparse:
+        if case.dense is not None and case.is_smaller:
+            reason = f"channels were removed: {file.bytes:,} bytes, the dense file {case.dense.bytes:,}"
+            yield Advice(topic, HELPS, reason, "nothing")
+            return
         reason = "zeros are stored like other weights"
         if file.form == "float32" and file.sparsity >= 0.5:
             yield Advice(topic, NO_HELP, reason, 'export with quantize="sparse_float32", or int8 if it must be small')
@@ -117,7 +136,7 @@ def _at_rest(case: Case) -> Iterator[Advice]:
             yield Advice(topic, NO_HELP, reason, 'prune to 50 % or more, or export with quantize="int8"')
         else:
             reason += f"; sparse {file.form} files do not load in LiteRT, or compute something else"
-            yield Advice(topic, NO_HELP, reason, f"keep it gzipped on disk, or {_REMOVE}")
+            yield Advice(topic, NO_HELP, reason, case.or_removal("keep it gzipped on disk"))
         return
     blocks = [place(file.graph, each) for each, kernel in dense_kernels(file.graph) if kernel.block]
     if file.form == "float16" and blocks:
@@ -146,10 +165,12 @@ def _phone(case: Case) -> Iterator[Advice]:
     if case.is_smaller:
         yield Advice(topic, HELPS, "channels were removed, and every kernel gains from that", "measure it on the phone")
     if file.form in (*_INTEGERS, "dynamic"):
-        remedy = _REMOVE
+        reason = "kernels with int8 weights multiply zeros too"
         if not broken - {"float", "stored sparse"}:
-            remedy += '; or quantize="sparse_float32": its graph and its zeros qualify for sparse kernels'
-        yield Advice(topic, NO_HELP, "kernels with int8 weights multiply zeros too", remedy)
+            remedy = 'quantize="sparse_float32": its graph and its zeros qualify for sparse kernels'
+            yield Advice(topic, NO_HELP, reason, case.or_removal(remedy))
+        elif not case.is_smaller:
+            yield case.zeros_gain_nothing(topic, reason)
         return
     if outcome == "wrong":
         reason = (
@@ -161,7 +182,8 @@ def _phone(case: Case) -> Iterator[Advice]:
     elif outcome == "sparse" and not findings:
         reason = f"{file.sparsity:.0%} zeros, and the graph keeps all rules of XNNPACK's sparse kernels"
         yield Advice(topic, HELPS, reason, "measure it: 1x1 convolutions were 3.6 times faster at 80 %, 5.4 at 90 %")
-    yield from _by_rule(topic, NO_HELP, findings, "XNNPACK's sparse kernels do not fit: ")
+    if not case.is_smaller:
+        yield from _by_rule(topic, NO_HELP, findings, "XNNPACK's sparse kernels do not fit: ")
 
 
 def _x86(case: Case) -> Iterator[Advice]:
@@ -171,7 +193,9 @@ def _x86(case: Case) -> Iterator[Advice]:
         return
     if case.is_smaller:
         yield Advice(topic, HELPS, "channels were removed, and every kernel gains from that", "measure it")
-    yield Advice(topic, NO_HELP, "sparse convolutions are off on any x86 with AVX, whatever the file holds", _REMOVE)
+        return
+    reason = "sparse convolutions are off on any x86 with AVX, whatever the file holds"
+    yield case.zeros_gain_nothing(topic, reason)
 
 
 def _dense_layers(case: Case) -> Iterator[Advice]:
@@ -198,11 +222,10 @@ def _memory(case: Case) -> Iterator[Advice]:
         yield Advice(topic, HELPS, "channels were removed: smaller weights, smaller activations", "nothing")
     if file.unpacked_bytes:
         reason = f"weights that are stored sparse are unpacked at load: {file.unpacked_bytes:,} bytes beside the file"
-        yield Advice(topic, NO_HELP, reason, f"where memory is short, take the dense file, or {_REMOVE}")
+        yield Advice(topic, NO_HELP, reason, case.or_removal("where memory is short, take the dense file"))
     elif not case.is_smaller:
-        yield Advice(
-            topic, NO_HELP, "a zero takes as much memory as any weight, and activations stay as they are", _REMOVE
-        )
+        reason = "a zero takes as much memory as any weight, and activations stay as they are"
+        yield case.zeros_gain_nothing(topic, reason)
 
 
 def _flash(case: Case) -> Iterator[Advice]:
@@ -218,7 +241,9 @@ def _flash(case: Case) -> Iterator[Advice]:
         reason = f"{encoded} kernels are stored as a mask and the values left"
         yield Advice(topic, HELPS, reason, "build TFLite Micro of 2025 or later with AddDecode()")
     elif file.form not in _INTEGERS:
-        yield Advice(topic, NO_HELP, "zeros of float32 are stored like other weights", 'export with quantize="int8"')
+        if not case.is_smaller:
+            reason = "zeros of float32 are stored like other weights"
+            yield Advice(topic, NO_HELP, reason, 'export with quantize="int8"')
     else:
         saved = encode_pruned(case.content)
         if saved.bytes_saved:
@@ -228,27 +253,31 @@ def _flash(case: Case) -> Iterator[Advice]:
             )
             largest = max(each.plain_bytes for each in saved.tensors)
             remedy = (
-                "micro.encode_pruned(content), bit-exact; firmware of TFLite Micro of 2025 on, with AddDecode(); each "
-                f"kernel is restored in RAM for its operator, the largest takes {largest:,} bytes: largest= leaves "
-                "large ones as they are"
+                'export with quantize="int8_pruned", bit-exact; firmware of TFLite Micro of 2025 on, with AddDecode(); '
+                f"each kernel is restored in RAM for its operator, the largest takes {largest:,} bytes: largest= of "
+                "export_tflite leaves large ones as they are"
             )
             tensors = sorted(saved.tensors, key=lambda each: each.encoded_bytes - each.plain_bytes)
             where = [f"{_sides(each.shape)}: {each.plain_bytes:,} → {each.encoded_bytes:,} bytes" for each in tensors]
             yield Advice(topic, HELPS, reason, remedy, _joined(where))
-        else:
+        elif not case.is_smaller:
             reason = f"{file.sparsity:.0%} zeros: a bit mask for each weight would cost more than they take"
-            yield Advice(topic, NO_HELP, reason, f"prune to 50 % or more, or {_REMOVE}")
+            yield Advice(topic, NO_HELP, reason, case.or_removal("prune to 50 % or more"))
 
 
 def _ram(case: Case) -> Iterator[Advice]:
     topic, file = "microcontroller RAM", case.file
+    if file.graph.open_inputs:
+        reason = "the size of an input is open, and with it that of the activations"
+        yield Advice(topic, UNKNOWN, reason, _FIX_SIZE)
+        return
     need = f"{file.most_bytes:,} bytes of activations at least"
     if file.decoded_bytes:
         need = f"{file.most_bytes:,} bytes of activations and restored weights at least"
         if not case.is_smaller:
             reason = f"kernels are restored in the arena, the largest takes {file.decoded_bytes:,} bytes: {need}"
-            remedy = "micro.encode_pruned(content, largest=...) of the plain int8 file leaves large kernels in flash"
-            yield Advice(topic, NO_HELP, reason, f"{remedy}; or {_REMOVE}", file.most_at)
+            remedy = 'export with quantize="int8_pruned" and largest=..., which leaves large kernels in flash'
+            yield Advice(topic, NO_HELP, reason, case.or_removal(remedy), file.most_at)
             return
     if case.dense is not None and case.is_smaller:
         before = case.dense.most_bytes
@@ -258,7 +287,7 @@ def _ram(case: Case) -> Iterator[Advice]:
         yield Advice(topic, verdict, reason, remedy, file.most_at)
     else:
         reason = f"zero weights leave activations as large as they were: {need}"
-        yield Advice(topic, NO_HELP, reason, f"{_REMOVE}, here first", file.most_at)
+        yield case.zeros_gain_nothing(topic, reason, f"{_REMOVE}, here first", file.most_at)
 
 
 def _npu(case: Case) -> Iterator[Advice]:
@@ -269,7 +298,7 @@ def _npu(case: Case) -> Iterator[Advice]:
         reason = (
             f"{file.sparsity:.0%} zeros, which the compiler of Ethos-U compresses; half as much flash at 50 to 80 %"
         )
-        yield Advice(topic, HELPS, reason, "micro.estimate_npu(content) compiles it with Vela")
+        yield Advice(topic, HELPS, reason, "tfmot_swd.export.micro.estimate_npu(path) compiles it with Vela")
     else:
         yield Advice(topic, NO_HELP, f"{file.sparsity:.0%} zeros are too few to compress", "prune to 50 % or more")
 

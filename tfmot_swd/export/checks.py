@@ -15,7 +15,7 @@ def check_exportable(model: Any) -> None:
 
     Raises:
         TypeError: a Keras 3 model, or no Keras model at all.
-        ValueError: a model that is subclassed, not built, or still wrapped, at any depth.
+        ValueError: a model that is subclassed, not built, takes strings, or is still wrapped, at any depth.
     """
     check_keras_model(model)
     if not model.inputs:
@@ -23,6 +23,12 @@ def check_exportable(model: Any) -> None:
             "The inputs of the model are not known: give it an Input layer, or call it on data first. "
             f"Received: {model.name!r} without inputs"
         )
+    for name, tensor in zip(model.input_names, model.inputs, strict=True):
+        if tensor.dtype.name == "string":
+            raise ValueError(
+                "Files take no strings: export the model from the numbers on, and look words up in the program that "
+                f"uses it, as StringLookup does. Received: input {name!r} of dtype string"
+            )
     wrapped = find_wrapped(model)
     if wrapped:
         shown = ", ".join(wrapped[:5]) + (", ..." if len(wrapped) > 5 else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 import subprocess
 from collections.abc import Sequence
 from numbers import Real
@@ -25,6 +26,16 @@ def check_timeout(timeout: Any) -> None:
         raise TypeError(f"timeout must be a number of seconds. Received: timeout={timeout!r}")
     if not (math.isfinite(timeout) and float(timeout) > 0):
         raise ValueError(f"timeout must be a finite number of seconds above 0. Received: timeout={timeout!r}")
+
+
+def ending(code: int) -> str:
+    """Returns how a process ended, from its exit code: what a crash is called by the system, or the number."""
+    if code >= 0:
+        return f"it ended with exit code {code}"
+    try:
+        return f"it ended with {signal.Signals(-code).name}"
+    except ValueError:
+        return f"it ended with signal {-code}"
 
 
 def run_child(command: Sequence[str], timeout: float, what: str) -> subprocess.CompletedProcess[str]:

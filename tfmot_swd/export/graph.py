@@ -41,6 +41,7 @@ class FileTensor:
         block: of the sparse encoding, as long as `shape`: (1, 4) for blocks of 4 inputs of a dense layer, and so
             (4, 1) in Keras; () where single elements are stored, or all of them.
         scales: of the quantization, one or one a channel; empty in float.
+        open_axes: axes behind the batch whose size is open until the file is run; `shape` has 1 there.
     """
 
     index: int
@@ -53,6 +54,7 @@ class FileTensor:
     is_sparse: bool
     block: tuple[int, ...]
     scales: tuple[float, ...]
+    open_axes: tuple[int, ...] = ()
 
     @property
     def size(self) -> int:
@@ -108,6 +110,11 @@ class FileGraph:
     @functools.cached_property
     def _unpacked(self) -> dict[int, int]:
         return {each.outputs[0]: each.inputs[0] for each in self.operators if each.name in _UNPACKING}
+
+    @property
+    def open_inputs(self) -> tuple[FileTensor, ...]:
+        """The inputs that leave a size open, behind the batch."""
+        return tuple(self.tensors[index] for index in self.inputs if self.tensors[index].open_axes)
 
     def kernels(self) -> Iterator[FileTensor]:
         """Yields the weights in the order in which operators use them: no shapes, permutations, paddings or biases.
@@ -178,7 +185,10 @@ def _tensor(index: int, tensor: Any, buffers: Any) -> FileTensor:
     name = b"" if tensor.name is None else tensor.name
     block = _block(tensor.sparsity, len(shape))
     is_sparse = tensor.sparsity is not None
-    return FileTensor(index, name.decode(), shape, dtype, values, stored, nonzeros, is_sparse, block, scales)
+    signature = () if tensor.shapeSignature is None else tensor.shapeSignature
+    # An open batch is one sample at a time, as files are run.
+    open_axes = tuple(axis for axis, side in enumerate(signature) if axis and side < 0)
+    return FileTensor(index, name.decode(), shape, dtype, values, stored, nonzeros, is_sparse, block, scales, open_axes)
 
 
 def _block(sparsity: Any, rank: int) -> tuple[int, ...]:

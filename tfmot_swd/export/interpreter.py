@@ -2,48 +2,63 @@
 
 from __future__ import annotations
 
+import os
 import warnings
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from tfmot_swd.export.content import read_content
+from tfmot_swd.export.inputs import check_inputs
+from tfmot_swd.export.layout import FileLayout, read_layout
 from tfmot_swd.export.quiet import quiet
 from tfmot_swd.export.samples import Array, chunks
 
 
-def run_tflite(content: bytes, inputs: dict[str, Array]) -> tuple[dict[str, Array], str]:
-    """Runs a file with one signature on float or integer data.
+def run_tflite(content: bytes | str | os.PathLike[str], inputs: Mapping[str, Array]) -> tuple[dict[str, Array], str]:
+    """Runs a file on float or integer data.
 
     The file runs in its own batch, 1 as a rule: resized to a larger one, a graph with a reshape
     in it can answer wrongly without a word, and the larger batch is no faster.
 
     Args:
-        content: the bytes of the file.
+        content: the bytes of the file, or its path.
         inputs: one array (N, ...) for each input name of the signature; quantized as the file asks.
+            Sizes that the file leaves open are those of the arrays.
 
     Returns:
         One array (N, ...) for each output name, dequantized, and the interpreter that was used:
         `"ai_edge_litert"` or, where that is not installed, `"tensorflow"`.
 
     Raises:
+        TypeError: `content` is neither bytes nor a path, `inputs` is no dictionary of numbers.
+        ValueError: no TFLite file, an input that is missing or of another shape, as `inputs.check_inputs`.
+        OSError: the file cannot be read.
         RuntimeError, ValueError: from the interpreter, when it cannot run the file.
+
+    Example:
+        >>> import tempfile, numpy as np, tf_keras as keras
+        >>> from tfmot_swd import export_tflite
+        >>> model = keras.Sequential([keras.layers.Input((4,), name="x"), keras.layers.Dense(2, name="y")])
+        >>> path = tempfile.mkdtemp() + "/model.tflite"
+        >>> result = export_tflite(model, path)
+        >>> outputs, _ = run_tflite(path, {"x": np.ones((3, 4), "float32")})
+        >>> outputs["y"].shape
+        (3, 2)
     """
+    content = read_content(content)
+    layout = read_layout(content)
+    arrays, _ = check_inputs(inputs, layout.inputs)
     # The interpreters announce their delegates on file descriptor 2.
     with quiet():
         interpreter, library = open_interpreter(content)
-        # Only the signature keeps the names; the runner itself must go before tensors are set.
-        runner = interpreter.get_signature_runner()
-        wanted, given = runner.get_input_details(), runner.get_output_details()
-        del runner
-        batch = 1
-        for name, array in inputs.items():
-            detail = wanted[name]
-            batch = int(detail["shape"][0])
-            shape = (batch, *array.shape[1:])
-            if shape != tuple(detail["shape"]):
-                interpreter.resize_tensor_input(detail["index"], shape)
+        indices = [detail["index"] for detail in interpreter.get_input_details()]
+        for array, port in zip(arrays, layout.inputs, strict=True):
+            if port.open_axes:
+                interpreter.resize_tensor_input(indices[port.position], (port.shape[0], *array.shape[1:]))
         interpreter.allocate_tensors()
-        return _run(interpreter, wanted, given, inputs, batch), library
+        return _run(interpreter, layout, arrays), library
 
 
 def open_interpreter(content: bytes, threads: int | None = None) -> tuple[Any, str]:
@@ -65,25 +80,21 @@ def open_interpreter(content: bytes, threads: int | None = None) -> tuple[Any, s
     return Interpreter(model_content=content, num_threads=threads), "ai_edge_litert"
 
 
-def _run(
-    interpreter: Any,
-    wanted: dict[str, Any],
-    given: dict[str, Any],
-    inputs: dict[str, Array],
-    batch: int,
-) -> dict[str, Array]:
-    quantized = tuple(quantize(array, wanted[name]) for name, array in inputs.items())
-    indices = [wanted[name]["index"] for name in inputs]
-    parts: dict[str, list[Array]] = {name: [] for name in given}
-    for arrays, real in chunks(quantized, batch):
+def _run(interpreter: Any, layout: FileLayout, arrays: Sequence[Array]) -> dict[str, Array]:
+    given = [detail["index"] for detail in interpreter.get_input_details()]
+    got = [detail["index"] for detail in interpreter.get_output_details()]
+    quantized = tuple(quantize(array, port.detail) for array, port in zip(arrays, layout.inputs, strict=True))
+    batch = layout.inputs[0].shape[0]
+    parts: dict[str, list[Array]] = {port.name: [] for port in layout.outputs}
+    for values, real in chunks(quantized, batch):
         # Recurrent operators keep their state from one call to the next.
         interpreter.reset_all_variables()
-        for index, array in zip(indices, arrays, strict=True):
-            interpreter.set_tensor(index, array)
+        for port, value in zip(layout.inputs, values, strict=True):
+            interpreter.set_tensor(given[port.position], value)
         interpreter.invoke()
-        for name, detail in given.items():
-            parts[name].append(interpreter.get_tensor(detail["index"])[:real])
-    return {name: dequantize(np.concatenate(part), given[name]) for name, part in parts.items()}
+        for port in layout.outputs:
+            parts[port.name].append(interpreter.get_tensor(got[port.position])[:real])
+    return {port.name: dequantize(np.concatenate(parts[port.name]), port.detail) for port in layout.outputs}
 
 
 def quantize(array: Array, detail: dict[str, Any]) -> Array:

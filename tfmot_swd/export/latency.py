@@ -13,6 +13,7 @@ import numpy as np
 
 from tfmot_swd.export.errors import ExportError
 from tfmot_swd.export.interpreter import open_interpreter
+from tfmot_swd.export.layout import open_size
 from tfmot_swd.export.quiet import Noise, quiet
 from tfmot_swd.export.samples import Array
 
@@ -71,7 +72,8 @@ def measure_latency(
 
     Raises:
         TypeError: a content that is not bytes, a number that is no int.
-        ValueError: no files, a number below 1, a reference that is none of the files, an input of strings.
+        ValueError: no files, a number below 1, a reference that is none of the files, an input of strings or of
+            open size.
         ExportError: a file that does not run; the message names it.
 
     >>> import tempfile, tf_keras as keras, tfmot_swd
@@ -133,7 +135,7 @@ def tflite_runner(content: bytes, threads: int = 1, name: str = "model") -> Call
 
     Raises:
         TypeError: `content` is not bytes.
-        ValueError: an input of strings.
+        ValueError: an input of strings, or of open size.
         ExportError: the interpreter cannot load or run the file.
     """
     if not isinstance(content, bytes):
@@ -141,15 +143,21 @@ def tflite_runner(content: bytes, threads: int = 1, name: str = "model") -> Call
     try:
         with quiet() as noise:
             interpreter, _ = open_interpreter(content, threads)
-            interpreter.allocate_tensors()
     except (RuntimeError, ValueError) as error:
         raise _not_running(name, error, noise) from error
-    for detail in interpreter.get_input_details():
-        interpreter.set_tensor(detail["index"], random_input(detail["shape"], detail["dtype"]))
+    details = interpreter.get_input_details()
+    for detail in details:
+        sides = tuple(None if side < 0 and axis else int(side) for axis, side in enumerate(detail["shape_signature"]))
+        if None in sides:
+            raise ValueError(open_size(detail["name"], sides))
+    values = [random_input(detail["shape"], detail["dtype"]) for detail in details]
     try:
         with quiet() as noise:
+            interpreter.allocate_tensors()
+            for detail, value in zip(details, values, strict=True):
+                interpreter.set_tensor(detail["index"], value)
             interpreter.invoke()
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         raise _not_running(name, error, noise) from error
     invoke: Callable[[], None] = interpreter.invoke
     return invoke

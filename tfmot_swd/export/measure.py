@@ -17,6 +17,7 @@ from tfmot_swd.export.errors import ExportError
 from tfmot_swd.export.file_facts import form_of
 from tfmot_swd.export.graph import FileGraph, read_graph
 from tfmot_swd.export.latency import Latency, measure_latency, random_input
+from tfmot_swd.export.layout import read_layout
 from tfmot_swd.export.memory import peak_memory
 from tfmot_swd.export.micro_operators import DECODE
 from tfmot_swd.export.sizes import gzip_size, zstd_size
@@ -115,8 +116,11 @@ def measure_files(
     contents = {name: read_file(path, f"files[{name!r}]") for name, path in files.items()}
     graphs = {name: read_graph(content) for name, content in contents.items()}
     encoded = [name for name, graph in graphs.items() if any(each.name == DECODE for each in graph.operators)]
-    memory, failures, reasons = _memory({name: path for name, path in files.items() if name not in encoded})
-    failures |= dict.fromkeys(encoded, f"It is for TFLite Micro alone, which knows {DECODE}.")
+    unsized = _unsized(contents)
+    memory, failures, reasons = _memory(
+        {name: path for name, path in files.items() if name not in (*encoded, *unsized)}
+    )
+    failures |= dict.fromkeys(encoded, f"It is for TFLite Micro alone, which knows {DECODE}.") | unsized
     running = {name: content for name, content in contents.items() if name not in failures}
     latencies: tuple[Latency, ...] = ()
     if running:
@@ -199,6 +203,17 @@ def _shown_latency(latency: Latency | None) -> str:
     return f"{latency.median_ms:.3f} ({latency.low_ms:.3f} to {latency.high_ms:.3f}){ratio}"
 
 
+def _unsized(contents: Mapping[str, bytes]) -> dict[str, str]:
+    """Returns by name why files cannot be measured that leave the size of an input open."""
+    found = {}
+    for name, content in contents.items():
+        try:
+            read_layout(content).require_fixed_sizes()
+        except ValueError as error:
+            found[name] = str(error)
+    return found
+
+
 def _memory(files: Mapping[str, str | os.PathLike[str]]) -> tuple[dict[str, int], dict[str, str], dict[str, str]]:
     """Returns the peak memory by name, by name why a file does not run, and by name why only the figure is missing.
 
@@ -230,7 +245,6 @@ def _micro(contents: Mapping[str, bytes], rounds: int) -> tuple[dict[str, int], 
     """Returns arena and milliseconds by name, and by name why a file has none."""
     # Its interpreter is an extra that many will not have.
     from tfmot_swd.export.micro import run_micro, time_micro
-    from tfmot_swd.export.micro.layout import read_layout
 
     arenas: dict[str, int] = {}
     reasons: dict[str, str] = {}

@@ -7,8 +7,9 @@ import os
 import sys
 from pathlib import Path
 
-from tfmot_swd.export.child import TIMEOUT, check_timeout, run_child
+from tfmot_swd.export.child import TIMEOUT, check_timeout, ending, run_child
 from tfmot_swd.export.errors import ExportError
+from tfmot_swd.export.layout import open_size
 
 # Runs alone, with nothing imported but the interpreter. The peak is reset after the imports, where the system can:
 # they touch more memory than a small file. VmHWM belongs to this program, while ru_maxrss begins at the parent's.
@@ -43,6 +44,10 @@ except ImportError:
     sys.exit()
 try:
     interpreter = Interpreter(model_path=path, num_threads=threads)
+    for detail in interpreter.get_input_details():
+        if min(detail["shape_signature"][1:], default=0) < 0:
+            print(json.dumps({"open": [detail["name"], detail["shape_signature"].tolist()]}))
+            sys.exit()
     interpreter.allocate_tensors()
     for detail in interpreter.get_input_details():
         interpreter.set_tensor(detail["index"], np.zeros(detail["shape"], detail["dtype"]))
@@ -68,6 +73,7 @@ def peak_memory(path: str | os.PathLike[str], threads: int = 1, timeout: float =
 
     Raises:
         TypeError, ValueError: a timeout that is no time.
+        ValueError: the file leaves the size of an input open.
         FileNotFoundError: there is no such file.
         ExportError: the file does not run, takes the process down with it, or does not end in time.
         OSError: this system does not tell a process's peak, or no process can be started.
@@ -84,7 +90,7 @@ def peak_memory(path: str | os.PathLike[str], threads: int = 1, timeout: float =
         words = done.stderr.strip()[-1000:]
         raise ExportError(
             "The process that ran the file ended early: if that was for lack of memory, run it where there is more. "
-            f"Received: exit code {done.returncode} for path={os.fspath(path)!r}. It said:\n{words}"
+            f"Received: {ending(done.returncode)}, path={os.fspath(path)!r}. It said:\n{words}"
         )
     answer = json.loads(last[0])
     if "unmeasured" in answer:
@@ -92,6 +98,9 @@ def peak_memory(path: str | os.PathLike[str], threads: int = 1, timeout: float =
             "This system does not tell the peak memory of a process: measure on Linux or macOS. "
             f"Received: platform {answer['unmeasured']!r}"
         )
+    if "open" in answer:
+        name, sides = answer["open"]
+        raise ValueError(open_size(name, tuple(None if axis and side < 0 else side for axis, side in enumerate(sides))))
     if "failed" in answer:
         raise ExportError(
             "The file does not run on this machine, so its memory is not known: export it anew, or measure it where "

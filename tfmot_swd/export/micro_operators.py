@@ -28,10 +28,17 @@ def micro_problems(graph: FileGraph) -> tuple[Finding, ...]:
     """Returns what keeps TFLite Micro from running a file, by operator; nothing: it finds a kernel for each.
 
     Rules of the findings: `"sparse"` for weights in the sparse encoding, which it does not unpack, `"float16"`,
-    `"hybrid"` for int8 weights of float operators (dynamic range), and `"operator"` for those that it has not got.
+    `"hybrid"` for int8 weights of float operators (dynamic range), `"operator"` for those that it has not got, and
+    `"open size"` for inputs without a fixed size.
     Kernels can still refuse a dtype that is rare: `micro.run_micro` runs the file.
     """
-    return tuple(problem for operator in graph.operators for problem in _problems(graph, operator))
+    problems = [problem for operator in graph.operators for problem in _problems(graph, operator)]
+    for tensor in graph.open_inputs:
+        sides = "x".join("?" if axis in tensor.open_axes else str(side) for axis, side in enumerate(tensor.shape))
+        found = f"the size of an input is open ({sides}), which TFLite Micro takes for 1"
+        remedy = "fix the size of the input before the export"
+        problems.append(Finding("open size", None, "", "", found, remedy))
+    return tuple(problems)
 
 
 def is_hybrid(graph: FileGraph, operator: FileOperator) -> bool:

@@ -78,6 +78,15 @@ class Recipe:
         """Returns the bytes as they go into the file; `largest` bounds the tensors that `encode` takes on."""
         return content if self.encode is None else self.encode(content, largest)
 
+    def settings(self) -> dict[str, Any]:
+        """Returns what `configure` sets by name, as plain data for another process."""
+        return {
+            "optimizations": [each.name for each in self.optimizations],
+            "supported_types": [each.name for each in self.supported_types],
+            "supported_ops": [each.name for each in self.supported_ops],
+            "io_dtype": None if self.io_dtype is None else self.io_dtype.name,
+        }
+
     def configure(self, converter: Any) -> None:
         """Sets everything but the calibration data on a `tf.lite.TFLiteConverter`."""
         converter.optimizations = list(self.optimizations)

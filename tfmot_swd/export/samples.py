@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +11,13 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_swd._compat import keras
+from tfmot_swd.pruning_warning import PruningWarning
 
 Array = np.ndarray[Any, Any]
+
+# One sample in so many is kept for the proof.
+HELD_OUT = 5
+_TOO_FEW_TO_SPLIT = 10
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,35 @@ class Samples:
     def __len__(self) -> int:
         return len(self.inputs[0])
 
+    def take(self, rows: Array) -> Samples:
+        """Returns the samples of these numbers."""
+        labels = None if self.labels is None else self.labels[rows]
+        return Samples(tuple(array[rows] for array in self.inputs), labels)
+
+    def held_out(self) -> tuple[Samples, Samples]:
+        """Returns what ranges are measured on, and every fifth sample, which the file is proven on instead.
+
+        Of fewer than 10 samples none can be spared: both are all of them then.
+        """
+        if len(self) < _TOO_FEW_TO_SPLIT:
+            return self, self
+        rows = np.arange(len(self))
+        is_held = rows % HELD_OUT == HELD_OUT - 1
+        return self.take(rows[~is_held]), self.take(rows[is_held])
+
+    def clipped(self, percentile: float) -> Samples:
+        """Returns the samples with each float input clipped to where this percentage of its values lies.
+
+        As much is cut off at either end: of 99.8 %, one thousandth.
+        """
+        tail = (100 - percentile) / 2
+        inputs = []
+        for array in self.inputs:
+            is_float = array.dtype.kind == "f"
+            limits = np.percentile(array, (tail, 100 - tail), method="nearest") if is_float else ()
+            inputs.append(np.clip(array, *limits) if is_float else array)
+        return Samples(tuple(inputs), self.labels)
+
 
 def chunks(inputs: tuple[Array, ...], size: int) -> Iterator[tuple[tuple[Array, ...], int]]:
     """Yields `(arrays of exactly size rows, how many of them are real)`.
@@ -46,13 +81,13 @@ def random_samples(model: keras.Model, count: int = 64, seed: int = 0) -> Sample
     """Returns standard normal inputs, the same at every call.
 
     Raises:
-        ValueError: an input is not floating point, or has an open dimension besides the batch.
+        ValueError: an input is not floating point, goes into an embedding, or has an open dimension besides the batch.
     """
     generator = np.random.default_rng(seed)
     arrays = []
     for name, tensor in zip(model.input_names, model.inputs, strict=True):
         shape = tuple(tensor.shape[1:])
-        if not tensor.dtype.is_floating or None in shape:
+        if not tensor.dtype.is_floating or None in shape or takes_ids(model, tensor):
             raise ValueError(
                 f"There is no obvious random data for input {name!r}: pass check_data. "
                 f"Received: an input of shape {tuple(tensor.shape)} and dtype {tensor.dtype.name}"
@@ -96,10 +131,10 @@ def read_samples(data: Any, model: keras.Model, argument: str, limit: int | None
     if not len(inputs[0]):
         raise ValueError(f"{argument} holds no samples. Received: {argument} of shape {inputs[0].shape}")
     checked = tuple(
-        _checked(array, name, tensor, argument)
+        _checked(array, name, tensor, argument, takes_ids(model, tensor))
         for array, name, tensor in zip(inputs, model.input_names, model.inputs, strict=True)
     )
-    return Samples(checked, _classes(labels))
+    return Samples(checked, _classes(labels, argument))
 
 
 def _is_array(value: Any) -> bool:
@@ -209,17 +244,17 @@ def _check_shape(array: Array, name: str, tensor: Any, argument: str) -> None:
     )
 
 
-def _checked(array: Array, name: str, tensor: Any, argument: str) -> Array:
+def _checked(array: Array, name: str, tensor: Any, argument: str, is_ids: bool) -> Array:
     """Returns `array` in the dtype of the input, if that changes no value."""
     _check_shape(array, name, tensor, argument)
     wanted = np.dtype(tensor.dtype.name)
-    if wanted.kind == "f" and array.dtype.kind in "iub":
+    if wanted.kind == "f" and array.dtype.kind in "iub" and not is_ids:
         raise TypeError(
-            f"{argument} for input {name!r} is integer-only, but the model takes {wanted}. Cast "
-            "and scale it as in training (x.astype('float32') / 255, for instance), or all scales "
-            f"come out wrong. Received: dtype {array.dtype}"
+            f"{argument} for input {name!r} is integer-only, but the model takes {wanted}. Cast it as the model sees "
+            "it in use: pixels scaled as in training (x.astype('float32') / 255, for instance), counts and indices as "
+            f"they are (x.astype('float32')), or all scales come out wrong. Received: dtype {array.dtype}"
         )
-    kinds = {"f": "f", "i": "iu", "u": "iu", "b": "b"}.get(wanted.kind, wanted.kind)
+    kinds = {"f": "fiu" if is_ids else "f", "i": "iu", "u": "iu", "b": "b"}.get(wanted.kind, wanted.kind)
     if array.dtype.kind not in kinds:
         raise TypeError(f"{argument} for input {name!r} must be of dtype {wanted}. Received: dtype {array.dtype}")
     with np.errstate(over="ignore"):
@@ -238,8 +273,35 @@ def _checked(array: Array, name: str, tensor: Any, argument: str) -> Array:
     return cast
 
 
-def _classes(labels: Array | None) -> Array | None:
-    """Returns integer labels (N,) from (N,) or (N, 1); anything else gives no accuracy."""
-    if labels is None or labels.dtype.kind not in "iu" or labels.size != len(labels):
+def _classes(labels: Array | None, argument: str) -> Array | None:
+    """Returns integer labels (N,) from (N,), (N, 1) or one-hot (N, classes); other targets give no accuracy."""
+    if labels is None or not len(labels):
         return None
-    return labels.reshape(-1)
+    if labels.dtype.kind in "USO":
+        warnings.warn(
+            f"The labels of {argument} are no numbers, so that accuracies are not measured: pass integers, as "
+            "numpy.unique(labels, return_inverse=True)[1] makes them in the order of the names. "
+            f"Received: labels of dtype {labels.dtype}",
+            PruningWarning,
+            stacklevel=5,
+        )
+        return None
+    if labels.dtype.kind in "iub" and labels.size == len(labels):
+        return labels.reshape(-1).astype(np.int64)
+    is_one_hot = labels.ndim == 2 and labels.shape[1] > 1 and ((labels == 0) | (labels == 1)).all()
+    if is_one_hot and (labels.sum(axis=1) == 1).all():
+        classes: Array = labels.argmax(axis=1)
+        return classes
+    return None
+
+
+def takes_ids(model: keras.Model, tensor: Any) -> bool:
+    """Whether an input of the model goes into an embedding, and so holds whole numbers, whatever its dtype."""
+    source = tensor._keras_history.layer
+    return any(
+        each._keras_history.layer is source
+        for layer in model.layers
+        if isinstance(layer, keras.layers.Embedding)
+        for node in layer._inbound_nodes
+        for each in node.keras_inputs
+    )

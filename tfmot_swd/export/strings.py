@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.tools import flatbuffer_utils
 
 from tfmot_swd.export.alignment import pack
+from tfmot_swd.export.positions import arrange, in_place
 
 # Which TensorFlow made the file, with which options, and the oldest runtime that knows its operators: those carry
 # their versions themselves. What is left, such as reduced_precision_support, is read by delegates.
 _NOTES = (b"CONVERSION_METADATA", b"min_runtime_version")
 
 
-def compact(content: bytes, keep_names: bool = False) -> bytes:
+def compact(content: bytes, keep_names: bool = False, inputs: Sequence[str] = (), outputs: Sequence[str] = ()) -> bytes:
     """Returns the same file without tensor and graph names, description, conversion notes and empty buffers.
 
     The signature stays with its names of inputs and outputs, so that `get_signature_runner` works as before; TFLite's
@@ -24,10 +26,16 @@ def compact(content: bytes, keep_names: bool = False) -> bytes:
     Args:
         content: of a file below 2 GB, where constants are inside of the flatbuffer; a larger one returns as it is.
         keep_names: whether the names of tensors and graphs stay, for reading the file in Netron and the like.
+        inputs, outputs: names in the signature, in the order of the positions that they are to have, see
+            `positions.arrange`; empty leaves them where they are.
+
+    Raises:
+        ExportError: the file has other inputs or outputs.
     """
     model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
+    arrange(model, inputs, outputs)
     if any(buffer.offset for buffer in model.buffers):
-        return content
+        return in_place(content, model)
     model.description = None
     model.metadata = [each for each in model.metadata or () if each.name not in _NOTES] or None
     for graph in model.subgraphs:

@@ -3,33 +3,35 @@
 from __future__ import annotations
 
 import importlib.util
-import math
 import os
-from collections.abc import Iterator
-from numbers import Real
+import warnings
 from typing import Any
-
-import tensorflow as tf
 
 from tfmot_swd._compat import keras
 from tfmot_swd.export.checks import check_exportable
+from tfmot_swd.export.conversion import convert, prepare
+from tfmot_swd.export.diagnosis import explain
 from tfmot_swd.export.errors import ExportError
 from tfmot_swd.export.interpreter import run_tflite
+from tfmot_swd.export.layout import open_size
 from tfmot_swd.export.micro.decode import check_largest
 from tfmot_swd.export.micro.interpreter import run_micro
-from tfmot_swd.export.parity import Parity, compare, count_bad, require
+from tfmot_swd.export.parity import compare, count_bad
 from tfmot_swd.export.placing import check_target, placed
-from tfmot_swd.export.quiet import Noise, quiet
+from tfmot_swd.export.proof import Bounds, check_share, require
 from tfmot_swd.export.recipes import Recipe, get_recipe
 from tfmot_swd.export.result import ExportResult
-from tfmot_swd.export.samples import Array, Samples, chunks, random_samples, read_samples
-from tfmot_swd.export.serving import batch_size, float32_twin, has_loop, keras_outputs, serving_function
+from tfmot_swd.export.samples import HELD_OUT, Array, Samples, random_samples, read_samples
+from tfmot_swd.export.serving import float32_twin, keras_outputs
 from tfmot_swd.export.sizes import gzip_size, zstd_size
 from tfmot_swd.export.strings import compact
 from tfmot_swd.export.zeros import check_zeros
+from tfmot_swd.pruning_warning import PruningWarning
 
 # Ranges settle within a few hundred samples; TensorFlow's own guide names 100 to 500.
 CALIBRATION_SAMPLES = 500
+# Fewer than that are warned of.
+_FEW_SAMPLES = 20
 # Half precision over a deep model strays by some thousandths of the range, a wrong copy by much.
 _TWIN_TOLERANCE = 0.02
 
@@ -43,11 +45,15 @@ def export_tflite(
     tolerance: float | None = None,
     keep_names: bool = False,
     largest: int | None = None,
+    min_agreement: float | None = None,
+    max_accuracy_loss: float | None = None,
+    calibration_percentile: float | None = None,
 ) -> ExportResult:
     """Converts a model to a TFLite file and puts it in place only if it computes the same.
 
     The file has batch 1 when the model's batch is open, and one signature with the names of the
-    Keras inputs and outputs (the layers' names where those are dicts). It is written beside `path`,
+    Keras inputs and outputs (the layers' names where those are dicts); their positions in the file
+    are those of `model.inputs` and `model.outputs`. It is written beside `path`,
     run there on `check_data` against the Keras model, and moved to `path` in one step if it passes
     and the zeros of the weights are still zeros; if anything fails, what was at `path` stays, also
     when the process is killed. Missing parent directories are created.
@@ -69,8 +75,12 @@ def export_tflite(
     `micro.encode_pruned`; it runs in TFLite Micro only and is proven there, on plain C kernels, so
     pass some hundred samples of `check_data` rather than thousands.
 
-    Differences are shares of the Keras output range, defined in `parity.Parity`. A model under a
-    mixed precision policy is converted from a float32 copy, which is then also the reference.
+    Differences are shares of the Keras output range, defined in `parity.Parity`. A file of a
+    classifier (a single output of shape (N, 2 or more)) also fails where it names another class than
+    Keras on more than 30 % of the samples, or where labels are known and its accuracy is more than 10
+    points lower; from 10 % and from 2 points on a `PruningWarning` says so. A single sample is never
+    held against it. A model under a mixed precision policy is converted from a float32 copy, which
+    is then also the reference.
 
     Args:
         model: a built tf_keras model without pruning wrappers.
@@ -78,11 +88,12 @@ def export_tflite(
         quantize: name of the recipe.
         representative_data: what the model sees in use, scaled as in training, for the recipes
             with integer activations: an array (N, ...), for several inputs a list or dict of arrays, or an iterable or
-            `tf.data.Dataset` of batches, each alone or as `(x, y)`. Up to 500 samples are used,
+            `tf.data.Dataset` of batches, each alone or as `(x, y)`. Ranges are measured on up to 500 samples,
             evenly spaced ones of arrays and the first ones of an iterable.
         check_data: data for the proof, in the same forms; all of it is used, so an iterable must
-            end. Integer labels (N,) or (N, 1) give the accuracies. Defaults to the representative
-            samples, else to 64 random normal ones.
+            end. Integer labels (N,) or (N, 1), or one-hot ones (N, classes), give the accuracies. Defaults
+            to the representative samples; for recipes that measure ranges on those, to every fifth of them, which is
+            then left out of the measuring (of 10 samples or more). Without either, to 64 random normal samples.
         tolerance: bound of the proof, in place of the recipe's own.
         keep_names: whether the names of tensors stay in the file, for reading it in Netron; they
             cost some kB, and no runtime needs them.
@@ -90,6 +101,13 @@ def export_tflite(
             each encoded kernel in the arena, beside the activations of its operator and at one byte a weight: so this
             bounds what the arena grows by, and a large dense layer, whose zeros then stay in flash, takes no RAM. None
             encodes them all.
+        min_agreement: least share of the samples on which the file must name the same class as Keras, in place of 0.7
+            and the warning below 0.9.
+        max_accuracy_loss: by how much the accuracy of the file may be lower, in place of 0.1 and the warning above
+            0.02.
+        calibration_percentile: for recipes that measure ranges, clips each float input of `representative_data` to the
+            range of so many percent of its values, 99.9 for example: one outlier otherwise stretches the range, and
+            leaves few of 256 steps to all other values. None takes the data as they are.
 
     Returns:
         The size and the numbers of the proof.
@@ -110,25 +128,33 @@ def export_tflite(
         >>> path = tempfile.mkdtemp() + "/model.tflite"
         >>> result = export_tflite(model, path, quantize="int8", representative_data=x)
         >>> result.recipe, result.samples, result.bytes < 2000
-        ('int8', 100, True)
+        ('int8', 20, True)
     """
     recipe = get_recipe(quantize)
     _check_runtime(recipe)
     _check_largest(largest, recipe)
     check_exportable(model)
-    limit = _checked_tolerance(tolerance, recipe)
+    _check_sizes(model, recipe)
+    bounds = Bounds(recipe.tolerance if tolerance is None else tolerance, min_agreement, max_accuracy_loss)
+    _check_percentile(calibration_percentile, recipe)
     target = check_target(path)
     twin = float32_twin(model)
     calibration, check = _data(twin, recipe, representative_data, check_data)
+    if calibration is not None and calibration_percentile is not None:
+        calibration = calibration.clipped(calibration_percentile)
+    prepare(recipe)
     reference = _reference(model, twin, check)
 
-    content = compact(_convert(twin, recipe, calibration), keep_names)
+    content = compact(convert(twin, recipe, calibration), keep_names, twin.input_names, twin.output_names)
     kernels = check_zeros(twin, content, recipe.name)
     _check_danger(recipe, content)
     content = recipe.encoded(content, largest)
     with placed(target, content) as temporary:
         written = temporary.read_bytes()
-        parity, interpreter = _prove(written, recipe, limit, twin, check, reference)
+        outputs, interpreter = _run(written, recipe, dict(zip(twin.input_names, check.inputs, strict=True)))
+        parity = compare(reference, outputs, check.labels)
+        _warn_of_no_accuracy(check, parity.accuracy)
+        require(parity, recipe, bounds, lambda: _explain(twin, recipe, calibration, written))
     return ExportResult(
         recipe=recipe.name,
         path=os.fspath(path),
@@ -157,7 +183,7 @@ def file_bytes(model: keras.Model, quantize: str) -> int:
     recipe, twin = get_recipe(quantize), float32_twin(model)
     samples = random_samples(twin)
     few = Samples(tuple(array[:2] for array in samples.inputs), None)
-    return len(recipe.encoded(compact(_convert(twin, recipe, few))))
+    return len(recipe.encoded(compact(convert(twin, recipe, few))))
 
 
 def _check_runtime(recipe: Recipe) -> None:
@@ -166,6 +192,12 @@ def _check_runtime(recipe: Recipe) -> None:
             f"A file of {recipe.name!r} is proven in the TFLite Micro interpreter, which is missing: "
             "pip install 'tfmot_swd[micro]'. Received: no package tflite_micro"
         )
+
+
+def _check_sizes(model: keras.Model, recipe: Recipe) -> None:
+    for name, tensor in zip(model.input_names, model.inputs, strict=True):
+        if recipe.runtime == "micro" and None in tuple(tensor.shape[1:]):
+            raise ValueError(f"{recipe.name!r} is for TFLite Micro. {open_size(name, tuple(tensor.shape))}")
 
 
 def _check_largest(largest: int | None, recipe: Recipe) -> None:
@@ -186,16 +218,20 @@ def _check_danger(recipe: Recipe, content: bytes) -> None:
         )
 
 
-def _checked_tolerance(tolerance: float | None, recipe: Recipe) -> float:
-    if tolerance is None:
-        return recipe.tolerance
-    if isinstance(tolerance, bool) or not isinstance(tolerance, Real):
-        raise TypeError(f"tolerance must be a number or None. Received: tolerance={tolerance!r}")
-    if not (math.isfinite(tolerance) and tolerance >= 0):
+def _check_percentile(percentile: float | None, recipe: Recipe) -> None:
+    if percentile is None:
+        return
+    check_share("calibration_percentile", percentile, 100)
+    if percentile <= 50:
         raise ValueError(
-            f"tolerance must be finite and not negative, a share of the output range. Received: tolerance={tolerance!r}"
+            "calibration_percentile is the share of the values that stay as they are, 99.9 for example. "
+            f"Received: calibration_percentile={percentile!r}"
         )
-    return float(tolerance)
+    if not recipe.needs_data:
+        raise ValueError(
+            "calibration_percentile is for recipes that measure ranges, such as int8: leave it out. "
+            f"Received: calibration_percentile={percentile!r} with quantize={recipe.name!r}"
+        )
 
 
 def _data(
@@ -208,14 +244,30 @@ def _data(
             "representative_data, 100 or more samples as the model sees them in use. "
             "Received: representative_data=None"
         )
-    calibration = None
-    if representative_data is not None:
-        calibration = read_samples(representative_data, model, "representative_data", CALIBRATION_SAMPLES)
+    if representative_data is None:
+        calibration = None
+    else:
+        splits = recipe.needs_data and check_data is None
+        most = CALIBRATION_SAMPLES * HELD_OUT // (HELD_OUT - 1) if splits else CALIBRATION_SAMPLES
+        calibration = read_samples(representative_data, model, "representative_data", most)
         if recipe.needs_data:
             _check_varied(calibration)
+            _warn_of_few(calibration)
+        if splits:
+            return calibration.held_out()
     if check_data is not None:
         return calibration, read_samples(check_data, model, "check_data")
     return calibration, random_samples(model) if calibration is None else calibration
+
+
+def _warn_of_few(calibration: Samples) -> None:
+    if len(calibration) < _FEW_SAMPLES:
+        warnings.warn(
+            "The ranges of all activations are measured on representative_data: values beyond them are cut off. Pass "
+            f"100 samples or more. Received: {len(calibration)} of them",
+            PruningWarning,
+            stacklevel=4,
+        )
 
 
 def _check_varied(calibration: Samples) -> None:
@@ -225,6 +277,16 @@ def _check_varied(calibration: Samples) -> None:
         raise ValueError(
             "representative_data must vary, as the ranges of all activations are measured on it: pass samples as the "
             f"model sees them in use. Received: {len(calibration)} samples that are {values[0]} everywhere"
+        )
+
+
+def _warn_of_no_accuracy(check: Samples, accuracy: float | None) -> None:
+    if check.labels is not None and accuracy is None:
+        warnings.warn(
+            "Accuracies are not measured, as classes are told from a single output of shape (N, classes), with two "
+            f"classes or more. Received: {len(check)} labels for a model with other outputs",
+            PruningWarning,
+            stacklevel=3,
         )
 
 
@@ -252,62 +314,18 @@ def _reference(model: keras.Model, twin: keras.Model, check: Samples) -> dict[st
     return reference
 
 
-def _convert(model: keras.Model, recipe: Recipe, calibration: Samples | None) -> bytes:
-    """Runs the converter on the model at its fixed batch, 1 unless it has one."""
-    batch = batch_size(model) or 1
-    function = serving_function(model, batch)
-    if recipe.needs_data and has_loop(function):
-        raise ExportError(
-            f"The converter crashes the whole process on a loop in a {recipe.name} model: build "
-            "recurrent layers with unroll=True, or use LSTM with its default activations and no "
-            f"mask, or another recipe. Received: model {model.name!r} with a while loop"
-        )
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], model)
-    recipe.configure(converter)
-    if recipe.needs_data and calibration is not None:
-
-        def representative() -> Iterator[dict[str, Array]]:
-            for arrays, _ in chunks(calibration.inputs, batch):
-                yield dict(zip(model.input_names, arrays, strict=True))
-
-        converter.representative_dataset = representative
-    noise = Noise()
+def _run(content: bytes, recipe: Recipe, inputs: dict[str, Array]) -> tuple[dict[str, Array], str]:
+    """Runs the file where the recipe says that it is used."""
     try:
-        with quiet() as noise:
-            content: bytes = converter.convert()
-    except Exception as error:
-        raise ExportError(
-            f"TensorFlow could not convert the model to {recipe.name}; its last words may name "
-            "the operator at fault. Replace that layer, or try quantize='float32' to see whether "
-            f"it is the quantization. It said:\n{noise.tail()}\n"
-            f"Received: {type(error).__name__}: {str(error)[-2000:]}"
-        ) from error
-    return content
-
-
-def _prove(
-    content: bytes,
-    recipe: Recipe,
-    tolerance: float,
-    model: keras.Model,
-    check: Samples,
-    reference: dict[str, Array],
-) -> tuple[Parity, str]:
-    """Runs the file on the check samples and refuses it if it strays from the reference."""
-    inputs = dict(zip(model.input_names, check.inputs, strict=True))
-    try:
-        outputs, interpreter = _run(content, recipe, inputs)
+        if recipe.runtime == "tflite":
+            return run_tflite(content, inputs)
+        return run_micro(content, inputs).outputs, "tflite_micro"
     except (RuntimeError, ValueError, KeyError) as error:
         raise ExportError(
             f"The {recipe.name} file was converted but does not run, so it was not put in place: "
             f"try another recipe. Received: {type(error).__name__}: {error}"
         ) from error
-    parity = compare(reference, outputs, check.labels)
-    require(parity, recipe, tolerance)
-    return parity, interpreter
 
 
-def _run(content: bytes, recipe: Recipe, inputs: dict[str, Array]) -> tuple[dict[str, Array], str]:
-    if recipe.runtime == "tflite":
-        return run_tflite(content, inputs)
-    return run_micro(content, inputs).outputs, "tflite_micro"
+def _explain(model: keras.Model, recipe: Recipe, calibration: Samples | None, content: bytes) -> tuple[str, ...]:
+    return explain(model, calibration, content) if recipe.needs_data and calibration is not None else ()

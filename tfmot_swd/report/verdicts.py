@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+# The first of these that is said of a topic is its verdict.
+_RANKING = ("fails", "helps", "unknown", "does not help")
+
 
 def advice_title(entry: Mapping[str, Any]) -> str:
     """Returns what an entry of the advice is on: its file, without the ending."""
@@ -19,10 +22,13 @@ def is_table(value: Any) -> bool:
 
 
 def verdicts(advice: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """Returns a row for each topic: its name, then each entry's verdicts on it, each once; empty if none has any.
+    """Returns a row for each topic: its name, then each entry's verdict on it; empty if none has any.
 
-    >>> verdicts([{"advice": [{"topic": "speed", "verdict": "helps"}, {"topic": "speed", "verdict": "fails"}]}])
-    [['speed', 'helps, fails']]
+    Where several things are to be said on a topic, a file that fails in one respect fails, and otherwise helps if
+    anything helps; a verdict that is not known here is shown beside the others.
+
+    >>> verdicts([{"advice": [{"topic": "speed", "verdict": "helps"}, {"topic": "speed", "verdict": "does not help"}]}])
+    [['speed', 'helps']]
     """
     found = []
     for entry in advice:
@@ -32,4 +38,10 @@ def verdicts(advice: Sequence[Mapping[str, Any]]) -> list[list[str]]:
                 said.setdefault(str(row["topic"]), {})[str(row["verdict"])] = None
         found.append(said)
     topics = dict.fromkeys(topic for said in found for topic in said)
-    return [[topic, *(", ".join(said.get(topic, ())) for said in found)] for topic in topics]
+    return [[topic, *(_one(said.get(topic, {})) for said in found)] for topic in topics]
+
+
+def _one(said: Mapping[str, None]) -> str:
+    if set(said) <= set(_RANKING):
+        return next((verdict for verdict in _RANKING if verdict in said), "")
+    return ", ".join(said)

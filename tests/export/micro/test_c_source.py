@@ -8,10 +8,10 @@ import zlib
 
 import pytest
 
+from tfmot_swd.export.layout import read_layout
 from tfmot_swd.export.micro.c_source import _method, write_c_source
 from tfmot_swd.export.micro.decode import encode_pruned
 from tfmot_swd.export.micro.interpreter import run_micro
-from tfmot_swd.export.micro.layout import read_layout
 
 _MAIN = """
 #include <stdint.h>

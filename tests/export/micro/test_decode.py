@@ -10,6 +10,8 @@ import tf_keras as keras
 from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.tools import flatbuffer_utils
 
+from tests.export.micro.conftest import zero_smallest
+from tfmot_swd.export.advice import HELPS, advise
 from tfmot_swd.export.alignment import pack
 from tfmot_swd.export.graph import read_graph
 from tfmot_swd.export.micro import decode
@@ -131,6 +133,24 @@ def test_nothing_to_gain(to_file, pruned_file):
     assert (full.tensors, full.bytes_saved) == ((), 0)
     once = encode_pruned(pruned_file).content
     assert encode_pruned(once).content is once
+
+
+def test_scalar_constants_stay_as_they_are(to_file):
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    net = keras.Sequential(
+        [layers.Input((32,), name="x"), layers.Dense(64), layers.LayerNormalization(), layers.Dense(4, "hard_sigmoid")]
+    )
+    zero_smallest(net.layers, 0.8)
+    data = np.random.default_rng(0).normal(size=(40, 32)).astype("float32")
+    content = to_file(net, data)
+    graph = read_graph(content)
+    assert any(each.stored_bytes and not each.shape and each.scales for each in graph.tensors)
+    encoded = encode_pruned(content)
+    assert [tensor.shape for tensor in encoded.tensors] == [(4, 64), (64, 32)]
+    _same_outputs(content, encoded.content, {"x": data})
+    flash = advise(content, target="microcontroller").on("microcontroller flash")
+    assert [each.verdict for each in flash] == [HELPS]
 
 
 def test_largest_bounds_the_arena(pruned_file, pictures):

@@ -12,9 +12,9 @@ from tensorflow.lite.tools import flatbuffer_utils
 
 from tfmot_swd.export.errors import ExportError
 from tfmot_swd.export.interpreter import run_tflite
+from tfmot_swd.export.layout import read_layout
 from tfmot_swd.export.micro import interpreter as module
 from tfmot_swd.export.micro.interpreter import run_micro, time_micro
-from tfmot_swd.export.micro.layout import read_layout
 
 
 def test_outputs_of_tflite(pruned_file, float_file, pictures, capfd):
@@ -58,7 +58,7 @@ def test_a_crash_is_an_error_and_ends_no_process_but_its_own(pruned_file, pictur
     model = flatbuffer_utils.convert_bytearray_to_object(bytearray(pruned_file))
     model.subgraphs[0].operators[0].inputs[1] = 2**30
     broken = flatbuffer_utils.convert_object_to_bytearray(model)
-    with pytest.raises(ExportError, match="it crashed with SIG"):
+    with pytest.raises(ExportError, match="it ended with SIG"):
         run_micro(broken, {"image": pictures[:1]})
 
 

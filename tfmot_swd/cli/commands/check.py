@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,13 +10,16 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 from rich.table import Table
 
+from tfmot_swd.cli.bounds import define_bound_flags
 from tfmot_swd.cli.command import Call, Command, UsageError
 from tfmot_swd.cli.data import read_data
 from tfmot_swd.cli.loading import define_loading_flags, load_model
 from tfmot_swd.cli.output import target_of, write_json
 
 if TYPE_CHECKING:
+    from tfmot_swd.export.graph import FileGraph
     from tfmot_swd.export.parity import Parity
+    from tfmot_swd.export.samples import Samples
 
 _EXAMPLE = """
 # What zeros and removed channels do for this file on a microcontroller, and what they do not; ends with 1 where
@@ -50,6 +54,7 @@ def _define_flags(values: flags.FlagValues) -> None:
         0.0,
         flag_values=values,
     )
+    define_bound_flags(values)
     flags.DEFINE_string("json", None, "also write the findings to this .json file", flag_values=values)
     define_loading_flags(values)
 
@@ -67,12 +72,14 @@ def _run(call: Call) -> int:
     record = target_of("json", values.json, ".json", inputs) if values.json else None
     content = Path(path).read_bytes()
     found: dict[str, Any] = {}
-    far = False
+    failures: list[str] = []
     if values.model:
-        parity = _parity(call, content)
-        far = parity.relative_mean > values.tolerance
-        call.console.print(_table(parity, values.tolerance))
-        found["parity"] = dataclasses.asdict(parity)
+        parities = _parities(call, content)
+        for runtime, parity in parities.items():
+            call.console.print(_table(runtime, parity, values.tolerance))
+            failures += _judged(call, content, runtime, parity)
+        found["parity"] = dataclasses.asdict(next(iter(parities.values())))
+        found["parity_by_runtime"] = {runtime: dataclasses.asdict(each) for runtime, each in parities.items()}
     advice = advise(path, values.dense, values.target)
     call.console.print(advice)
     found["advice"] = advice.to_dict()
@@ -86,49 +93,131 @@ def _run(call: Call) -> int:
             + "; ".join(f"{each.reason} ({each.remedy})" for each in failing)
             + f". Received: {path!r}"
         )
-    if far:
+    if values.target == "microcontroller" and not values.model:
+        _prove_in_micro(call, content)
+    if failures:
         raise ValueError(
             "The file does not do what the model does: it may be of another model, or quantized on data unlike these. "
-            f"Received: a mean difference of {parity.relative_mean:.3g} of the range, {values.tolerance:g} allowed"
+            f"Received: {'; '.join(failures)}"
         )
     return 0
 
 
-def _parity(call: Call, content: bytes) -> Parity:
+def _parities(call: Call, content: bytes) -> dict[str, Parity]:
+    """Returns how far the file is from its model, by where it was run."""
     from tfmot_swd.export.parity import compare
-    from tfmot_swd.export.samples import random_samples, read_samples
+    from tfmot_swd.export.samples import read_samples
     from tfmot_swd.export.serving import float32_twin, keras_outputs
 
     model = float32_twin(load_model(call, call.flags.model))
-    if call.flags.data:
-        samples = read_samples(read_data("data", call.flags.data, model).to_check, model, "--data")
-    else:
-        samples = random_samples(model)
     try:
-        outputs = _outputs(content, dict(zip(model.input_names, samples.inputs, strict=True)))
+        if call.flags.data:
+            samples = read_samples(read_data("data", call.flags.data, model).to_check, model, "--data")
+        else:
+            samples = _random_samples(content, model)
+        outputs = _outputs(call, content, dict(zip(model.input_names, samples.inputs, strict=True)))
+    except UsageError:
+        raise
     except (RuntimeError, ValueError, KeyError) as error:
         raise ValueError(
             "The file does not run on what its model takes: it may be of another model. "
             f"Received: {type(error).__name__}: {error}"
         ) from error
-    return compare(keras_outputs(model, samples.inputs), outputs, samples.labels)
+    reference = keras_outputs(model, samples.inputs)
+    return {runtime: compare(reference, each, samples.labels) for runtime, each in outputs.items()}
 
 
-def _outputs(content: bytes, inputs: dict[str, Any]) -> dict[str, Any]:
-    """Runs the file where it is made for: weights that are kept pruned are known to TFLite Micro alone."""
+def _random_samples(content: bytes, model: Any) -> Samples:
+    """Returns random inputs in the ranges that the file was calibrated on, and standard normal ones where it has none.
+
+    Raises:
+      UsageError: an input of integers or of open size, for which random values say nothing.
+      KeyError: the file has no input of that name.
+    """
+    from tfmot_swd.export.inputs import random_inputs
+    from tfmot_swd.export.layout import read_layout
+    from tfmot_swd.export.samples import Samples, random_samples
+
+    try:
+        samples = random_samples(model)
+    except ValueError as error:
+        raise UsageError(f"--data names samples to run both on, which this model needs: {error}") from error
+    ports = [port for port in read_layout(content).inputs if port.limits is not None]
+    ranged = random_inputs(ports, len(samples))
+    inputs = zip(model.input_names, samples.inputs, strict=True)
+    return Samples(tuple(ranged.get(name, array) for name, array in inputs), None)
+
+
+def _outputs(call: Call, content: bytes, inputs: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Runs the file where it is made for, by runtime: weights that are kept pruned are known to TFLite Micro alone."""
     from tfmot_swd.export.graph import read_graph
     from tfmot_swd.export.interpreter import run_tflite
-    from tfmot_swd.export.micro_operators import DECODE
-
-    if all(operator.name != DECODE for operator in read_graph(content).operators):
-        return run_tflite(content, inputs)[0]
     from tfmot_swd.export.micro import run_micro
+    from tfmot_swd.export.micro.interpreter import has_micro
+    from tfmot_swd.export.micro_operators import DECODE, micro_problems
 
-    return dict(run_micro(content, inputs).outputs)
+    graph = read_graph(content)
+    found = {}
+    is_encoded = any(operator.name == DECODE for operator in graph.operators)
+    if not is_encoded:
+        _try_out(call.operands[0], graph)
+        found["LiteRT"] = run_tflite(content, inputs)[0]
+    for_micro = call.flags.target == "microcontroller" and has_micro() and not micro_problems(graph)
+    if is_encoded or for_micro:
+        found["TFLite Micro"] = dict(run_micro(content, inputs).outputs)
+    return found
 
 
-def _table(parity: Parity, tolerance: float) -> Table:
-    table = Table(title="The file against its model")
+def _try_out(path: str, graph: FileGraph) -> None:
+    """Runs the file in a process of its own first: the interpreter ends the process on some.
+
+    Raises:
+      ExportError: it does so, or does not run.
+    """
+    from tfmot_swd.export.memory import peak_memory
+
+    if graph.open_inputs:
+        return
+    # Some systems do not tell the memory, which is not what it is run for.
+    with contextlib.suppress(OSError):
+        peak_memory(path)
+
+
+def _judged(call: Call, content: bytes, runtime: str, parity: Parity) -> list[str]:
+    """Returns in which respects the file is too far from its model; says what is worth a warning, or not known."""
+    from tfmot_swd.export.file_facts import form_of
+    from tfmot_swd.export.graph import read_graph
+    from tfmot_swd.export.proof import Bounds, shortfalls
+
+    values = call.flags
+    bounds = Bounds(values.tolerance, values.min_agreement, values.max_accuracy_loss)
+    found = shortfalls(parity, "mean", bounds)
+    if found and not values.data and form_of(read_graph(content)) in ("int8", "int16x8"):
+        # Activations of random inputs leave the ranges that those of real ones were measured to have.
+        said = "; ".join(each.said for each in found)
+        call.say(f"Unknown whether the file does what the model does, as inputs are random: give --data ({said}).")
+        return []
+    for each in found:
+        if not each.fails:
+            call.say(f"Not close to the model in {runtime}: {each.said}.")
+    return [f"in {runtime} {each.said}" for each in found if each.fails]
+
+
+def _prove_in_micro(call: Call, content: bytes) -> None:
+    """Runs the file in both runtimes, on random inputs."""
+    from tfmot_swd.export.layout import read_layout
+    from tfmot_swd.export.micro.agreement import SAMPLES, proven_run
+    from tfmot_swd.export.micro.interpreter import has_micro
+
+    if not has_micro():
+        call.say("Not run in TFLite Micro, which is missing: pip install 'tfmot_swd[micro]'.")
+        return
+    arena = proven_run(content, read_layout(content)).arena_bytes
+    call.say(f"TFLite Micro runs it on {SAMPLES} random samples as LiteRT does, in an arena of {arena:,} bytes.")
+
+
+def _table(runtime: str, parity: Parity, tolerance: float) -> Table:
+    table = Table(title=f"The file in {runtime} against its model, {parity.samples:,} samples")
     table.add_column("")
     table.add_column("", justify="right")
     table.add_row("mean difference, of the range of outputs", f"{parity.relative_mean:.3g} ({tolerance:g} allowed)")

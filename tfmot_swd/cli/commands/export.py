@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 from rich.table import Table
 
+from tfmot_swd.cli.bounds import define_bound_flags
 from tfmot_swd.cli.command import Call, Command, UsageError
 from tfmot_swd.cli.data import read_data
 from tfmot_swd.cli.loading import define_loading_flags, load_model
@@ -40,7 +41,8 @@ def _define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
         "data",
         None,
-        "an .npz or .npy file of samples: x to calibrate on, y for accuracies, x_val and y_val to prove on instead",
+        "an .npz or .npy file of samples: x to calibrate on, y for accuracies, x_val and y_val to prove on instead; "
+        "without those, a fifth of x is kept for the proof where it is calibrated on",
         flag_values=values,
     )
     flags.DEFINE_float(
@@ -48,6 +50,16 @@ def _define_flags(values: flags.FlagValues) -> None:
         None,
         "how far a file may be from the model, as a share of the range of outputs; each recipe has a bound of its own",
         0.0,
+        flag_values=values,
+    )
+    define_bound_flags(values)
+    flags.DEFINE_float(
+        "calibration_percentile",
+        None,
+        "clips the samples that int8 is calibrated on to the range of so many percent of their values, 99.9 for "
+        "example, where outliers stretch it",
+        0.0,
+        100.0,
         flag_values=values,
     )
     flags.DEFINE_string("json", None, "also write the results to this .json file", flag_values=values)
@@ -74,9 +86,23 @@ def _run(call: Call) -> int:
     results, failures = [], {}
     for recipe, target in targets.items():
         call.note(f"{recipe}: converting, and running the file against the model ...")
-        x, check = (None, None) if data is None else (data.x, data.to_check)
+        seen, check = (None, None) if data is None else (data.to_calibrate, data.to_check)
+        if data is not None and data.x_val is None and RECIPES[recipe].needs_data:
+            # A part of the samples is left out of the measuring of ranges for the proof.
+            check = None
         try:
-            results.append(export_tflite(model, target, recipe, x, check, values.tolerance))
+            result = export_tflite(
+                model,
+                target,
+                recipe,
+                seen,
+                check,
+                values.tolerance,
+                min_agreement=values.min_agreement,
+                max_accuracy_loss=values.max_accuracy_loss,
+                calibration_percentile=values.calibration_percentile if RECIPES[recipe].needs_data else None,
+            )
+            results.append(result)
         except ExportError as error:
             failures[recipe] = str(error)
     if results:
@@ -119,14 +145,15 @@ def _targets(model: str, output: str | None, recipes: list[str]) -> dict[str, Pa
 
 def _table(results: list[ExportResult]) -> Table:
     folder = Path(results[0].path).parent
-    table = Table(title=f"TFLite files in {folder}, checked against Keras on {results[0].samples:,} samples")
-    for heading in ("file", "bytes", "gzip", "accuracy", "of Keras", "same class", "worst diff.", "zeros"):
+    table = Table(title=f"TFLite files in {folder}, checked against Keras")
+    for heading in ("file", "bytes", "gzip", "samples", "accuracy", "of Keras", "same class", "worst diff.", "zeros"):
         table.add_column(heading, justify="left" if heading == "file" else "right", overflow="fold")
     for each in results:
         table.add_row(
             Path(each.path).name,
             f"{each.bytes:,}",
             f"{each.gzip_bytes:,}",
+            f"{each.samples:,}",
             "" if each.accuracy is None else f"{each.accuracy:.4f}",
             "" if each.keras_accuracy is None else f"{each.keras_accuracy:.4f}",
             "" if each.agreement is None else f"{each.agreement:.2%}",

@@ -13,8 +13,10 @@ import numpy as np
 from tfmot_swd.export.alignment import ALIGNMENT, padded
 from tfmot_swd.export.content import read_content
 from tfmot_swd.export.errors import ExportError
-from tfmot_swd.export.micro.interpreter import run_micro
-from tfmot_swd.export.micro.layout import FileLayout, Port, read_layout
+from tfmot_swd.export.inputs import random_inputs
+from tfmot_swd.export.layout import FileLayout, Port, read_layout
+from tfmot_swd.export.micro.agreement import proven_run
+from tfmot_swd.export.micro.interpreter import has_micro, run_micro
 from tfmot_swd.export.micro_operators import DECODE, MICRO_OPERATORS
 from tfmot_swd.export.placing import check_target, path_text, placed
 
@@ -69,6 +71,7 @@ def write_c_source(
     path: str | os.PathLike[str],
     name: str = "model",
     arena_bytes: int | None = None,
+    compare: bool = True,
 ) -> CSource:
     """Writes a file as `path`.c and `path`.h, for firmware in C or C++ with TFLite Micro.
 
@@ -78,25 +81,31 @@ def write_c_source(
     moved there when both are whole; each names the checksum of the bytes, so that files of two exports do not compile
     together.
 
-    The arena is found by running the file in TFLite Micro on this host and is then tried out: it is enough for the
-    reference kernels, on a device with 32 bits too. Optimized kernels may need scratch memory on top.
+    The file is run in TFLite Micro on this host, on random inputs, and must compute there what it computes in LiteRT,
+    where it was proven. That also finds the arena, which is then tried out: it is enough for the reference kernels, on
+    a device with 32 bits too. Optimized kernels may need scratch memory on top.
 
     Args:
         tflite: the file, or its bytes.
         path: where to write, with or without `.c` or `.h`. Missing directories are created. The source includes the
             header by its name, which therefore holds no quote, backslash, `??` or control character.
         name: of the array, a C identifier.
-        arena_bytes: the arena to name, where it is known. None finds it, for which tflite-micro must be installed.
+        arena_bytes: the arena to name, where it is known. None finds it, for which tflite-micro must be installed; a
+            given one is not tried, nor is the file then run where that package is missing.
+        compare: whether TFLite Micro must compute what LiteRT computes. False for a file that was held against its
+            model in TFLite Micro: by quantize="int8_pruned", or by tfmot-swd check with --model, --data and
+            --target=microcontroller.
 
     Returns:
         Paths and numbers.
 
     Raises:
         TypeError: `tflite` is neither bytes nor a path, or `path` no path.
-        ValueError: no TFLite file, a name that C or C++ does not take, an operator that TFLite Micro lacks.
+        ValueError: no TFLite file, one that leaves the size of an input open, a name that C or C++ does not take, an
+            operator that TFLite Micro lacks.
         OSError: nothing can be written at `path`, or there is no file `tflite`.
         ImportError: the arena is to be found and the package tflite-micro is not installed.
-        ExportError: TFLite Micro cannot run the file.
+        ExportError: TFLite Micro cannot run the file, or computes something else with it than LiteRT.
 
     Example:
         >>> import tempfile, numpy as np, tf_keras as keras
@@ -124,8 +133,14 @@ def write_c_source(
     _check_file_names(source, header)
     content = read_content(tflite, "tflite")
     layout = read_layout(content)
+    layout.require_fixed_sizes()
     operators = tuple(_method(operator) for operator in layout.operators)
-    arena = _arena(content, layout) if arena_bytes is None else padded(arena_bytes)
+    if arena_bytes is None:
+        arena = _arena(content, layout, compare)
+    else:
+        arena = padded(arena_bytes)
+        if compare and has_micro():
+            proven_run(content, layout)
     made = CSource(source, header, name, len(content), arena, operators, layout.inputs, layout.outputs)
     with (
         placed(source, _source_text(made, content).encode()),
@@ -166,10 +181,11 @@ def _method(operator: str) -> str:
     return "Add" + "".join(part if part[0].isdigit() else part.capitalize() for part in operator.split("_"))
 
 
-def _arena(content: bytes, layout: FileLayout) -> int:
+def _arena(content: bytes, layout: FileLayout, compare: bool) -> int:
     """Returns an arena in which TFLite Micro has just run the file."""
-    inputs = {port.name: np.zeros(port.shape, port.dtype) for port in layout.inputs}
-    found = padded(run_micro(content, inputs).arena_bytes)
+    inputs = random_inputs(layout.inputs, 1)
+    run = proven_run(content, layout) if compare else run_micro(content, inputs)
+    found = padded(run.arena_bytes)
     # What planning needs for a moment is not in the count.
     for arena in (found, found + 256, found + 1024):
         try:

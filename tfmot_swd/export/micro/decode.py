@@ -199,10 +199,12 @@ def _candidates(model: Any) -> Iterator[_Candidate]:
         if data is None or not len(data):
             continue
         uses = [_uses(model, number, index) for number, index in tensors]
+        if 0 in uses:
+            continue
         kept = [_kept(model.subgraphs[number].tensors[index], data) for number, index in tensors]
         first = kept[0]
         # One encoding serves all tensors only if they have the same zeros.
-        if first is None or 0 in uses or any(each is None or not np.array_equal(each, first) for each in kept):
+        if first is None or any(each is None or not np.array_equal(each, first) for each in kept):
             continue
         values = np.frombuffer(bytes(data), np.uint8)[first]
         scale = model.subgraphs[tensors[0][0]].tensors[tensors[0][1]].quantization.scale
@@ -232,6 +234,8 @@ def _kept(tensor: Any, data: Array) -> Array | None:
     if not is_plain or tensor.shape is None or quantization is None or quantization.scale is None:
         return None
     shape, channels, axis = tuple(tensor.shape), len(quantization.scale), quantization.quantizedDimension
+    if not shape:
+        return None
     zero_points = np.asarray(quantization.zeroPoint if quantization.zeroPoint is not None else [], np.int64)
     # The kernel knows channels on the first or the last axis, and a single one on the first only.
     has_axis = axis == 0 or (axis == len(shape) - 1 and channels > 1)

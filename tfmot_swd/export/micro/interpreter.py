@@ -6,7 +6,6 @@ import importlib.util
 import json
 import os
 import re
-import signal
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -16,12 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from tfmot_swd.export.child import TIMEOUT, check_timeout, run_child
+from tfmot_swd.export.child import TIMEOUT, check_timeout, ending, run_child
 from tfmot_swd.export.content import read_content
 from tfmot_swd.export.errors import ExportError
 from tfmot_swd.export.graph import read_graph
+from tfmot_swd.export.inputs import check_inputs
 from tfmot_swd.export.interpreter import dequantize, quantize
-from tfmot_swd.export.micro.layout import FileLayout, Port, read_layout
+from tfmot_swd.export.layout import Port, read_layout
 from tfmot_swd.export.samples import Array, chunks
 
 _WORKER = Path(__file__).with_name("worker.py")
@@ -85,7 +85,8 @@ def run_micro(
 
     Raises:
         TypeError: `content` is neither bytes nor a path, `inputs` is no dictionary of numbers.
-        ValueError: no TFLite file, inputs of other names or shapes than the file's.
+        ValueError: no TFLite file, one that leaves the size of an input open, inputs of other names or shapes than the
+            file's.
         OSError: the file cannot be read.
         ImportError: the package tflite-micro is not installed.
         ExportError: TFLite Micro cannot run the file, in this arena; with what it said. Or not in time.
@@ -108,7 +109,8 @@ def run_micro(
     layout = read_layout(content)
     if arena_bytes is not None and (isinstance(arena_bytes, bool) or not isinstance(arena_bytes, int)):
         raise TypeError(f"arena_bytes must be an int or None. Received: arena_bytes={arena_bytes!r}")
-    arrays, count = _checked(inputs, layout)
+    layout.require_fixed_sizes()
+    arrays, count = check_inputs(inputs, layout.inputs)
     rounds = {port.position: _rounds(array, port) for array, port in zip(arrays, layout.inputs, strict=True)}
     settings = {
         "task": "run",
@@ -174,10 +176,13 @@ def time_micro(
             f"There must be a file and a round to measure. Received: {len(contents)} files, rounds={rounds!r}"
         )
     files = [read_content(each, f"contents[{number}]") for number, each in enumerate(contents)]
+    layouts = [read_layout(file) for file in files]
+    for layout in layouts:
+        layout.require_fixed_sizes()
     settings = {
         "task": "measure",
         "arena_bytes": max(map(_plenty, files)),
-        "input_count": [len({port.position for port in read_layout(file).inputs}) for file in files],
+        "input_count": [len({port.position for port in layout.inputs}) for layout in layouts],
         "rounds": rounds,
     }
     patience = _patience((rounds + 1) * len(files)) if timeout is None else timeout
@@ -187,8 +192,13 @@ def time_micro(
     return tuple(MicroTime(float(np.median(column)), float(column.min()), rounds) for column in times.T)
 
 
+def has_micro() -> bool:
+    """Whether the package tflite-micro is installed."""
+    return importlib.util.find_spec("tflite_micro") is not None
+
+
 def _require_package() -> None:
-    if importlib.util.find_spec("tflite_micro") is None:
+    if not has_micro():
         raise ImportError(
             "The TFLite Micro interpreter is missing: pip install 'tfmot_swd[micro]'. Received: no package tflite_micro"
         )
@@ -202,30 +212,6 @@ def _plenty(content: bytes) -> int:
 
 def _patience(inferences: int) -> float:
     return TIMEOUT + _INFERENCE_SECONDS * inferences
-
-
-def _checked(inputs: Any, layout: FileLayout) -> tuple[list[Array], int]:
-    """Returns the arrays in the order of the file's inputs, and how many samples there are."""
-    names = [port.name for port in layout.inputs]
-    if not isinstance(inputs, Mapping):
-        raise TypeError(
-            f"inputs must be a dictionary of arrays named {names}, one for each input of the file. "
-            f"Received: inputs={type(inputs).__name__}"
-        )
-    if set(inputs) != set(names):
-        raise ValueError(f"inputs must be arrays named {names}. Received: {sorted(map(str, inputs))}")
-    arrays = [np.asarray(inputs[name]) for name in names]
-    for array, port in zip(arrays, layout.inputs, strict=True):
-        if array.dtype.kind not in "fiub":
-            raise TypeError(f"Input {port.name!r} must be an array of numbers. Received: dtype {array.dtype}")
-        if not array.ndim or array.shape[1:] != port.shape[1:]:
-            raise ValueError(
-                f"Input {port.name!r} must have shape {('N', *port.shape[1:])}. Received: shape {array.shape}"
-            )
-    counts = {len(array) for array in arrays}
-    if len(counts) != 1 or 0 in counts:
-        raise ValueError(f"All inputs must have the same number of samples, at least 1. Received: {sorted(counts)}")
-    return arrays, counts.pop()
 
 
 def _rounds(array: Array, port: Port) -> Array:
@@ -244,7 +230,7 @@ def _work(directory: Path, contents: Sequence[bytes], settings: dict[str, Any], 
     done = run_child(command, timeout, "TFLite Micro")
     said = done.stderr + done.stdout
     if done.returncode:
-        crash = f"it crashed with {signal.Signals(-done.returncode).name}; " if done.returncode < 0 else ""
+        crash = f"{ending(done.returncode)}; " if done.returncode < 0 else ""
         raise ExportError(
             "TFLite Micro does not run this file: it takes files made with quantize='int8' or 'float32' whose "
             "operators it has, in an arena that is large enough. "

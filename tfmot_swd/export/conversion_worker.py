@@ -1,0 +1,93 @@
+"""Converts saved models to TFLite and tries the files out, in a process of its own, which either may end.
+
+Called as a script by `conversion.py`; imports nothing of this package. Reads the path of a directory a line. There are
+`model` (a SavedModel), `settings.json` and maybe `inputs.npz` with calibration data; it adds `model.tflite`, or
+`error.json`, and answers with a line. Ends with its input, or when it has waited for long.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+# Another export soon after the last one finds TensorFlow loaded; a program that only exports once gets its memory back.
+_IDLE_SECONDS = 120
+
+
+def convert(directory: Path) -> bytes:
+    """Returns the file of the model in a directory."""
+    import numpy as np
+    import tensorflow as tf
+
+    settings = json.loads((directory / "settings.json").read_text())
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(directory / "model"))
+    converter.optimizations = [tf.lite.Optimize[name] for name in settings["optimizations"]]
+    if settings["supported_types"]:
+        converter.target_spec.supported_types = [tf.dtypes.as_dtype(name) for name in settings["supported_types"]]
+    if settings["supported_ops"]:
+        converter.target_spec.supported_ops = [tf.lite.OpsSet[name] for name in settings["supported_ops"]]
+    if settings["io_dtype"]:
+        converter.inference_input_type = converter.inference_output_type = tf.dtypes.as_dtype(settings["io_dtype"])
+    if settings["input_names"]:
+        with np.load(directory / "inputs.npz") as data:
+            arrays = [data[f"arr_{position}"] for position in range(len(settings["input_names"]))]
+
+        def representative() -> Iterator[dict[str, Any]]:
+            for batches in zip(*arrays, strict=True):
+                yield dict(zip(settings["input_names"], batches, strict=True))
+
+        converter.representative_dataset = representative
+    content: bytes = converter.convert()
+    return content
+
+
+def try_out(content: bytes) -> None:
+    """Runs a file once: interpreters end the process on some that the converter writes.
+
+    What they refuse in words, the caller's own run is told.
+    """
+    import numpy as np
+
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except (ImportError, OSError):
+        import tensorflow as tf
+
+        Interpreter = tf.lite.Interpreter
+    with contextlib.suppress(RuntimeError, ValueError):
+        interpreter = Interpreter(model_content=content)
+        interpreter.allocate_tensors()
+        for detail in interpreter.get_input_details():
+            interpreter.set_tensor(detail["index"], np.zeros(detail["shape"], detail["dtype"]))
+        interpreter.invoke()
+
+
+def main() -> None:
+    # What the converter prints must not be taken for an answer.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    import tensorflow  # noqa: F401  while the caller computes what the file is compared with
+
+    while select.select([sys.stdin], [], [], _IDLE_SECONDS)[0]:
+        line = sys.stdin.readline()
+        if not line:
+            return
+        directory = Path(line.rstrip("\n"))
+        try:
+            content = convert(directory)
+            (directory / "model.tflite").write_bytes(content)
+            try_out(content)
+        except Exception as error:
+            told = {"type": type(error).__name__, "message": str(error)}
+            (directory / "error.json").write_text(json.dumps(told))
+        print("done", file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()
