@@ -30,6 +30,8 @@ class Finding:
 
 def place(graph: FileGraph, operator: FileOperator) -> str:
     """Returns where an operator is: its number, its type, the shape it makes and, unless stripped, the name of that."""
+    if not operator.outputs:
+        return f"operator {operator.index} {operator.name}"
     output = graph.tensors[operator.outputs[0]]
     sides = "x".join(map(str, output.shape)) or "scalar"
     # The converter joins the names of all that it fused with semicolons.
