@@ -49,6 +49,17 @@ _METRICS = (
     "SparseCategoricalAccuracy SparseCategoricalCrossentropy SparseTopKCategoricalAccuracy SpecificityAtSensitivity "
     "SquaredHinge Sum TopKCategoricalAccuracy TrueNegatives TruePositives"
 )
+# How networks inside a network were compiled, which Keras restores.
+_TRAINING = (
+    "Adadelta Adafactor Adagrad Adam AdamW Adamax BinaryFocalCrossentropy CTC CategoricalFocalCrossentropy "
+    "CosineDecay CosineDecayRestarts ExponentialDecay Ftrl Huber InverseTimeDecay KLDivergence Lion LogCosh "
+    "LossScaleOptimizer LossScaleOptimizerV3 Nadam PiecewiseConstantDecay RMSprop SGD SharpnessAwareMinimization "
+    "binary_accuracy binary_crossentropy binary_focal_crossentropy categorical_accuracy categorical_crossentropy "
+    "categorical_focal_crossentropy categorical_hinge cosine_similarity hinge huber kl_divergence log_cosh "
+    "mean_absolute_error mean_absolute_percentage_error mean_squared_error mean_squared_logarithmic_error poisson "
+    "sparse_categorical_accuracy sparse_categorical_crossentropy sparse_top_k_categorical_accuracy squared_hinge "
+    "top_k_categorical_accuracy"
+)
 _TFMOT = (
     "AllValuesQuantizer CentroidInitialization ClusterWeights ConstantSparsity Default8BitActivationQuantizeConfig "
     "Default8BitConvQuantizeConfig Default8BitConvTransposeQuantizeConfig Default8BitConvTransposeWeightsQuantizer "
@@ -63,8 +74,8 @@ _TFMOT = (
 # Values that are no objects of Keras.
 _VALUES = "CompositeTensor TensorShape TypeSpec __bytes__ __ellipsis__ __numpy__ __tensor__ __tuple__ slice"
 
-FUNCTIONS = frozenset(_FUNCTIONS.split())
-CLASSES = frozenset((*_LAYERS.split(), *_PARTS.split(), *_METRICS.split(), *_TFMOT.split()))
+FUNCTIONS = frozenset((*_FUNCTIONS.split(), *_TRAINING.split()))
+CLASSES = frozenset(f"{_LAYERS} {_PARTS} {_METRICS} {_TRAINING} {_TFMOT}".split())
 VALUES = frozenset(_VALUES.split())
 # What layers that stand for methods and properties may call: those of ragged tensors.
 _METHODS = (
@@ -78,7 +89,10 @@ METHODS = frozenset(_METHODS.split())
 # Where Keras and TFMOT are, as files name it, whatever version of them wrote the file.
 PACKAGES = frozenset({"keras", "tf_keras", "tensorflow_model_optimization"})
 # Packages in Keras that files name, or name with a `src` before them.
-_MODULES = "activations applications constraints engine initializers layers metrics mixed_precision models regularizers"
+_MODULES = (
+    "activations applications constraints engine initializers layers losses metrics mixed_precision models "
+    "optimizers regularizers"
+)
 KERAS_MODULES = frozenset(_MODULES.split())
 # Specifications of inputs, by the last part of how they are registered.
 TYPE_SPECS = frozenset({"RaggedTensorSpec", "SparseTensorSpec", "TensorSpec"})

@@ -46,7 +46,10 @@ def load_model(call: Call, path: str) -> keras.Model:
         raise UsageError(f"There is no such file. Received: {path!r}")
     _import_modules(call.flags.modules)
     with contextlib.ExitStack() as stack, _told(path, stack) as copies:
-        copies.append(stack.enter_context(private_copy(place)))
+        if call.flags.unsafe:
+            copies.append(place)
+        else:
+            copies.append(stack.enter_context(private_copy(place)))
         model = _checked_model(copies[0], path, call.flags.modules, call.flags.unsafe)
     check_keras_model(model)
     return model
@@ -68,8 +71,8 @@ def _checked_model(place: Path, path: str, modules: Sequence[str], unsafe: bool)
             "tf_keras, set its weights from the Keras 3 model, and save that. "
             f"Received: {path!r} of Keras {version}"
         )
-    found = code_in(place, modules)
-    if found and not unsafe:
+    found = [] if unsafe else code_in(place, modules)
+    if found:
         raise ValueError(
             f"This file may run code or touch other files when it is loaded: {', '.join(found[:20])}. If you trust "
             "whoever made it, add --unsafe; layers that are yours are trusted with --modules=your_module. "
@@ -80,7 +83,8 @@ def _checked_model(place: Path, path: str, modules: Sequence[str], unsafe: bool)
         stack.enter_context(tfmot.quantization.keras.quantize_scope())
         stack.enter_context(tfmot.sparsity.keras.prune_scope())
         stack.enter_context(tfmot.clustering.keras.cluster_scope())
-        stack.enter_context(limited_weights(stored_bytes(place)))
+        if not unsafe:
+            stack.enter_context(limited_weights(stored_bytes(place)))
         return keras.models.load_model(str(place), compile=False, safe_mode=not unsafe)
 
 
@@ -91,12 +95,12 @@ def _told(path: str, stack: contextlib.ExitStack) -> Iterator[list[Path]]:
     try:
         yield copies
     except Exception as error:
-        said = str(error)
+        # Bytes of a damaged file are no text that can be printed.
+        said = str(error).encode(errors="backslashreplace").decode()
         for each in copies:
             said = said.replace(str(each), path)
         if "Received:" in said:
-            kind = type(error) if isinstance(error, ValueError | TypeError) else ValueError
-            raise kind(said) from error
+            raise (TypeError if isinstance(error, TypeError) else ValueError)(said) from error
         raise ValueError(
             "This model could not be loaded: it is damaged, or has layers of your own; register those "
             "(keras.utils.register_keras_serializable) in a module and name it with --modules=your_module. "

@@ -70,7 +70,7 @@ def _copy_folder(path: Path, place: Path) -> None:
             if any(part.is_symlink() for part in (each, *list(each.parents)[: name.count("/")])):
                 raise ValueError(
                     "A folder of a model with a link in it is not loaded, as the link may lead to any file: copy it "
-                    f"with what the links lead to (cp -rL). Received: {str(each)!r}"
+                    f"with what the links lead to (cp -rL), or add --unsafe. Received: {str(each)!r}"
                 )
             _copy_file(each, target)
     place.mkdir(exist_ok=True)
@@ -95,7 +95,8 @@ def _check(place: Path) -> None:
             other = [entry.filename for entry in entries if not _ARCHIVE.fullmatch(entry.filename)]
             if other:
                 raise ValueError(
-                    "This .keras file holds what model.save does not write, and is not loaded: save the model again. "
+                    "This .keras file holds what model.save does not write, and is not loaded: save the model again, or "
+                    "add --unsafe if you trust whoever made it. "
                     f"Received: {other[0]!r} in {str(place)!r}"
                 )
             _check_size(sum(entry.file_size for entry in entries), place.stat().st_size, place)
@@ -109,6 +110,7 @@ def _check_size(declared: int, stored: int, place: Path) -> None:
     if declared > max(_HARMLESS_BYTES, _MOST_TIMES * stored):
         raise ValueError(
             "This file declares far more than it stores, and would fill the memory: it is damaged, or made to do that. "
+            "Add --unsafe if you trust whoever made it. "
             f"Received: {declared:,} bytes in {stored:,} of {str(place)!r}"
         )
 
@@ -142,6 +144,7 @@ def _check_hdf5(content: Any, place: Path) -> None:
 
 def _outside(what: str, place: Path) -> str:
     return (
-        "This file takes data from elsewhere, which model.save never does, and is not loaded: get one that is whole. "
+        "This file takes data from elsewhere, which model.save never does, and is not loaded: get one that is whole, "
+        "or add --unsafe if you trust whoever made it. "
         f"Received: {what} in {str(place)!r}"
     )

@@ -49,6 +49,8 @@ def code_in(path: Path, trusted: Collection[str] = ()) -> list[str]:
     found: list[str] = []
     scan = _Scan(frozenset(trusted), path.is_dir())
     for config in _configs(path):
+        # Halves of characters, which JSON can hold and nobody can print: UnicodeEncodeError is a ValueError.
+        json.dumps(config, ensure_ascii=False).encode()
         check_order(config, path)
         found += scan.unknown_in(config)
     if path.is_dir():
@@ -174,8 +176,7 @@ class _Scan:
             yield f"Lambda layer {name!r}" if isinstance(config, dict) and "name" in config else "a lambda"
         elif isinstance(config, dict):
             yield from _called(config)
-        wanted = name if kind == "function" else node.get("registered_name", kind)
-        if _is_registered(wanted) or self._is_allowed(node, kind, config, module):
+        if self._is_allowed(node, kind, config, module):
             return
         called = name if kind == "function" else kind
         if module is not None:
@@ -184,26 +185,33 @@ class _Scan:
             yield f"class {called!r}"
 
     def _is_allowed(self, node: dict[str, Any], kind: Any, config: Any, module: Any) -> bool:
+        """Whether all that Keras may take an object for is allowed.
+
+        Which name it goes by, and whether it looks at the module, depends on the format and on where in a file it is.
+        """
         if not isinstance(kind, str) or not isinstance(module, str | None):
             return False
-        if module is not None and _is_in(module, self.trusted):
-            return True
+        if _plain(kind) in _LAMBDAS:
+            # Said already.
+            return module is None or _is_in(module, PACKAGES)
         if kind in VALUES:
             return kind != "TypeSpec" or str(node.get("type_spec")).rpartition(".")[2] in TYPE_SPECS
         if kind == "__typespec__":
             return node.get("spec_name") in TYPE_SPECS and _is_in(str(module), {"tensorflow.python"})
-        if _plain(kind) in _LAMBDAS:
-            # Said already.
-            return module is None or _is_in(module, PACKAGES)
-        # Keras falls back to this name where the other one is not found.
+        is_trusted = module is not None and _is_in(module, self.trusted)
         fallback = node.get("registered_name")
-        if fallback not in (None, kind) and fallback not in (CLASSES if kind != "function" else FUNCTIONS):
-            return False
         if kind == "function":
-            return config in FUNCTIONS and (module == "builtins" or _is_of_keras(module))
+            if is_trusted or _is_registered(config):
+                return True
+            is_listed = fallback in (None, kind, config) and config in FUNCTIONS
+            return is_listed and (module == "builtins" or _is_of_keras(module))
         if kind in CLASSES:
-            return _is_of_keras(module)
-        return self.revives and module is None and kind not in _known_to_keras()
+            return (fallback in (None, *CLASSES) or _is_registered(fallback)) and (is_trusted or _is_of_keras(module))
+        if _is_registered(kind):
+            return fallback in (None, kind) or _is_registered(fallback)
+        # A name that Keras has no class for stands for that of the module, or for what is registered.
+        is_own = is_trusted or _is_registered(fallback) or (self.revives and module is None)
+        return is_own and kind not in _known_to_keras()
 
 
 def _called(config: dict[str, Any]) -> Iterator[str]:
