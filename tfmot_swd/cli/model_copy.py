@@ -95,8 +95,8 @@ def _check(place: Path) -> None:
             other = [entry.filename for entry in entries if not _ARCHIVE.fullmatch(entry.filename)]
             if other:
                 raise ValueError(
-                    "This .keras file holds what model.save does not write, and is not loaded: save the model again, or "
-                    "add --unsafe if you trust whoever made it. "
+                    "This .keras file holds what model.save does not write, and is not loaded: save the model again, "
+                    "or add --unsafe if you trust whoever made it. "
                     f"Received: {other[0]!r} in {str(place)!r}"
                 )
             _check_size(sum(entry.file_size for entry in entries), place.stat().st_size, place)
