@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
-import shutil
+import errno
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,67 +12,91 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from tfmot_swd._compat import keras
+from tfmot_swd.backup_directory import BackupDirectory
+from tfmot_swd.backup_identity import difference, model_of, training_of
+from tfmot_swd.backup_note import STATE, damaged, read_note, write_note
 from tfmot_swd.channels.groups import ChannelGroup, channel_groups
 from tfmot_swd.channels.removal import plan_removal
 from tfmot_swd.channels.shrink import shrink_to
 from tfmot_swd.optimizers import build, built_on, held_optimizers
 from tfmot_swd.progressive.wrapper import PruneProgressiveGradient, ScoredWeight
-from tfmot_swd.pruning_wrapper import PruningWrapper, collect_wrappers, wrapped_graphs
+from tfmot_swd.pruning_warning import PruningWarning
+from tfmot_swd.pruning_wrapper import collect_wrappers, wrapped_graphs
 from tfmot_swd.weight_paths import weight_at
 
-_NOTE = "training.json"
 
-
-@dataclasses.dataclass(frozen=True)
 class TrainingBackup:
     """The last epoch of a training in a directory: weights, scores, masks, clocks, optimizer state, sizes of channels.
 
-    A new one is written beside the old one and takes its place when it is whole.
+    A new one is written beside the old one and takes its place when it is whole. While a training runs, the directory
+    is its alone.
 
     Args:
       directory: of its own; made when it is missing.
     """
 
-    directory: Path
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._store = BackupDirectory(directory)
+        # Of the model as it was before any channel left; None where nobody has said that a training begins.
+        self._model: dict[str, Any] | None = None
 
-    def save(self, model: Any, epoch: int) -> None:
-        """Writes the state of `model` after `epoch` finished epochs."""
-        self.directory.mkdir(parents=True, exist_ok=True)
-        partial, final = self.directory / "partial", self.directory / f"epoch_{epoch:05d}"
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
-        _checkpoint(model).write(str(partial / "state"))
-        trained = list(model.trainable_variables)
-        note = {
-            "epoch": epoch,
-            "training": _training_of(model),
-            "filters": [_filters(each) for each in _scored(model)],
-            "optimizers": [built_on(each, trained) for each in _optimizers(model)],
-        }
-        (partial / _NOTE).write_text(json.dumps(note, indent=1))
-        if final.exists():
-            shutil.rmtree(final)
-        os.replace(partial, final)
-        for older in self._finished()[:-1]:
-            shutil.rmtree(older)
-
-    def restore(self, model: Any) -> int:
-        """Brings `model` to the state of the backup, channels that had left included; returns its epoch, 0 for none.
+    def begin(self, model: Any) -> int:
+        """Claims the directory for a training that begins, and restores its backup; returns its epoch, 0 for none.
 
         Args:
           model: wrapped and compiled as it was at the start of the training that was interrupted.
 
         Raises:
-          ValueError: the backup is of another model, or of another way of pruning.
+          OSError: nothing can be written there, or the disk is too full for a backup.
+          RuntimeError: another process keeps its backup there.
+          ValueError: as `restore`.
         """
-        finished = self._finished()
+        variables = {id(each): each for each in (*model.variables, *_optimizer_variables(model))}.values()
+        self._store.claim(sum(each.dtype.size * each.shape.num_elements() for each in variables))
+        self._model = model_of(model, _optimizers(model))
+        return self.restore(model)
+
+    def save(self, model: Any, epoch: int) -> None:
+        """Writes the state of `model` after `epoch` finished epochs.
+
+        Raises:
+          OSError: it cannot be written; the backup before it is as it was.
+          RuntimeError: a later training of this process has claimed the directory.
+        """
+        trained = list(model.trainable_variables)
+        note = {
+            "epoch": epoch,
+            "training": training_of(model, _optimizers(model)),
+            "filters": [_filters(each) for each in _scored(model)],
+            "optimizers": [built_on(each, trained) for each in _optimizers(model)],
+            "model": self._model,
+        }
+        with self._store.placed(f"epoch_{epoch:05d}") as place:
+            try:
+                _checkpoint(model).write(str(place / STATE))
+            except tf.errors.OpError as error:
+                raise OSError(errno.EIO, f"{type(error).__name__}: {error.message}") from error
+            write_note(place, note)
+
+    def restore(self, model: Any) -> int:
+        """Brings `model` to the state of the backup, channels that had left included; returns its epoch, 0 for none.
+
+        A model or optimizer with other settings than at the start of that training is told by a `PruningWarning`.
+
+        Args:
+          model: wrapped and compiled as it was at the start of the training that was interrupted.
+
+        Raises:
+          ValueError: the backup is damaged, of another model, or of another way of pruning.
+        """
+        finished = self._store.finished()
         if not finished:
             return 0
         path = finished[-1]
-        note = json.loads((path / _NOTE).read_text())
+        note = read_note(path)
         self._check(model, note, path)
-        # By variable, as Keras names layers anew in each process.
+        # By variable, as Keras gives layers other names in each process.
         kept = dict(zip(map(id, _weights(model)), (set(each["origin"]) for each in note["filters"]), strict=True))
         for graph in wrapped_graphs(model):
             groups = channel_groups(graph)
@@ -82,29 +105,30 @@ class TrainingBackup:
                 shrink_to(plan_removal(graph, keep, groups=groups), trained_by=model)
         trained = list(model.trainable_variables)
         for optimizer, places in zip(_optimizers(model), note["optimizers"], strict=True):
+            if places and max(places) >= len(trained):
+                raise ValueError(_another(path, f"{max(places) + 1} trained weights or more, and {len(trained)} now"))
             build(optimizer, trained if places is None else [trained[place] for place in places])
         try:
-            _checkpoint(model).read(str(path / "state")).assert_existing_objects_matched()
-        except (AssertionError, ValueError, tf.errors.OpError) as error:
-            raise ValueError(_another(path, f"the weights do not fit: {error}")) from error
+            _checkpoint(model).read(str(path / STATE)).assert_existing_objects_matched()
+        except (AssertionError, ValueError) as error:
+            raise ValueError(_another(path, f"the weights do not fit: {' '.join(str(error).split())[:300]}")) from error
+        except Exception as error:
+            # TensorFlow's reader raises IndexError, DecodeError and others besides its own.
+            raise ValueError(damaged(path, f"the checkpoint {STATE}, and {type(error).__name__}: {error}")) from error
         logging.info("tfmot_swd goes on after epoch %d, from %s", note["epoch"], path)
         return int(note["epoch"])
 
     def delete(self) -> None:
-        """Removes what was written, and the directory where nothing else is in it."""
-        for each in (*self._finished(), self.directory / "partial"):
-            shutil.rmtree(each, ignore_errors=True)
-        if self.directory.is_dir() and not any(self.directory.iterdir()):
-            self.directory.rmdir()
-
-    def _finished(self) -> list[Path]:
-        return sorted(each for each in self.directory.glob("epoch_*") if (each / _NOTE).is_file())
+        """Removes what was written, and the directory where nothing else is in it; ends the claim."""
+        self._store.delete()
 
     def _check(self, model: Any, note: dict[str, Any], path: Path) -> None:
-        mine = _training_of(model)
-        for part, value in note["training"].items():
-            if not _agree(value, mine[part]):
-                raise ValueError(_another(path, f"{part} was {value}, and is {mine[part]}"))
+        found = difference(note["training"], training_of(model, _optimizers(model)))
+        if found:
+            raise ValueError(_another(path, found))
+        if len(_optimizers(model)) != len(note["optimizers"]):
+            raise ValueError(_another(path, f"{len(note['optimizers'])} optimizers, and {len(_optimizers(model))} now"))
+        self._check_model(note.get("model"), path)
         now = [_filters(each) for each in _scored(model)]
         if len(now) != len(note["filters"]):
             raise ValueError(
@@ -120,6 +144,24 @@ class TrainingBackup:
                         f"{len(at)} filters in a group of {max(at.values())} now",
                     )
                 )
+
+    def _check_model(self, before: dict[str, Any] | None, path: Path) -> None:
+        """Refuses other layers or connections; other settings may be meant, a learning rate for example."""
+        if before is None or self._model is None:
+            return
+        for part in ("classes", "connections"):
+            found = difference(before.get(part), self._model[part], f"the model's {part}")
+            if found:
+                raise ValueError(_another(path, found))
+        found = difference(before, self._model)
+        if found:
+            warnings.warn(
+                f"The training goes on from the backup in {path}, with other settings than it began with; if that is "
+                "not meant, choose another backup_dir, or remove that one to start from the beginning. "
+                f"Received: {found}",
+                PruningWarning,
+                stacklevel=2,
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,32 +211,22 @@ def _optimizers(model: Any) -> list[Any]:
     return [each.optimizer for each in held_optimizers(model, *wrapped_graphs(model))]
 
 
+def _optimizer_variables(model: Any) -> list[Any]:
+    """Returns the variables of all optimizers, which have slots only once they are built."""
+    found: list[Any] = []
+    for each in _optimizers(model):
+        variables = each.variables
+        found += variables() if callable(variables) else variables
+    return found
+
+
 def _checkpoint(model: Any) -> tf.train.Checkpoint:
     optimizers = {f"optimizer_{index}": each for index, each in enumerate(_optimizers(model))}
     return tf.train.Checkpoint(model=model, **optimizers)
 
 
-def _training_of(model: Any) -> dict[str, Any]:
-    """Returns what must be the same for a training to go on, as JSON says it."""
-    wrapper = collect_wrappers(model, PruningWrapper)[0]
-    parts: dict[str, Any] = {"schedule": wrapper.pruning_schedule.get_config()}
-    settings = getattr(wrapper, "settings", None)
-    if settings is not None:
-        parts["settings"] = keras.utils.serialize_keras_object(settings)
-    parts["optimizer"] = [type(each).__name__ for each in _optimizers(model)]
-    found: dict[str, Any] = json.loads(json.dumps(parts))
-    return found
-
-
-def _agree(before: Any, now: Any) -> bool:
-    """Whether two settings are the same, those that are newer than the backup left aside."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        return all(name in now and _agree(value, now[name]) for name, value in before.items())
-    return bool(before == now)
-
-
 def _another(path: Path, received: str) -> str:
     return (
-        f"The backup in {path} is of another training: choose another backup_dir, or remove that one to start anew. "
-        f"Received: {received}"
+        f"The backup in {path} is of another training: choose another backup_dir, or remove that one to start from the "
+        f"beginning. Received: {received}"
     )

@@ -61,7 +61,8 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
       backup_dir: directory for a backup of the training after each epoch. A fit that finds one there goes on behind
         it, in the architecture that was reached, as if it had not been interrupted, if the data of an epoch do not
         depend on earlier ones; write the script as for a first start. It is removed when fit has come to its end. The
-        states of other callbacks are not in it, and dropout draws from a new stream.
+        states of other callbacks are not in it, and dropout draws from a new stream. One training at a time can have
+        it; settings of the model or optimizer that are not those of the start are told by a `PruningWarning`.
 
     Attributes:
       cut_report: a `CutReport`, once the cut of Selective Weight Decay has been made by this callback.
@@ -70,7 +71,10 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
     Raises:
       TypeError: `learning_rate` or `training_loss` is no function, `optimizer` no optimizer, `backup_dir` no path.
       ValueError: `validation_data` are none of the above, or have no end; the model is not wrapped, has no optimizer,
-        holds NaN, or the fit is shorter than the schedule; another optimizer trains the wrapped layers.
+        holds NaN, or the fit is shorter than the schedule; another optimizer trains the wrapped layers; the backup is
+        damaged, or of another training.
+      OSError: nothing can be written into `backup_dir`, or a backup does not fit on the disk.
+      RuntimeError: another process that is running keeps its backup in `backup_dir`.
 
     >>> import tf_keras as keras
     >>> class Adversarial(keras.Model):
@@ -148,7 +152,7 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
                 f"Received: {getattr(self.model, 'name', self.model)!r}"
             )
         if self._backup is not None:
-            self._finished_epochs = self._saved_epochs = self._backup.restore(self.model)
+            self._finished_epochs = self._saved_epochs = self._backup.begin(self.model)
             # Keras's fit asks there where to begin.
             self.model._training_state = Resumed(self._finished_epochs)
         params = getattr(self, "params", None) or {}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from absl import flags
 
@@ -36,45 +38,73 @@ def load_model(call: Call, path: str) -> keras.Model:
       UsageError: there is nothing at `path`; a module of `--modules` cannot be imported.
       TypeError, ValueError: it is no model that can be worked on, or it holds code and `--unsafe` was not given.
     """
-    from tfmot_swd._compat import keras
-    from tfmot_swd.cli.safety import code_in, saved_by
+    from tfmot_swd.cli.model_copy import private_copy
     from tfmot_swd.validation import check_keras_model
 
     place = Path(path)
     if not place.exists():
         raise UsageError(f"There is no such file. Received: {path!r}")
     _import_modules(call.flags.modules)
-    found = _read(path, lambda: code_in(place, call.flags.modules))
-    if found and not call.flags.unsafe:
-        raise ValueError(
-            f"This file would run code of its own when it is loaded: {', '.join(found)}. If you trust whoever made it, "
-            "add --unsafe; layers that are yours are trusted with --modules=your_module. "
-            f"Received: {path!r}"
-        )
-    version = _read(path, lambda: saved_by(place))
+    with contextlib.ExitStack() as stack, _told(path, stack) as copies:
+        if call.flags.unsafe:
+            copies.append(place)
+        else:
+            copies.append(stack.enter_context(private_copy(place)))
+        model = _checked_model(copies[0], path, call.flags.modules, call.flags.unsafe)
+    check_keras_model(model)
+    return model
+
+
+def _checked_model(place: Path, path: str, modules: Sequence[str], unsafe: bool) -> keras.Model:
+    """Returns the model of a private copy, once it is known to be harmless or was said to be trusted."""
+    import tensorflow_model_optimization as tfmot
+
+    from tfmot_swd._compat import keras
+    from tfmot_swd.cli.declared_weights import limited_weights
+    from tfmot_swd.cli.model_copy import stored_bytes
+    from tfmot_swd.cli.safety import code_in, saved_by
+
+    version = saved_by(place)
     if version.startswith("3."):
         raise ValueError(
             "Keras 3 saved this file, and TensorFlow Model Optimization works on Keras 2: build the network with "
             "tf_keras, set its weights from the Keras 3 model, and save that. "
             f"Received: {path!r} of Keras {version}"
         )
-    model = _read(path, lambda: keras.models.load_model(path, compile=False, safe_mode=not call.flags.unsafe))
-    check_keras_model(model)
-    return model
-
-
-def _read(path: str, read: Any) -> Any:
-    """Returns what `read` does, with errors of Keras, whose messages run over pages, cut to their beginning."""
-    try:
-        return read()
-    except Exception as error:
-        if "Received:" in str(error):
-            raise
-        said = " ".join(str(error).split())[:300]
+    found = [] if unsafe else code_in(place, modules)
+    if found:
         raise ValueError(
-            "This model could not be loaded; if it has layers of your own, register them "
+            f"This file may run code or touch other files when it is loaded: {', '.join(found[:20])}. If you trust "
+            "whoever made it, add --unsafe; layers that are yours are trusted with --modules=your_module. "
+            f"Received: {path!r}"
+        )
+    with contextlib.ExitStack() as stack:
+        # Classes of TFMOT, for formats that name no modules.
+        stack.enter_context(tfmot.quantization.keras.quantize_scope())
+        stack.enter_context(tfmot.sparsity.keras.prune_scope())
+        stack.enter_context(tfmot.clustering.keras.cluster_scope())
+        if not unsafe:
+            stack.enter_context(limited_weights(stored_bytes(place)))
+        return keras.models.load_model(str(place), compile=False, safe_mode=not unsafe)
+
+
+@contextlib.contextmanager
+def _told(path: str, stack: contextlib.ExitStack) -> Iterator[list[Path]]:
+    """Has errors name the file that was given, and cuts those of Keras, whose messages run over pages."""
+    copies: list[Path] = []
+    try:
+        yield copies
+    except Exception as error:
+        # Bytes of a damaged file are no text that can be printed.
+        said = str(error).encode(errors="backslashreplace").decode()
+        for each in copies:
+            said = said.replace(str(each), path)
+        if "Received:" in said:
+            raise (TypeError if isinstance(error, TypeError) else ValueError)(said) from error
+        raise ValueError(
+            "This model could not be loaded: it is damaged, or has layers of your own; register those "
             "(keras.utils.register_keras_serializable) in a module and name it with --modules=your_module. "
-            f"Received: {path!r}, and {type(error).__name__}: {said}"
+            f"Received: {path!r}, and {type(error).__name__}: {' '.join(said.split())[:300]}"
         ) from error
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.tools import flatbuffer_utils
 
+from tfmot_swd.export.graph_check import DamagedFileError, check_model, check_sizes
 from tfmot_swd.export.samples import Array
 
 _DTYPES = {
@@ -34,7 +35,7 @@ class FileTensor:
         shape: of the file's fixed batch; () for scalars.
         dtype: of an element; int4 and strings are None.
         values: the constant it holds (shape `shape`, dtype `dtype`), or None: an activation, a constant that is stored
-            sparse or encoded, or of a dtype NumPy lacks.
+            sparse, or of a dtype NumPy lacks.
         stored_bytes: of its buffer in the file; 0 for activations.
         nonzeros: how many elements of the constant are not zero, stored sparse or not; 0 for activations.
         is_sparse: whether it is stored in TFLite's sparse encoding.
@@ -133,6 +134,8 @@ class FileGraph:
 def read_graph(content: bytes) -> FileGraph:
     """Reads the bytes of a TFLite file.
 
+    All numbers by which parts of the file name each other are checked here, so that readers of the graph need not.
+
     Raises:
         ValueError: the bytes are no TFLite file, or one that is damaged.
     """
@@ -145,20 +148,25 @@ def read_graph(content: bytes) -> FileGraph:
         return _read(content)
     except (struct.error, ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError) as error:
         # Offsets that lead out of the file or to something else.
+        found = str(error) if isinstance(error, DamagedFileError) else f"{type(error).__name__}: {error}"
         raise ValueError(
-            "This TFLite file is damaged or incomplete: export or download it anew. "
-            f"Received: {len(content)} bytes, and {type(error).__name__}: {error}"
+            "This TFLite file is damaged or incomplete: export or download it again. "
+            f"Received: {len(content)} bytes, and {found}"
         ) from error
 
 
 def _read(content: bytes) -> FileGraph:
+    check_sizes(content)
     model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
+    names = [_operator_name(each) for each in model.operatorCodes or ()]
+    check_model(model, names)
     graph = model.subgraphs[0]
-    tensors = tuple(_tensor(index, each, model.buffers) for index, each in enumerate(graph.tensors))
+    counted: dict[tuple[int, np.dtype[Any]], int] = {}
+    tensors = tuple(_tensor(index, each, model.buffers, counted) for index, each in enumerate(graph.tensors))
     operators = tuple(
         FileOperator(
             index,
-            _operator_name(model.operatorCodes[each.opcodeIndex]),
+            names[each.opcodeIndex],
             _numbers(each.inputs),
             _numbers(each.outputs),
             each.builtinOptions,
@@ -168,18 +176,21 @@ def _read(content: bytes) -> FileGraph:
     return FileGraph(tensors, operators, _numbers(graph.inputs), _numbers(graph.outputs))
 
 
-def _tensor(index: int, tensor: Any, buffers: Any) -> FileTensor:
+def _tensor(index: int, tensor: Any, buffers: Any, counted: dict[tuple[int, np.dtype[Any]], int]) -> FileTensor:
+    """Returns a tensor; `counted` has the nonzeros of buffers, which several tensors can share."""
     shape = () if tensor.shape is None else tuple(int(side) for side in tensor.shape)
     dtype = _DTYPES.get(tensor.type)
     data = buffers[tensor.buffer].data
     stored = 0 if data is None else len(data)
-    values = None
-    if dtype is not None and stored and stored == math.prod(shape) * dtype.itemsize and tensor.sparsity is None:
-        values = np.asarray(data, np.uint8).view(dtype).reshape(shape)
-    # Buffers of sparse tensors hold whole blocks, with the zeros in them, and nothing else.
-    nonzeros = 0
+    values, nonzeros = None, 0
     if dtype is not None and stored:
-        nonzeros = int(np.count_nonzero(np.asarray(data, np.uint8).view(dtype)))
+        if tensor.sparsity is None and stored != math.prod(shape) * dtype.itemsize:
+            raise DamagedFileError(f"tensor {index} of shape {shape} and {dtype}, for which {stored} bytes are stored")
+        elements = np.asarray(data, np.uint8).view(dtype)
+        values = elements.reshape(shape) if tensor.sparsity is None else None
+        # Buffers of sparse tensors hold whole blocks, with the zeros in them, and nothing else.
+        key = (tensor.buffer, dtype)
+        nonzeros = counted[key] = counted[key] if key in counted else int(np.count_nonzero(elements))
     quantization = tensor.quantization
     scales = () if quantization is None or quantization.scale is None else tuple(map(float, quantization.scale))
     name = b"" if tensor.name is None else tensor.name

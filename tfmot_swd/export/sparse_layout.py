@@ -308,7 +308,7 @@ def _reduction(graph: FileGraph, operator: FileOperator, pad: FileOperator | Non
 def _axes(graph: FileGraph, operator: FileOperator) -> set[int]:
     values = graph.tensors[operator.inputs[1]].values
     rank = len(graph.tensors[operator.inputs[0]].shape)
-    return set() if values is None else {int(axis) % rank for axis in values.reshape(-1)}
+    return set() if values is None or not rank else {int(axis) % rank for axis in values.reshape(-1)}
 
 
 def _leave(graph: FileGraph, operator: FileOperator, pad: FileOperator | None) -> tuple[str, str]:

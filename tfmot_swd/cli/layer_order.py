@@ -1,0 +1,85 @@
+"""Whether the layers of a saved network can be called one after the other; Keras tries for ever where they cannot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+# A call that Keras describes with a constant in the place of a tensor.
+_CONSTANT = "_CONSTANT_VALUE"
+
+
+def check_order(config: Any, path: Path) -> None:
+    """Refuses a description in which a layer reads what comes after it, or what is not there.
+
+    Raises:
+      ValueError: there is one.
+    """
+    waiting = [config]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, dict):
+            _check_network(node.get("layers"), path)
+            waiting += node.values()
+        elif isinstance(node, list):
+            waiting += node
+
+
+def is_reference(node: Any) -> bool:
+    """Whether there is a tensor of another layer in the description of a call, at any depth."""
+    return bool(_references(node))
+
+
+def _check_network(layers: Any, path: Path) -> None:
+    if not isinstance(layers, list) or not any(isinstance(each, dict) and "inbound_nodes" in each for each in layers):
+        return
+    named = [each for each in layers if isinstance(each, dict)]
+    made: dict[str, set[int]] = {}
+    calls: dict[str, list[tuple[int, set[tuple[str, int]]]]] = {}
+    for layer in named:
+        name, nodes = str(layer.get("name")), layer.get("inbound_nodes") or []
+        first = int(_is_network(layer))
+        # Inputs are there from the beginning.
+        made[name] = {0} if layer.get("class_name") == "InputLayer" else set()
+        calls[name] = [(first + number, _references(node)) for number, node in enumerate(nodes)]
+    progress = True
+    while progress:
+        progress = False
+        for name, left in calls.items():
+            while left and all(number in made.get(other, ()) for other, number in left[0][1]):
+                made[name].add(left.pop(0)[0])
+                progress = True
+    stuck = [name for name, left in calls.items() if left]
+    if stuck:
+        raise ValueError(
+            "The layers of this model cannot be called in any order: they read each other in a cycle, or a layer that "
+            f"is not there. The file is damaged. Received: {stuck[0]!r} in {str(path)!r}"
+        )
+
+
+def _is_network(layer: dict[str, Any]) -> bool:
+    """Whether a layer is a network that was called on its own inputs when it was made; Keras counts from 1 then."""
+    config = layer.get("config")
+    inside = config.get("layers") if isinstance(config, dict) else None
+    if not isinstance(inside, list) or not inside or not isinstance(inside[0], dict):
+        return False
+    settings = inside[0].get("config")
+    has_shape = isinstance(settings, dict) and settings.get("batch_input_shape") is not None
+    return inside[0].get("class_name") == "InputLayer" or has_shape
+
+
+def _references(node: Any) -> set[tuple[str, int]]:
+    """Returns the calls that a call reads, as the name of a layer and the number of its call."""
+    found: set[tuple[str, int]] = set()
+    waiting = [node]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, dict):
+            waiting += each.values()
+        elif isinstance(each, list) and len(each) in (3, 4) and isinstance(each[0], str) and isinstance(each[1], int):
+            if each[0] != _CONSTANT:
+                found.add((each[0], each[1]))
+            waiting += each[3:]
+        elif isinstance(each, list):
+            waiting += each
+    return found

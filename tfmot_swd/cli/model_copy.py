@@ -1,0 +1,150 @@
+"""A private copy of a model's files: what is checked is what is loaded, whatever becomes of the files meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import shutil
+import stat
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+# What `model.save` writes, and nothing else, is copied of a SavedModel.
+_FOLDER = re.compile(
+    r"(saved_model|keras_metadata|fingerprint)\.pb|variables/variables\.(index|data-\d{5}-of-\d{5})|assets/[^/]+"
+)
+_ARCHIVE = re.compile(r"(config|metadata)\.json|model\.weights\.h5|assets/.*")
+_WEIGHTS = "model.weights.h5"
+# A file that declares more than this, and so many times what it stores, was made to fill the memory.
+_HARMLESS_BYTES, _MOST_TIMES = 2**26, 200
+
+
+@contextlib.contextmanager
+def private_copy(path: Path) -> Iterator[Path]:
+    """Gives the block a copy of a model in a directory that only this user can reach; it is removed at the end.
+
+    Declared sizes, links and storage outside of the file are looked at here, before anything is unpacked.
+
+    Raises:
+      OSError: it cannot be read or copied.
+      ValueError: it is neither a regular file nor a folder, or made to read other files or to fill the memory.
+    """
+    with tempfile.TemporaryDirectory(prefix="tfmot_swd_") as directory:
+        # Keras tells the formats apart by the name.
+        place = Path(directory) / ("model.keras" if path.suffix == ".keras" else "model.h5")
+        if path.is_dir():
+            place = Path(directory) / "model"
+            _copy_folder(path, place)
+        else:
+            _copy_file(path, place)
+        _check(place)
+        yield place
+
+
+def is_archive(path: Path) -> bool:
+    """Whether Keras takes it for a `.keras` file."""
+    return path.is_file() and str(path).endswith(".keras") and zipfile.is_zipfile(path)
+
+
+def stored_bytes(path: Path) -> int:
+    """Returns how many bytes a copy takes, unpacked."""
+    if path.is_dir():
+        return sum(each.stat().st_size for each in path.rglob("*") if each.is_file())
+    if is_archive(path):
+        with zipfile.ZipFile(path) as archive:
+            return max(path.stat().st_size, sum(entry.file_size for entry in archive.infolist()))
+    return path.stat().st_size
+
+
+def _copy_folder(path: Path, place: Path) -> None:
+    for each in sorted(path.rglob("*")):
+        name = each.relative_to(path).as_posix()
+        if _FOLDER.fullmatch(name):
+            target = place / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if any(part.is_symlink() for part in (each, *list(each.parents)[: name.count("/")])):
+                raise ValueError(
+                    "A folder of a model with a link in it is not loaded, as the link may lead to any file: copy it "
+                    f"with what the links lead to (cp -rL), or add --unsafe. Received: {str(each)!r}"
+                )
+            _copy_file(each, target)
+    place.mkdir(exist_ok=True)
+
+
+def _copy_file(path: Path, place: Path) -> None:
+    # Opening a pipe would wait for somebody to write into it.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with open(descriptor, "rb") as source:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ValueError(f"A model is a file or a folder, and no device or pipe. Received: {str(path)!r}")
+        with place.open("xb") as target:
+            shutil.copyfileobj(source, target, 2**20)
+
+
+def _check(place: Path) -> None:
+    import h5py
+
+    if is_archive(place):
+        with zipfile.ZipFile(place) as archive:
+            entries = archive.infolist()
+            other = [entry.filename for entry in entries if not _ARCHIVE.fullmatch(entry.filename)]
+            if other:
+                raise ValueError(
+                    "This .keras file holds what model.save does not write, and is not loaded: save the model again, "
+                    "or add --unsafe if you trust whoever made it. "
+                    f"Received: {other[0]!r} in {str(place)!r}"
+                )
+            _check_size(sum(entry.file_size for entry in entries), place.stat().st_size, place)
+            if _WEIGHTS in archive.namelist():
+                _check_hdf5(io.BytesIO(archive.read(_WEIGHTS)), place)
+    elif place.is_file() and h5py.is_hdf5(place):
+        _check_hdf5(place, place)
+
+
+def _check_size(declared: int, stored: int, place: Path) -> None:
+    if declared > max(_HARMLESS_BYTES, _MOST_TIMES * stored):
+        raise ValueError(
+            "This file declares far more than it stores, and would fill the memory: it is damaged, or made to do that. "
+            "Add --unsafe if you trust whoever made it. "
+            f"Received: {declared:,} bytes in {stored:,} of {str(place)!r}"
+        )
+
+
+def _check_hdf5(content: Any, place: Path) -> None:
+    """Looks at all objects of an HDF5 file without following a link."""
+    import h5py
+
+    declared, stored = 0, 0
+    with h5py.File(content, "r") as file:
+        seen, waiting = set(), [file["/"]]
+        while waiting:
+            group = waiting.pop()
+            for name in group:
+                if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                    raise ValueError(_outside(f"a link at {group.name}/{name}", place))
+                each = group[name]
+                address = h5py.h5o.get_info(each.id).addr
+                if address in seen:
+                    continue
+                seen.add(address)
+                if isinstance(each, h5py.Group):
+                    waiting.append(each)
+                elif isinstance(each, h5py.Dataset):
+                    if each.external or each.is_virtual:
+                        raise ValueError(_outside(f"the data of {each.name}", place))
+                    declared += each.nbytes
+                    stored += each.id.get_storage_size()
+    _check_size(declared, stored, place)
+
+
+def _outside(what: str, place: Path) -> str:
+    return (
+        "This file takes data from elsewhere, which model.save never does, and is not loaded: get one that is whole, "
+        "or add --unsafe if you trust whoever made it. "
+        f"Received: {what} in {str(place)!r}"
+    )
