@@ -36,7 +36,9 @@ class WeightPool(DecayPool[PruneSelectiveDecay]):
         # Of the wrapped layers; of the whole model once it is known.
         self.all_kernels = sum(elements(kernels_of(wrapper)) for wrapper in self.wrappers)
         self._places = [place for place, each in enumerate(self._targets) if each.counts]
-        self._selection = kept_floors(self.schedule, self.counted())
+        # The model as a whole was checked when it was wrapped; of the few layers that are trained now a count may ask
+        # for more than the rate leaves of them.
+        self._selection = kept_floors(self.schedule, self.counted(), capped=True)
         # What each weight is compared with, in the order of `_targets`; the global threshold where there are no floors.
         self._limits: tf.Variable | None = None
 
@@ -223,14 +225,16 @@ def distinct_targets(wrappers: Sequence[PruneSelectiveDecay]) -> list[Target]:
     return list(found.values())
 
 
-def kept_floors(schedule: SelectiveDecay, weights: Sequence[tf.Variable]) -> FloorSelection | None:
+def kept_floors(
+    schedule: SelectiveDecay, weights: Sequence[tf.Variable], capped: bool = False
+) -> FloorSelection | None:
     """Returns how many weights each kernel among those that the rate counts keeps at least; None without any floor.
 
     Raises:
-      ValueError: `minimum_kept` asks for more than the rate leaves.
+      ValueError: `minimum_kept` asks for more than the rate leaves, and is not `capped`.
     """
     sizes = [int(np.prod(weight.shape)) for weight in weights]
-    floors = floors_of(schedule.minimum_kept, schedule.final_sparsity, sizes, list(map(is_kernel, weights)))
+    floors = floors_of(schedule.minimum_kept, schedule.final_sparsity, sizes, list(map(is_kernel, weights)), capped)
     return FloorSelection(tuple(sizes), tuple(floors)) if any(floors) else None
 
 
