@@ -142,6 +142,11 @@ class DecayPool(abc.ABC, Generic[Wrapper]):
             raise RuntimeError(f"{type(self).__name__}.join comes first. Received: a pool without optimizer.")
         return self._note.read()
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether anything has been targeted, decayed or cut since the model was wrapped."""
+        return any(float(each.threshold.numpy()) != 0.0 or bool(each.cut.numpy()) for each in self._clocks)
+
     def advance(self) -> None:
         """Makes the pool's part of one update; does nothing when called again in the same update."""
         replica = tf.distribute.get_replica_context()

@@ -32,7 +32,8 @@ class SelectiveRun(PruningRun):
       cut_report: a `CutReport`, once the cut has been made.
 
     Raises:
-      ValueError: the model is not wrapped, or the fit is shorter than the schedule.
+      ValueError: the model is not wrapped, the fit is shorter than the schedule, or the schedule is over and nothing
+        was ever decayed.
     """
 
     wrapper_class: ClassVar[type[PruningWrapper]] = PruneSelectiveDecay
@@ -45,6 +46,7 @@ class SelectiveRun(PruningRun):
         self._batches = 0
         self._looked_ahead = False
         self._check_length(pool)
+        _check_has_decayed(pool)
         joined = _joined_late(pool)
         pool.join(self.optimizer)
         forecast = pool.strength.forecast(options.learning_rate)
@@ -241,6 +243,20 @@ class SelectiveRun(PruningRun):
                 "UpdatePruningStep(partial_fit=True) when more fits follow. "
                 f"Received: end_step={pool.schedule.end_step}, epochs={epochs}, steps={steps}"
             )
+
+
+def _check_has_decayed(pool: DecayPool[Any]) -> None:
+    """Raises where the whole schedule has passed while all wrapped layers were frozen: all would be cut undecayed."""
+    schedule, step = pool.schedule, pool.step
+    if step < schedule.end_step or pool.has_begun:
+        return
+    raise ValueError(
+        "The pruning schedule has passed without a decay, as all wrapped layers were frozen: the final pruning step "
+        "would remove weights at full size. Schedules count the updates of all phases: wrap the model with a "
+        "begin_step and an end_step in the phase in which the layers are trained; or call tfmot_swd.cut_now(model) to "
+        "prune at once all the same. "
+        f"Received: {step} updates made, begin_step={schedule.begin_step}, end_step={schedule.end_step}"
+    )
 
 
 def _joined_late(pool: DecayPool[Any]) -> str:
