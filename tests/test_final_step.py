@@ -1,4 +1,4 @@
-"""Whoever makes the final pruning step, the callback, the training step in graph or `cut_now`: the same is said of it."""
+"""Whoever makes the final pruning step, the callback, the graph or `cut_now`: the same is said of it."""
 
 import warnings
 
