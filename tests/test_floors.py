@@ -36,6 +36,23 @@ def test_floors_by_hand(minimum, rate, sizes, kernels, floors):
     assert floors_of(minimum, rate, sizes, kernels) == floors
 
 
+@pytest.mark.parametrize(
+    ("minimum", "sizes", "floors"),
+    [
+        # 11 are left of 51, of the 12 asked for.
+        (6, [32, 19], [5, 5]),
+        # 4 are left of 16: 16 asked for in all; the kernel of one weight keeps it.
+        (10, [10, 5, 1], [2, 1, 1]),
+        # One is left for three kernels: no floor can hold.
+        (2, [2, 2, 1], [0, 0, 0]),
+        (2, [32, 19], [2, 2]),
+    ],
+)
+def test_counts_are_capped_where_few_layers_are_trained(minimum, sizes, floors):
+    rate = 0.75 if sum(sizes) == 16 else 0.8
+    assert floors_of(minimum, rate, sizes, [True] * len(sizes), capped=True) == floors
+
+
 def test_a_count_that_the_rate_does_not_leave_is_refused_when_the_model_is_wrapped():
     net = keras.Sequential([L.Dense(4, input_shape=(8,)), L.Dense(3)])
     schedule = tfmot_swd.SelectiveDecay(0.8, 10, minimum_kept=6)

@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tf_keras as keras
 
 import tfmot_swd
@@ -188,6 +189,35 @@ def test_a_first_phase_without_anything_to_prune(kind):
     assert small.kernels_kept < 0.7 * tfmot_swd.sparsity_report(net).kernels
 
 
+def test_a_schedule_that_begins_while_all_is_frozen_is_told():
+    schedule = tfmot_swd.SelectiveDecay(0.8, begin_step=1, end_step=3 * STEPS)
+    model = tfmot_swd.prune_selective_decay(transfer(small_base()), schedule, skip=["head"])
+    with pytest.warns(tfmot_swd.PruningWarning, match="begun while all.*update 3, begin_step=1, end_step=9, 2") as told:
+        fit(model, 2, partial_fit=True)
+    assert sum("begun while all" in str(each.message) for each in told) == 1
+
+
+def test_a_schedule_that_ends_while_all_is_frozen_is_refused_once_layers_are_trained():
+    schedule = tfmot_swd.SelectiveDecay(0.8, end_step=STEPS)
+    model = tfmot_swd.prune_selective_decay(transfer(small_base()), schedule, skip=["head"])
+    with pytest.warns(tfmot_swd.PruningWarning, match="begun while all"):
+        fit(model, partial_fit=True)
+    unfreeze(model)
+    with pytest.raises(ValueError, match="passed without a decay.*Received: 3 updates made, begin_step=0, end_step=3"):
+        fit(model)
+    tfmot_swd.cut_now(model)
+    fit(model)
+    tfmot_swd.strip_pruning(model)
+
+
+def test_a_count_as_floor_holds_in_both_phases():
+    """Of the 27 weights that are trained first the rate leaves 6, of 624 in all it leaves 125."""
+    model = tfmot_swd.prune_selective_decay(transfer(small_base()), weights_schedule(minimum_kept=20))
+    in_two_phases(model)
+    small = tfmot_swd.strip_pruning(model, remove_channels=False)
+    assert all(np.count_nonzero(kernel) >= 20 for kernel in map(np.asarray, kernels_of(small)))
+
+
 def test_unfreezing_without_another_compile_is_told():
     """Keras goes by what was trainable when the model was compiled; so does the pool, and says what stays whole."""
     model = tfmot_swd.prune_selective_decay(transfer(small_base()), weights_schedule())
@@ -195,8 +225,43 @@ def test_unfreezing_without_another_compile_is_told():
     unfreeze(model)
     with pytest.warns(tfmot_swd.PruningWarning, match="stay whole.*compile and fit before.*Received: one, two, 594 of"):
         model.fit(images(model), Y, batch_size=BATCH, verbose=0, callbacks=[tfmot_swd.UpdatePruningStep()])
-    with pytest.raises(ValueError, match="final cut has not been made"):
+    with pytest.raises(ValueError, match="final cut has not been made.*so compile it after setting layer.trainable"):
         tfmot_swd.strip_pruning(model)
+
+
+@pytest.mark.parametrize(("skip", "counts"), [([], (2, 4)), (["head"], (0, 2))], ids=["head first", "nothing first"])
+def test_a_step_that_was_traced_before_layers_were_unfrozen_is_refused(skip, counts):
+    """Keras's fit trains what was trainable at compile; a loop's own function what was when it was traced."""
+    model = tfmot_swd.prune_selective_decay(transfer(small_base()), weights_schedule(), skip=skip)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    callback = tfmot_swd.UpdatePruningStep(partial_fit=True)
+    callback.set_model(model)
+
+    def new_step():
+        model.optimizer = keras.optimizers.SGD(0.01)
+
+        @tf.function
+        def step(x, y):
+            with tf.GradientTape() as tape:
+                value = loss(y, model(x, training=True))
+            model.optimizer.minimize(value, model.trainable_variables, tape=tape)
+
+        return step
+
+    def run(step):
+        callback.on_train_begin()
+        for begin in range(0, len(Y), BATCH):
+            step(images(model)[begin : begin + BATCH], Y[begin : begin + BATCH])
+        callback.on_epoch_end(0)
+        callback.on_train_end()
+
+    step = new_step()
+    run(step)
+    unfreeze(model)
+    with pytest.raises(ValueError, match=f"still prunes those.*for {counts[0]} pruned weights, and {counts[1]} that"):
+        run(step)
+    run(new_step())
+    tfmot_swd.strip_pruning(model)
 
 
 def test_layers_that_join_after_the_cut_are_cut_with_a_warning():

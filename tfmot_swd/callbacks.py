@@ -65,14 +65,17 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
         it; settings of the model or optimizer that are not those of the start are told by a `PruningWarning`.
 
     Attributes:
-      cut_report: a `CutReport`, once the cut of Selective Weight Decay has been made by this callback.
+      cut_report: a `CutReport`, once the cut of Selective Weight Decay has been made in this training. Where the
+        training step has made it, in graph, as within several steps of one call, `before` is None, and `after` is of
+        the end of that call.
       history: a `PruningStatus`, `StructuredStatus` or `ProgressiveStatus` of each epoch, or of every so many batches.
 
     Raises:
       TypeError: `learning_rate` or `training_loss` is no function, `optimizer` no optimizer, `backup_dir` no path.
       ValueError: `validation_data` are none of the above, or have no end; the model is not wrapped, has no optimizer,
-        holds NaN, or the fit is shorter than the schedule; another optimizer trains the wrapped layers; the backup is
-        damaged, or of another training.
+        holds NaN, or the fit is shorter than the schedule; another optimizer trains the wrapped layers; all of them
+        were frozen for the whole of a schedule; layers were frozen or unfrozen since the training step was traced; the
+        backup is damaged, or of another training.
       OSError: nothing can be written into `backup_dir`, or a backup does not fit on the disk.
       RuntimeError: another process that is running keeps its backup in `backup_dir`.
 
@@ -170,6 +173,7 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
             self._run.on_epoch_begin(epoch)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self._begun.check_trace()
         self._begun.on_batch_end(batch)
 
     def on_test_begin(self, logs: Any = None) -> None:
@@ -177,6 +181,7 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
             self._run.on_test_begin()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._begun.check_trace()
         self._begun.on_epoch_end(epoch, logs)
         self._finished_epochs = epoch + 1
         if not getattr(self, "params", None):
@@ -184,6 +189,7 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
             self._save()
 
     def on_train_end(self, logs: Any = None) -> None:
+        self._begun.check_trace()
         self._begun.on_train_end()
         if self._backup is not None:
             self.model._training_state = None

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from tfmot_swd.decay_pool import DecayPool
+from tfmot_swd.final_step import tell_of_final_step
 from tfmot_swd.forward_pool import weight_pool_of
+from tfmot_swd.monitor import cut_and_report
 from tfmot_swd.progressive.run import finish_now
 from tfmot_swd.progressive.wrapper import PruneProgressiveGradient
 from tfmot_swd.pruning_wrapper import collect_wrappers
+from tfmot_swd.selective_run import SelectiveRun
 from tfmot_swd.structured.channel_pool import ChannelPool
 from tfmot_swd.structured.wrapper import PruneStructuredDecay
 from tfmot_swd.validation import check_is_model
@@ -20,6 +24,9 @@ def cut_now(model: Any) -> None:
     Gradient Pruning filters are ranked by what the running epoch has shown so far; where that is nothing, as after a
     fit or in a model from a file, by the L1 norm of their weights.
 
+    Layers that are frozen are left whole, and count neither as pruned nor as to be pruned. It warns of those, of layers
+    that lose all their weights, and of a budget that is missed, as the final pruning step of a training does.
+
     Raises:
       TypeError: `model` is no tf_keras model.
       ValueError: the model is not wrapped for pruning.
@@ -27,7 +34,12 @@ def cut_now(model: Any) -> None:
     check_is_model(model)
     if collect_wrappers(model, PruneProgressiveGradient):
         finish_now(model)
-    elif collect_wrappers(model, PruneStructuredDecay):
-        ChannelPool.of(model).finish()
-    else:
-        weight_pool_of(model).finish()
+        return
+    channels = bool(collect_wrappers(model, PruneStructuredDecay))
+    pool: DecayPool[Any] = ChannelPool.of(model) if channels else weight_pool_of(model)
+    report = cut_and_report(pool)
+    run = pool.leader.run
+    if isinstance(run, SelectiveRun):
+        # It would take it for a final pruning step that was made in graph.
+        run.note_cut(report)
+    tell_of_final_step(model, pool, report)

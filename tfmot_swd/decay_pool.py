@@ -17,6 +17,7 @@ from tfmot_swd import optimizers
 from tfmot_swd._compat import variables_of
 from tfmot_swd.decay_wrapper import DecayWrapper
 from tfmot_swd.pruning_wrapper import assign, collect_wrappers, taking_part
+from tfmot_swd.removed_weights import RemovedWeights, RemovedWeightsNote
 from tfmot_swd.skipped_updates import SkippedUpdates
 from tfmot_swd.strength import DecayStrength
 
@@ -56,6 +57,7 @@ class DecayPool(abc.ABC, Generic[Wrapper]):
         self.schedule: Any = self.leader.pruning_schedule
         self._strength: DecayStrength | None = None
         self._skips: SkippedUpdates | None = None
+        self._note: RemovedWeightsNote | None = None
 
     @classmethod
     def of(cls, model: Any) -> Self:
@@ -95,6 +97,7 @@ class DecayPool(abc.ABC, Generic[Wrapper]):
             # The first forward pass of a fit always begins an update, whatever was saved.
             self.leader.last_iterations.assign(-1)
             self._skips = SkippedUpdates(optimizer, self.leader)
+            self._note = self._kept_note()
 
     def leave(self) -> None:
         """Unlinks the wrappers; a training function that is traced without the callback is an error then."""
@@ -131,6 +134,18 @@ class DecayPool(abc.ABC, Generic[Wrapper]):
     def is_cut(self) -> bool:
         """Whether the final cut has been made."""
         return bool(self.leader.cut.numpy())
+
+    @property
+    def noted(self) -> RemovedWeights:
+        """What the final pruning step found of the weights that it removed; only a pool that has joined notes it."""
+        if self._note is None:
+            raise RuntimeError(f"{type(self).__name__}.join comes first. Received: a pool without optimizer.")
+        return self._note.read()
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether anything has been targeted, decayed or cut since the model was wrapped."""
+        return any(float(each.threshold.numpy()) != 0.0 or bool(each.cut.numpy()) for each in self._clocks)
 
     def advance(self) -> None:
         """Makes the pool's part of one update; does nothing when called again in the same update."""
@@ -201,6 +216,16 @@ class DecayPool(abc.ABC, Generic[Wrapper]):
     def _choose(self, strategy: tf.distribute.Strategy) -> None:
         """Sets the masks to what is targeted at the final rate."""
 
+    def _kept_note(self) -> RemovedWeightsNote:
+        """Returns the note of an earlier training, which a training step that was traced then writes to, or one."""
+        decayed = {id(weight): layer for layer, weight, _ in self.decayed_by_layer()}
+        layers = tuple(decayed.get(id(weight)) for weight, _ in self.targets())
+        kept = vars(self.leader.unsaved)
+        if "removed" not in kept or kept["removed"].layers != layers:
+            kept["removed"] = RemovedWeightsNote(layers)
+        note: RemovedWeightsNote = kept["removed"]
+        return note
+
     def _latest(self) -> DecayWrapper:
         return max(self._clocks, key=lambda wrapper: int(wrapper.pruning_step.numpy()))
 
@@ -255,6 +280,8 @@ class DecayPool(abc.ABC, Generic[Wrapper]):
 
     def _cut(self, strategy: tf.distribute.Strategy) -> tf.Tensor:
         self._choose(strategy)
+        if self._note is not None:
+            self._note.write(strategy, self.leader.pruning_step.read_value(), self.targets())
         for wrapper in self.wrappers:
             assign(strategy, wrapper.cut, tf.constant(True))
         return self._mask(strategy)

@@ -17,7 +17,9 @@ import tensorflow as tf
 from tfmot_swd.thresholds import ABOVE_ALL, select_and_count_near, select_bits, select_bits_near
 
 
-def floors_of(minimum_kept: int | float, sparsity: float, sizes: Sequence[int], kernels: Sequence[bool]) -> list[int]:
+def floors_of(
+    minimum_kept: int | float, sparsity: float, sizes: Sequence[int], kernels: Sequence[bool], capped: bool = False
+) -> list[int]:
     """Returns how many weights each tensor keeps at least; 0 for those that are no kernels.
 
     Args:
@@ -26,9 +28,10 @@ def floors_of(minimum_kept: int | float, sparsity: float, sizes: Sequence[int], 
       sparsity: final rate.
       sizes: number of weights of each tensor that the rate counts.
       kernels: whether each is a kernel: without its bias a layer works, without its kernel it answers a constant.
+      capped: whether counts that ask for more than the rate leaves are lowered in proportion, and not refused.
 
     Raises:
-      ValueError: a count asks for more than the rate leaves.
+      ValueError: a count asks for more than the rate leaves, and is not capped.
 
     >>> floors_of(0.1, 0.9, [1000, 50, 10], [True, True, False])
     [10, 1, 0]
@@ -37,6 +40,10 @@ def floors_of(minimum_kept: int | float, sparsity: float, sizes: Sequence[int], 
     left = total - int(sparsity * total)
     if isinstance(minimum_kept, int):
         floors = [min(minimum_kept, size) if kernel else 0 for size, kernel in zip(sizes, kernels, strict=True)]
+        if sum(floors) > left and capped:
+            lowered = [floor * left // sum(floors) for floor in floors]
+            least = [max(low, min(floor, 1)) for low, floor in zip(lowered, floors, strict=True)]
+            return least if sum(least) <= left else lowered
         if sum(floors) > left:
             raise ValueError(
                 f"The rate leaves {left:,} of {total:,} weights, fewer than minimum_kept asks for: lower minimum_kept, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -10,6 +11,7 @@ from absl import logging
 from tfmot_swd import optimizers
 from tfmot_swd.decay_wrapper import DecayWrapper
 from tfmot_swd.pruning_run import PruningRun, RunOptions
+from tfmot_swd.pruning_warning import PruningWarning
 from tfmot_swd.pruning_wrapper import PruningWrapper
 
 
@@ -28,6 +30,7 @@ class IdleRun(PruningRun):
         super().__init__(model, options, params)
         self._wrappers = list(wrappers)
         self._counted = self._updates()
+        self._has_warned = False
         for wrapper in self._wrappers:
             wrapper.run = self
         logging.info("tfmot_swd prunes nothing in this fit: the %d wrapped layers are frozen", len(self._wrappers))
@@ -69,6 +72,26 @@ class IdleRun(PruningRun):
                 if isinstance(wrapper, DecayWrapper):
                     wrapper.pruning_step.assign_add(now - self._counted)
         self._counted = now
+        self._warn_of_lost_time()
+
+    def _warn_of_lost_time(self) -> None:
+        """Says once that the schedule is running while nothing can be decayed."""
+        clocks = [each for each in self._wrappers if isinstance(each, DecayWrapper)]
+        if self._has_warned or not clocks or any(bool(each.cut.numpy()) for each in clocks):
+            return
+        schedule, step = clocks[0].pruning_schedule, max(int(each.pruning_step.numpy()) for each in clocks)
+        if step <= schedule.begin_step:
+            return
+        self._has_warned = True
+        warnings.warn(
+            "The pruning schedule has begun while all wrapped layers are frozen: it counts the updates of all phases, "
+            "and decays nothing in these. Set begin_step to the number of updates of this phase, and count end_step "
+            "from the same start. "
+            f"Received: update {step}, begin_step={schedule.begin_step}, end_step={schedule.end_step}, "
+            f"{len(clocks)} wrapped layers",
+            PruningWarning,
+            stacklevel=6,
+        )
 
     def _updates(self) -> int:
         return int(optimizers.iterations(self.optimizer).numpy())

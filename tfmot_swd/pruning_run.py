@@ -84,24 +84,54 @@ class PruningRun(abc.ABC):
         self._epoch = 0
         self._updates_at_begin = int(iterations(self.optimizer).numpy())
         self._told_skipped = False
-        self._retrace_for_optimizer()
+        self._retrace_where_stale()
         self._watch_optimizer()
 
-    def _retrace_for_optimizer(self) -> None:
-        """Has the training step traced again where an earlier one has another optimizer for its clock."""
-        (first, *_) = collect_wrappers(self.model, self.wrapper_class)
-        earlier = getattr(first.unsaved, "clock", self.optimizer)
-        if earlier is not self.optimizer and getattr(self.model, "train_function", None) is not None:
+    def _retrace_where_stale(self) -> None:
+        """Has the training step traced again where an earlier one has another clock, or prunes other weights."""
+        found = collect_wrappers(self.model, self.wrapper_class)
+        kept = found[0].unsaved
+        pruned = {id(each) for each in _trained_weights(found)}
+        self._other_weights = getattr(kept, "pruned", pruned) != pruned
+        is_stale = self._other_weights or getattr(kept, "clock", self.optimizer) is not self.optimizer
+        if is_stale and getattr(self.model, "train_function", None) is not None:
             self.model.train_function = None
             self.model.train_function = self.model.make_train_function()
+        if not self._other_weights:
+            kept.pruned = pruned
+        for wrapper in found:
+            wrapper.unsaved.entered = False
+
+    def check_trace(self) -> None:
+        """Looks, where layers were frozen or unfrozen since the last training, at whether the step knows of it.
+
+        A `tf.function` of a loop of one's own goes on as it was traced: it decays and prunes the layers that were
+        trained then, and leaves the others as they are.
+
+        Raises:
+          ValueError: updates have been made by a training step that was traced before.
+        """
+        if not self._other_weights or int(iterations(self.optimizer).numpy()) == self._updates_at_begin:
+            return
+        found = collect_wrappers(self.model, self.wrapper_class)
+        pruned = {id(each) for each in _trained_weights(found)}
+        if not any(wrapper.unsaved.entered for wrapper in found):
+            raise ValueError(
+                "Layers were frozen or unfrozen since this training step was traced, so it still prunes those that "
+                "were trained then: after setting layer.trainable compile the model, or make a new tf.function of your "
+                "step, with a new optimizer, before on_train_begin. "
+                f"Received: a step that was traced for {len(found[0].unsaved.pruned)} pruned weights, and "
+                f"{len(pruned)} that are trained now"
+            )
+        self._other_weights = False
+        found[0].unsaved.pruned = pruned
 
     def _watch_optimizer(self) -> None:
         """Has the batches to come show whether the optimizer that is the clock trains the wrapped layers."""
         found = collect_wrappers(self.model, self.wrapper_class)
         found[0].unsaved.clock = self.optimizer
-        trained = {id(master_variable(each)) for wrapper in found for each in wrapper.layer.trainable_weights}
-        weights = [weight for wrapper in found for weight in wrapper.prunable_weights if id(weight) in trained]
-        self._optimizer_check = OptimizerCheck(self.optimizer, weights, (self.model, *wrapped_graphs(self.model)))
+        models = (self.model, *wrapped_graphs(self.model))
+        self._optimizer_check = OptimizerCheck(self.optimizer, _trained_weights(found), models)
 
     @property
     @abc.abstractmethod
@@ -159,6 +189,12 @@ class PruningRun(abc.ABC):
     @abc.abstractmethod
     def on_train_end(self) -> None:
         """Called after the last epoch."""
+
+
+def _trained_weights(wrappers: Sequence[PruningWrapper]) -> list[tf.Variable]:
+    """Returns the weights that are pruned and trained, as the model is now."""
+    trained = {id(master_variable(each)) for wrapper in wrappers for each in wrapper.layer.trainable_weights}
+    return [weight for wrapper in wrappers for weight in wrapper.prunable_weights if id(weight) in trained]
 
 
 def warn_of_frozen(model: Any, wrappers: Sequence[PruningWrapper]) -> None:

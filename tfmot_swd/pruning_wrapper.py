@@ -154,6 +154,8 @@ class PruningWrapper(PruneLowMagnitude):
 
     def _advance(self) -> tf.Tensor:
         """Called at each training call of the layer; returns a bool scalar."""
+        # Called while a training step is traced, or runs eagerly: it knows the pool of now.
+        self.unsaved.entered = True
         # A frozen layer belongs to no pool, and is left as it is; so are all where nothing can be pruned for now.
         if self._pool is None and self.run is None and self.takes_part():
             raise ValueError(self.missing_callback)

@@ -11,11 +11,12 @@ import numpy as np
 
 from tfmot_swd._compat import keras
 from tfmot_swd.decay_pool import DecayPool
+from tfmot_swd.final_step import report_of_cut, tell_of_final_step
 from tfmot_swd.forward_pool import weight_pool_of
 from tfmot_swd.monitor import CutReport, Monitor, cut_and_report, foreseen_shares
-from tfmot_swd.pruning_run import PruningRun, RunOptions, warn_of_frozen
+from tfmot_swd.pruning_run import PruningRun, RunOptions
 from tfmot_swd.pruning_warning import PruningWarning
-from tfmot_swd.pruning_wrapper import PruningWrapper, collect_wrappers
+from tfmot_swd.pruning_wrapper import PruningWrapper
 from tfmot_swd.removed_share import visible_shares
 from tfmot_swd.wrappers import PruneSelectiveDecay
 
@@ -31,7 +32,8 @@ class SelectiveRun(PruningRun):
       cut_report: a `CutReport`, once the cut has been made.
 
     Raises:
-      ValueError: the model is not wrapped, or the fit is shorter than the schedule.
+      ValueError: the model is not wrapped, the fit is shorter than the schedule, or the schedule is over and nothing
+        was ever decayed.
     """
 
     wrapper_class: ClassVar[type[PruningWrapper]] = PruneSelectiveDecay
@@ -44,6 +46,7 @@ class SelectiveRun(PruningRun):
         self._batches = 0
         self._looked_ahead = False
         self._check_length(pool)
+        _check_has_decayed(pool)
         joined = _joined_late(pool)
         pool.join(self.optimizer)
         forecast = pool.strength.forecast(options.learning_rate)
@@ -56,6 +59,8 @@ class SelectiveRun(PruningRun):
             for problem in forecast.problems() + _held_norms(pool.wrappers) + lost:
                 warnings.warn(problem, PruningWarning, stacklevel=4)
         self._pool, self._monitor = pool, self.monitor_class(pool)
+        # Whether all is said of the final pruning step, which may be made in graph as well, or by cut_now.
+        self._has_told_of_cut = pool.is_cut
         # TensorBoard counts who entered and left since its own last look.
         self._summaries = self.monitor_class(pool)
         for wrapper in pool.wrappers:
@@ -166,18 +171,36 @@ class SelectiveRun(PruningRun):
 
     def _cut_if_due(self, is_last: bool = False) -> None:
         pool = self._pool
-        if pool.is_cut or not (pool.step >= pool.schedule.end_step or (is_last and self._ends_short())):
+        if pool.is_cut:
+            self._notice_cut()
+            return
+        if not (pool.step >= pool.schedule.end_step or (is_last and self._ends_short())):
             return
         if not pool.strength.coupled:
             # The decay of an update is made before the next one; the last update has no next.
             pool.decay()
         before = self._evaluate()
-        warn_of_frozen(self.model, collect_wrappers(self.model, self.wrapper_class))
-        report = cut_and_report(pool)
-        self.cut_report = dataclasses.replace(report, before=before, after=self._evaluate())
-        for problem in report.losses:
-            warnings.warn(problem, PruningWarning, stacklevel=4)
+        self._tell_of_cut(dataclasses.replace(cut_and_report(pool), before=before, after=self._evaluate()))
+
+    def _notice_cut(self) -> None:
+        """Reports once a final pruning step that the training step has made since the last look, in graph.
+
+        So it is where end_step lies within several steps of one call, where a loop of one's own reports epochs alone,
+        and where layers join that were frozen at an earlier one.
+        """
+        if self._has_told_of_cut:
+            return
+        self._pool.apply_masks()
+        self._tell_of_cut(dataclasses.replace(report_of_cut(self._pool), after=self._evaluate()))
+
+    def _tell_of_cut(self, report: CutReport) -> None:
+        self.note_cut(report)
+        tell_of_final_step(self.model, self._pool, report)
         self._warn_of_visible(report.removed_shares, "The final pruning step has changed the outputs")
+
+    def note_cut(self, report: CutReport) -> None:
+        """Keeps the report of a final pruning step of which all has been said."""
+        self.cut_report, self._has_told_of_cut = report, True
 
     def _ends_short(self) -> bool:
         """Whether this training, which is over, was long enough but for updates that were skipped under a loss scale.
@@ -219,6 +242,20 @@ class SelectiveRun(PruningRun):
                 "UpdatePruningStep(partial_fit=True) when more fits follow. "
                 f"Received: end_step={pool.schedule.end_step}, epochs={epochs}, steps={steps}"
             )
+
+
+def _check_has_decayed(pool: DecayPool[Any]) -> None:
+    """Raises where the whole schedule has passed while all wrapped layers were frozen: all would be cut undecayed."""
+    schedule, step = pool.schedule, pool.step
+    if step < schedule.end_step or pool.has_begun:
+        return
+    raise ValueError(
+        "The pruning schedule has passed without a decay, as all wrapped layers were frozen: the final pruning step "
+        "would remove weights at full size. Schedules count the updates of all phases: wrap the model with a "
+        "begin_step and an end_step in the phase in which the layers are trained; or call tfmot_swd.cut_now(model) to "
+        "prune at once all the same. "
+        f"Received: {step} updates made, begin_step={schedule.begin_step}, end_step={schedule.end_step}"
+    )
 
 
 def _joined_late(pool: DecayPool[Any]) -> str:

@@ -148,11 +148,17 @@ def _check_cut(model: Any) -> None:
     # A layer that was frozen when the others were cut is meant to be whole; a model frozen later is not.
     if len(uncut) == len(wrappers) or any(wrapper.takes_part() for wrapper in uncut):
         done = max(int(wrapper.pruning_step.numpy()) for wrapper in wrappers)
+        end_step, unfrozen = uncut[0].pruning_schedule.end_step, ""
+        if len(uncut) < len(wrappers) or done >= end_step:
+            unfrozen = (
+                "Where layers have been unfrozen: Keras trains those that were trainable when the model was compiled, "
+                "so compile it after setting layer.trainable, and fit then. "
+            )
         raise ValueError(
             "The final cut has not been made, so this model is not pruned: train on until end_step, or "
             "call tfmot_swd.cut_now(model) to cut at once. Early stopping and "
             "EarlyStopping(restore_best_weights=True) lead here too: they bring back weights from "
-            f"before the cut. Received: {done} of {uncut[0].pruning_schedule.end_step} updates made"
+            f"before the cut. {unfrozen}Received: {done} of {end_step} updates made"
         )
 
 

@@ -36,7 +36,9 @@ class WeightPool(DecayPool[PruneSelectiveDecay]):
         # Of the wrapped layers; of the whole model once it is known.
         self.all_kernels = sum(elements(kernels_of(wrapper)) for wrapper in self.wrappers)
         self._places = [place for place, each in enumerate(self._targets) if each.counts]
-        self._selection = kept_floors(self.schedule, self.counted(), self.kernels)
+        # The model as a whole was checked when it was wrapped; of the few layers that are trained now a count may ask
+        # for more than the rate leaves of them.
+        self._selection = kept_floors(self.schedule, self.counted(), self.kernels, capped=True)
         # What each weight is compared with, in the order of `_targets`; the global threshold where there are no floors.
         self._limits: tf.Variable | None = None
 
@@ -225,18 +227,18 @@ def distinct_targets(wrappers: Sequence[PruneSelectiveDecay]) -> list[Target]:
 
 
 def kept_floors(
-    schedule: SelectiveDecay, weights: Sequence[tf.Variable], kernels: Collection[int]
+    schedule: SelectiveDecay, weights: Sequence[tf.Variable], kernels: Collection[int], capped: bool = False
 ) -> FloorSelection | None:
     """Returns how many weights each kernel among those that the rate counts keeps at least; None without any floor.
 
     `kernels` are identities: a layer without one of these answers a constant, one without its bias does not.
 
     Raises:
-      ValueError: `minimum_kept` asks for more than the rate leaves.
+      ValueError: `minimum_kept` asks for more than the rate leaves, and is not `capped`.
     """
     sizes = [int(np.prod(weight.shape)) for weight in weights]
     are_kernels = [id(weight) in kernels for weight in weights]
-    floors = floors_of(schedule.minimum_kept, schedule.final_sparsity, sizes, are_kernels)
+    floors = floors_of(schedule.minimum_kept, schedule.final_sparsity, sizes, are_kernels, capped)
     return FloorSelection(tuple(sizes), tuple(floors)) if any(floors) else None
 
 

@@ -159,8 +159,6 @@ class ProgressiveRun(PruningRun):
         self._prune(self._pool.schedule.epochs)
 
     def _prune(self, epoch: int) -> None:
-        if epoch >= self._pool.schedule.epochs:
-            warn_of_frozen(self.model, collect_wrappers(self.model, PruneProgressiveGradient))
         self.history.append(prune_after(self.model, self._graphs, self._pool, epoch))
         if self.history[-1].removed:
             # The wrappers and the optimizers are new ones.
@@ -202,6 +200,8 @@ def finish_now(model: Any) -> None:
 
 def prune_after(model: Any, graphs: list[Any], pool: ScorePool, epoch: int) -> ProgressiveStatus:
     """Prunes the graphs of a model as the schedule wants it after `epoch`, and returns what is left."""
+    if epoch >= pool.schedule.epochs:
+        warn_of_frozen(model, collect_wrappers(model, PruneProgressiveGradient))
     # Scores are forgotten when an epoch begins, and a file may be of that moment.
     criterion = pool.settings.criterion if pool.has_seen_enough() else Magnitude(1)
     decisions = [decide(graph, pool, criterion, epoch) for graph in graphs]

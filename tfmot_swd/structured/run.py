@@ -6,11 +6,9 @@ import warnings
 from typing import Any
 
 from tfmot_swd.decay_pool import DecayPool
-from tfmot_swd.profile import profile
 from tfmot_swd.pruning_run import RunOptions
 from tfmot_swd.pruning_warning import PruningWarning
 from tfmot_swd.selective_run import SelectiveRun
-from tfmot_swd.stripping import strip_pruning
 from tfmot_swd.structured.channel_pool import ChannelPool
 from tfmot_swd.structured.monitor import ChannelMonitor
 from tfmot_swd.structured.wrapper import PruneStructuredDecay
@@ -36,24 +34,3 @@ class StructuredRun(SelectiveRun):
 
     def pool_of(self, model: Any) -> DecayPool[Any]:
         return ChannelPool.of(model)
-
-    def _cut_if_due(self, is_last: bool = False) -> None:
-        pool: Any = self._pool
-        was_cut = pool.is_cut
-        super()._cut_if_due(is_last)
-        if was_cut or not pool.is_cut:
-            return
-        left = dict(zip(pool.limits.final, pool.search.costs_of(pool.left()), strict=True))
-        if pool.has_frozen_readers:
-            small = profile(strip_pruning(pool.graph))
-            built = {"parameters": small.parameters, "macs": small.macs}
-            left |= {name: cost for name, cost in built.items() if name in left}
-        over = {name: cost for name, cost in left.items() if cost > pool.limits.final[name]}
-        if over:
-            warnings.warn(
-                "The net that the cut has left is over its budget: layers were frozen since it was wrapped, or the "
-                "best channels of each group, of which minimum and round_to keep some, cost more than others. "
-                f"Received: {over} in place of {dict(pool.limits.final)}",
-                PruningWarning,
-                stacklevel=4,
-            )
