@@ -32,9 +32,16 @@ def schedule_named(name: str) -> tfmot_swd.SelectiveDecay | tfmot_swd.Structured
     return tfmot_swd.SelectiveDecay(0.8, STEPS - 5, frequency=2, **changes)
 
 
-def main(strategy_name: str, schedule_name: str, precision: str) -> None:
+def main(strategy_name: str, schedule_names: str, precision: str) -> None:
     strategy = strategy_named(strategy_name)
     keras.mixed_precision.set_global_policy(precision)
+    for name in schedule_names.split(","):
+        print("RESULT " + json.dumps(trained(strategy, schedule_named(name))), flush=True)
+
+
+def trained(
+    strategy: tf.distribute.Strategy, schedule: tfmot_swd.SelectiveDecay | tfmot_swd.StructuredDecay
+) -> dict[str, object]:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(STEPS * BATCH, 6)).astype(np.float32)
     y = rng.integers(0, 3, STEPS * BATCH)
@@ -44,7 +51,7 @@ def main(strategy_name: str, schedule_name: str, precision: str) -> None:
     keras.utils.set_random_seed(1)
     with strategy.scope():
         layers = [keras.layers.Dense(16, "relu", input_shape=(6,)), keras.layers.Dense(3, dtype="float32")]
-        model = tfmot_swd.prune_selective_decay(keras.Sequential(layers), schedule_named(schedule_name))
+        model = tfmot_swd.prune_selective_decay(keras.Sequential(layers), schedule)
         model.compile(
             keras.optimizers.SGD(0.1, momentum=0.9),
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
@@ -52,12 +59,11 @@ def main(strategy_name: str, schedule_name: str, precision: str) -> None:
     callback = tfmot_swd.UpdatePruningStep()
     model.fit(data.with_options(options), verbose=0, callbacks=[callback])
     weights = [value.tolist() for value in tfmot_swd.strip_pruning(model, remove_channels=False).get_weights()]
-    result = {
+    return {
         "weights": weights,
         "step": callback.history[-1].step,
         "replicas": strategy.num_replicas_in_sync,
     }
-    print("RESULT " + json.dumps(result), flush=True)
 
 
 if __name__ == "__main__":

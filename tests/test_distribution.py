@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.workers import result, start
+from tests.workers import result, results, start
 
 WORKER = Path(__file__).with_name("distributed_worker.py")
+SCHEDULES = ("implicit", "coupled", "forward", "channels", "floors")
 
 
 def train(*args: str, **environment: str) -> subprocess.Popen:
@@ -35,10 +36,16 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-@pytest.mark.parametrize("schedule", ["implicit", "coupled", "forward", "channels", "floors"])
-def test_two_mirrored_replicas_equal_one_device(schedule):
-    single, mirrored = train("single", schedule, "float32"), train("mirrored", schedule, "float32")
-    one, two = result(single), result(mirrored)
+@pytest.fixture(scope="module")
+def pairs() -> dict[str, tuple[dict, dict]]:
+    """Returns (one device, two replicas) by schedule, all trained in two processes, which are slow to begin."""
+    single, mirrored = (train(strategy, ",".join(SCHEDULES), "float32") for strategy in ("single", "mirrored"))
+    return dict(zip(SCHEDULES, zip(results(single), results(mirrored), strict=True), strict=True))
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_two_mirrored_replicas_equal_one_device(pairs, schedule):
+    one, two = pairs[schedule]
     assert two["replicas"] == 2
     assert_equal(one, two, 1e-5)
 
@@ -61,7 +68,7 @@ def test_two_workers_equal_one():
         )
         for index in range(2)
     ]
-    results = [result(worker) for worker in workers]
-    assert results[0]["replicas"] == 2
-    assert_equal(results[0], results[1], 0.0)
-    assert_equal(results[0], result(train("single", "implicit", "float32")), 1e-5)
+    first, second = [result(worker) for worker in workers]
+    assert first["replicas"] == 2
+    assert_equal(first, second, 0.0)
+    assert_equal(first, result(train("single", "implicit", "float32")), 1e-5)
