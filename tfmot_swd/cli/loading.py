@@ -99,7 +99,8 @@ def _told(path: str, stack: contextlib.ExitStack) -> Iterator[list[Path]]:
         said = str(error).encode(errors="backslashreplace").decode()
         for each in copies:
             said = said.replace(str(each), path)
-        if "Received:" in said:
+        # Keras's own messages have such an end too, and do not name the file.
+        if "Received:" in said and path in said:
             raise (TypeError if isinstance(error, TypeError) else ValueError)(said) from error
         raise ValueError(
             "This model could not be loaded: it is damaged, or has layers of your own; register those "
