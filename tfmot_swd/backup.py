@@ -23,6 +23,8 @@ from tfmot_swd.pruning_wrapper import PruningWrapper, collect_wrappers, wrapped_
 from tfmot_swd.weight_paths import weight_at
 
 _NOTE = "training.json"
+# TensorFlow prints the values of all variables that it does not find.
+_LONGEST_REASON = 300
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +88,7 @@ class TrainingBackup:
         try:
             _checkpoint(model).read(str(path / "state")).assert_existing_objects_matched()
         except (AssertionError, ValueError, tf.errors.OpError) as error:
-            raise ValueError(_another(path, f"the weights do not fit: {error}")) from error
+            raise ValueError(_another(path, f"the weights do not fit: {_brief(error)}")) from error
         logging.info("tfmot_swd goes on after epoch %d, from %s", note["epoch"], path)
         return int(note["epoch"])
 
@@ -191,6 +193,12 @@ def _agree(before: Any, now: Any) -> bool:
     if isinstance(before, dict) and isinstance(now, dict):
         return all(name in now and _agree(value, now[name]) for name, value in before.items())
     return bool(before == now)
+
+
+def _brief(error: Exception) -> str:
+    """Returns the beginning of what an error says, on one line."""
+    reason = " ".join(str(error).split())
+    return reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]} ..."
 
 
 def _another(path: Path, received: str) -> str:
