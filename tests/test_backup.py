@@ -23,7 +23,7 @@ from tfmot_swd import (
     prune_selective_decay,
     strip_pruning,
 )
-from tfmot_swd.backup import TrainingBackup
+from tfmot_swd.backup import TrainingBackup, _brief
 from tfmot_swd.backup_identity import difference
 
 WORKER = Path(__file__).with_name("backup_worker.py")
@@ -62,6 +62,11 @@ def test_killed_and_started_again_they_end_with_the_same_weights(tmp_path):
                 np.testing.assert_array_equal(ours, theirs, err_msg=method)
         # It has come to its end: the next start is a new training.
         assert not resumed["left"], method
+
+
+def test_a_reason_of_pages_is_cut():
+    assert _brief(ValueError("two\n  lines")) == "two lines"
+    assert _brief(AssertionError("ab\n" * 4000)) == "ab " * 100 + " ..."
 
 
 def wrapped(width: int = 8, rate: float = 0.5, criterion: str = "l1") -> keras.Model:

@@ -24,6 +24,9 @@ from tfmot_swd.pruning_warning import PruningWarning
 from tfmot_swd.pruning_wrapper import collect_wrappers, wrapped_graphs
 from tfmot_swd.weight_paths import weight_at
 
+# TensorFlow prints the values of all variables that it does not find.
+_LONGEST_REASON = 300
+
 
 class TrainingBackup:
     """The last epoch of a training in a directory: weights, scores, masks, clocks, optimizer state, sizes of channels.
@@ -111,7 +114,7 @@ class TrainingBackup:
         try:
             _checkpoint(model).read(str(path / STATE)).assert_existing_objects_matched()
         except (AssertionError, ValueError) as error:
-            raise ValueError(_another(path, f"the weights do not fit: {' '.join(str(error).split())[:300]}")) from error
+            raise ValueError(_another(path, f"the weights do not fit: {_brief(error)}")) from error
         except Exception as error:
             # TensorFlow's reader raises IndexError, DecodeError and others besides its own.
             raise ValueError(damaged(path, f"the checkpoint {STATE}, and {type(error).__name__}: {error}")) from error
@@ -223,6 +226,12 @@ def _optimizer_variables(model: Any) -> list[Any]:
 def _checkpoint(model: Any) -> tf.train.Checkpoint:
     optimizers = {f"optimizer_{index}": each for index, each in enumerate(_optimizers(model))}
     return tf.train.Checkpoint(model=model, **optimizers)
+
+
+def _brief(error: Exception) -> str:
+    """Returns the beginning of what an error says, on one line."""
+    reason = " ".join(str(error).split())
+    return reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]} ..."
 
 
 def _another(path: Path, received: str) -> str:
