@@ -24,11 +24,12 @@ class GlobalMagnitude(keras.callbacks.Callback):
 
     Args:
       rate_at: updates made so far → share of the pool to zero now, or None to keep the masks.
+      score: weights of one layer → what they are ranked by, of the same shape; their magnitude by default.
     """
 
-    def __init__(self, rate_at: Rates) -> None:
+    def __init__(self, rate_at: Rates, score: Callable[[tf.Tensor], tf.Tensor] = tf.abs) -> None:
         super().__init__()
-        self._rate_at = rate_at
+        self._rate_at, self._score = rate_at, score
         self._step = 0
 
     def on_train_begin(self, logs: Any = None) -> None:
@@ -38,9 +39,10 @@ class GlobalMagnitude(keras.callbacks.Callback):
 
         @tf.function
         def refresh(rate: tf.Tensor) -> None:
-            threshold = select_bits(concat_magnitude_bits(weights), tf.cast(rate * float(size), tf.int32))
-            for weight, mask in zip(weights, masks, strict=True):
-                mask.assign(tf.cast(magnitude_bits(weight) >= threshold, mask.dtype))
+            scores = [self._score(tf.convert_to_tensor(weight)) for weight in weights]
+            threshold = select_bits(concat_magnitude_bits(scores), tf.cast(rate * float(size), tf.int32))
+            for score, mask in zip(scores, masks, strict=True):
+                mask.assign(tf.cast(magnitude_bits(score) >= threshold, mask.dtype))
 
         @tf.function
         def apply() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import tensorflow as tf
 import tensorflow_model_optimization as tfmot
@@ -12,52 +11,25 @@ import tf_keras as keras
 from examples.references import GlobalMagnitude, Rates, gradual, once
 from research.case import Training, WarmUpAndFall
 from tfmot_swd.prunable import counted_weights
-from tfmot_swd.thresholds import concat_magnitude_bits, magnitude_bits, select_bits
 
 # Updates between two rankings by LAMP, which sorts every layer.
 LAMP_FREQUENCY = 8
 
 
-class LampMagnitude(keras.callbacks.Callback):
-    """Zeroes the weights of least LAMP score over the whole model, and keeps them zero after each update.
+def every(rates: Rates, frequency: int) -> Rates:
+    """Returns the same rates at every so many updates, and at the last one that has one."""
 
-    The score of a weight is its square over the sum of the squares of all weights of its layer that are no smaller
-    (Lee et al. 2021, arXiv 2010.07611).
-    """
+    def rate_at(step: int) -> float | None:
+        return rates(step) if step % frequency == 0 or rates(step + 1) is None else None
 
-    def __init__(self, rate_at: Rates) -> None:
-        super().__init__()
-        self._rate_at, self._step = rate_at, 0
-
-    def on_train_begin(self, logs: Any = None) -> None:
-        weights = [weight for layer in self.model.layers for weight in counted_weights(layer)]
-        masks = [tf.Variable(tf.ones_like(weight), trainable=False) for weight in weights]
-        size = sum(int(weight.shape.num_elements()) for weight in weights)
-
-        @tf.function
-        def refresh(rate: tf.Tensor) -> None:
-            scores = [lamp(tf.convert_to_tensor(weight)) for weight in weights]
-            threshold = select_bits(concat_magnitude_bits(scores), tf.cast(rate * float(size), tf.int32))
-            for score, mask in zip(scores, masks, strict=True):
-                mask.assign(tf.cast(magnitude_bits(score) >= threshold, mask.dtype))
-
-        @tf.function
-        def apply() -> None:
-            for weight, mask in zip(weights, masks, strict=True):
-                weight.assign(weight * mask)
-
-        self._refresh, self._apply = refresh, apply
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        self._step += 1
-        rate = self._rate_at(self._step)
-        if rate is not None and (self._step % LAMP_FREQUENCY == 0 or self._rate_at(self._step + 1) is None):
-            self._refresh(tf.constant(rate, tf.float64))
-        self._apply()
+    return rate_at
 
 
 def lamp(weight: tf.Tensor) -> tf.Tensor:
     """Returns the LAMP score of each weight of one layer, in the weight's shape.
+
+    The square of a weight over the sum of the squares of all weights of its layer that are no smaller (Lee et al. 2021,
+    arXiv 2010.07611).
 
     >>> [round(float(each), 3) for each in lamp(tf.constant([2.0, -1.0]))]
     [1.0, 0.2]
@@ -74,7 +46,8 @@ def global_gradual(training: Training, rate: float, ramp_end: float, criterion: 
     """Gradual pruning (Zhu and Gupta 2017) under one global threshold, refreshed at each update of the ramp."""
     model = training.build()
     rates = gradual(rate, int(training.steps * ramp_end))
-    training.fit(model, [LampMagnitude(rates) if criterion == "lamp" else GlobalMagnitude(rates)])
+    by_lamp = criterion == "lamp"
+    training.fit(model, [GlobalMagnitude(every(rates, LAMP_FREQUENCY), lamp) if by_lamp else GlobalMagnitude(rates)])
     return model
 
 
