@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+PARTS := tests/channels tests/examples tests/export tests/progressive
 EXTRAS := examples,benchmarks,export,micro,vela,dev,tensorboard
 
 .PHONY: demo test lint browser clean
@@ -10,8 +11,10 @@ EXTRAS := examples,benchmarks,export,micro,vela,dev,tensorboard
 demo: $(INSTALLED)
 	$(BIN)/python -m examples.classification --output_dir=demo_output
 
+# In two parts, as TensorFlow keeps what it has compiled: one process with all of them would need 11 GB.
 test: lint browser
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 $(PARTS)
+	$(BIN)/python -m pytest -n 2 $(foreach part,$(PARTS),--ignore=$(part)) tests
 
 # A test opens the device report in headless Chromium; where that is missing and cannot be installed, it is skipped.
 browser:

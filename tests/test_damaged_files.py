@@ -22,13 +22,13 @@ import h5py
 import pytest
 import tensorflow as tf
 import tf_keras as keras
-from tfmot_swd.export.micro.layout import read_layout
 
 from tfmot_swd import ProgressiveRate, PruningWarning, prune_progressive_gradient
 from tfmot_swd.backup import TrainingBackup
 from tfmot_swd.cli.main import main
 from tfmot_swd.export.advice import advise
 from tfmot_swd.export.file_facts import read_facts
+from tfmot_swd.export.layout import read_layout
 from tfmot_swd.export.measure import operator_rows
 from tfmot_swd.export.sparse_kernels import block_sparse, xnnpack_sparse
 

@@ -54,11 +54,19 @@ def test_an_operator_that_it_lacks_is_named(to_file):
         run_micro(content, {"x": np.ones((1, 4), np.float32)})
 
 
-def test_a_crash_is_an_error_and_ends_no_process_but_its_own(pruned_file, pictures):
+def test_a_crash_is_an_error_and_ends_no_process_but_its_own(pruned_file, pictures, tmp_path, monkeypatch):
+    worker = tmp_path / "worker.py"
+    worker.write_text("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
+    monkeypatch.setattr(module, "_WORKER", worker)
+    with pytest.raises(ExportError, match="it ended with SIG"):
+        run_micro(pruned_file, {"image": pictures[:1]})
+
+
+def test_a_file_that_would_crash_it_is_refused(pruned_file, pictures):
     model = flatbuffer_utils.convert_bytearray_to_object(bytearray(pruned_file))
     model.subgraphs[0].operators[0].inputs[1] = 2**30
     broken = flatbuffer_utils.convert_object_to_bytearray(model)
-    with pytest.raises(ExportError, match="it ended with SIG"):
+    with pytest.raises(ValueError, match="damaged or incomplete"):
         run_micro(broken, {"image": pictures[:1]})
 
 
