@@ -28,8 +28,8 @@ from tfmot_swd.backup import TrainingBackup
 from tfmot_swd.cli.main import main
 from tfmot_swd.export.advice import advise
 from tfmot_swd.export.file_facts import read_facts
+from tfmot_swd.export.file_rows import operator_rows
 from tfmot_swd.export.layout import read_layout
-from tfmot_swd.export.measure import operator_rows
 from tfmot_swd.export.sparse_kernels import block_sparse, xnnpack_sparse
 
 MUTANTS = int(os.environ.get("TFMOT_SWD_MUTANTS", "20"))

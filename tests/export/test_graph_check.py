@@ -12,10 +12,10 @@ from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.tools import flatbuffer_utils
 
 from tfmot_swd.export.file_facts import read_facts
+from tfmot_swd.export.file_rows import operator_rows
 from tfmot_swd.export.findings import place
 from tfmot_swd.export.graph import read_graph
 from tfmot_swd.export.layout import read_layout
-from tfmot_swd.export.measure import operator_rows
 
 
 @pytest.fixture(scope="module")

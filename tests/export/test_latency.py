@@ -27,22 +27,42 @@ def test_files_are_timed_in_turn_and_the_order_turns():
 
 
 def test_medians_and_percentiles_are_of_the_rounds_and_ratios_round_by_round(content, monkeypatch):
-    # The whole machine is ten times slower in every second round: medians alone would see nothing of the ratio.
-    rounds = np.array([[1.0, 2.0], [10.0, 20.0], [1.0, 2.0], [10.0, 20.0], [1.0, 2.0]]) / 1000
+    # The whole machine is slower in every second round: of medians taken in different rounds the ratio is another.
+    rounds = np.array([[1.0, 2.0], [1.9, 3.8], [1.0, 2.0], [1.9, 3.8], [1.0, 2.0]]) / 1000
     monkeypatch.setattr(module, "time_in_turn", lambda runs, number: rounds)
     dense, small = measure_latency({"dense": content, "small": content}, threads=[1], rounds=5, reference="dense")
     assert (dense.name, dense.threads, dense.rounds, dense.ratio) == ("dense", 1, 5, 1.0)
-    assert (dense.low_ms, dense.median_ms, dense.high_ms) == pytest.approx((1.0, 1.0, 10.0))
+    assert (dense.low_ms, dense.median_ms, dense.high_ms) == pytest.approx((1.0, 1.0, 1.9))
     assert (small.median_ms, small.ratio) == pytest.approx((2.0, 2.0))
     assert small.reference == "dense"
 
 
 def test_the_ratio_is_no_ratio_of_medians(content, monkeypatch):
-    # Medians 2 and 3, whose ratio is 1.5; the ratios of the rounds are 3, 1 and .75.
-    rounds = np.array([[1.0, 3.0], [2.0, 2.0], [4.0, 3.0]]) / 1000
+    # Medians 2 and 2.6, whose ratio is 1.3; the ratios of the rounds are 2, 1 and .87.
+    rounds = np.array([[1.5, 3.0], [2.0, 2.0], [3.0, 2.6]]) / 1000
     monkeypatch.setattr(module, "time_in_turn", lambda runs, number: rounds)
     _, small = measure_latency({"dense": content, "small": content}, threads=[1], rounds=3, reference="dense")
-    assert (small.median_ms, small.ratio) == pytest.approx((3.0, 1.0))
+    assert (small.median_ms, small.ratio) == pytest.approx((2.6, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("rounds", "noise"),
+    [
+        ([[1.0, 2.0], [1.0, 2.0], [1.0, 2.0]], ""),
+        # One slow round among many is nothing, as the percentiles leave it out.
+        ([[1.0, 2.0]] * 20 + [[1.0, 90.0]], ""),
+        ([[1.0, 2.0], [1.0, 6.0], [1.0, 6.0]], "small ran between 2.8 and 6 ms"),
+        ([[1.0, 2.0], [4.0, 2.0], [4.0, 2.0]], "dense ran between 1.6 and 4 ms"),
+        # Ten times as slow together: what other work does to the two need not be the same.
+        ([[1.0, 2.0], [10.0, 20.0]], "dense ran between 1.9 and 9.1 ms and small ran between 3.8 and 18.2 ms"),
+    ],
+)
+def test_there_is_no_ratio_of_times_that_vary_too_much(content, monkeypatch, rounds, noise):
+    monkeypatch.setattr(module, "time_in_turn", lambda runs, number: np.array(rounds) / 1000)
+    dense, small = measure_latency({"dense": content, "small": content}, threads=[1], rounds=3, reference="dense")
+    assert (dense.ratio, dense.noise) == (1.0, "")
+    assert small.ratio == (None if noise else 2.0)
+    assert small.to_dict()["noise"] == small.noise == (f"too noisy to compare: {noise}" if noise else "")
 
 
 def test_each_number_of_threads_is_measured(content):

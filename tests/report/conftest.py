@@ -2,8 +2,8 @@
 
 import pytest
 
+from tfmot_swd.export.file_rows import OperatorRow
 from tfmot_swd.export.latency import Latency
-from tfmot_swd.export.measure import OperatorRow
 from tfmot_swd.report.result import BarrierRow, DeviceReport, FileRow, LayerRow, Panel, Series, Totals
 
 NASTY = 'conv<b>&"</script><!--'

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,8 @@ from tfmot_swd.export.samples import Array
 
 # A timed stretch is at least this long, which the clock and a switch of tasks do not blur.
 LEAST_SECONDS = 0.005
+# From this ratio of the 90th to the 10th percentile of a file's own times on, it is compared with no other.
+MOST_SPREAD = 2.0
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,9 @@ class Latency:
         low_ms, high_ms: the 10th and the 90th percentile.
         rounds: how many there were.
         ratio: the median over the rounds of this file's time to the reference's in the same round, which is not the
-            ratio of the two medians; None without a reference.
+            ratio of the two medians; None without a reference, and where the times vary too much to say one.
         reference: name of the file that the ratio is to.
+        noise: why there is no ratio to the reference: which file's times vary, and from where to where; else empty.
     """
 
     name: str
@@ -44,6 +47,12 @@ class Latency:
     rounds: int
     ratio: float | None = None
     reference: str | None = None
+    noise: str = ""
+
+    @property
+    def spread(self) -> float:
+        """How many times the 10th percentile the 90th is: 1.0 where every round took as long."""
+        return self.high_ms / self.low_ms if self.low_ms else math.inf
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields as plain types, ready for JSON."""
@@ -59,7 +68,9 @@ def measure_latency(
     """Times files in turn in LiteRT with its default delegate, or in TensorFlow Lite where LiteRT is not installed.
 
     Each round times every file once, for a stretch of 5 ms or more, and begins with another one. Inputs are random:
-    dense kernels do not care, and no operator that a converter makes of a trained net does much.
+    dense kernels do not care, and no operator that a converter makes of a trained net does much. There is no ratio
+    where the 90th percentile of either file's own times is more than twice their 10th: other work on the machine took
+    part in it then, and `Latency.noise` says so.
 
     Args:
         files: content by name.
@@ -105,11 +116,34 @@ def measure_latency(
             relative = np.median(milliseconds / milliseconds[:, [names.index(reference)]], axis=0)
             ratios = dict(zip(names, relative.tolist(), strict=True))
         quantiles = np.quantile(milliseconds, (0.5, 0.1, 0.9), axis=0).T.tolist()
-        found += [
+        measured = [
             Latency(name, count, median, low, high, rounds, ratios.get(name), reference)
             for name, (median, low, high) in zip(names, quantiles, strict=True)
         ]
+        found += [without_noise(each, measured) for each in measured]
     return tuple(found)
+
+
+def without_noise(latency: Latency, others: Iterable[Latency]) -> Latency:
+    """Returns a latency as it can be relied on: its ratio replaced by words where the times behind it vary too much.
+
+    Args:
+        latency: with or without a ratio.
+        others: what was measured beside it; that of its reference, at as many threads, is looked for among them.
+
+    >>> dense = Latency("dense", 1, 2.0, 1.9, 2.1, 50, 1.0, "dense")
+    >>> small = without_noise(Latency("small", 1, 1.0, 0.9, 3.6, 50, 0.5, "dense"), [dense])
+    >>> small.ratio, small.noise
+    (None, 'too noisy to compare: small ran between 0.9 and 3.6 ms')
+    """
+    if latency.ratio is None or latency.name == latency.reference:
+        return latency
+    pair = [each for each in others if (each.name, each.threads) == (latency.reference, latency.threads)]
+    noisy = [each for each in (*pair, latency) if each.spread > MOST_SPREAD]
+    if not noisy:
+        return latency
+    ran = " and ".join(f"{each.name} ran between {each.low_ms:.3g} and {each.high_ms:.3g} ms" for each in noisy)
+    return dataclasses.replace(latency, ratio=None, noise=f"too noisy to compare: {ran}")
 
 
 def time_in_turn(runs: Sequence[Callable[[], Any]], rounds: int) -> Array:

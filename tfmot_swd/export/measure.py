@@ -15,21 +15,13 @@ from rich.table import Table
 from tfmot_swd.export.content import read_file
 from tfmot_swd.export.errors import ExportError
 from tfmot_swd.export.file_facts import form_of
+from tfmot_swd.export.file_rows import OperatorRow, PortRow, operator_rows, port_rows, sha256
 from tfmot_swd.export.graph import FileGraph, read_graph
 from tfmot_swd.export.latency import Latency, measure_latency, random_input
 from tfmot_swd.export.layout import read_layout
 from tfmot_swd.export.memory import peak_memory
 from tfmot_swd.export.micro_operators import DECODE
 from tfmot_swd.export.sizes import gzip_size, zstd_size
-
-
-@dataclass(frozen=True)
-class OperatorRow:
-    """One operator of a file: its name, the shape of its first output, and the bytes of constants that it reads."""
-
-    name: str
-    output_shape: tuple[int, ...]
-    constant_bytes: int
 
 
 @dataclass(frozen=True)
@@ -53,6 +45,8 @@ class FileMeasure:
         micro_reason: why those two are missing; empty where they are not.
         form: the numbers that it computes with and keeps: `"float32"`, `"float16"`, `"dynamic"`, `"int8"` or
             `"int16x8"`.
+        sha256: of the file's bytes, in hexadecimal.
+        inputs, outputs: in the order of their positions; empty where a dtype is none of NumPy's.
     """
 
     name: str
@@ -70,6 +64,9 @@ class FileMeasure:
     micro_ms: float | None
     micro_reason: str
     form: str = ""
+    sha256: str = ""
+    inputs: tuple[PortRow, ...] = ()
+    outputs: tuple[PortRow, ...] = ()
 
     @property
     def operator_counts(self) -> dict[str, int]:
@@ -146,20 +143,10 @@ def measure_files(
             times.get(name),
             micro_reasons.get(name, ""),
             form_of(graphs[name]),
+            sha256(content),
+            *port_rows(content),
         )
         for name, content in contents.items()
-    )
-
-
-def operator_rows(graph: FileGraph) -> tuple[OperatorRow, ...]:
-    """Returns the operators of a file, in the order of execution."""
-    return tuple(
-        OperatorRow(
-            operator.name,
-            graph.tensors[operator.outputs[0]].shape if operator.outputs else (),
-            sum(graph.tensors[index].stored_bytes for index in dict.fromkeys(operator.inputs)),
-        )
-        for operator in graph.operators
     )
 
 
@@ -187,7 +174,12 @@ def measures_table(measures: Sequence[FileMeasure]) -> Table:
             "-" if measure.micro_ms is None else f"{measure.micro_ms:.3g}",
             "-" if not measure.weights or measure.zeros is None else f"{measure.zeros / measure.weights:.1%}",
         )
-    reasons = [(each.name, text) for each in measures for text in (each.runtime_reason, each.micro_reason) if text]
+    reasons = [
+        (measure.name, text)
+        for measure in measures
+        for text in (measure.runtime_reason, measure.micro_reason, *(_noise(each) for each in measure.latency))
+        if text
+    ]
     table.caption = "\n".join(escape(f"{name}: {text}") for name, text in reasons) or None
     return table
 
@@ -196,10 +188,15 @@ def _shown(count: int | None) -> str:
     return "-" if count is None else f"{count:,}"
 
 
+def _noise(latency: Latency) -> str:
+    return f"{latency.threads} thread{'s' * (latency.threads > 1)}: {latency.noise}" if latency.noise else ""
+
+
 def _shown_latency(latency: Latency | None) -> str:
     if latency is None:
         return "-"
     ratio = "" if latency.ratio is None else f" {latency.ratio:.2f}x"
+    ratio = " too noisy to compare" if latency.noise else ratio
     return f"{latency.median_ms:.3f} ({latency.low_ms:.3f} to {latency.high_ms:.3f}){ratio}"
 
 

@@ -73,8 +73,8 @@ def compare(reference: dict[str, Array], outputs: dict[str, Array], labels: Arra
         name: np.abs(outputs[name].astype(np.float64) - array.astype(np.float64)) for name, array in reference.items()
     }
     elements = sum(each.size for each in differences.values())
-    classes = _classes(reference)
-    file_classes = _classes(outputs)
+    classes = classes_of(reference)
+    file_classes = classes_of(outputs)
     right = None if labels is None or file_classes is None else _share(file_classes, labels)
     keras_right = None if labels is None or classes is None else _share(classes, labels)
     return Parity(
@@ -113,7 +113,8 @@ def _relative(difference: float, reference: Array) -> float:
     return float("inf") if difference else 0.0
 
 
-def _classes(outputs: dict[str, Array]) -> Array | None:
+def classes_of(outputs: dict[str, Array]) -> Array | None:
+    """Returns the largest class (N,) of a single output (N, 2 or more), None for others."""
     arrays = list(outputs.values())
     if len(arrays) != 1 or arrays[0].ndim != 2 or arrays[0].shape[1] < 2:
         return None

@@ -37,6 +37,7 @@ class ExportResult:
             the model has a single output of shape (N, 2 or more).
         samples: number of check samples.
         interpreter: `"ai_edge_litert"`, `"tensorflow"` or `"tflite_micro"`.
+        sha256: of the file's bytes, in hexadecimal; empty where a version did not tell that yet.
     """
 
     recipe: str
@@ -54,6 +55,7 @@ class ExportResult:
     agreement: float | None
     samples: int
     interpreter: str
+    sha256: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields as plain types, ready for JSON."""

@@ -12,6 +12,7 @@ from tfmot_swd.export.checks import check_exportable
 from tfmot_swd.export.conversion import convert, prepare
 from tfmot_swd.export.diagnosis import explain
 from tfmot_swd.export.errors import ExportError
+from tfmot_swd.export.file_rows import sha256
 from tfmot_swd.export.interpreter import run_tflite
 from tfmot_swd.export.layout import open_size
 from tfmot_swd.export.micro.decode import check_largest
@@ -171,6 +172,7 @@ def export_tflite(
         agreement=parity.agreement,
         samples=len(check),
         interpreter=interpreter,
+        sha256=sha256(written),
     )
 
 

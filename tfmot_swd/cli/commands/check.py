@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,6 @@ from tfmot_swd.cli.loading import define_loading_flags, load_model
 from tfmot_swd.cli.output import target_of, write_json
 
 if TYPE_CHECKING:
-    from tfmot_swd.export.graph import FileGraph
     from tfmot_swd.export.parity import Parity
     from tfmot_swd.export.samples import Samples
 
@@ -74,10 +72,11 @@ def _run(call: Call) -> int:
     found: dict[str, Any] = {}
     failures: list[str] = []
     if values.model:
-        parities = _parities(call, content)
+        parities, dense_accuracy = _parities(call, content)
         for runtime, parity in parities.items():
-            call.console.print(_table(runtime, parity, values.tolerance))
+            call.console.print(_table(runtime, parity, values.tolerance, dense_accuracy))
             failures += _judged(call, content, runtime, parity)
+        found["dense_accuracy"] = dense_accuracy
         found["parity"] = dataclasses.asdict(next(iter(parities.values())))
         found["parity_by_runtime"] = {runtime: dataclasses.asdict(each) for runtime, each in parities.items()}
     advice = advise(path, values.dense, values.target)
@@ -103,8 +102,8 @@ def _run(call: Call) -> int:
     return 0
 
 
-def _parities(call: Call, content: bytes) -> dict[str, Parity]:
-    """Returns how far the file is from its model, by where it was run."""
+def _parities(call: Call, content: bytes) -> tuple[dict[str, Parity], float | None]:
+    """Returns how far the file is from its model, by where it was run; and the accuracy of the dense file, if any."""
     from tfmot_swd.export.parity import compare
     from tfmot_swd.export.samples import read_samples
     from tfmot_swd.export.serving import float32_twin, keras_outputs
@@ -124,7 +123,30 @@ def _parities(call: Call, content: bytes) -> dict[str, Parity]:
             f"Received: {type(error).__name__}: {error}"
         ) from error
     reference = keras_outputs(model, samples.inputs)
-    return {runtime: compare(reference, each, samples.labels) for runtime, each in outputs.items()}
+    parities = {runtime: compare(reference, each, samples.labels) for runtime, each in outputs.items()}
+    return parities, _dense_accuracy(call, model, samples)
+
+
+def _dense_accuracy(call: Call, model: Any, samples: Samples) -> float | None:
+    """Returns the accuracy of the dense file on the same samples; None without labels, or without such a file.
+
+    Raises:
+      ValueError: it does not run on them.
+    """
+    from tfmot_swd.export.errors import ExportError
+    from tfmot_swd.export.file_run import run_file
+    from tfmot_swd.export.parity import classes_of
+
+    path, labels = call.flags.dense, samples.labels
+    if path is None or labels is None:
+        return None
+    try:
+        classes = classes_of(run_file(path, model.input_names, samples.inputs))
+    except (ExportError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"--dense does not run on what --model takes: it may be of another model. Received: {path!r}, and {error}"
+        ) from error
+    return None if classes is None else float((classes == labels).mean())
 
 
 def _random_samples(content: bytes, model: Any) -> Samples:
@@ -150,37 +172,23 @@ def _random_samples(content: bytes, model: Any) -> Samples:
 
 def _outputs(call: Call, content: bytes, inputs: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Runs the file where it is made for, by runtime: weights that are kept pruned are known to TFLite Micro alone."""
+    from tfmot_swd.export.file_run import is_encoded, try_out
     from tfmot_swd.export.graph import read_graph
     from tfmot_swd.export.interpreter import run_tflite
     from tfmot_swd.export.micro import run_micro
     from tfmot_swd.export.micro.interpreter import has_micro
-    from tfmot_swd.export.micro_operators import DECODE, micro_problems
+    from tfmot_swd.export.micro_operators import micro_problems
 
     graph = read_graph(content)
     found = {}
-    is_encoded = any(operator.name == DECODE for operator in graph.operators)
-    if not is_encoded:
-        _try_out(call.operands[0], graph)
+    for_micro_alone = is_encoded(graph)
+    if not for_micro_alone:
+        try_out(call.operands[0], graph)
         found["LiteRT"] = run_tflite(content, inputs)[0]
     for_micro = call.flags.target == "microcontroller" and has_micro() and not micro_problems(graph)
-    if is_encoded or for_micro:
+    if for_micro_alone or for_micro:
         found["TFLite Micro"] = dict(run_micro(content, inputs).outputs)
     return found
-
-
-def _try_out(path: str, graph: FileGraph) -> None:
-    """Runs the file in a process of its own first: the interpreter ends the process on some.
-
-    Raises:
-      ExportError: it does so, or does not run.
-    """
-    from tfmot_swd.export.memory import peak_memory
-
-    if graph.open_inputs:
-        return
-    # Some systems do not tell the memory, which is not what it is run for.
-    with contextlib.suppress(OSError):
-        peak_memory(path)
 
 
 def _judged(call: Call, content: bytes, runtime: str, parity: Parity) -> list[str]:
@@ -216,7 +224,7 @@ def _prove_in_micro(call: Call, content: bytes) -> None:
     call.say(f"TFLite Micro runs it on {SAMPLES} random samples as LiteRT does, in an arena of {arena:,} bytes.")
 
 
-def _table(runtime: str, parity: Parity, tolerance: float) -> Table:
+def _table(runtime: str, parity: Parity, tolerance: float, dense_accuracy: float | None) -> Table:
     table = Table(title=f"The file in {runtime} against its model, {parity.samples:,} samples")
     table.add_column("")
     table.add_column("", justify="right")
@@ -226,6 +234,7 @@ def _table(runtime: str, parity: Parity, tolerance: float) -> Table:
         ("same class", parity.agreement),
         ("accuracy of the file", parity.accuracy),
         ("accuracy of the model", parity.keras_accuracy),
+        ("accuracy of the dense file", dense_accuracy),
     ):
         if value is not None:
             table.add_row(name, f"{value:.2%}")

@@ -1,0 +1,173 @@
+"""How well both models and all files do on the same data, by the metric that the user goes by."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfmot_swd._compat import keras
+from tfmot_swd.export.errors import ExportError
+from tfmot_swd.export.file_run import run_file
+from tfmot_swd.export.parity import classes_of
+from tfmot_swd.export.samples import Array, Samples, read_samples
+from tfmot_swd.export.serving import float32_twin, keras_outputs
+
+ACCURACY = "accuracy"
+# A name, a metric of Keras, or a function (targets, outputs) -> number.
+Metric = str | Callable[[Array, Array], Any] | keras.metrics.Metric
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a metric says of the models and files.
+
+    Attributes:
+        metric: its name.
+        samples: number of them.
+        dense, small: of the two models.
+        files: by path; None where a file does not run on these data.
+        reasons: by path, why it does not.
+    """
+
+    metric: str
+    samples: int
+    dense: float
+    small: float
+    files: Mapping[str, float | None] = field(default_factory=dict)
+    reasons: Mapping[str, str] = field(default_factory=dict)
+
+
+def metric_name(metric: Any, *models: Any) -> str:
+    """Returns what a metric is called: by whom passed it, else in `compile` of the first model that has one.
+
+    Raises:
+        TypeError: a metric of another kind.
+    """
+    if isinstance(metric, str):
+        return metric
+    if metric is None:
+        compiled = _compiled(*models)
+        return ACCURACY if compiled is None else str(compiled.name)
+    if not callable(metric):
+        raise TypeError(
+            "metric must be the name of the accuracy, a Keras metric, or a function of targets and outputs. "
+            f"Received: metric={metric!r}"
+        )
+    return str(getattr(metric, "name", None) or getattr(metric, "__name__", ACCURACY))
+
+
+def metric_unit(name: str) -> str:
+    """Returns how values of a metric are written: accuracies and areas as a "share", others as a "number"."""
+    lower = name.lower()
+    return "share" if "acc" in lower or lower in ("auc", "top_k", "precision", "recall") else "number"
+
+
+def measure_scores(dense: Any, small: Any, paths: Sequence[str], data: Any, metric: Metric | None = None) -> Scores:
+    """Measures both models and all files on the same samples.
+
+    Args:
+        dense, small: models of one output that take the same inputs.
+        paths: of the files.
+        data: `(x, y)`, or a `tf.data.Dataset` of such batches, as the models are fed; files take the same values.
+        metric: a Keras metric, whose state stays as it is, or a function of targets and outputs, arrays. None is the
+            metric of `compile`, where a model has been trained or evaluated with one; a name, or None without such,
+            the share of samples of which the largest output is that of their class.
+
+    Raises:
+        TypeError, ValueError: data without targets or unlike the inputs, several outputs, targets that are no classes
+            where an accuracy is wanted, another kind of metric.
+    """
+    name = metric_name(metric, small, dense)
+    for model in (dense, small):
+        if len(model.outputs) != 1:
+            raise ValueError(
+                "data tells how well models of one output do; measure the outputs of this one yourself. "
+                f"Received: outputs {', '.join(model.output_names)}"
+            )
+    x, targets = _split(data)
+    samples = read_samples((x, targets), small, "data")
+    if metric is None:
+        metric = _compiled(small, dense)
+    measure = _accuracy_of(samples) if metric is None or isinstance(metric, str) else _measure_of(metric, targets)
+    of_models = []
+    for model in (dense, small):
+        (outputs,) = keras_outputs(float32_twin(model), read_samples((x, targets), model, "data").inputs).values()
+        of_models.append(measure(outputs))
+    files: dict[str, float | None] = {}
+    reasons: dict[str, str] = {}
+    for path in paths:
+        try:
+            (outputs,) = run_file(path, small.input_names, samples.inputs).values()
+            files[path] = measure(outputs)
+        except (ExportError, ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
+            files[path], reasons[path] = None, f"No {name}, as it does not run on the data: {error}"
+    return Scores(name, len(samples), of_models[0], of_models[1], files, reasons)
+
+
+def _compiled(*models: Any) -> Any:
+    """Returns the first metric of `compile`; Keras makes them in the first `fit` or `evaluate`."""
+    found = (each for model in models for each in model.metrics if each.name != "loss")
+    return next(found, None)
+
+
+def _split(data: Any) -> tuple[Any, Array]:
+    """Returns inputs and targets, each whole."""
+    if isinstance(data, tf.data.Dataset):
+        if data.cardinality() == tf.data.INFINITE_CARDINALITY:
+            raise ValueError("data never ends: pass dataset.take(n). Received: an endless tf.data.Dataset")
+        # Once, as a shuffled one is in another order each time.
+        batches = list(data)
+        if not batches or not all(isinstance(batch, tuple) and len(batch) > 1 for batch in batches):
+            raise ValueError("data must be batches of (x, y). Received: a tf.data.Dataset of other elements, or none")
+        x = tf.nest.map_structure(lambda *parts: np.concatenate(parts), *(batch[0] for batch in batches))
+        return x, np.concatenate([np.asarray(batch[1]) for batch in batches])
+    if not (isinstance(data, tuple) and len(data) == 2) or data[1] is None:
+        raise TypeError(
+            "data must be (x, y), arrays of samples and what is right for each, or a tf.data.Dataset of such batches. "
+            f"Received: data of type {type(data).__name__}"
+        )
+    return data[0], np.asarray(data[1])
+
+
+def _accuracy_of(samples: Samples) -> Callable[[Array], float]:
+    labels = samples.labels
+    if labels is None:
+        raise ValueError(
+            "The accuracy needs y of classes, integers (N,) or one-hot (N, classes): pass metric=, a Keras metric or a "
+            "function of targets and outputs, for other targets. Received: data whose y is no classes"
+        )
+
+    def measure(outputs: Array) -> float:
+        classes = classes_of({"": outputs})
+        if classes is None:
+            raise ValueError(
+                "The accuracy is of outputs (N, classes), two classes or more: pass metric= for others, such as "
+                f"keras.metrics.BinaryAccuracy(). Received: outputs of shape {('N', *outputs.shape[1:])}"
+            )
+        return float((classes == labels).mean())
+
+    return measure
+
+
+def _measure_of(metric: Any, targets: Array) -> Callable[[Array], float]:
+    def measure(outputs: Array) -> float:
+        if not isinstance(metric, keras.metrics.Metric):
+            value = float(np.mean(metric(targets, outputs)))
+        else:
+            state = metric.get_weights()
+            try:
+                metric.reset_state()
+                metric.update_state(targets, outputs)
+                value = float(metric.result())
+            finally:
+                metric.set_weights(state)
+        if not math.isfinite(value):
+            raise ValueError(f"The metric is not finite: look at the outputs. Received: {value}")
+        return value
+
+    return measure
