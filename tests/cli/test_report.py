@@ -83,8 +83,10 @@ def test_the_dense_file_is_named_and_measured_first(run, net, small, tmp_path):
         assert [file["name"] for file in content["files"]] == ["dense", "own"]
         assert content["files"][0]["latency"][0]["ratio"] == 1.0
         assert content["files"][1]["latency"][0]["reference"] == "dense"
-        # Both are of one form, and the advice on the small file knows the other.
-        assert any(row["topic"] == "channels" for row in content["advice"][1]["advice"])
+        # Both are of one form, and the advice on the small file knows the other; on the dense one there is none.
+        (advice,) = content["advice"]
+        (channels,) = (row for row in advice["advice"] if row["topic"] == "channels")
+        assert (channels["verdict"], channels["where"].partition(",")[0]) == ("helps", "FULLY_CONNECTED 16x6 → 8x6")
 
 
 def test_models_with_as_many_weights_need_the_dense_file_named(run, net, tmp_path):
@@ -112,7 +114,9 @@ def test_files_of_the_small_model_are_not_taken_for_the_dense_one(run, net, smal
         content = json.loads((tmp_path / "page.json").read_text())
         assert {each["ratio"] for file in content["files"] for each in file["latency"]} == {None}
         said = {row["verdict"] for each in content["advice"] for row in each["advice"] if row["topic"] == "channels"}
-        assert said == {"unknown"}
+        # Both models tell that channels were removed; beside the first file as the dense one it would be denied.
+        assert said == {"helps"}
+        assert "how much smaller the file is for that is not known" in str(content["advice"])
     code, _, err = run("report", small, *flags, "--exports=export.json", "--dense_file=files/small_float32.tflite")
     assert code == 2
     assert "--exports has this one of the small one. Received: 'files/small_float32.tflite'" in err

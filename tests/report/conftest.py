@@ -35,7 +35,7 @@ def report() -> DeviceReport:
             worst_difference=0.0321,
             agreement=0.99,
             samples=100,
-            latency=(Latency("small", 1, 0.5, 0.4, 0.9, 20, 0.25, "dense"),),
+            latency=(Latency("small", 1, 0.5, 0.4, 0.75, 20, 0.25, "dense"),),
             peak_memory_bytes=3_500_000,
             arena_bytes=2048,
             micro_ms=1.25,

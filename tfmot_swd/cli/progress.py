@@ -23,7 +23,7 @@ class FitProgress(keras.callbacks.Callback):
     """Shows the updates of one fit.
 
     Args:
-      metric: what "metric" in the logs is called.
+      metric: its name in the logs.
       console: where to.
     """
 
@@ -48,8 +48,8 @@ class FitProgress(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         logs = logs or {}
-        shown = (("loss", "loss"), ("val_loss", "validation loss"), ("val_metric", f"validation {self._metric}"))
-        numbers = ", ".join(f"{label} {logs[name]:.4f}" for name, label in shown if name in logs)
+        shown = {"loss": "loss", "val_loss": "validation loss", f"val_{self._metric}": f"validation {self._metric}"}
+        numbers = ", ".join(f"{label} {logs[name]:.4f}" for name, label in shown.items() if name in logs)
         print_plain(self._console, f"epoch {epoch + 1} of {self.params['epochs']}: {numbers}")
 
     def on_train_end(self, logs: Any = None) -> None:

@@ -58,17 +58,17 @@ class Task:
         return losses.MeanSquaredError() if self.name == "mean_squared_error" else losses.MeanAbsoluteError()
 
     def make_metric(self) -> keras.metrics.Metric:
-        """Returns a new metric, named "metric" in the logs."""
+        """Returns a new metric, named `metric` in the logs."""
         from tfmot_swd._compat import keras
 
         metrics = keras.metrics
         if self.name == "sparse_categorical_crossentropy":
-            return metrics.SparseCategoricalAccuracy("metric")
+            return metrics.SparseCategoricalAccuracy(self.metric)
         if self.name == "categorical_crossentropy":
-            return metrics.CategoricalAccuracy("metric")
+            return metrics.CategoricalAccuracy(self.metric)
         if self.name == "binary_crossentropy":
-            return metrics.BinaryAccuracy("metric", threshold=0.0 if self.from_logits else 0.5)
-        return metrics.MeanAbsoluteError("metric")
+            return metrics.BinaryAccuracy(self.metric, threshold=0.0 if self.from_logits else 0.5)
+        return metrics.MeanAbsoluteError(self.metric)
 
     def measure(self, model: keras.Model, x: Inputs, y: Array) -> float:
         """Returns the metric of a model; nan where it gives an answer that is not finite."""

@@ -10,7 +10,8 @@ from typing import Any, Literal
 from rich.markup import escape
 from rich.table import Table
 
-from tfmot_swd.export.advice_topics import FAILS, HELPS, NO_HELP, TARGETS, TOPICS, UNKNOWN, Advice, Case
+from tfmot_swd.export.advice_case import FAILS, HELPS, NO_HELP, UNKNOWN, Advice, Case
+from tfmot_swd.export.advice_topics import TARGETS, TOPICS
 from tfmot_swd.export.content import read_content
 from tfmot_swd.export.file_facts import read_facts
 from tfmot_swd.tables import as_text
@@ -78,6 +79,7 @@ def advise(
     content: bytes | str | os.PathLike[str],
     dense: bytes | str | os.PathLike[str] | None = None,
     target: Target | None = None,
+    channels_removed: bool | None = None,
 ) -> FileAdvice:
     """Says what a TFLite file gains from its zeros and from channels that were removed, and what it does not.
 
@@ -89,6 +91,7 @@ def advise(
         dense: the same for the model before it was pruned, in the same form; tells removed channels from zeroed ones.
             Without it, what only removed channels help with is `"unknown"`.
         target: where it is to run; None says everything.
+        channels_removed: without `dense`, whether the file's model lost channels, where that is known.
 
     Returns:
         One `Advice` or more for each topic that matters for the target. For all of them `"channels"`; for phones and
@@ -112,7 +115,7 @@ def advise(
     given = read_content(content)
     file = read_facts(given)
     before = None if dense is None else read_facts(read_content(dense, "dense"))
-    case = Case(given, file, before)
+    case = Case(given, file, before, channels_removed)
     advice = tuple(each for say, wanted in TOPICS if target is None or target in wanted for each in say(case))
     path = os.fspath(content) if isinstance(content, str | os.PathLike) else None
     return FileAdvice(path, file.form, file.bytes, file.gzip_bytes, file.weights, file.zeros, advice)

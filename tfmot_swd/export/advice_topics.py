@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 
-from tfmot_swd.export.file_facts import FileFacts
+from tfmot_swd.export.advice_case import (
+    FAILS,
+    GIVE_DENSE,
+    HELPS,
+    NO_HELP,
+    REMOVE,
+    UNKNOWN,
+    Advice,
+    Case,
+    sides,
+    smaller,
+)
 from tfmot_swd.export.findings import Finding, place
 from tfmot_swd.export.micro.decode import encode_pruned
 from tfmot_swd.export.micro_operators import DECODE, micro_problems
@@ -13,69 +23,10 @@ from tfmot_swd.export.sparse_kernels import block_sparse, dense_kernels, in_bloc
 from tfmot_swd.export.sparse_layout import xnnpack_outcome
 
 TARGETS = ("phone", "desktop", "microcontroller")
-HELPS, NO_HELP, UNKNOWN, FAILS = "helps", "does not help", "unknown", "fails"
 # Below so many zeros compression is about something else.
 _FEW = 0.1
 _INTEGERS = ("int8", "int16x8")
-_REMOVE = "remove channels: prune_progressive_gradient or fit_budget, then strip_pruning"
-_GIVE_DENSE = "give the file of the model before it was pruned: dense= of advise, --dense of tfmot-swd check"
 _FIX_SIZE = "fix the size of the input before the export"
-
-
-@dataclass(frozen=True)
-class Advice:
-    """What the file gains in one respect.
-
-    Attributes:
-        topic: `"download size"`, `"speed on a phone"` and so on.
-        verdict: `"helps"`, `"does not help"`, `"fails"`: it does not run there, or not right; or `"unknown"`: zeros do
-            not help, removed channels would, and a file alone does not tell whether any were.
-        reason: why, with the numbers of this file.
-        remedy: what to do.
-        where: the operators it is about, by number, type and output shape; empty: the file as a whole.
-    """
-
-    topic: str
-    verdict: str
-    reason: str
-    remedy: str
-    where: str = ""
-
-
-@dataclass(frozen=True)
-class Case:
-    """The file, its dense counterpart if there is one, and its bytes."""
-
-    content: bytes
-    file: FileFacts
-    dense: FileFacts | None
-
-    @property
-    def is_smaller(self) -> bool:
-        """Whether channels were removed, as far as is known."""
-        return self.dense is not None and bool(_smaller(self.file, self.dense))
-
-    def or_removal(self, remedy: str) -> str:
-        """Returns a remedy, and the removal of channels beside it where it is known that none were removed."""
-        return remedy if self.dense is None or self.is_smaller else f"{remedy}; or {_REMOVE}"
-
-    def zeros_gain_nothing(self, topic: str, reason: str, remedy: str = _REMOVE, where: str = "") -> Advice:
-        """Returns the advice on what only removed channels help with, where it is not known that any were."""
-        if self.dense is not None:
-            return Advice(topic, NO_HELP, reason, remedy, where)
-        return Advice(topic, UNKNOWN, f"{reason}; whether channels were removed is not known", _GIVE_DENSE, where)
-
-
-def _smaller(file: FileFacts, dense: FileFacts) -> list[str]:
-    """Returns the kernels that lost channels, in words; those of other networks cannot be matched."""
-    if [name for name, _ in file.kernels] != [name for name, _ in dense.kernels]:
-        return [f"{dense.weights:,} → {file.weights:,} weights"] if file.weights < dense.weights else []
-    pairs = [(name, old, new) for (name, new), (_, old) in zip(file.kernels, dense.kernels, strict=True) if new != old]
-    return [f"{name} {_sides(old)} → {_sides(new)}" for name, old, new in pairs]
-
-
-def _sides(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape))
 
 
 def _channels(case: Case) -> Iterator[Advice]:
@@ -84,19 +35,22 @@ def _channels(case: Case) -> Iterator[Advice]:
     if case.dense is None:
         if file.zero_channels:
             yield Advice(topic, NO_HELP, f"{dead}, and computed all the same", "strip_pruning removes them")
+        elif case.is_smaller:
+            reason = f"{dead}; the model lost channels, how much smaller the file is for that is not known"
+            yield Advice(topic, HELPS, reason, GIVE_DENSE)
+        elif case.is_known:
+            yield Advice(topic, NO_HELP, f"{dead}, and the model lost no channels", REMOVE)
         else:
-            yield Advice(topic, UNKNOWN, f"{dead}; how many were removed is not known", _GIVE_DENSE)
+            yield Advice(topic, UNKNOWN, f"{dead}; how many were removed is not known", GIVE_DENSE)
         return
-    smaller = _smaller(case.file, case.dense)
-    if smaller:
+    lost = smaller(case.file, case.dense)
+    if lost:
         share = file.weights / max(case.dense.weights, 1)
-        reason = (
-            f"{len(smaller)} kernels lost channels, {share:.0%} of the weights are left: size, memory and time shrink"
-        )
-        yield Advice(topic, HELPS, reason, "measure it; int8 on a fast CPU gains least", _joined(smaller))
+        reason = f"{len(lost)} kernels lost channels, {share:.0%} of the weights are left: size, memory and time shrink"
+        yield Advice(topic, HELPS, reason, "measure it; int8 on a fast CPU gains least", _joined(lost))
     else:
         reason = f"every kernel has the shape it had: weights were only zeroed ({dead})"
-        yield Advice(topic, NO_HELP, reason, _REMOVE)
+        yield Advice(topic, NO_HELP, reason, REMOVE)
 
 
 def _download(case: Case) -> Iterator[Advice]:
@@ -109,6 +63,8 @@ def _download(case: Case) -> Iterator[Advice]:
         gains = file.gzip_bytes < 0.95 * case.dense.gzip_bytes
     if gains:
         yield Advice(topic, HELPS, reason, "ship it compressed, as app stores and web servers do")
+    elif case.dense is None and case.is_smaller:
+        yield Advice(topic, HELPS, f"{reason}; channels were removed, which takes their weights off", GIVE_DENSE)
     else:
         yield Advice(topic, NO_HELP, reason, "prune: at 80 % zeros gzip leaves a quarter of float32, a third of int8")
 
@@ -120,8 +76,9 @@ def _at_rest(case: Case) -> Iterator[Advice]:
         yield Advice(topic, HELPS, reason, "for TFLite Micro alone: elsewhere take the file that was encoded")
         return
     if not file.is_sparse:
-        if case.dense is not None and case.is_smaller:
-            reason = f"channels were removed: {file.bytes:,} bytes, the dense file {case.dense.bytes:,}"
+        if case.is_smaller:
+            reason = f"channels were removed: {file.bytes:,} bytes"
+            reason += "" if case.dense is None else f", the dense file {case.dense.bytes:,}"
             yield Advice(topic, HELPS, reason, "nothing")
             return
         reason = "zeros are stored like other weights"
@@ -213,7 +170,11 @@ def _dense_layers(case: Case) -> Iterator[Advice]:
             "measure it: one sample at a time, wide layers gain most; batches are slower than dense ones",
             _joined(ready),
         )
-    yield from _by_rule(topic, NO_HELP, block_sparse(graph), "")
+    if case.is_smaller_in("FULLY_CONNECTED"):
+        reason = "channels were removed, and inputs and units of dense layers with them"
+        yield Advice(topic, HELPS, reason, "measure it")
+    else:
+        yield from _by_rule(topic, NO_HELP, block_sparse(graph), "")
 
 
 def _memory(case: Case) -> Iterator[Advice]:
@@ -258,7 +219,7 @@ def _flash(case: Case) -> Iterator[Advice]:
                 "export_tflite leaves large ones as they are"
             )
             tensors = sorted(saved.tensors, key=lambda each: each.encoded_bytes - each.plain_bytes)
-            where = [f"{_sides(each.shape)}: {each.plain_bytes:,} → {each.encoded_bytes:,} bytes" for each in tensors]
+            where = [f"{sides(each.shape)}: {each.plain_bytes:,} → {each.encoded_bytes:,} bytes" for each in tensors]
             yield Advice(topic, HELPS, reason, remedy, _joined(where))
         elif not case.is_smaller:
             reason = f"{file.sparsity:.0%} zeros: a bit mask for each weight would cost more than they take"
@@ -285,21 +246,28 @@ def _ram(case: Case) -> Iterator[Advice]:
         reason = f"{need}, {before:,} before channels were removed"
         remedy = "nothing" if verdict == HELPS else "remove channels of what this operator reads and writes"
         yield Advice(topic, verdict, reason, remedy, file.most_at)
+    elif case.is_smaller:
+        yield Advice(topic, UNKNOWN, f"{need}; how many before channels were removed is not known", GIVE_DENSE)
     else:
         reason = f"zero weights leave activations as large as they were: {need}"
-        yield case.zeros_gain_nothing(topic, reason, f"{_REMOVE}, here first", file.most_at)
+        yield case.zeros_gain_nothing(topic, reason, f"{REMOVE}, here first", file.most_at)
 
 
 def _npu(case: Case) -> Iterator[Advice]:
     topic, file = "NPU", case.file
     if file.form not in _INTEGERS or _is_encoded(case):
         yield Advice(topic, NO_HELP, "Ethos-U runs int8 operators only", 'export with quantize="int8"')
-    elif file.sparsity >= _FEW:
+        return
+    compiling = "tfmot_swd.export.micro.estimate_npu(path) compiles it with Vela"
+    if case.is_smaller:
+        reason = "channels were removed: fewer weights to load, and fewer multiply-accumulates"
+        yield Advice(topic, HELPS, reason, compiling)
+    if file.sparsity >= _FEW:
         reason = (
             f"{file.sparsity:.0%} zeros, which the compiler of Ethos-U compresses; half as much flash at 50 to 80 %"
         )
-        yield Advice(topic, HELPS, reason, "tfmot_swd.export.micro.estimate_npu(path) compiles it with Vela")
-    else:
+        yield Advice(topic, HELPS, reason, compiling)
+    elif not case.is_smaller:
         yield Advice(topic, NO_HELP, f"{file.sparsity:.0%} zeros are too few to compress", "prune to 50 % or more")
 
 

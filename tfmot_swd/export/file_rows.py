@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tfmot_swd.export.file_macs import operator_macs
@@ -26,6 +27,15 @@ class OperatorRow:
     output_shape: tuple[int, ...]
     constant_bytes: int
     macs: int | None = None
+
+
+@dataclass(frozen=True)
+class OperatorTotal:
+    """All operators of one type in a file: how many there are, and their MACs, None where those of one are unknown."""
+
+    name: str
+    count: int
+    macs: int | None
 
 
 @dataclass(frozen=True)
@@ -62,6 +72,22 @@ def operator_rows(graph: FileGraph) -> tuple[OperatorRow, ...]:
         )
         for operator in graph.operators
     )
+
+
+def operator_totals(rows: Sequence[OperatorRow]) -> tuple[OperatorTotal, ...]:
+    """Returns the types of operators, those with the most MACs first; then the most frequent ones.
+
+    >>> rows = [OperatorRow("ADD", (1, 8), 0, 0), OperatorRow("CONV_2D", (1, 8), 9, 72), OperatorRow("ADD", (1,), 0, 0)]
+    >>> [(each.name, each.count, each.macs) for each in operator_totals(rows)]
+    [('CONV_2D', 1, 72), ('ADD', 2, 0)]
+    """
+    found = []
+    for name, count in Counter(row.name for row in rows).items():
+        macs = [row.macs for row in rows if row.name == name]
+        known = [each for each in macs if each is not None]
+        found.append(OperatorTotal(name, count, sum(known) if len(known) == count else None))
+    # What is not known may be the most.
+    return tuple(sorted(found, key=lambda each: (each.macs is not None, -(each.macs or 0), -each.count)))
 
 
 def port_rows(content: bytes) -> tuple[tuple[PortRow, ...], tuple[PortRow, ...]]:

@@ -63,7 +63,7 @@ def measure_latency(
     files: Mapping[str, bytes],
     threads: Sequence[int] = (1, 2),
     rounds: int = 50,
-    reference: str | None = None,
+    reference: str | Mapping[str, str] | None = None,
 ) -> tuple[Latency, ...]:
     """Times files in turn in LiteRT with its default delegate, or in TensorFlow Lite where LiteRT is not installed.
 
@@ -76,7 +76,7 @@ def measure_latency(
         files: content by name.
         threads: numbers of threads; each is measured on its own.
         rounds: stretches a file and number of threads.
-        reference: name of the file that the others are compared with.
+        reference: name of the file that the others are compared with; or names by name, where each file has its own.
 
     Returns:
         One for each file and number of threads, in this order: all files at the first number, then at the next.
@@ -105,19 +105,19 @@ def measure_latency(
             raise TypeError(f"threads and rounds are whole numbers. Received: {shown}")
         if number < 1:
             raise ValueError(f"threads and rounds must be 1 or more. Received: {shown}")
-    if reference is not None and reference not in files:
-        raise ValueError(f"reference must be one of {', '.join(files)}. Received: reference={reference!r}")
     names = list(files)
+    references = dict.fromkeys(names, reference) if isinstance(reference, str) else dict(reference or {})
+    unknown = [each for each in (*references, *references.values()) if each not in files]
+    if unknown:
+        raise ValueError(f"reference must be one of {', '.join(files)}. Received: reference={unknown[0]!r}")
     found = []
     for count in threads:
         milliseconds = 1000 * time_in_turn([tflite_runner(files[name], count, name) for name in names], rounds)
-        ratios: dict[str, float] = {}
-        if reference is not None:
-            relative = np.median(milliseconds / milliseconds[:, [names.index(reference)]], axis=0)
-            ratios = dict(zip(names, relative.tolist(), strict=True))
+        times = dict(zip(names, milliseconds.T, strict=True))
+        ratios = {name: float(np.median(times[name] / times[each])) for name, each in references.items()}
         quantiles = np.quantile(milliseconds, (0.5, 0.1, 0.9), axis=0).T.tolist()
         measured = [
-            Latency(name, count, median, low, high, rounds, ratios.get(name), reference)
+            Latency(name, count, median, low, high, rounds, ratios.get(name), references.get(name))
             for name, (median, low, high) in zip(names, quantiles, strict=True)
         ]
         found += [without_noise(each, measured) for each in measured]
@@ -139,11 +139,26 @@ def without_noise(latency: Latency, others: Iterable[Latency]) -> Latency:
     if latency.ratio is None or latency.name == latency.reference:
         return latency
     pair = [each for each in others if (each.name, each.threads) == (latency.reference, latency.threads)]
-    noisy = [each for each in (*pair, latency) if each.spread > MOST_SPREAD]
-    if not noisy:
-        return latency
-    ran = " and ".join(f"{each.name} ran between {each.low_ms:.3g} and {each.high_ms:.3g} ms" for each in noisy)
-    return dataclasses.replace(latency, ratio=None, noise=f"too noisy to compare: {ran}")
+    noise = _noise((*pair, latency))
+    return dataclasses.replace(latency, ratio=None, noise=noise) if noise else latency
+
+
+def noises(latencies: Iterable[Latency]) -> list[str]:
+    """Returns what is too noisy to compare, of many files and numbers of threads: a sentence for each number."""
+    known = list(latencies)
+    found = []
+    for count in sorted({each.threads for each in known if each.noise}):
+        concerned = {each.name for each in known if each.noise and each.threads == count}
+        concerned |= {each.reference or "" for each in known if each.noise and each.threads == count}
+        told = _noise(each for each in known if each.threads == count and each.name in concerned)
+        found.append(f"{count} thread{'s' * (count > 1)}: {told}")
+    return found
+
+
+def _noise(latencies: Iterable[Latency]) -> str:
+    noisy = [each for each in latencies if each.spread > MOST_SPREAD]
+    ran = ", ".join(f"{each.name} ran between {each.low_ms:.3g} and {each.high_ms:.3g} ms" for each in noisy)
+    return f"too noisy to compare: {ran}" if ran else ""
 
 
 def time_in_turn(runs: Sequence[Callable[[], Any]], rounds: int) -> Array:

@@ -17,7 +17,7 @@ from tfmot_swd.export.errors import ExportError
 from tfmot_swd.export.file_facts import form_of
 from tfmot_swd.export.file_rows import OperatorRow, PortRow, operator_rows, port_rows, sha256
 from tfmot_swd.export.graph import FileGraph, read_graph
-from tfmot_swd.export.latency import Latency, measure_latency, random_input
+from tfmot_swd.export.latency import Latency, measure_latency, noises, random_input
 from tfmot_swd.export.layout import read_layout
 from tfmot_swd.export.memory import peak_memory
 from tfmot_swd.export.micro_operators import DECODE
@@ -80,7 +80,7 @@ class FileMeasure:
 
 def measure_files(
     files: Mapping[str, str | os.PathLike[str]],
-    dense: str | None = None,
+    dense: str | Mapping[str, str] | None = None,
     threads: Sequence[int] = (1, 2),
     rounds: int = 50,
 ) -> tuple[FileMeasure, ...]:
@@ -91,7 +91,8 @@ def measure_files(
 
     Args:
         files: paths by name.
-        dense: name of the file that the latencies of the others are compared with.
+        dense: name of the file that the latencies of the others are compared with; or names by name, where there is a
+            dense file of each form.
         threads, rounds: as `measure_latency` takes them.
 
     Raises:
@@ -108,8 +109,10 @@ def measure_files(
     """
     if not isinstance(files, Mapping) or not files:
         raise ValueError(f"files must hold at least one path by name. Received: files={files!r}")
-    if dense is not None and dense not in files:
-        raise ValueError(f"dense must be one of {', '.join(files)}. Received: dense={dense!r}")
+    references = dict.fromkeys(files, dense) if isinstance(dense, str) else dict(dense or {})
+    unknown = [each for each in (*references, *references.values()) if each not in files]
+    if unknown:
+        raise ValueError(f"dense must be one of {', '.join(files)}. Received: dense={unknown[0]!r}")
     contents = {name: read_file(path, f"files[{name!r}]") for name, path in files.items()}
     graphs = {name: read_graph(content) for name, content in contents.items()}
     encoded = [name for name, graph in graphs.items() if any(each.name == DECODE for each in graph.operators)]
@@ -121,10 +124,12 @@ def measure_files(
     running = {name: content for name, content in contents.items() if name not in failures}
     latencies: tuple[Latency, ...] = ()
     if running:
-        latencies = measure_latency(running, threads, rounds, dense if dense in running else None)
-    if dense in failures:
-        told = f"Its latency has no ratio, as the dense file, {dense}, does not run here."
-        reasons = {name: f"{told} {reasons.get(name, '')}".rstrip() for name in running}
+        both = {name: each for name, each in references.items() if name in running and each in running}
+        latencies = measure_latency(running, threads, rounds, both)
+    for name, each in references.items():
+        if name in running and each in failures:
+            told = f"Its latency has no ratio, as the dense file, {each}, does not run here."
+            reasons[name] = f"{told} {reasons.get(name, '')}".rstrip()
     reasons |= failures
     arenas, times, micro_reasons = _micro(contents, min(rounds, 20))
     return tuple(
@@ -174,22 +179,14 @@ def measures_table(measures: Sequence[FileMeasure]) -> Table:
             "-" if measure.micro_ms is None else f"{measure.micro_ms:.3g}",
             "-" if not measure.weights or measure.zeros is None else f"{measure.zeros / measure.weights:.1%}",
         )
-    reasons = [
-        (measure.name, text)
-        for measure in measures
-        for text in (measure.runtime_reason, measure.micro_reason, *(_noise(each) for each in measure.latency))
-        if text
-    ]
-    table.caption = "\n".join(escape(f"{name}: {text}") for name, text in reasons) or None
+    told = [f"{each.name}: {text}" for each in measures for text in (each.runtime_reason, each.micro_reason) if text]
+    told += noises(latency for each in measures for latency in each.latency)
+    table.caption = escape("\n".join(told)) or None
     return table
 
 
 def _shown(count: int | None) -> str:
     return "-" if count is None else f"{count:,}"
-
-
-def _noise(latency: Latency) -> str:
-    return f"{latency.threads} thread{'s' * (latency.threads > 1)}: {latency.noise}" if latency.noise else ""
 
 
 def _shown_latency(latency: Latency | None) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
 from collections.abc import Iterable, Mapping
 from numbers import Integral
 from pathlib import Path
@@ -20,8 +19,10 @@ from tfmot_swd.json_values import plain
 from tfmot_swd.layer_weights import layers_with_weights, unwrapped
 from tfmot_swd.profile import LayerProfile, Profile, profile
 from tfmot_swd.report import provenance
+from tfmot_swd.report.files import file_rows
 from tfmot_swd.report.panels import training_panels
-from tfmot_swd.report.result import BarrierRow, DeviceReport, FileRow, LayerRow, Totals
+from tfmot_swd.report.result import BarrierRow, DeviceReport, LayerRow, Totals
+from tfmot_swd.report.scoring import Metric, measure_scores, metric_name, scores_of_proofs
 from tfmot_swd.sparsity import LayerSparsity, sparsity_report
 
 _Result = TypeVar("_Result", ExportResult, FileMeasure)
@@ -38,6 +39,8 @@ def device_report(
     steps_per_epoch: int | None = None,
     removal: Any = None,
     advice: Iterable[Any] = (),
+    data: Any = None,
+    metric: Metric | None = None,
     title: str | None = None,
     command: str | None = None,
     seed: int | None = None,
@@ -54,13 +57,18 @@ def device_report(
         steps_per_epoch: to draw both over updates, where the history does not know it.
         removal: the `RemovalPlan` or `ChannelPlan` that was followed: its reasons join those of the model.
         advice: what is said of each file: dictionaries, or objects with a `to_dict`.
+        data: `(x, y)`, or a `tf.data.Dataset` of such batches, to measure both models and all files on. Without them
+            the accuracies are those of the exports' proofs, and that of the dense model is not known.
+        metric: what is measured: a Keras metric or a function of targets and outputs; None for the first of `compile`
+            where a model was trained with one, else the accuracy. A name is what the accuracy is to be called.
         title: of the page; the name of the model by default.
         command: that made it; how this process was started by default.
         seed: of the training.
 
     Raises:
         TypeError, ValueError: models that `profile` refuses; exports, measures, a plan, a history, status, advice,
-            title, command or seed of another kind.
+            title, command or seed of another kind; data or a metric that `scoring.measure_scores` refuses; a file
+            that is not the one any more that was proven.
 
     >>> import tf_keras as keras, tfmot_swd
     >>> net = keras.Sequential([keras.layers.Dense(3, input_shape=(4,), name="hidden"), keras.layers.Dense(2)])
@@ -79,7 +87,12 @@ def device_report(
             raise TypeError(f"{name} must be text, or None. Received: {name}={text!r}")
     seed = _checked_seed(seed)
     before, after = profile(dense), profile(small)
+    name = metric_name(metric, small, dense)
+    paths = list(dict.fromkeys([*(str(each.path) for each in measures), *(str(each.path) for each in exports)]))
+    scores = None if data is None else measure_scores(dense, small, paths, data, metric)
     weights_before, weights_after = ({row.layer: row for row in sparsity_report(net).layers} for net in (dense, small))
+    totals = _totals(before, after, weights_before, weights_after)
+    known = scores or scores_of_proofs(name, exports, totals.kernels_before or 0, totals.kernels_after or 0)
     return DeviceReport(
         title=f"{dense.name} on its way to a device" if title is None else title,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -87,12 +100,16 @@ def device_report(
         seed=seed,
         machine=provenance.machine(),
         versions=provenance.versions(),
-        totals=_totals(before, after, weights_before, weights_after),
+        totals=totals,
         layers=_layers(dense, small, before, after, weights_before, weights_after),
-        files=_files(exports, measures),
+        files=file_rows(exports, measures, scores),
         panels=training_panels(history, statuses, steps_per_epoch),
         barriers=_barriers(dense, removal),
         advice=tuple(_advice(each) for each in advice),
+        metric=known.metric,
+        samples=known.samples,
+        dense_score=known.dense,
+        small_score=known.small,
     )
 
 
@@ -181,40 +198,6 @@ def _channels(row: LayerProfile | None, axis: int) -> int | None:
     if row is None or not row.output_shapes or not row.output_shapes[0]:
         return None
     return int(row.output_shapes[0][axis])
-
-
-def _files(exports: Iterable[ExportResult], measures: Iterable[FileMeasure]) -> tuple[FileRow, ...]:
-    """Returns the exports in their order, each with its measures, then what was measured besides."""
-    left = list(measures)
-    rows = []
-    for export in exports:
-        place = os.path.realpath(export.path)
-        measure = next((each for each in left if os.path.realpath(each.path) == place), None)
-        left = [each for each in left if each is not measure]
-        rows.append(_file(export, measure))
-    # What was measured and not exported here is the dense file as a rule: first.
-    return (*(_file(None, each) for each in left), *rows)
-
-
-def _file(export: ExportResult | None, measure: FileMeasure | None) -> FileRow:
-    found: dict[str, Any] = {}
-    if measure is not None:
-        measured = ("latency", "peak_memory_bytes", "arena_bytes", "micro_ms", "weights", "zeros", "operators", "form")
-        found = {name: getattr(measure, name) for name in measured}
-        found["reasons"] = tuple(text for text in (measure.runtime_reason, measure.micro_reason) if text)
-        found |= {"bytes": measure.bytes, "gzip_bytes": measure.gzip_bytes, "zstd_bytes": measure.zstd_bytes}
-        found |= {"name": measure.name, "file": Path(measure.path).name, "recipe": ""}
-    if export is not None:
-        plain = export.to_dict()
-        names = ("recipe", "bytes", "gzip_bytes", "keras_accuracy", "worst_difference", "agreement", "samples")
-        found |= {name: plain[name] for name in names}
-        # An accuracy of no sample with labels, and a form of size that this machine cannot make, are None.
-        found |= {name: plain[name] for name in ("accuracy", "zstd_bytes") if plain.get(name) is not None}
-        if measure is None or measure.zeros is None:
-            found |= {name: plain.get(name) for name in ("weights", "zeros")}
-        found |= {"file": Path(export.path).name}
-        found.setdefault("name", Path(export.path).stem)
-    return FileRow(**found)
 
 
 def _barriers(dense: Any, removal: Any) -> tuple[BarrierRow, ...]:

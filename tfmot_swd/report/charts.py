@@ -116,8 +116,8 @@ class Point:
     accuracy: float
 
 
-def accuracy_chart(points: Sequence[Point], ident: str) -> str:
-    """Returns accuracy against bytes: a dot for each file, and a ring where its gzip is."""
+def accuracy_chart(points: Sequence[Point], ident: str, title: str = "Accuracy", unit: str = "share") -> str:
+    """Returns accuracy, or what else `title` says, against bytes: a dot for each file, and a ring where its gzip is."""
     sizes = [size for point in points for size in (point.bytes, point.gzip_bytes)]
     x_scale = scale_of(sizes, is_log=max(sizes) > 3 * min(sizes))
     y_scale = scale_of(point.accuracy for point in points)
@@ -126,7 +126,7 @@ def accuracy_chart(points: Sequence[Point], ident: str) -> str:
     for point in ordered:
         x, packed = x_scale.percent(point.bytes), x_scale.percent(point.gzip_bytes)
         y = 100 - y_scale.percent(point.accuracy)
-        told = f"{point.name}: {point.bytes:,} bytes, {point.gzip_bytes:,} as gzip, {STYLES['share'](point.accuracy)}"
+        told = f"{point.name}: {point.bytes:,} bytes, {point.gzip_bytes:,} as gzip, {STYLES[unit](point.accuracy)}"
         drawn.append(
             f'<g><title>{escape(told)}</title><line class="tie" x1="{packed:.2f}%" x2="{x:.2f}%" y1="{y:.2f}%" '
             f'y2="{y:.2f}%"/><circle class="ring" cx="{packed:.2f}%" cy="{y:.2f}%" r="4"/>'
@@ -150,9 +150,7 @@ def accuracy_chart(points: Sequence[Point], ident: str) -> str:
     drawn += labels
     description = "; ".join(f"{point.name} {point.bytes:,} bytes {point.accuracy:.4f}" for point in points)
     inner = "".join(drawn)
-    return legend + _plot(
-        "Accuracy against bytes", description, x_scale, y_scale, "share", "bytes", inner, ident, _TALL
-    )
+    return legend + _plot(f"{title} against bytes", description, x_scale, y_scale, unit, "bytes", inner, ident, _TALL)
 
 
 def _plot(

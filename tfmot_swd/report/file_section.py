@@ -1,14 +1,17 @@
-"""The part of the page on files: accuracy against bytes, what each weighs and takes, and its operators."""
+"""The part of the page on files: accuracy against bytes, and what each weighs and takes, as pictures and tables."""
 
 from __future__ import annotations
 
 import statistics
-from collections import Counter
 from collections.abc import Sequence
 
+from tfmot_swd.export.latency import noises
 from tfmot_swd.report.charts import Point, accuracy_chart, bar, is_beyond
-from tfmot_swd.report.markup import NOTHING, Numbers, escape, key, table
+from tfmot_swd.report.file_tables import file_tables, numbers_of_threads
+from tfmot_swd.report.markup import Numbers, escape, key
 from tfmot_swd.report.result import DeviceReport, FileRow
+from tfmot_swd.report.scoring import ACCURACY, metric_unit
+from tfmot_swd.report.tiles import score_field
 
 # A bar so many times longer than the median is broken off.
 _OUTLIER = 5
@@ -29,31 +32,24 @@ def file_section(report: DeviceReport, numbers: Numbers) -> str:
     if not report.files:
         return ""
     pictures = (
-        _accuracy(report.files),
+        _accuracy(report),
         _bytes(report.files, numbers),
-        *(_latency(report.files, numbers, threads) for threads in _threads(report.files)),
+        *(_latency(report.files, numbers, count) for count in numbers_of_threads(report.files)),
         *(_figure(report.files, numbers, *figure) for figure in _FIGURES),
     )
     cards = "".join(f'<div class="card">{picture}</div>' for picture in pictures if picture)
-    return (
-        f'<section><h2>Files</h2><div class="panels">{cards}</div>'
-        f'<div class="card" style="margin-top:14px">{_file_table(report.files, numbers)}{_reasons(report.files)}'
-        f"{_operators(report.files, numbers)}</div></section>"
-    )
+    return f'<section><h2>Files</h2><div class="panels">{cards}</div>{file_tables(report, numbers)}</section>'
 
 
-def _threads(files: Sequence[FileRow]) -> list[int]:
-    return sorted({latency.threads for each in files for latency in each.latency})
-
-
-def _accuracy(files: Sequence[FileRow]) -> str:
-    points = [
-        Point(each.name, each.bytes, each.gzip_bytes, each.accuracy) for each in files if each.accuracy is not None
-    ]
+def _accuracy(report: DeviceReport) -> str:
+    field, unit = score_field(report), metric_unit(report.metric)
+    known = [(each, getattr(each, field)) for each in report.files]
+    points = [Point(each.name, each.bytes, each.gzip_bytes, value) for each, value in known if value is not None]
     if not points:
         return ""
+    title = report.metric[:1].upper() + report.metric[1:] if report.metric == ACCURACY else report.metric
     legend = '<p class="key">A dot is a file as it is, the ring beside it the same file as gzip.</p>'
-    return f"<h3>Accuracy against bytes</h3>{legend}{accuracy_chart(points, 'accuracy')}"
+    return f"<h3>{escape(title)} against bytes</h3>{legend}{accuracy_chart(points, 'accuracy', title, unit)}"
 
 
 def _bytes(files: Sequence[FileRow], numbers: Numbers) -> str:
@@ -77,6 +73,7 @@ def _latency(files: Sequence[FileRow], numbers: Numbers, threads: int) -> str:
             if latency.threads == threads:
                 entry = f"files/{index}/latency/{column}"
                 ratio = "" if latency.ratio is None else f" · {numbers.show(f'{entry}/ratio', 'ratio')}"
+                ratio = " · too noisy to compare" if latency.noise else ratio
                 shown = f"{numbers.show(f'{entry}/median_ms', 'milliseconds')}{ratio}"
                 rows.append((each.name, [(latency.median_ms, "after")], (latency.low_ms, latency.high_ms), shown))
     legend = "Median of the rounds, and their 10th to 90th percentile."
@@ -85,8 +82,10 @@ def _latency(files: Sequence[FileRow], numbers: Numbers, threads: int) -> str:
             " 0.5x: half of the dense file's time in the same round, as the median of these ratios; the ratio of the "
             "two medians can be another."
         )
+    noise = noises(each for row in files for each in row.latency if each.threads == threads)
+    told = "".join(f'<p class="key">{escape(text)}</p>' for text in (legend, *noise))
     title = f"Latency on this machine, {threads} thread{'s' * (threads > 1)}"
-    return f'<h3>{title}</h3><p class="key">{legend}</p>{_bars(rows, "milliseconds")}'
+    return f"<h3>{title}</h3>{told}{_bars(rows, 'milliseconds')}"
 
 
 def _figure(
@@ -128,70 +127,3 @@ def _marks(rows: Sequence[BarRow], longest: float) -> str:
     if any(is_beyond(row[2][1] / longest) for row in rows if row[2]):
         told.append("An arrow: the percentile lies beyond the edge.")
     return f'<p class="key">{" ".join(told)}</p>' if told else ""
-
-
-def _file_table(files: Sequence[FileRow], numbers: Numbers) -> str:
-    threads = _threads(files)
-    columns = [
-        ("bytes", "bytes", "count"),
-        ("gzip", "gzip_bytes", "count"),
-        ("zstd", "zstd_bytes", "count"),
-        ("accuracy", "accuracy", "share"),
-        ("in Keras", "keras_accuracy", "share"),
-        ("same class", "agreement", "share"),
-        ("worst difference", "worst_difference", "number"),
-    ]
-    after = [
-        ("peak memory", "peak_memory_bytes", "count"),
-        ("arena", "arena_bytes", "count"),
-        ("Micro", "micro_ms", "milliseconds"),
-    ]
-    headings = ["file", "recipe", *(title for title, _, _ in columns)]
-    for count in threads:
-        headings += [f"{count} thread{'s' * (count > 1)}", "ratio"]
-    headings += [*(title for title, _, _ in after), "weights zero"]
-    rows = []
-    for index, each in enumerate(files):
-        entry = f"files/{index}"
-        cells = [escape(each.name), escape(each.kind)]
-        cells += [numbers.show(f"{entry}/{name}", style) for _, name, style in columns]
-        place = {latency.threads: f"{entry}/latency/{column}" for column, latency in enumerate(each.latency)}
-        for count in threads:
-            for name, style in (("median_ms", "milliseconds"), ("ratio", "ratio")):
-                cells.append(numbers.show(f"{place[count]}/{name}", style) if count in place else NOTHING)
-        cells += [numbers.show(f"{entry}/{name}", style) for _, name, style in after]
-        has_zeros = each.zeros is not None and each.weights
-        cells.append(numbers.show(f"{entry}/zeros:{entry}/weights", "share") if has_zeros else NOTHING)
-        rows.append(cells)
-    return table("Files: sizes and memory in bytes, times as medians", headings, rows, left=2)
-
-
-def _reasons(files: Sequence[FileRow]) -> str:
-    """Why some figures are missing: what happened, without what the interpreter said of it."""
-    told = [(each.name, text.partition(" Received:")[0]) for each in files for text in each.reasons]
-    if not told:
-        return ""
-    items = "".join(f"<li>{escape(name)}: {escape(text)}</li>" for name, text in told)
-    return f"<details><summary>Why figures are missing</summary><ul>{items}</ul></details>"
-
-
-def _operators(files: Sequence[FileRow], numbers: Numbers) -> str:
-    parts = []
-    for index, each in enumerate(files):
-        if not each.operators:
-            continue
-        counts = Counter(row.name for row in each.operators).most_common()
-        summary = ", ".join(f"{count} {name}" for name, count in counts)
-        rows = [
-            [
-                escape(row.name),
-                escape("x".join(map(str, row.output_shape))),
-                numbers.show(f"files/{index}/operators/{place}/constant_bytes"),
-            ]
-            for place, row in enumerate(each.operators)
-        ]
-        content = table(f"Operators of {each.name}, in order", ["operator", "output", "bytes of constants"], rows)
-        parts.append(f"<details><summary>{escape(each.name)}: {escape(summary)}</summary>{content}</details>")
-    if not parts:
-        return ""
-    return f"<details><summary>Operators of each file</summary>{''.join(parts)}</details>"

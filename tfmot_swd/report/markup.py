@@ -29,6 +29,8 @@ STYLES: Mapping[str, Callable[[Any], str]] = {
     "milliseconds": lambda value: f"{value:.3g} ms",
     "ratio": lambda value: f"{value:.2f}x",
     "number": lambda value: f"{value:.3g}",
+    # Enough digits to give a float32 back.
+    "exact": lambda value: f"{value:.9g}",
 }
 NOTHING = '<span class="none">&ndash;</span>'
 
@@ -72,6 +74,10 @@ class Numbers:
         return f'<data value="{value!r}" data-key="{escape(key)}" data-style="{style}">{STYLES[style](value)}</data>'
 
 
+# From so many columns on, a table is shown on a telephone as a list of its rows.
+_MANY_COLUMNS = 4
+
+
 def table(
     caption: str,
     headings: Sequence[str],
@@ -80,30 +86,46 @@ def table(
     wide: Sequence[int] = (),
     foot: Sequence[str] = (),
 ) -> str:
-    """Returns a table of HTML cells that scrolls by itself where it is too wide.
+    """Returns a table of HTML cells that scrolls by itself where it is too wide, below its caption.
 
     Args:
         caption: text.
         headings: text, the first one that of the rows' names.
-        rows: HTML.
+        rows: HTML. Columns in which no row has anything are left out.
         left: how many columns are aligned to the left.
         wide: further ones, of sentences.
         foot: HTML of the last row, if there is one.
     """
-    kinds = [
-        " class=wide" if column in wide else " class=left" if column < left else "" for column in range(len(headings))
-    ]
+    cells = [list(row) for row in rows]
+    used = [column for column in range(len(headings)) if not column or any(_is_told(row[column]) for row in cells)]
+    kinds = {column: "wide" if column in wide else "left" if column < left else "" for column in used}
 
     def cell(column: int, content: str) -> str:
-        return f'<th scope="row">{content}</th>' if not column else f"<td{kinds[column]}>{content}</td>"
+        if not column:
+            return f'<th scope="row">{content}</th>'
+        kind = f" class={kinds[column]}" if kinds[column] else ""
+        # What the cell is called where rows are lists, and there are no headings above it.
+        return f'<td{kind} data-label="{escape(headings[column])}">{content}</td>'
 
-    head = "".join(f'<th scope="col"{kind}>{escape(text)}</th>' for kind, text in zip(kinds, headings, strict=True))
-    body = "".join(f"<tr>{''.join(cell(*pair) for pair in enumerate(row))}</tr>" for row in rows)
-    last = f"<tfoot><tr>{''.join(cell(*pair) for pair in enumerate(foot))}</tr></tfoot>" if foot else ""
-    return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}"><table>'
-        f"<caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody>{last}</table></div>"
+    def line(row: Sequence[str]) -> str:
+        return f"<tr>{''.join(cell(column, row[column]) for column in used)}</tr>"
+
+    head = "".join(
+        f'<th scope="col"{f" class={kinds[column]}" if kinds[column] else ""}>{escape(headings[column])}</th>'
+        for column in used
     )
+    last = f"<tfoot>{line(foot)}</tfoot>" if foot else ""
+    kind = " class=stack" if len(used) >= _MANY_COLUMNS else ""
+    return (
+        f'<p class="caption">{escape(caption)}</p>'
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}">'
+        f'<table{kind} aria-label="{escape(caption)}"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{''.join(map(line, cells))}</tbody>{last}</table></div>"
+    )
+
+
+def _is_told(content: str) -> bool:
+    return content not in ("", NOTHING)
 
 
 def key(*entries: tuple[str, str]) -> str:

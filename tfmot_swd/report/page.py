@@ -8,9 +8,10 @@ from typing import Any
 
 from tfmot_swd.report.charts import bar, line_chart, scale_of
 from tfmot_swd.report.file_section import file_section
-from tfmot_swd.report.markup import Numbers, embed, escape, key, table
+from tfmot_swd.report.markup import NOTHING, Numbers, embed, escape, key, table
 from tfmot_swd.report.result import DeviceReport, LayerRow, has_weights
 from tfmot_swd.report.style import STYLE
+from tfmot_swd.report.tiles import tiles
 from tfmot_swd.report.verdicts import advice_title, is_table, verdicts
 
 # Nothing is fetched, nothing is run: what is in the data cannot do either.
@@ -23,7 +24,7 @@ def page(report: DeviceReport) -> str:
     numbers = Numbers(data)
     sections = (
         _head(report),
-        _tiles(report, numbers),
+        tiles(report, numbers),
         _layers(report, numbers),
         file_section(report, numbers),
         _training(report, numbers),
@@ -48,51 +49,6 @@ def _head(report: DeviceReport) -> str:
     facts += [] if report.seed is None else [f"seed {report.seed}"]
     facts += [f"tfmot_swd {report.versions['tfmot_swd']}"] if "tfmot_swd" in report.versions else []
     return f'<header><h1>{escape(report.title)}</h1><p class="soft">{escape(" · ".join(facts))}</p></header>'
-
-
-def _tiles(report: DeviceReport, numbers: Numbers) -> str:
-    """The outcome at a glance."""
-    tiles = []
-    for name, what in (
-        ("parameters", "of the parameters"),
-        ("nonzero", "of the non-zero weights that pruning counts"),
-        ("nonzero_kernels", "of all non-zero kernel weights"),
-        ("macs", "of the MACs"),
-        ("activation_bytes", "of the activation bytes at once"),
-    ):
-        before, after = f"totals/{name}_before", f"totals/{name}_after"
-        if numbers.get(before):
-            shown = f"{numbers.show(before, 'short')} → {numbers.show(after, 'short')}"
-            tiles.append((numbers.show(f"{after}:{before}", "round"), f"{what}<br>{shown}"))
-    if report.files:
-        index = min(range(len(report.files)), key=lambda each: report.files[each].bytes)
-        size = numbers.show(f"files/{index}/bytes", "bytes")
-        tiles.append((size, f"the smallest file<br>{escape(report.files[index].name)}"))
-    tiles += _latency_tile(report, numbers)
-    cards = "".join(
-        f'<div class="card tile"><div class="big">{big}</div><div class="what">{what}</div></div>'
-        for big, what in tiles
-    )
-    return f'<section class="tiles" aria-label="Outcome">{cards}</section>'
-
-
-def _latency_tile(report: DeviceReport, numbers: Numbers) -> Iterator[tuple[str, str]]:
-    """Yields the least ratio to the dense file, of the files that are made as that one is; of all where none is."""
-    by_name = {each.name: each for each in report.files}
-    compared = []
-    for row, each in enumerate(report.files):
-        for column, latency in enumerate(each.latency):
-            dense = by_name.get(latency.reference or "")
-            if latency.ratio is None or dense is None or dense is each:
-                continue
-            unlike = 0 if each.kind == dense.kind else 1 if each.form == dense.form else 2
-            threads = f"{latency.threads} thread{'s' * (latency.threads > 1)}"
-            kinds = f"both {each.kind}" if not unlike else f"{each.kind} against {dense.kind}"
-            where = f"files/{row}/latency/{column}/ratio"
-            compared.append((unlike, latency.ratio, where, f"{each.name}, {kinds}, {threads}"))
-    if compared:
-        _, _, where, told = min(compared)
-        yield numbers.show(where, "ratio"), f"of the dense file's latency<br>{escape(told)}"
 
 
 def _layers(report: DeviceReport, numbers: Numbers) -> str:
@@ -132,7 +88,11 @@ def _layer_cells(row: LayerRow, entry: str, numbers: Numbers, widest: int) -> It
     yield bar([(before / widest, "before"), (after / widest, "after")], f"{after} of {before} channels")
     is_gone = row.weights_after is None
     left = "gone" if is_gone else numbers.show(f"{entry}/channels_after")
-    yield f'<div class="amount">{numbers.show(f"{entry}/channels_before")} → {left}</div>'
+    # Without a head above the columns, on a telephone, each number says what it is of.
+    yield (
+        f'<div class="amount"><span class="narrow">channels </span>'
+        f"{numbers.show(f'{entry}/channels_before')} → {left}</div>"
+    )
     whole = row.weights_before or row.weights_after or 1
     stays, nonzero = (each or 0 for each in (row.weights_after, row.nonzero_after))
     parts = [(1.0, "before"), (stays / whole, "zero"), (nonzero / whole, "after")]
@@ -140,25 +100,31 @@ def _layer_cells(row: LayerRow, entry: str, numbers: Numbers, widest: int) -> It
     shown = "gone" if is_gone else numbers.show(f"{entry}/nonzero_after", "short")
     if row.weights_before and not is_gone:
         shown += f" · {numbers.show(f'{entry}/nonzero_after:{entry}/weights_before', 'round')}"
-    yield f'<div class="amount">{shown}</div>'
+    yield f'<div class="amount"><span class="narrow">not zero </span>{shown}</div>'
 
 
 def _layer_table(report: DeviceReport, numbers: Numbers) -> str:
-    names = ("channels", "parameters", "weights", "nonzero", "kernels", "nonzero_kernels", "macs")
-    headings = ["layer", "class"]
-    for title in ("channels", "parameters", "weights", "non-zero", "kernels", "non-zero kernels", "MACs"):
-        headings += [f"{title} before", "after"]
+    columns = {
+        "channels": "channels",
+        "parameters": "parameters",
+        "weights": "weights",
+        "nonzero": "non-zero",
+        "kernels": "kernels",
+        "nonzero_kernels": "non-zero kernels",
+        "macs": "MACs",
+    }
+
+    def pair(entry: str, name: str) -> str:
+        before, after = (numbers.show(f"{entry}/{name}_{side}") for side in ("before", "after"))
+        return NOTHING if before == after == NOTHING else f"{before} → {after}"
+
     rows = [
-        [
-            escape(row.layer),
-            escape(row.kind),
-            *(numbers.show(f"layers/{index}/{name}_{side}") for name in names for side in ("before", "after")),
-        ]
+        [escape(row.layer), escape(row.kind), *(pair(f"layers/{index}", name) for name in columns)]
         for index, row in enumerate(report.layers)
     ]
-    total = ["total", "", "", ""]
-    total += [numbers.show(f"totals/{name}_{side}") for name in names[1:] for side in ("before", "after")]
-    return table("Layers with parameters or MACs, before and after", headings, rows, left=2, foot=total)
+    total = ["total", "", "", *(pair("totals", name) for name in columns if name != "channels")]
+    caption = "Layers with parameters or MACs, before → after"
+    return table(caption, ["layer", "class", *columns.values()], rows, left=2, foot=total)
 
 
 def _training(report: DeviceReport, numbers: Numbers) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tfmot_swd.report.result import Panel, Series
+from tfmot_swd.report.scoring import metric_unit
 
 # What the callbacks of this package add to the epoch logs; statuses tell the same, more often.
 _STATE_LOGS = frozenset(
@@ -79,8 +80,8 @@ def _log_panels(logs: Mapping[str, Sequence[float]], steps: int | None) -> Itera
             every = max(len(logs.get(base, values)) // max(len(values), 1), 1)
             x = [(epoch + 1) * every * (steps or 1) for epoch in range(len(values))]
             lines.append(_series(shown, x, values))
-        unit = "share" if "acc" in base or base == "auc" else "number"
-        yield _panel(base.replace("_", " "), x_label, unit, lines)
+        # By the name that the user gave it.
+        yield _panel(base, x_label, metric_unit(base), lines)
 
 
 def _update_panels(states: Sequence[Mapping[str, Any]]) -> Iterable[Panel]:

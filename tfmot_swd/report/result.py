@@ -13,8 +13,8 @@ from typing import Any
 
 from rich.console import Group
 
-from tfmot_swd.export.latency import Latency
-from tfmot_swd.export.measure import OperatorRow
+from tfmot_swd.export.file_rows import OperatorRow, OperatorTotal, PortRow
+from tfmot_swd.export.latency import Latency, without_noise
 from tfmot_swd.export.placing import check_target, placed
 
 # Of the JSON; goes up when a field changes its meaning.
@@ -97,6 +97,9 @@ class FileRow:
         weights, zeros: elements of its weights, and how many are zero.
         reasons: why figures are missing.
         form: the numbers that it computes with and keeps; empty where it was not measured.
+        operator_totals: its operators by type, with their MACs.
+        macs: of one run, the sum of these; None where those of some operators are not known.
+        score: by `DeviceReport.metric`, on the same data as both models; None where those were not given.
 
     The others are those of `FileMeasure`.
     """
@@ -121,6 +124,12 @@ class FileRow:
     operators: tuple[OperatorRow, ...] = ()
     reasons: tuple[str, ...] = ()
     form: str = ""
+    sha256: str = ""
+    inputs: tuple[PortRow, ...] = ()
+    outputs: tuple[PortRow, ...] = ()
+    operator_totals: tuple[OperatorTotal, ...] = ()
+    macs: int | None = None
+    score: float | None = None
 
     @property
     def kind(self) -> str:
@@ -183,6 +192,9 @@ class DeviceReport:
         panels: the training.
         barriers: what stayed whole, and why.
         advice: plain dictionaries of what will and will not help, one a file.
+        metric: what scores are, by the user's name for it; the accuracies of proofs where no data were given.
+        samples: how many the scores are measured on; None where they are not known.
+        dense_score, small_score: of the two models; None where they are not known.
         format: of the JSON.
     """
 
@@ -198,7 +210,20 @@ class DeviceReport:
     panels: tuple[Panel, ...] = ()
     barriers: tuple[BarrierRow, ...] = ()
     advice: tuple[dict[str, Any], ...] = ()
+    metric: str = "accuracy"
+    samples: int | None = None
+    dense_score: float | None = None
+    small_score: float | None = None
     format: int = field(default=FORMAT)
+
+    def __post_init__(self) -> None:
+        # Also of what an older version measured, or somebody made by hand.
+        times = [latency for row in self.files for latency in row.latency]
+        files = tuple(
+            dataclasses.replace(row, latency=tuple(without_noise(each, times) for each in row.latency))
+            for row in self.files
+        )
+        object.__setattr__(self, "files", files)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain types, as JSON has them."""

@@ -14,12 +14,13 @@ from tfmot_swd._compat import keras
 from tfmot_swd.export.errors import ExportError
 from tfmot_swd.export.file_run import run_file
 from tfmot_swd.export.parity import classes_of
+from tfmot_swd.export.result import ExportResult
 from tfmot_swd.export.samples import Array, Samples, read_samples
 from tfmot_swd.export.serving import float32_twin, keras_outputs
 
 ACCURACY = "accuracy"
-# A name, a metric of Keras, or a function (targets, outputs) -> number.
-Metric = str | Callable[[Array, Array], Any] | keras.metrics.Metric
+# A name, a metric of Keras, or a function: (targets, outputs) -> number. Keras's metrics can be called too.
+Metric = str | Callable[..., Any]
 
 
 @dataclass(frozen=True)
@@ -28,16 +29,16 @@ class Scores:
 
     Attributes:
         metric: its name.
-        samples: number of them.
-        dense, small: of the two models.
+        samples: number of them; None where nothing is known.
+        dense, small: of the two models; None where that is not known.
         files: by path; None where a file does not run on these data.
         reasons: by path, why it does not.
     """
 
     metric: str
-    samples: int
-    dense: float
-    small: float
+    samples: int | None
+    dense: float | None
+    small: float | None
     files: Mapping[str, float | None] = field(default_factory=dict)
     reasons: Mapping[str, str] = field(default_factory=dict)
 
@@ -107,6 +108,32 @@ def measure_scores(dense: Any, small: Any, paths: Sequence[str], data: Any, metr
         except (ExportError, ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
             files[path], reasons[path] = None, f"No {name}, as it does not run on the data: {error}"
     return Scores(name, len(samples), of_models[0], of_models[1], files, reasons)
+
+
+def scores_of_proofs(name: str, exports: Sequence[ExportResult], before: int, after: int) -> Scores:
+    """Returns what the proofs of exports tell of the models that they were made of, of the largest proof of each.
+
+    Args:
+        name: what the accuracy is called.
+        exports: of the small model, or of either.
+        before, after: kernel weights of the two models, which tell whose file it is where channels were removed.
+    """
+    sides: dict[bool, ExportResult] = {}
+    for each in exports:
+        if each.keras_accuracy is None:
+            continue
+        is_dense = before > after > 0 and (each.weights or 0) ** 2 > before * after
+        if is_dense not in sides or each.samples > sides[is_dense].samples:
+            sides[is_dense] = each
+    dense, small = sides.get(True), sides.get(False)
+    some = small or dense
+    return Scores(
+        name,
+        None if some is None else some.samples,
+        # On other samples it is nothing to compare with.
+        dense.keras_accuracy if dense is not None and some is not None and dense.samples == some.samples else None,
+        None if small is None else small.keras_accuracy,
+    )
 
 
 def _compiled(*models: Any) -> Any:

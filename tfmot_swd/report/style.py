@@ -19,19 +19,25 @@ body {
   margin: 0; background: var(--page); color: var(--text);
   font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "DejaVu Sans", sans-serif;
 }
-main { max-width: 1120px; margin: 0 auto; padding: 28px 20px 48px; }
+main { max-width: 1240px; margin: 0 auto; padding: 28px 20px 48px; }
 h1 { font-size: 26px; line-height: 1.25; margin: 0 0 6px; overflow-wrap: anywhere; }
 h2 { font-size: 19px; margin: 36px 0 10px; }
 h3 { font-size: 15px; margin: 0 0 4px; overflow-wrap: anywhere; }
 p { margin: 0 0 12px; max-width: 75ch; }
-.soft, caption, .key { color: var(--soft); }
+.soft, .caption, .key { color: var(--soft); }
 .none { color: var(--soft); }
 data { font-variant-numeric: tabular-nums; white-space: nowrap; }
 .card { background: var(--card); border: 1px solid var(--edge); border-radius: 10px; padding: 16px; }
 .tiles, .panels { display: grid; gap: 14px; grid-template-columns: repeat(auto-fit, minmax(165px, 1fr)); }
 .panels { grid-template-columns: repeat(auto-fit, minmax(min(310px, 100%), 1fr)); }
 .tile .big { font-size: 25px; font-weight: 650; line-height: 1.2; }
-.tile .what { font-size: 13px; color: var(--soft); }
+.tile .what { font-size: 13px; color: var(--soft); overflow-wrap: anywhere; }
+.scores { grid-column: span 2; }
+.scores dl { grid-template-columns: minmax(0, 1fr) auto; margin-top: 6px; }
+.scores dt { overflow-wrap: anywhere; color: var(--text); } .scores dd { text-align: right; }
+.below { margin-top: 14px; }
+.note { display: block; margin: 10px 0 0; }
+.narrow { display: none; color: var(--soft); }
 .key { font-size: 13px; display: flex; flex-wrap: wrap; gap: 2px 16px; margin: 0 0 8px; }
 .swatch { display: inline-block; width: 14px; height: 10px; border-radius: 2px; margin-right: 6px; }
 .swatch.line { height: 0; border-radius: 0; border-top: 3px solid; vertical-align: 4px; background: none; }
@@ -67,8 +73,11 @@ svg.bar { display: block; width: 100%; height: 11px; border-radius: 2px; overflo
 .scroll { overflow-x: auto; }
 .scroll:focus-visible, summary:focus-visible { outline: 2px solid var(--c0); outline-offset: 2px; }
 table { border-collapse: collapse; width: 100%; font-size: 14px; }
-caption { text-align: left; font-size: 13px; padding: 0 0 6px; }
+.caption { font-size: 13px; margin: 0 0 6px; }
+td .soft, th .soft { font-weight: 400; font-size: 12px; white-space: nowrap; }
 th, td { padding: 5px 10px; border-bottom: 1px solid var(--edge); text-align: right; vertical-align: top; }
+thead th { overflow-wrap: anywhere; }
+.scroll th[scope=row] { position: sticky; left: 0; background: var(--card); overflow-wrap: anywhere; min-width: 90px; }
 thead th, thead .left, thead .wide { font-weight: 600; color: var(--soft); font-size: 13px; vertical-align: bottom; }
 th[scope=row], .left, .wide { text-align: left; font-weight: 500; }
 td.wide { min-width: 220px; }
@@ -89,6 +98,18 @@ ul { margin: 0; padding-left: 20px; }
   .layers .head { display: none; }
   .layers .layer { grid-column: 1 / -1; margin-top: 8px; }
   dl { grid-template-columns: 1fr; } dd { margin-bottom: 6px; }
+  .scores { grid-column: 1 / -1; } .scores dd { margin: 0; }
+  .narrow { display: inline; }
+  th, td { padding: 5px 6px; }
+  .stack, .stack tbody, .stack tfoot, .stack tr { display: block; }
+  .stack thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
+  .stack tr { border-bottom: 1px solid var(--edge); padding: 6px 0; }
+  .stack th[scope=row] { display: block; position: static; border: 0; font-weight: 650; }
+  .stack td, .stack td.left { display: flow-root; border: 0; padding: 1px 6px; text-align: right; }
+  .stack td::before { content: attr(data-label); float: left; margin-right: 14px; color: var(--soft); font-size: 13px; }
+  .stack td.wide { text-align: left; min-width: 0; }
+  .stack td.wide::before { float: none; display: block; }
+  .stack td:empty { display: none; }
 }
 @media print { body { background: none; } .card { break-inside: avoid; } .scroll { overflow: visible; } }
 """

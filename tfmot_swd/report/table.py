@@ -7,8 +7,11 @@ from collections.abc import Iterator
 from rich.markup import escape
 from rich.table import Table
 
+from tfmot_swd.export.latency import noises
 from tfmot_swd.report.markup import STYLES
 from tfmot_swd.report.result import DeviceReport, has_weights
+from tfmot_swd.report.scoring import metric_unit
+from tfmot_swd.report.tiles import UNKNOWN_SCORE, score_field, score_title
 from tfmot_swd.report.verdicts import advice_title, verdicts
 from tfmot_swd.tables import as_text
 
@@ -17,7 +20,7 @@ def report_tables(report: DeviceReport) -> tuple[Table, ...]:
     """Returns the layers, the files, what stayed and the advice, each as a table where there is any."""
     tables = [_layers(report)]
     if report.files:
-        tables.append(_files(report))
+        tables += [_files(report), _scores(report)]
     if report.barriers:
         tables.append(_barriers(report))
     return (*tables, *_advice(report))
@@ -49,12 +52,26 @@ def _pair(row: object, name: str) -> str:
     return f"{shown} ({after / before:.0%})" if before and after is not None and name != "channels" else shown
 
 
+def _scores(report: DeviceReport) -> Table:
+    """The two models and all files, by the metric that the user goes by."""
+    table = Table(title=escape(score_title(report)))
+    table.add_column("")
+    table.add_column(escape(report.metric), justify="right")
+    unit, field = metric_unit(report.metric), score_field(report)
+    for name, value in (("dense model", report.dense_score), ("pruned model", report.small_score)):
+        table.add_row(name, UNKNOWN_SCORE if value is None else _shown(value, unit))
+    for each in report.files:
+        value = getattr(each, field)
+        table.add_row(escape(each.name), "unknown" if value is None else _shown(value, unit))
+    return table
+
+
 def _files(report: DeviceReport) -> Table:
     threads = sorted({latency.threads for each in report.files for latency in each.latency})
     table = Table(title="Files (0.5x: half of the dense file's time, in the median of the rounds)")
     table.add_column("file", overflow="fold")
     times = [f"ms, {count} thread{'s' * (count > 1)}" for count in threads]
-    for heading in ("bytes", "gzip", "accuracy", "same class", "worst diff.", *times, "arena", "Micro ms"):
+    for heading in ("bytes", "gzip", "same class", "worst diff.", *times, "arena", "Micro ms"):
         table.add_column(heading, justify="right", overflow="fold")
     for each in report.files:
         by_threads = {latency.threads: latency for latency in each.latency}
@@ -62,12 +79,12 @@ def _files(report: DeviceReport) -> Table:
         for count in threads:
             latency = by_threads.get(count)
             ratio = "" if latency is None or latency.ratio is None else f" {latency.ratio:.2f}x"
+            ratio = " too noisy" if latency is not None and latency.noise else ratio
             cells.append("-" if latency is None else f"{latency.median_ms:.3g}{ratio}")
         table.add_row(
             escape(each.name),
             _shown(each.bytes, "count"),
             _shown(each.gzip_bytes, "count"),
-            _shown(each.accuracy, "share"),
             _shown(each.agreement, "share"),
             _shown(each.worst_difference, "number"),
             *cells,
@@ -75,7 +92,9 @@ def _files(report: DeviceReport) -> Table:
             _shown(each.micro_ms, "number"),
         )
     told = [(each.name, text.partition(" Received:")[0]) for each in report.files for text in each.reasons]
-    table.caption = "\n".join(escape(f"{name}: {text}") for name, text in told) or None
+    shown = [f"{name}: {text}" for name, text in told]
+    shown += noises(latency for each in report.files for latency in each.latency)
+    table.caption = escape("\n".join(shown)) or None
     return table
 
 

@@ -12,6 +12,7 @@ from absl import flags
 from tfmot_swd.cli.command import Call, Command, UsageError
 from tfmot_swd.cli.loading import define_loading_flags, load_model
 from tfmot_swd.cli.output import target_of
+from tfmot_swd.cli.task import LOSSES
 
 if TYPE_CHECKING:
     from tfmot_swd.export import ExportResult
@@ -22,6 +23,10 @@ _EXAMPLE = """
 # before it was pruned
 tfmot-swd report small.keras --dense=net.keras --dense_file=files/net_int8.tflite --files=files/small_int8.tflite \\
   --output=report.html
+
+# And how well both models and all files do on the same samples: x and y in an .npz file
+tfmot-swd report small.keras --dense=net.keras --dense_file=files/net_int8.tflite --files=files/small_int8.tflite \\
+  --data=test.npz --output=report.html
 
 # With the curves of the training and the accuracies of the files, which prune and export have written down
 tfmot-swd prune net.keras --macs=0.5 --data=train.npz --output=small.keras --json=prune.json
@@ -41,15 +46,26 @@ def _define_flags(values: flags.FlagValues) -> None:
         ".tflite files of the small model to measure; by default those of --exports",
         flag_values=values,
     )
-    flags.DEFINE_string(
+    flags.DEFINE_list(
         "dense_file",
         None,
-        "the .tflite file of the dense model, which the others are compared with; empty if there is none. By default "
-        "the first of several --files, if its weights tell that it is of that model",
+        "the .tflite file of the dense model, which the others are compared with; several where there is one of each "
+        "form, and empty if there is none. By default those of --files whose weights tell that they are of that model, "
+        "if the first of them is",
         flag_values=values,
     )
     flags.DEFINE_string("training", None, "the .json file that prune wrote", flag_values=values)
     flags.DEFINE_string("exports", None, "the .json file that export wrote", flag_values=values)
+    flags.DEFINE_string(
+        "data",
+        None,
+        "an .npz file of x and y, or x_val and y_val, to measure the accuracy of both models and all files on; else "
+        "that of the files is as in --exports, and that of the dense model unknown",
+        flag_values=values,
+    )
+    flags.DEFINE_enum(
+        "loss", None, LOSSES, "what the models were trained for; guessed from y and the outputs", flag_values=values
+    )
     flags.DEFINE_bool("measure", True, "time the files on this machine, some seconds for each", flag_values=values)
     flags.DEFINE_string("title", None, "of the page; the name of the model by default", flag_values=values)
     flags.DEFINE_string("json", None, "also write the report to this .json file", flag_values=values)
@@ -63,32 +79,37 @@ def _run(call: Call) -> int:
     path, values = call.operands[0], call.flags
     if not values.dense:
         raise UsageError("--dense names the model before it was pruned. Received: none")
-    inputs = [path, values.dense, values.dense_file or None, values.training, values.exports, *values.files]
+    given = values.dense_file
+    inputs = [path, values.dense, values.training, values.exports, values.data, *values.files, *(given or ())]
     target = target_of("output", values.output, ".html", inputs)
     record = target_of("json", values.json, ".json", inputs) if values.json else None
     training = _read("training", values.training)
     exports = [_export(each) for each in _read("exports", values.exports).get("results", [])]
     exported = [each.path for each in exports]
-    if values.dense_file and _is_among(values.dense_file, exported):
-        raise UsageError(
-            "--dense_file is the file of the model before it was pruned, and --exports has this one of the small one. "
-            f"Received: {values.dense_file!r}"
-        )
-    files = _named([values.dense_file] if values.dense_file else [], values.files or exported)
+    for each in given or ():
+        if _is_among(each, exported):
+            raise UsageError(
+                "--dense_file is the file of the model before it was pruned, and --exports has this one of the small "
+                f"one. Received: {each!r}"
+            )
+    files = _named(given or [], values.files or exported)
     dense, small = load_model(call, values.dense), load_model(call, path)
-    dense_file = _dense_of(files, values.dense_file, exported, dense, small)
+    references = _references(files, _dense_of(files, given, exported, dense, small))
+    data, metric = _scored_on(call, dense)
     measures: Any = ()
     if files and values.measure:
         call.note(f"Measuring {', '.join(files)} ...")
-        measures = measure_files(files, dense=dense_file)
+        measures = measure_files(files, dense=references)
     report = device_report(
         dense,
         small,
         exports,
         measures,
-        training.get("history"),
+        _history(training),
         training.get("statuses", ()),
-        advice=_advice(files, dense_file),
+        data=data,
+        metric=metric,
+        advice=_advice(files, references, _lost_channels(dense, small)),
         title=values.title,
         seed=training.get("seed"),
     )
@@ -98,6 +119,46 @@ def _run(call: Call) -> int:
     call.console.print(report)
     call.say(f"The page: {values.output}")
     return 0
+
+
+def _scored_on(call: Call, dense: Any) -> tuple[Any, Any]:
+    """Returns x and y to measure accuracies on, and the metric that goes with them; None where there are none.
+
+    Raises:
+      UsageError: --data without y.
+    """
+    from tfmot_swd.cli.data import Data, length, read_data
+    from tfmot_swd.cli.task import task_of
+
+    if not call.flags.data:
+        return None, None
+    found = read_data("data", call.flags.data, dense)
+    x, y = (found.x, found.y) if found.x_val is None else (found.x_val, found.y_val)
+    if y is None:
+        raise UsageError(
+            f"--data needs y too, what is right for each sample. Received: {call.flags.data!r} with x alone"
+        )
+    task = task_of(dense, Data(x, y), call.flags.loss)
+    call.note(f"Measuring the {task.metric} of both models and all files on {length(x):,} samples ...")
+    return (x, y), task.make_metric()
+
+
+def _history(training: dict[str, Any]) -> Any:
+    """Returns the epoch logs that prune wrote; older versions called the metric "metric" there."""
+    history = training.get("history")
+    name = (training.get("loss") or {}).get("metric")
+    if not isinstance(history, dict) or not isinstance(name, str):
+        return history
+    named = {"metric": name, "val_metric": f"val_{name}"}
+    return {named.get(each, each): values for each, values in history.items()}
+
+
+def _lost_channels(dense: Any, small: Any) -> bool:
+    """Returns whether channels were removed: a kernel is smaller than it was, or gone."""
+    from tfmot_swd.sparsity import sparsity_report
+
+    before, after = ({row.layer: row.kernels for row in sparsity_report(each).layers} for each in (dense, small))
+    return any(after.get(name, 0) < kernels for name, kernels in before.items())
 
 
 def _is_among(path: str, others: list[str]) -> bool:
@@ -110,7 +171,7 @@ def _named(first: list[str], others: list[str]) -> dict[str, str]:
     Raises:
       UsageError: one is not there.
     """
-    paths = first + [path for path in dict.fromkeys(others) if not _is_among(path, first)]
+    paths = list(dict.fromkeys(first)) + [path for path in dict.fromkeys(others) if not _is_among(path, first)]
     missing = [path for path in paths if not Path(path).is_file()]
     if missing:
         raise UsageError(f"There is no such file. Received: {', '.join(map(repr, missing))}")
@@ -118,11 +179,13 @@ def _named(first: list[str], others: list[str]) -> dict[str, str]:
     return dict(zip(stems if len(set(stems)) == len(stems) else paths, paths, strict=True))
 
 
-def _dense_of(files: dict[str, str], given: str | None, exported: list[str], dense: Any, small: Any) -> str | None:
-    """Returns the name of the dense model's file, None where there is none.
+def _dense_of(
+    files: dict[str, str], given: list[str] | None, exported: list[str], dense: Any, small: Any
+) -> tuple[str, ...]:
+    """Returns the names of the dense model's files; empty where there is none.
 
-    That is the one that was given, else the first of several if it is of the dense model. Of which model a file is,
-    the weights tell that are not zero in it.
+    Those are the ones that were given; else the first of several if it is of the dense model, and with it one of each
+    other form that is. Of which model a file is, the weights tell that are not zero in it.
 
     Raises:
       UsageError: the two models do not differ enough for that.
@@ -130,9 +193,9 @@ def _dense_of(files: dict[str, str], given: str | None, exported: list[str], den
     from tfmot_swd.export.file_facts import read_facts
     from tfmot_swd.sparsity import sparsity_report
 
-    first = next(iter(files), None)
-    if given is not None or first is None or len(files) == 1 or _is_among(files[first], exported):
-        return first if given else None
+    names = tuple(files)
+    if given is not None or len(files) < 2 or _is_among(files[names[0]], exported):
+        return names[: len(given or ())]
     before, after = (sparsity_report(each).pool_kept for each in (dense, small))
     if after > _ALIKE * before:
         raise UsageError(
@@ -140,20 +203,40 @@ def _dense_of(files: dict[str, str], given: str | None, exported: list[str], den
             "zero: name it as --dense_file, or give --dense_file= where there is none. "
             f"Received: --files={','.join(files.values())}, {before:,} such weights before and {after:,} after"
         )
-    facts = read_facts(Path(files[first]).read_bytes())
+    facts = {name: read_facts(Path(path).read_bytes()) for name, path in files.items()}
     # Half way between the two on a scale of ratios; rounding makes some more of them zero.
-    return first if (facts.weights - facts.zeros) ** 2 > before * after else None
+    found = [name for name, each in facts.items() if (each.weights - each.zeros) ** 2 > before * after]
+    first_of_form = {facts[name].form: name for name in reversed(found)}
+    return tuple(name for name in found if name in first_of_form.values()) if names[0] in found else ()
 
 
-def _advice(files: dict[str, str], dense: str | None) -> list[FileAdvice]:
-    """Returns what is to be said of each file; beside the dense one, where both are of the same form."""
+def _references(files: dict[str, str], dense: tuple[str, ...]) -> dict[str, str]:
+    """Returns for each file the dense one that it is compared with: that of its own form, else the first."""
+    from tfmot_swd.export.file_facts import form_of
+    from tfmot_swd.export.graph import read_graph
+
+    if not dense:
+        return {}
+    forms = {name: form_of(read_graph(Path(path).read_bytes())) for name, path in files.items()}
+    return {
+        name: name if name in dense else next((each for each in dense if forms[each] == form), dense[0])
+        for name, form in forms.items()
+    }
+
+
+def _advice(files: dict[str, str], references: dict[str, str], channels_removed: bool) -> list[FileAdvice]:
+    """Returns what is to be said of each file that was pruned; beside the dense one, where there is one of its form."""
     from tfmot_swd.export.advice import advise
 
-    found = {name: advise(file) for name, file in files.items()}
-    return [
-        each if dense in (None, name) or each.form != found[dense].form else advise(files[name], files[dense])
-        for name, each in found.items()
-    ]
+    found = {name: advise(path, channels_removed=channels_removed) for name, path in files.items()}
+    advice = []
+    for name, each in found.items():
+        dense = references.get(name)
+        if dense == name:
+            continue
+        is_alike = dense is not None and found[dense].form == each.form
+        advice.append(advise(files[name], files[dense]) if dense is not None and is_alike else each)
+    return advice
 
 
 def _read(flag: str, path: str | None) -> dict[str, Any]:

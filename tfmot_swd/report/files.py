@@ -1,0 +1,100 @@
+"""The files of a report: exports, measures and scores of the same file as one row."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tfmot_swd.export.file_facts import form_of
+from tfmot_swd.export.file_rows import operator_rows, operator_totals, port_rows, sha256
+from tfmot_swd.export.graph import read_graph
+from tfmot_swd.export.measure import FileMeasure
+from tfmot_swd.export.result import ExportResult
+from tfmot_swd.report.result import FileRow
+from tfmot_swd.report.scoring import Scores
+
+# What a row takes over from a measure as it is.
+_MEASURED = (
+    *("latency", "peak_memory_bytes", "arena_bytes", "micro_ms", "weights", "zeros", "operators", "form"),
+    *("bytes", "gzip_bytes", "zstd_bytes", "sha256", "inputs", "outputs"),
+)
+
+
+def file_rows(
+    exports: Iterable[ExportResult], measures: Iterable[FileMeasure], scores: Scores | None = None
+) -> tuple[FileRow, ...]:
+    """Returns what was measured and not exported, which is the dense file as a rule; then the exports in their order.
+
+    Args:
+        exports: each is joined by the measure of the same file.
+        measures: of files, whether they were exported here or not.
+        scores: of the files by their paths.
+
+    Raises:
+        ValueError: a file is not the one any more that was proven or measured.
+    """
+    left = list(measures)
+    rows = []
+    for export in exports:
+        place = os.path.realpath(export.path)
+        measure = next((each for each in left if os.path.realpath(each.path) == place), None)
+        left = [each for each in left if each is not measure]
+        rows.append(_row(export, measure, scores))
+    return (*(_row(None, each, scores) for each in left), *rows)
+
+
+def _row(export: ExportResult | None, measure: FileMeasure | None, scores: Scores | None) -> FileRow:
+    found: dict[str, Any] = {}
+    path = measure.path if export is None and measure is not None else "" if export is None else export.path
+    if measure is not None:
+        found = {name: getattr(measure, name) for name in _MEASURED}
+        found["reasons"] = tuple(text for text in (measure.runtime_reason, measure.micro_reason) if text)
+        found |= {"name": measure.name, "file": Path(measure.path).name, "recipe": ""}
+    if export is not None:
+        _require_same(export, "" if measure is None else measure.sha256)
+        plain = export.to_dict()
+        names = ("recipe", "bytes", "gzip_bytes", "keras_accuracy", "worst_difference", "agreement", "samples")
+        found |= {name: plain[name] for name in names}
+        # An accuracy of no sample with labels, and a form of size that this machine cannot make, are None.
+        found |= {name: plain[name] for name in ("accuracy", "zstd_bytes") if plain.get(name) is not None}
+        if measure is None or measure.zeros is None:
+            found |= {name: plain.get(name) for name in ("weights", "zeros")}
+        found |= {"file": Path(export.path).name}
+        found.setdefault("name", Path(export.path).stem)
+        if measure is None:
+            found |= _contents(export)
+    if scores is not None:
+        found["score"] = scores.files.get(path)
+        found["reasons"] = (*found.get("reasons", ()), *([scores.reasons[path]] if path in scores.reasons else []))
+    totals = operator_totals(found.get("operators", ()))
+    macs = [each.macs for each in totals if each.macs is not None]
+    return FileRow(**found, operator_totals=totals, macs=sum(macs) if macs and len(macs) == len(totals) else None)
+
+
+def _contents(export: ExportResult) -> Mapping[str, Any]:
+    """Returns what a file holds that was not measured; only the digest where it is not there any more."""
+    file = Path(export.path)
+    if not export.sha256 or not file.is_file():
+        return {"sha256": export.sha256 or ""}
+    content = file.read_bytes()
+    _require_same(export, sha256(content))
+    graph = read_graph(content)
+    inputs, outputs = port_rows(content)
+    return {
+        "sha256": export.sha256,
+        "inputs": inputs,
+        "outputs": outputs,
+        "operators": operator_rows(graph),
+        "form": form_of(graph),
+    }
+
+
+def _require_same(export: ExportResult, digest: str) -> None:
+    if export.sha256 and digest and export.sha256 != digest:
+        raise ValueError(
+            "The file is not the one any more that was proven, so that its accuracy and its other figures are not of "
+            f"one file: export it again. Received: {os.fspath(export.path)!r} of sha256 {digest[:12]}, proven "
+            f"as {export.sha256[:12]}"
+        )
