@@ -8,6 +8,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from tests.cli.conftest import make_net
+from tfmot_swd import remove_channels
 from tfmot_swd.export import RECIPES, export_tflite
 from tfmot_swd.export.graph import read_graph
 
@@ -207,3 +208,25 @@ def test_a_file_that_takes_the_interpreter_down_ends_with_1(run, tmp_path):
     )
     assert code == 1
     assert "it ended with SIGABRT" in err
+
+
+def test_the_dense_file_is_measured_on_the_same_data(run, net, train, tmp_path):
+    dense = keras.models.load_model(net)
+    small = remove_channels(dense, {"hidden": [True] * 8 + [False] * 8})
+    small.save(tmp_path / "small.keras")
+    for name, model in (("net", dense), ("small", small)):
+        export_tflite(model, tmp_path / f"{name}.tflite")
+    file, record = tmp_path / "small.tflite", tmp_path / "found.json"
+    both = (f"--dense={tmp_path / 'net.tflite'}", f"--model={tmp_path / 'small.keras'}")
+    code, out, err = run("check", file, *both, f"--data={train}", f"--json={record}")
+    assert code == 0, err
+    x, y = (np.load(train)[name] for name in "xy")
+    expected = (dense.predict(x, verbose=0).argmax(axis=1) == y).mean()
+    assert json.loads(record.read_text())["dense_accuracy"] == pytest.approx(expected)
+    assert f"{expected:.2%}" in next(line for line in out.splitlines() if "accuracy of the dense file" in line)
+    # Random inputs have no labels.
+    assert "accuracy" not in run("check", file, *both)[1]
+    code, _, err = run("check", file, f"--dense={train}")
+    assert code == 1
+    assert "--dense: This is not a TFLite file" in err
+    assert err.rstrip().endswith(f"in {str(train)!r}")

@@ -1,12 +1,15 @@
 """`report`: what prune and export have written comes together on one page."""
 
 import json
+from pathlib import Path
 
+import numpy as np
 import pytest
 import tf_keras as keras
 
 from tests.cli.conftest import make_net
 from tfmot_swd import remove_channels
+from tfmot_swd.cli.commands.report import _advice, _dense_of, _references
 from tfmot_swd.export import export_tflite
 
 
@@ -39,6 +42,55 @@ def test_a_page_from_what_the_other_commands_wrote(run, net, small, train, tmp_p
     assert [panel["title"] for panel in content["panels"]] == ["metric", "loss"]
     assert len(content["advice"]) == 1
     assert "page.html" in out
+
+
+def test_models_and_files_are_measured_on_the_same_data(run, net, small, train, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, model in (("net", make_net()), ("own", keras.models.load_model(small))):
+        export_tflite(model, f"{name}.tflite")
+    # What older versions of prune wrote: their metric had no name of its own.
+    (tmp_path / "prune.json").write_text(
+        json.dumps({"history": {"loss": [1.0], "val_metric": [0.5]}, "loss": {"metric": "accuracy"}})
+    )
+    code, out, err = run(
+        *("report", small, f"--dense={net}", "--dense_file=net.tflite", "--files=own.tflite", "--nomeasure"),
+        *(f"--data={train}", "--training=prune.json", "--output=page.html", "--json=page.json"),
+    )
+    assert code == 0, err
+    assert "Measuring the accuracy of both models and all files on 320 samples" in err
+    content = json.loads((tmp_path / "page.json").read_text())
+    x, y = (np.load(train)[name] for name in "xy")
+    models = {"dense_score": make_net(), "small_score": keras.models.load_model(small)}
+    for name, model in models.items():
+        assert content[name] == pytest.approx((model.predict(x, verbose=0).argmax(axis=1) == y).mean())
+    assert (content["metric"], content["samples"]) == ("accuracy", 320)
+    assert [panel["title"] for panel in content["panels"]] == ["accuracy", "loss"]
+    assert "accuracy on 320 samples" in out
+
+
+def test_files_are_compared_with_the_dense_one_of_their_form(net, small, train, tmp_path):
+    paths = {}
+    for name, model in (("net", make_net()), ("own", keras.models.load_model(small))):
+        for recipe in ("float32", "float16"):
+            paths[f"{name}_{recipe}"] = str(tmp_path / f"{name}_{recipe}.tflite")
+            export_tflite(model, paths[f"{name}_{recipe}"], recipe)
+    models = make_net(), keras.models.load_model(small)
+    dense = _dense_of(paths, None, [], *models)
+    assert dense == ("net_float32", "net_float16")
+    references = _references(paths, dense)
+    assert references == {
+        **{name: name for name in dense},
+        "own_float32": "net_float32",
+        "own_float16": "net_float16",
+    }
+    # What is not there is not made up: the first one stands in, for times alone.
+    del paths["net_float16"]
+    assert _references(paths, ("net_float32",))["own_float16"] == "net_float32"
+    found = {Path(each.path).stem: each for each in _advice(paths, _references(paths, ("net_float32",)), True)}
+    assert set(found) == {"own_float32", "own_float16"}
+    assert [each.verdict for each in found["own_float16"].on("channels")] == ["helps"]
+    assert "is not known" in found["own_float16"].on("channels")[0].reason
+    assert "50% of the weights are left" in found["own_float32"].on("channels")[0].reason
 
 
 def test_files_are_measured_against_the_first(run, net, small, tmp_path):
@@ -131,6 +183,7 @@ def test_files_of_the_small_model_are_not_taken_for_the_dense_one(run, net, smal
         (["--dense=NET", "--output=page.html", "--dense_file=a.tflite"], "There is no such file. Received: 'a.tflite'"),
         (["--dense=NET", "--output=page.html", "--training=a.json"], "--training names no file"),
         (["--dense=NET", "--output=page.html", "--exports=NET"], "what --json of another command wrote"),
+        (["--dense=NET", "--output=page.html", "--data=a.npz"], "--data names no file"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_before_any_work(flags, message, run, net, tmp_path, monkeypatch):

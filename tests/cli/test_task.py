@@ -41,6 +41,8 @@ def test_the_metric_is_the_share_that_is_right():
     wrong = np.where(np.arange(12) < 3, (classes + 1) % 3, classes)
     task = task_of(model, Data(X, wrong))
     assert task.measure(model, X, wrong) == pytest.approx(0.75)
+    model.compile("sgd", task.make_loss(), metrics=[task.make_metric()])
+    assert set(model.fit(X, wrong, verbose=0).history) == {"loss", "accuracy"}
     model.set_weights([weight * np.nan for weight in model.get_weights()])
     assert np.isnan(task.measure(model, X, wrong))
 
@@ -48,6 +50,9 @@ def test_the_metric_is_the_share_that_is_right():
 def test_a_loss_that_is_asked_for_is_not_guessed():
     task = task_of(net(1), Data(X, np.arange(12.0)), "mean_absolute_error")
     assert (task.name, task.metric, task.is_guessed) == ("mean_absolute_error", "mean absolute error", False)
+    model = net(1)
+    model.compile("sgd", task.make_loss(), metrics=[task.make_metric()])
+    assert set(model.fit(X, np.arange(12.0), verbose=0).history) == {"loss", "mean absolute error"}
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,21 @@ def test_removed_channels_are_not_asked_for_again(files):
         assert not any(each.remedy.startswith("remove channels:") for each in beside.advice)
 
 
+def test_models_tell_whether_channels_were_removed_where_no_dense_file_does(files):
+    for content in (files["dense"], files["dense int8"]):
+        removed, kept = (advise(content, channels_removed=each) for each in (True, False))
+        said = verdicts(removed)
+        # How much of memory goes depends on which channels did.
+        assert said.pop("microcontroller RAM") == "unknown"
+        if removed.form == "float32":
+            assert said.pop("NPU") == "does not help"
+        assert set(said.values()) == {"helps"}
+        assert set(verdicts(kept).values()) == {"does not help"}
+        for each in removed.advice:
+            assert "removed is not known" not in each.reason or each.topic == "microcontroller RAM"
+            assert not each.remedy.startswith("remove channels")
+
+
 def test_an_open_size_has_no_memory_and_does_not_run_on_a_microcontroller():
     image = L.Input((None, None, 3))
     content = convert(keras.Model(image, L.Dense(3)(L.GlobalAveragePooling2D()(L.Conv2D(4, 3)(image)))))

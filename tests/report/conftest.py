@@ -2,7 +2,7 @@
 
 import pytest
 
-from tfmot_swd.export.file_rows import OperatorRow
+from tfmot_swd.export.file_rows import OperatorRow, OperatorTotal, PortRow
 from tfmot_swd.export.latency import Latency
 from tfmot_swd.report.result import BarrierRow, DeviceReport, FileRow, LayerRow, Panel, Series, Totals
 
@@ -22,7 +22,22 @@ def report() -> DeviceReport:
     )
     files = (
         FileRow(
-            "dense", "dense.tflite", "float32", 4096, 3000, 2900, 0.91, 0.91, 1e-6, 1.0, 100, times, form="float32"
+            "dense",
+            "dense.tflite",
+            "float32",
+            4096,
+            3000,
+            2900,
+            0.91,
+            0.91,
+            1e-6,
+            1.0,
+            100,
+            times,
+            form="float32",
+            sha256="ab" * 32,
+            inputs=(PortRow("x", (1, None, None, 3), "float32"),),
+            score=0.905,
         ),
         FileRow(
             f"small {NASTY}",
@@ -41,8 +56,13 @@ def report() -> DeviceReport:
             micro_ms=1.25,
             weights=152,
             zeros=36,
-            operators=(OperatorRow("CONV_2D", (1, 26, 26, 8), 104), OperatorRow("FULLY_CONNECTED", (1, 10), 120)),
+            operators=(OperatorRow("CONV_2D", (1, 26, 26, 8), 104, 48_672), OperatorRow("FULLY_CONNECTED", (1, 10), 9)),
             form="int8",
+            sha256="0123456789abcdef" * 4,
+            inputs=(PortRow(NASTY, (1, 28, 28, 1), "int8", 0.003921568859368563, -128),),
+            outputs=(PortRow("logits", (1, 10), "int8", 0.04354736, 3),),
+            operator_totals=(OperatorTotal("CONV_2D", 1, 48_672), OperatorTotal("FULLY_CONNECTED", 1, None)),
+            score=0.8765,
         ),
         FileRow("micro", "micro.tflite", "", 999, 900, reasons=("It does not run here: <why>. Received: DECODE",)),
     )
@@ -83,4 +103,7 @@ def report() -> DeviceReport:
                 "advice": [{"topic": "speed", "verdict": "[b]fails"}],
             },
         ),
+        samples=200,
+        dense_score=0.91,
+        small_score=0.88,
     )

@@ -1,5 +1,6 @@
 """The page in a real browser: it is drawn without the network, and the numbers that it shows are those of its data."""
 
+import dataclasses
 import html
 import json
 import os
@@ -146,3 +147,50 @@ def test_the_page_is_drawn_and_fits_a_telephone(report, tmp_path):
     (tmp_path / "frames.html").write_text(f"{frames}<script>onload = () => {{ document.title = {told} }}</script>")
     dom = browse(tmp_path / "frames.html", tmp_path / "profile", "--dump-dom").stdout
     assert re.search(r"<title>(.*?)</title>", dom).group(1) == "1280 1280,390 390,320 320"
+
+
+# What is cut in a page whose details are all open: boxes that scroll, and what is right of the edge outside of them.
+CUT = """
+onload = () => {
+  document.title = JSON.stringify(Array.from(frames, frame => {
+    const page = frame.document, all = Array.from(page.querySelectorAll('main *'))
+    const scrolled = Array.from(page.querySelectorAll('.scroll'))
+      .filter(each => each.scrollWidth > each.clientWidth).map(each => each.getAttribute('aria-label'))
+    const beyond = all.filter(each => !each.closest('.scroll, svg'))
+      .filter(each => each.getBoundingClientRect().right > frame.innerWidth + 0.5)
+      .map(each => each.outerHTML.slice(0, 80))
+    const shown = name => Array.from(page.querySelectorAll(name)).map(each => getComputedStyle(each).display)
+    const labels = Array.from(page.querySelectorAll('.stack td'))
+      .map(each => frame.getComputedStyle(each, '::before').content)
+    return {scrolled, beyond, heads: shown('.layers .head'), labels, narrow: shown('.layers .narrow'),
+            wide: page.documentElement.scrollWidth - frame.innerWidth, tables: page.querySelectorAll('table').length}
+  }))
+}
+"""
+
+
+def test_no_table_is_cut_and_every_number_has_a_heading(report, tmp_path):
+    # As in a net of some size: long names, large counts, many files.
+    layers = tuple(
+        dataclasses.replace(
+            row, layer=f"backbone/mobilenetv2_1.00_224/block_16_depthwise_{row.layer}", macs_before=10**9
+        )
+        for row in report.layers
+    )
+    more = [dataclasses.replace(report.files[1], name=f"small_int8_float_io_{number}") for number in range(4)]
+    whole = dataclasses.replace(report, layers=layers, files=(*report.files, *more))
+    page = whole.to_html(tmp_path / "report.html").read_text().replace("<details>", "<details open>")
+    frames = "".join(
+        f'<iframe style="width: {width}px; height: 30000px; border: 0" srcdoc="{html.escape(page)}"></iframe>'
+        for width in (1440, 390)
+    )
+    (tmp_path / "frames.html").write_text(f"{frames}<script>{CUT}</script>")
+    dom = browse(tmp_path / "frames.html", tmp_path / "profile", "--dump-dom").stdout
+    desk, phone = json.loads(html.unescape(re.search(r"<title>(.*?)</title>", dom).group(1)))
+    for found in (desk, phone):
+        assert found["tables"] > 8
+        assert (found["scrolled"], found["beyond"], found["wide"]) == ([], [], 0)
+    # Headings stand above the columns, or beside each number where there is no room for columns.
+    assert (set(desk["heads"]), set(desk["narrow"]), set(desk["labels"])) == ({"block"}, {"none"}, {"none"})
+    assert (set(phone["heads"]), set(phone["narrow"])) == ({"none"}, {"inline"})
+    assert {'"bytes"', '"accuracy"', '"scale"', '"zero point"'} <= set(phone["labels"])

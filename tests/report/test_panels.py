@@ -34,6 +34,14 @@ def test_a_history_is_drawn_over_epochs_metrics_first():
     assert {panel.x_label for panel in panels} == {"epochs"}
 
 
+def test_metrics_have_the_names_that_users_gave_them():
+    history = {"loss": [1.0], "top_5": [0.5], "val_top_5": [0.4], "out_acc": [0.5]}
+    panels = training_panels(history, ())
+    assert [(panel.title, panel.unit) for panel in panels] == [
+        *(("top_5", "number"), ("out_acc", "share"), ("loss", "number"))
+    ]
+
+
 @pytest.mark.parametrize(
     ("history", "statuses", "given"),
     [

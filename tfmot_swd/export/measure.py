@@ -133,25 +133,56 @@ def measure_files(
     reasons |= failures
     arenas, times, micro_reasons = _micro(contents, min(rounds, 20))
     return tuple(
-        FileMeasure(
-            name,
-            os.fspath(files[name]),
-            len(content),
-            gzip_size(content),
-            zstd_size(content),
-            tuple(each for each in latencies if each.name == name),
-            memory.get(name),
-            reasons.get(name, ""),
-            operator_rows(graphs[name]),
-            *_weights(graphs[name]),
-            arenas.get(name),
-            times.get(name),
-            micro_reasons.get(name, ""),
-            form_of(graphs[name]),
-            sha256(content),
-            *port_rows(content),
+        dataclasses.replace(
+            _described(name, files[name], content, graphs[name]),
+            latency=tuple(each for each in latencies if each.name == name),
+            peak_memory_bytes=memory.get(name),
+            runtime_reason=reasons.get(name, ""),
+            arena_bytes=arenas.get(name),
+            micro_ms=times.get(name),
+            micro_reason=micro_reasons.get(name, ""),
         )
         for name, content in contents.items()
+    )
+
+
+def describe_file(name: str, path: str | os.PathLike[str]) -> FileMeasure:
+    """Returns what a file weighs and contains; nothing is run, so that times and memory are None, without a reason.
+
+    Args:
+        name: as it is to be called.
+        path: of the file.
+
+    Raises:
+        TypeError, ValueError: no path, or no TFLite file.
+        OSError: the file cannot be read.
+    """
+    content = read_file(path, "path")
+    return _described(name, path, content, read_graph(content))
+
+
+def _described(name: str, path: str | os.PathLike[str], content: bytes, graph: FileGraph) -> FileMeasure:
+    weights, zeros = _weights(graph)
+    inputs, outputs = port_rows(content)
+    return FileMeasure(
+        name=name,
+        path=os.fspath(path),
+        bytes=len(content),
+        gzip_bytes=gzip_size(content),
+        zstd_bytes=zstd_size(content),
+        latency=(),
+        peak_memory_bytes=None,
+        runtime_reason="",
+        operators=operator_rows(graph),
+        weights=weights,
+        zeros=zeros,
+        arena_bytes=None,
+        micro_ms=None,
+        micro_reason="",
+        form=form_of(graph),
+        sha256=sha256(content),
+        inputs=inputs,
+        outputs=outputs,
     )
 
 

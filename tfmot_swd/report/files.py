@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tfmot_swd.export.file_facts import form_of
-from tfmot_swd.export.file_rows import operator_rows, operator_totals, port_rows, sha256
-from tfmot_swd.export.graph import read_graph
-from tfmot_swd.export.measure import FileMeasure
+from tfmot_swd.export.file_rows import operator_totals
+from tfmot_swd.export.measure import FileMeasure, describe_file
 from tfmot_swd.export.result import ExportResult
 from tfmot_swd.report.result import FileRow
 from tfmot_swd.report.scoring import Scores
@@ -41,15 +39,18 @@ def file_rows(
         place = os.path.realpath(export.path)
         measure = next((each for each in left if os.path.realpath(each.path) == place), None)
         left = [each for each in left if each is not measure]
+        if measure is None and export.sha256 and os.path.isfile(place):
+            # What it holds is told all the same.
+            measure = describe_file(Path(export.path).stem, export.path)
         rows.append(_row(export, measure, scores))
     return (*(_row(None, each, scores) for each in left), *rows)
 
 
 def _row(export: ExportResult | None, measure: FileMeasure | None, scores: Scores | None) -> FileRow:
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {"sha256": export.sha256 if export is not None else ""}
     path = measure.path if export is None and measure is not None else "" if export is None else export.path
     if measure is not None:
-        found = {name: getattr(measure, name) for name in _MEASURED}
+        found |= {name: getattr(measure, name) for name in _MEASURED}
         found["reasons"] = tuple(text for text in (measure.runtime_reason, measure.micro_reason) if text)
         found |= {"name": measure.name, "file": Path(measure.path).name, "recipe": ""}
     if export is not None:
@@ -63,32 +64,12 @@ def _row(export: ExportResult | None, measure: FileMeasure | None, scores: Score
             found |= {name: plain.get(name) for name in ("weights", "zeros")}
         found |= {"file": Path(export.path).name}
         found.setdefault("name", Path(export.path).stem)
-        if measure is None:
-            found |= _contents(export)
     if scores is not None:
         found["score"] = scores.files.get(path)
         found["reasons"] = (*found.get("reasons", ()), *([scores.reasons[path]] if path in scores.reasons else []))
     totals = operator_totals(found.get("operators", ()))
     macs = [each.macs for each in totals if each.macs is not None]
     return FileRow(**found, operator_totals=totals, macs=sum(macs) if macs and len(macs) == len(totals) else None)
-
-
-def _contents(export: ExportResult) -> Mapping[str, Any]:
-    """Returns what a file holds that was not measured; only the digest where it is not there any more."""
-    file = Path(export.path)
-    if not export.sha256 or not file.is_file():
-        return {"sha256": export.sha256 or ""}
-    content = file.read_bytes()
-    _require_same(export, sha256(content))
-    graph = read_graph(content)
-    inputs, outputs = port_rows(content)
-    return {
-        "sha256": export.sha256,
-        "inputs": inputs,
-        "outputs": outputs,
-        "operators": operator_rows(graph),
-        "form": form_of(graph),
-    }
 
 
 def _require_same(export: ExportResult, digest: str) -> None:

@@ -75,7 +75,7 @@ class Numbers:
 
 
 # From so many columns on, a table is shown on a telephone as a list of its rows.
-_MANY_COLUMNS = 4
+_MANY_COLUMNS = 3
 
 
 def table(

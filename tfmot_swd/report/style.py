@@ -33,8 +33,8 @@ data { font-variant-numeric: tabular-nums; white-space: nowrap; }
 .tile .big { font-size: 25px; font-weight: 650; line-height: 1.2; }
 .tile .what { font-size: 13px; color: var(--soft); overflow-wrap: anywhere; }
 .scores { grid-column: span 2; }
-.scores dl { grid-template-columns: minmax(0, 1fr) auto; margin-top: 6px; }
-.scores dt { overflow-wrap: anywhere; color: var(--text); } .scores dd { text-align: right; }
+.scores dl { grid-template-columns: fit-content(60%) minmax(0, 1fr); margin-top: 6px; }
+.scores dt { overflow-wrap: break-word; min-width: 0; color: var(--text); } .scores dd { text-align: right; }
 .below { margin-top: 14px; }
 .note { display: block; margin: 10px 0 0; }
 .narrow { display: none; color: var(--soft); }
@@ -98,9 +98,10 @@ ul { margin: 0; padding-left: 20px; }
   .layers .head { display: none; }
   .layers .layer { grid-column: 1 / -1; margin-top: 8px; }
   dl { grid-template-columns: 1fr; } dd { margin-bottom: 6px; }
-  .scores { grid-column: 1 / -1; } .scores dd { margin: 0; }
+  .scores { grid-column: 1 / -1; } .scores dl { grid-template-columns: fit-content(60%) minmax(0, 1fr); }
+  .scores dd { margin: 0; }
   .narrow { display: inline; }
-  th, td { padding: 5px 6px; }
+  th, td { padding: 5px 6px; } td.wide { min-width: 0; }
   .stack, .stack tbody, .stack tfoot, .stack tr { display: block; }
   .stack thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
   .stack tr { border-bottom: 1px solid var(--edge); padding: 6px 0; }

@@ -11,7 +11,7 @@ from tfmot_swd.export.latency import noises
 from tfmot_swd.report.markup import STYLES
 from tfmot_swd.report.result import DeviceReport, has_weights
 from tfmot_swd.report.scoring import metric_unit
-from tfmot_swd.report.tiles import UNKNOWN_SCORE, score_field, score_title
+from tfmot_swd.report.tiles import UNKNOWN_SCORE, has_scores, score_field, score_title
 from tfmot_swd.report.verdicts import advice_title, verdicts
 from tfmot_swd.tables import as_text
 
@@ -20,7 +20,9 @@ def report_tables(report: DeviceReport) -> tuple[Table, ...]:
     """Returns the layers, the files, what stayed and the advice, each as a table where there is any."""
     tables = [_layers(report)]
     if report.files:
-        tables += [_files(report), _scores(report)]
+        tables.append(_files(report))
+    if has_scores(report):
+        tables.append(_scores(report))
     if report.barriers:
         tables.append(_barriers(report))
     return (*tables, *_advice(report))

@@ -37,6 +37,11 @@ def tiles(report: DeviceReport, numbers: Numbers) -> str:
     return f'<section class="tiles" aria-label="Outcome">{_scores(report, numbers)}{cards}</section>'
 
 
+def has_scores(report: DeviceReport) -> bool:
+    """Returns whether there is anything whose accuracy is, or could be, known: files, or models that were measured."""
+    return bool(report.files) or report.dense_score is not None or report.small_score is not None
+
+
 def score_field(report: DeviceReport) -> str:
     """Returns where the accuracies of files are: "score", or "accuracy" where there are those of the proofs alone."""
     return "score" if any(each.score is not None for each in report.files) else "accuracy"
@@ -51,8 +56,7 @@ def score_title(report: DeviceReport) -> str:
 
 def _scores(report: DeviceReport, numbers: Numbers) -> str:
     """Returns what the dense model, the pruned one and each file get right."""
-    is_known = report.dense_score is not None or report.small_score is not None
-    if not report.files and not is_known:
+    if not has_scores(report):
         return ""
     unit, field = metric_unit(report.metric), score_field(report)
     rows = [

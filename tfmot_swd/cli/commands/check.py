@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
@@ -14,6 +13,7 @@ from tfmot_swd.cli.command import Call, Command, UsageError
 from tfmot_swd.cli.data import read_data
 from tfmot_swd.cli.loading import define_loading_flags, load_model
 from tfmot_swd.cli.output import target_of, write_json
+from tfmot_swd.cli.tflite_files import require_tflite
 
 if TYPE_CHECKING:
     from tfmot_swd.export.parity import Parity
@@ -61,14 +61,13 @@ def _run(call: Call) -> int:
     from tfmot_swd.export.advice import FAILS, advise
 
     path, values = call.operands[0], call.flags
-    for each in filter(None, (path, values.dense)):
-        if not Path(each).is_file():
-            raise UsageError(f"There is no such file. Received: {each!r}")
     if values.data and not values.model:
         raise UsageError("--data is for a comparison: give --model too. Received: --data alone")
     inputs = [path, values.dense, values.model, values.data]
+    content = require_tflite("FILE.tflite", path)
+    if values.dense:
+        require_tflite("--dense", values.dense)
     record = target_of("json", values.json, ".json", inputs) if values.json else None
-    content = Path(path).read_bytes()
     found: dict[str, Any] = {}
     failures: list[str] = []
     if values.model:

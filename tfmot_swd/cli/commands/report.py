@@ -13,6 +13,7 @@ from tfmot_swd.cli.command import Call, Command, UsageError
 from tfmot_swd.cli.loading import define_loading_flags, load_model
 from tfmot_swd.cli.output import target_of
 from tfmot_swd.cli.task import LOSSES
+from tfmot_swd.cli.tflite_files import require_tflite
 
 if TYPE_CHECKING:
     from tfmot_swd.export import ExportResult
@@ -73,7 +74,7 @@ def _define_flags(values: flags.FlagValues) -> None:
 
 
 def _run(call: Call) -> int:
-    from tfmot_swd.export.measure import measure_files
+    from tfmot_swd.export.measure import describe_file, measure_files
     from tfmot_swd.report import device_report
 
     path, values = call.operands[0], call.flags
@@ -96,7 +97,7 @@ def _run(call: Call) -> int:
     dense, small = load_model(call, values.dense), load_model(call, path)
     references = _references(files, _dense_of(files, given, exported, dense, small))
     data, metric = _scored_on(call, dense)
-    measures: Any = ()
+    measures: Any = [describe_file(name, file) for name, file in files.items()]
     if files and values.measure:
         call.note(f"Measuring {', '.join(files)} ...")
         measures = measure_files(files, dense=references)
@@ -170,11 +171,11 @@ def _named(first: list[str], others: list[str]) -> dict[str, str]:
 
     Raises:
       UsageError: one is not there.
+      ValueError: one is no TFLite file.
     """
     paths = list(dict.fromkeys(first)) + [path for path in dict.fromkeys(others) if not _is_among(path, first)]
-    missing = [path for path in paths if not Path(path).is_file()]
-    if missing:
-        raise UsageError(f"There is no such file. Received: {', '.join(map(repr, missing))}")
+    for path in paths:
+        require_tflite("--dense_file" if path in first else "--files", path)
     stems = [Path(path).stem for path in paths]
     return dict(zip(stems if len(set(stems)) == len(stems) else paths, paths, strict=True))
 

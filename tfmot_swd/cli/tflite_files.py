@@ -1,0 +1,30 @@
+"""TFLite files that a command reads: there, and what they are given as."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tfmot_swd.cli.command import UsageError
+
+
+def require_tflite(flag: str, path: str) -> bytes:
+    """Returns the bytes of a file.
+
+    Args:
+      flag: what it was given as, for messages: "--dense" for example.
+      path: of the file.
+
+    Raises:
+      UsageError: there is none.
+      ValueError: it is no TFLite file, or a damaged one; the message names it.
+    """
+    from tfmot_swd.export.graph import read_graph
+
+    if not Path(path).is_file():
+        raise UsageError(f"There is no such file. Received: {path!r}")
+    content = Path(path).read_bytes()
+    try:
+        read_graph(content)
+    except ValueError as error:
+        raise ValueError(f"{flag}: {error}, in {path!r}") from error
+    return content
