@@ -10,7 +10,7 @@ import pytest
 from tfmot_swd.export.latency import Latency
 from tfmot_swd.report.markup import embed, look_up, short
 from tfmot_swd.report.page import page
-from tfmot_swd.report.result import DeviceReport, FileRow
+from tfmot_swd.report.result import DeviceReport, FileRow, LayerRow
 from tfmot_swd.report.verdicts import verdicts
 
 VOID = {"meta", "br", "rect", "line", "circle", "polyline"}
@@ -71,6 +71,18 @@ def test_a_report_of_layers_alone_has_no_empty_sections(report):
     text = page(dataclasses.replace(report, files=(), panels=(), barriers=(), advice=(), seed=None))
     assert re.findall(r"<h2>(.*?)</h2>", text) == ["Layer by layer", "Where this comes from"]
     assert "None" not in text
+
+
+def test_kernels_that_pruning_does_not_count_are_not_shown_as_gone(report):
+    # 9 weights of a depthwise convolution for each of 8 channels, 4 of which stay.
+    row = LayerRow("depthwise", "DepthwiseConv2D", 8, 4, 80, 40, 0, 0, 0, 0, 800, 400, 72, 36, 72, 27)
+    text = page(dataclasses.replace(report, layers=(row,)))
+    (counted, left) = re.findall(r'<rect class="(?:zero|after)" width="([\d.]+)%"', text.partition("All numbers")[0])[
+        -2:
+    ]
+    assert (counted, left) == ("50.00", "37.50")
+    assert "27 of 72 weights are left and not zero" in text
+    assert 'data-key="layers/0/nonzero_kernels_after:layers/0/kernels_before" data-style="round">38 %' in text
 
 
 def test_bands_are_spoken_of_where_there_are_some(report):

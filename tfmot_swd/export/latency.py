@@ -21,6 +21,8 @@ from tfmot_swd.export.samples import Array
 LEAST_SECONDS = 0.005
 # From this ratio of the 90th to the 10th percentile of a file's own times on, it is compared with no other.
 MOST_SPREAD = 2.0
+# By so much the median of the ratios and the ratio of the medians may differ; beyond it a reader of both is misled.
+_MOST_DISAGREEMENT = 1.25
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,8 @@ def measure_latency(
 
     Each round times every file once, for a stretch of 5 ms or more, and begins with another one. Inputs are random:
     dense kernels do not care, and no operator that a converter makes of a trained net does much. There is no ratio
-    where the 90th percentile of either file's own times is more than twice their 10th: other work on the machine took
-    part in it then, and `Latency.noise` says so.
+    where the 90th percentile of either file's own times is more than twice their 10th, or where the ratio of the two
+    medians is another by a quarter: other work on the machine took part in it then, and `Latency.noise` says so.
 
     Args:
         files: content by name.
@@ -139,7 +141,10 @@ def without_noise(latency: Latency, others: Iterable[Latency]) -> Latency:
     if latency.ratio is None or latency.name == latency.reference:
         return latency
     pair = [each for each in others if (each.name, each.threads) == (latency.reference, latency.threads)]
-    noise = _noise((*pair, latency))
+    noise = _noise([each for each in (*pair, latency) if each.spread > MOST_SPREAD])
+    medians = [latency.median_ms / each.median_ms for each in pair if each.median_ms]
+    if not noise and any(_differ(latency.ratio, each) for each in medians):
+        noise = _noise((*pair, latency))
     return dataclasses.replace(latency, ratio=None, noise=noise) if noise else latency
 
 
@@ -148,16 +153,21 @@ def noises(latencies: Iterable[Latency]) -> list[str]:
     known = list(latencies)
     found = []
     for count in sorted({each.threads for each in known if each.noise}):
-        concerned = {each.name for each in known if each.noise and each.threads == count}
-        concerned |= {each.reference or "" for each in known if each.noise and each.threads == count}
-        told = _noise(each for each in known if each.threads == count and each.name in concerned)
+        noisy = [each for each in known if each.noise and each.threads == count]
+        named = {each.name for each in noisy} | {each.reference for each in noisy}
+        # Those whose own times vary; where none do, those of which two ways to compare them disagree.
+        beside = [each for each in known if each.threads == count and each.name in named]
+        told = _noise([each for each in beside if each.spread > MOST_SPREAD] or beside)
         found.append(f"{count} thread{'s' * (count > 1)}: {told}")
     return found
 
 
-def _noise(latencies: Iterable[Latency]) -> str:
-    noisy = [each for each in latencies if each.spread > MOST_SPREAD]
-    ran = ", ".join(f"{each.name} ran between {each.low_ms:.3g} and {each.high_ms:.3g} ms" for each in noisy)
+def _differ(ratio: float, other: float) -> bool:
+    return not (ratio and other) or max(ratio / other, other / ratio) > _MOST_DISAGREEMENT
+
+
+def _noise(latencies: Sequence[Latency]) -> str:
+    ran = ", ".join(f"{each.name} ran between {each.low_ms:.3g} and {each.high_ms:.3g} ms" for each in latencies)
     return f"too noisy to compare: {ran}" if ran else ""
 
 

@@ -93,13 +93,20 @@ def _layer_cells(row: LayerRow, entry: str, numbers: Numbers, widest: int) -> It
         f'<div class="amount"><span class="narrow">channels </span>'
         f"{numbers.show(f'{entry}/channels_before')} → {left}</div>"
     )
-    whole = row.weights_before or row.weights_after or 1
-    stays, nonzero = (each or 0 for each in (row.weights_after, row.nonzero_after))
-    parts = [(1.0, "before"), (stays / whole, "zero"), (nonzero / whole, "after")]
-    yield bar(parts, f"{nonzero} of {row.weights_before or 0} weights are left and not zero")
-    shown = "gone" if is_gone else numbers.show(f"{entry}/nonzero_after", "short")
-    if row.weights_before and not is_gone:
-        shown += f" · {numbers.show(f'{entry}/nonzero_after:{entry}/weights_before', 'round')}"
+    # Of layers whose kernels pruning does not count, such as depthwise convolutions, the kernels stand for themselves.
+    is_counted = bool(row.weights_before or row.weights_after)
+    all_of, left_of = ("weights", "nonzero") if is_counted else ("kernels", "nonzero_kernels")
+    first, last, nonzero = (
+        getattr(row, name) or 0 for name in (f"{all_of}_before", f"{all_of}_after", f"{left_of}_after")
+    )
+    whole = first or last or 1
+    yield bar(
+        [(1.0, "before"), (last / whole, "zero"), (nonzero / whole, "after")],
+        f"{nonzero} of {first} weights are left and not zero",
+    )
+    shown = "gone" if is_gone else numbers.show(f"{entry}/{left_of}_after", "short")
+    if first and not is_gone:
+        shown += f" · {numbers.show(f'{entry}/{left_of}_after:{entry}/{all_of}_before', 'round')}"
     yield f'<div class="amount"><span class="narrow">not zero </span>{shown}</div>'
 
 
