@@ -178,7 +178,15 @@ def test_no_table_is_cut_and_every_number_has_a_heading(report, tmp_path):
         for row in report.layers
     )
     more = [dataclasses.replace(report.files[1], name=f"small_int8_float_io_{number}") for number in range(4)]
-    whole = dataclasses.replace(report, layers=layers, files=(*report.files, *more))
+    said = {
+        "topic": "NPU",
+        "verdict": "helps",
+        "reason": "fewer weights, " * 9,
+        "remedy": "a.function.of." * 9,
+        "where": "",
+    }
+    advice = ({"file": "small.tflite", "advice": [said]},)
+    whole = dataclasses.replace(report, layers=layers, files=(*report.files, *more), advice=advice)
     page = whole.to_html(tmp_path / "report.html").read_text().replace("<details>", "<details open>")
     frames = "".join(
         f'<iframe style="width: {width}px; height: 30000px; border: 0" srcdoc="{html.escape(page)}"></iframe>'

@@ -80,7 +80,7 @@ thead th { overflow-wrap: anywhere; }
 .scroll th[scope=row] { position: sticky; left: 0; background: var(--card); overflow-wrap: anywhere; min-width: 90px; }
 thead th, thead .left, thead .wide { font-weight: 600; color: var(--soft); font-size: 13px; vertical-align: bottom; }
 th[scope=row], .left, .wide { text-align: left; font-weight: 500; }
-td.wide { min-width: 220px; }
+td.wide { min-width: 220px; overflow-wrap: anywhere; }
 tfoot th, tfoot td { font-weight: 650; border-bottom: 0; }
 details { margin-top: 12px; }
 details > dl { margin: 4px 0 12px; }
@@ -107,6 +107,7 @@ ul { margin: 0; padding-left: 20px; }
   .stack tr { border-bottom: 1px solid var(--edge); padding: 6px 0; }
   .stack th[scope=row] { display: block; position: static; border: 0; font-weight: 650; }
   .stack td, .stack td.left { display: flow-root; border: 0; padding: 1px 6px; text-align: right; }
+  .stack td { overflow-wrap: anywhere; }
   .stack td::before { content: attr(data-label); float: left; margin-right: 14px; color: var(--soft); font-size: 13px; }
   .stack td.wide { text-align: left; min-width: 0; }
   .stack td.wide::before { float: none; display: block; }
