@@ -9,8 +9,8 @@ from tfmot_swd.export.file_facts import FileFacts
 HELPS, NO_HELP, UNKNOWN, FAILS = "helps", "does not help", "unknown", "fails"
 REMOVE = "remove channels: prune_progressive_gradient or fit_budget, then strip_pruning"
 GIVE_DENSE = (
-    "give the file of the model before it was pruned, in the same form: --dense of tfmot-swd check, --dense_file of "
-    "tfmot-swd report, dense= of advise"
+    "give the file of the model before it was pruned, in the same form: dense= of advise, --dense of tfmot-swd check, "
+    "--dense_file of tfmot-swd report"
 )
 
 
