@@ -27,10 +27,12 @@ class View:
     Args:
       most: rows of a table; None shows all.
       hint: how the others are seen, the end of a sentence.
+      words: turns texts of the library, which name Python arguments, into those of whoever reads them.
     """
 
     most: int | None = MOST_ROWS
-    hint: str = ".full() shows all of them"
+    hint: str = ".full() shows all"
+    words: Callable[[str], str] = str
 
     def split(self, rows: Sequence[_Row], weight: Callable[[_Row], Any]) -> tuple[list[_Row], list[_Row]]:
         """Returns the rows of the largest weights, in the order given, and the others."""

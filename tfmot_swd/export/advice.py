@@ -64,10 +64,10 @@ class FileAdvice(Printable):
         for each in self.advice:
             topic = "" if each.topic == last else each.topic
             last = each.topic
-            reason = Text(visible(each.reason))
+            reason = Text(visible(view.words(each.reason)))
             if each.where:
                 reason.append(f"\n{visible(each.where)}", "dim")
-            table.add_row(topic, Text(each.verdict, _COLOURS[each.verdict]), reason, each.remedy)
+            table.add_row(topic, Text(each.verdict, _COLOURS[each.verdict]), reason, view.words(each.remedy))
         table.explain(self.path or "")
         return (table,)
 
