@@ -134,3 +134,7 @@ def test_a_long_table_is_compact_and_whole_with_full(run, tmp_path):
     whole = run("profile", tmp_path / "n.keras", "--full")[1]
     assert "more" not in whole
     assert len(whole.splitlines()) == len(compact.splitlines()) + 1
+
+
+def test_names_in_messages_do_not_reach_the_terminal_as_commands(run):
+    assert "Received: \\x1b[31mprof" in run("\x1b[31mprof")[2]

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tfmot_swd.cli.words import in_shell_words
-from tfmot_swd.tables import MOST_ROWS, Printable, View, print_tables
+from tfmot_swd.tables import MOST_ROWS, Printable, View, print_tables, visible
 
 PROGRAM = "tfmot-swd"
 _WIDEST = 100
@@ -119,8 +119,8 @@ def define_full_flag(values: flags.FlagValues) -> None:
 
 
 def print_plain(console: Console, text: str) -> None:
-    """Prints text as it is, without colours or folds, to be searched and copied."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    """Prints text as it is, without colours or folds, to be searched and copied; control characters are written out."""
+    console.print(visible(text), markup=False, highlight=False, soft_wrap=True)
 
 
 def folded(text: str, width: int, first: str = "", others: str | None = None) -> str:
