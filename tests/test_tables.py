@@ -2,19 +2,24 @@
 
 import html.parser
 import io
+from typing import Any, cast
 
+import numpy as np
 import pytest
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tfmot_swd.channel_plan import ChannelPlan
-from tfmot_swd.channels import ChannelGroups, RemovalPlan
+from tfmot_swd.channel_plan import ChannelPlan, ChannelRow
+from tfmot_swd.channels import ChannelGroup, ChannelGroups, RemovalPlan
+from tfmot_swd.channels.groups import Barrier, Member
+from tfmot_swd.channels.removal import RemovalRow
 from tfmot_swd.export import ExportResult
 from tfmot_swd.export.advice import FileAdvice
 from tfmot_swd.plan import PlanRow, PruningPlan
 from tfmot_swd.profile import LayerProfile, Profile, ProfileComparison
 from tfmot_swd.report import DeviceReport
+from tfmot_swd.report.result import BarrierRow, LayerRow, Totals
 from tfmot_swd.sparsity import LayerSparsity, SparsityReport
 from tfmot_swd.tables import FULL, Printable, ResultTable, View, as_html, as_text, print_tables
 
@@ -111,6 +116,57 @@ def test_a_comparison_shows_what_changed():
     assert lines[-1] == "and 2 more 200 → 200 1"
 
 
+def groups_of(sizes: list[int], stay: list[int]) -> ChannelGroups:
+    """Returns groups g0, g1 ... of these sizes, and layers s0, s1 ... of which so many channels stay."""
+    members = tuple(Member(f"m{i}", "kernel", 1, np.zeros(0, np.int64), role, i) for i in range(6) for role in ROLES)
+    groups = [ChannelGroup(f"g{i}", size, members, np.zeros(0, np.int64)) for i, size in enumerate(sizes)]
+    barriers = [Barrier(f"s{i}", count, 2 * count, ("model output",)) for i, count in enumerate(stay)]
+    # Neither is looked at to print.
+    return ChannelGroups(None, cast(Any, None), groups, barriers)
+
+
+ROLES = ("produce", "consume")
+
+
+def test_channel_groups_sum_up_small_groups_layers_that_stay_and_long_lists_of_names():
+    groups = groups_of([*range(1, 23)], [*range(1, 23)])
+    lines = lines_of(groups)
+    assert lines[0] == "g2 3 m0, m1, m2, m3 and 2 more m0, m1, m2, m3 and 2 more"
+    assert lines[20] == "and 2 more 3"
+    assert lines[-1] == "and 2 more 3 stay model output (2)"
+    whole = lines_of(groups.full())
+    assert whole[0] == "g0 1 m0, m1, m2, m3, m4, m5 m0, m1, m2, m3, m4, m5"
+    assert len(whole) == 44
+    assert "22 groups, the largest; .full() shows all 20 of 22 layers whose channels stay" in " ".join(
+        str(groups).split()
+    )
+
+
+def test_a_channel_plan_shows_what_stays_whole_first():
+    rows = [ChannelRow(f"g{i}", i, (), "left out by name" if i == 1 else "") for i in range(1, 23)]
+    lines = lines_of(ChannelPlan(groups_of([], []), tuple(rows)))
+    assert lines[0] == "g1 1 left out by name"
+    assert lines[-1] == "and 2 more 5"
+
+
+def test_a_removal_plan_shows_remarks_first_and_sums_up():
+    rows = [RemovalRow(f"g{i}", 10 + i, 10, "rounded" if i < 2 else "") for i in range(23)]
+    lines = lines_of(RemovalPlan(groups_of([], [*range(1, 23)]), np.zeros(0, bool), tuple(rows)))
+    assert lines[:3] == ["total 483 230", "g0 10 10 rounded", "g1 11 10 rounded"]
+    assert lines[21] == "and 3 more 39 30"
+    assert lines[-1] == "and 2 more 6 3 model output (2)"
+
+
+def test_a_device_report_sums_up_layers_that_changed_least():
+    layers = tuple(LayerRow(f"d{i}", "Dense", 4, 2, 100, i, 90, i, 90, i, 80, None, 70, i, 70, i) for i in range(22))
+    totals = Totals(2200, 231, 1980, 231, 1980, 231, 1760, 0, 8, 4)
+    stays = tuple(BarrierRow(f"s{i}", 1, 2, ("model output",)) for i in range(21))
+    lines = lines_of(DeviceReport("t", "", "", None, "", {}, totals, layers, barriers=stays))
+    assert lines[0] == "total 2,200 → 231 (10%) 1,980 → 231 (12%) - → - 1,760 → 0 (0%)"
+    assert lines[21] == "and 2 more 200 → 41 (20%) 180 → 41 (23%) 140 → 41 (29%) 160 → -"
+    assert lines[-1] == "and 1 more 1 of 2 model output (1)"
+
+
 @pytest.mark.parametrize("columns", [30, 80])
 def test_no_word_is_folded_however_narrow_the_terminal(columns):
     name, path = "a_layer_name_of_" + "many" * 12, "/tmp/" + "folder" * 20 + "/net.tflite"
@@ -189,8 +245,9 @@ def test_html_of_any_table_of_rich():
     assert as_html(table, table) == "\n".join(
         [
             "<table><caption>a bold title</caption>"
-            '<thead><tr><th style="text-align: left">left</th><th style="text-align: right">right</th></tr></thead>'
-            '<tbody><tr style="opacity: 0.6"><td style="text-align: left">marked</td>'
+            '<thead><tr><th style="white-space: nowrap; text-align: left">left</th>'
+            '<th style="text-align: right">right</th></tr></thead>'
+            '<tbody><tr style="opacity: 0.6"><td style="white-space: nowrap; text-align: left">marked</td>'
             '<td style="text-align: right">two<br>lines</td></tr></tbody></table><p>below</p>'
         ]
         * 2

@@ -172,6 +172,8 @@ def as_html(*tables: Table) -> str:
 
 def _html_table(table: Table) -> str:
     aligned = [f' style="text-align: {"right" if each.justify == "right" else "left"}"' for each in table.columns]
+    # The names, which a browser would break at a hyphen.
+    aligned[0] = aligned[0].replace('"text', '"white-space: nowrap; text')
     heads = "".join(f"<th{style}>{_html(each.header)}</th>" for style, each in zip(aligned, table.columns, strict=True))
     lines = []
     for row, cells in zip(table.rows, zip(*(column.cells for column in table.columns), strict=True), strict=True):
