@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection
+import difflib
+from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 from tfmot_swd.cli.command import UsageError
+from tfmot_swd.cli.words import in_shell_words
 
 if TYPE_CHECKING:
     from tfmot_swd._compat import keras
@@ -108,6 +110,24 @@ def define_method_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_list("skip", [], "names of layers that stay whole", flag_values=values)
 
 
+def check_skip(model: keras.Model, skip: Collection[str]) -> None:
+    """Raises a UsageError where `--skip` names a layer that the model does not have; nested ones are outer/inner."""
+    known = set(_layer_names(model))
+    unknown = [name for name in skip if name not in known]
+    if unknown:
+        close = difflib.get_close_matches(unknown[0], sorted(known), 1)
+        advice = f": did you mean {close[0]}?" if close else "."
+        raise UsageError(f"--skip names layers that the model does not have{advice} Received: {', '.join(unknown)}")
+
+
+def _layer_names(model: keras.Model, prefix: str = "") -> Iterator[str]:
+    for layer in model.layers:
+        yield layer.name
+        yield prefix + layer.name
+        if hasattr(layer, "layers"):
+            yield from _layer_names(layer, f"{prefix}{layer.name}/")
+
+
 def define_target_flags(values: flags.FlagValues) -> None:
     """Defines what may be left: a rate, or the limits of a budget."""
     shares = ", ".join(f"of {method.rate_of} ({name})" for name, method in METHODS.items())
@@ -154,7 +174,7 @@ def wanted_of(values: Any) -> Wanted:
     try:
         budget = Budget(**limits) if limits else None
     except ValueError as error:
-        raise UsageError(str(error)) from error
+        raise UsageError(in_shell_words(str(error))) from error
     return Wanted(rate, budget, tuple(values.skip), values.round_to)
 
 

@@ -2,50 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
 
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from tfmot_swd.export.latency import noises
 from tfmot_swd.report.markup import STYLES
-from tfmot_swd.report.result import DeviceReport, has_weights
+from tfmot_swd.report.result import DeviceReport, LayerRow, has_weights
 from tfmot_swd.report.scoring import metric_unit
 from tfmot_swd.report.tiles import UNKNOWN_SCORE, has_scores, score_field, score_title
 from tfmot_swd.report.verdicts import advice_title, verdicts
-from tfmot_swd.tables import as_text
+from tfmot_swd.tables import ResultTable, View, counted, visible
 
 
-def report_tables(report: DeviceReport) -> tuple[Table, ...]:
+def report_tables(report: DeviceReport, view: View) -> tuple[Table, ...]:
     """Returns the layers, the files, what stayed and the advice, each as a table where there is any."""
-    tables = [_layers(report)]
+    tables = [_layers(report, view)]
     if report.files:
         tables.append(_files(report))
     if has_scores(report):
         tables.append(_scores(report))
     if report.barriers:
-        tables.append(_barriers(report))
+        tables.append(_barriers(report, view))
     return (*tables, *_advice(report))
 
 
-def report_text(report: DeviceReport) -> str:
-    """Returns the tables as a terminal of 140 columns would show them."""
-    return "\n".join(as_text(each, width=140) for each in report_tables(report))
-
-
-def _layers(report: DeviceReport) -> Table:
-    table = Table(title=f"{escape(report.title)}: before → after")
+def _layers(report: DeviceReport, view: View) -> Table:
+    table = ResultTable(f"{report.title}: before → after")
     table.add_column("layer", overflow="fold")
     for heading in ("channels", "parameters", "weights not zero", "kernels not zero", "MACs"):
         table.add_column(heading, justify="right")
     names = ("channels", "parameters", "nonzero", "nonzero_kernels", "macs")
-    rows: list[tuple[str, object]] = [(row.layer, row) for row in report.layers if has_weights(row)]
-    for name, row in rows:
-        table.add_row(escape(name), *(_pair(row, each) for each in names))
-    table.add_section()
-    table.add_row("total", "", *(_pair(report.totals, each) for each in names[1:]))
-    table.caption = f"at most {_pair(report.totals, 'activation_bytes')} activation bytes at once"
+    table.add_row("total", "", *(_pair(report.totals, each) for each in names[1:]), end_section=True)
+    shown, rest = view.split([row for row in report.layers if has_weights(row)], _weight)
+    for row in shown:
+        table.add_row(row.layer, *(_pair(row, each) for each in names))
+    if rest:
+        table.add_row(f"and {len(rest)} more", "", *(_pair_of_sums(rest, each) for each in names[1:]))
+    table.explain(
+        f"at most {_pair(report.totals, 'activation_bytes')} activation bytes at once",
+        view.note(shown, rest, "layers with weights, those that changed most"),
+    )
     return table
+
+
+def _weight(row: LayerRow) -> tuple[int, int]:
+    """Returns by how many parameters a layer changed, and how many it had."""
+    before, after = row.parameters_before or 0, row.parameters_after or 0
+    return abs(after - before), before
+
+
+def _pair_of_sums(rows: Sequence[LayerRow], name: str) -> str:
+    """Returns what `_pair` does, of several layers together."""
+    keys = [f"{name}_{side}" for side in ("before", "after")]
+    columns = ([value for row in rows if (value := getattr(row, key)) is not None] for key in keys)
+    return _pair(SimpleNamespace(**{k: sum(v) if v else None for k, v in zip(keys, columns, strict=True)}), name)
 
 
 def _pair(row: object, name: str) -> str:
@@ -56,21 +69,21 @@ def _pair(row: object, name: str) -> str:
 
 def _scores(report: DeviceReport) -> Table:
     """The two models and all files, by the metric that the user goes by."""
-    table = Table(title=escape(score_title(report)))
+    table = ResultTable(score_title(report))
     table.add_column("")
-    table.add_column(escape(report.metric), justify="right")
+    table.add_column(Text(visible(report.metric)), justify="right")
     unit, field = metric_unit(report.metric), score_field(report)
     for name, value in (("dense model", report.dense_score), ("pruned model", report.small_score)):
         table.add_row(name, UNKNOWN_SCORE if value is None else _shown(value, unit))
     for each in report.files:
         value = getattr(each, field)
-        table.add_row(escape(each.name), "unknown" if value is None else _shown(value, unit))
+        table.add_row(each.name, "unknown" if value is None else _shown(value, unit))
     return table
 
 
 def _files(report: DeviceReport) -> Table:
     threads = sorted({latency.threads for each in report.files for latency in each.latency})
-    table = Table(title="Files (0.5x: half of the dense file's time, in the median of the rounds)")
+    table = ResultTable("Files (0.5x: half of the dense file's time, in the median of the rounds)")
     table.add_column("file", overflow="fold")
     times = [f"ms, {count} thread{'s' * (count > 1)}" for count in threads]
     for heading in ("bytes", "gzip", "same class", "worst diff.", *times, "arena", "Micro ms"):
@@ -84,7 +97,7 @@ def _files(report: DeviceReport) -> Table:
             ratio = " too noisy" if latency is not None and latency.noise else ratio
             cells.append("-" if latency is None else f"{latency.median_ms:.3g}{ratio}")
         table.add_row(
-            escape(each.name),
+            each.name,
             _shown(each.bytes, "count"),
             _shown(each.gzip_bytes, "count"),
             _shown(each.agreement, "share"),
@@ -94,20 +107,20 @@ def _files(report: DeviceReport) -> Table:
             _shown(each.micro_ms, "number"),
         )
     told = [(each.name, text.partition(" Received:")[0]) for each in report.files for text in each.reasons]
-    shown = [f"{name}: {text}" for name, text in told]
-    shown += noises(latency for each in report.files for latency in each.latency)
-    table.caption = escape("\n".join(shown)) or None
+    noise = noises(latency for each in report.files for latency in each.latency)
+    table.explain(*(f"{name}: {text}" for name, text in told), *noise)
     return table
 
 
 def _advice(report: DeviceReport) -> Iterator[Table]:
     rows = verdicts(report.advice)
     if rows:
-        table = Table(title="Verdicts on each file", caption="why, and what to do instead: on the page")
+        table = ResultTable("Verdicts on each file")
         for heading in ("topic", *(advice_title(entry) for entry in report.advice)):
-            table.add_column(escape(heading), overflow="fold")
+            table.add_column(Text(visible(heading)), overflow="fold")
         for row in rows:
-            table.add_row(*map(escape, row))
+            table.add_row(*row)
+        table.explain("why, and what to do instead: on the page")
         yield table
 
 
@@ -115,11 +128,17 @@ def _shown(value: float | None, style: str) -> str:
     return "-" if value is None else STYLES[style](value)
 
 
-def _barriers(report: DeviceReport) -> Table:
-    table = Table(title="What stayed, and why")
+def _barriers(report: DeviceReport, view: View) -> Table:
+    table = ResultTable("What stayed, and why")
     table.add_column("layer", overflow="fold")
     table.add_column("channels", justify="right")
     table.add_column("because", overflow="fold")
-    for row in report.barriers:
-        table.add_row(escape(row.layer), f"{row.channels:,} of {row.of:,}", escape("; ".join(row.reasons)))
+    shown, rest = view.split(report.barriers, lambda row: row.channels)
+    for row in shown:
+        table.add_row(row.layer, f"{row.channels:,} of {row.of:,}", "; ".join(row.reasons))
+    if rest:
+        channels, of = sum(row.channels for row in rest), sum(row.of for row in rest)
+        reasons = counted("; ".join(row.reasons) for row in rest)
+        table.add_row(f"and {len(rest)} more", f"{channels:,} of {of:,}", reasons)
+    table.explain(view.note(shown, rest, "layers, those of which most stay"))
     return table
