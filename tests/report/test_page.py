@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from tfmot_swd.export.advice_case import GIVE_DENSE
 from tfmot_swd.export.latency import Latency
 from tfmot_swd.report.markup import embed, look_up, short
 from tfmot_swd.report.page import page
@@ -54,6 +55,17 @@ def test_verdicts_are_by_topic_and_file():
     first = {"advice": [{"topic": "size", "verdict": "helps"}, {"topic": "size", "verdict": "helps"}]}
     second = {"advice": [{"topic": "speed", "verdict": "fails"}, {"no": "verdict"}]}
     assert verdicts([first, {}, second]) == [["size", "helps", "", ""], ["speed", "", "", "fails"]]
+
+
+def test_an_unknown_verdict_says_what_would_tell():
+    rows = [
+        {"topic": "memory", "verdict": "unknown", "remedy": GIVE_DENSE},
+        {"topic": "size", "verdict": "unknown", "remedy": "fix the size of the input"},
+        {"topic": "speed", "verdict": "unknown", "remedy": GIVE_DENSE},
+        {"topic": "speed", "verdict": "helps", "remedy": "nothing"},
+    ]
+    told = [["memory", "unknown: give --dense_file"], ["size", "unknown"], ["speed", "helps"]]
+    assert verdicts([{"advice": rows}]) == told
 
 
 def test_the_embedded_data_is_the_report(report):
