@@ -2,6 +2,7 @@
 
 # First, as it chooses Keras 2 before anything imports TensorFlow.
 from tfmot_swd import _compat as _compat
+from tfmot_swd.after_pruning import AfterPruning
 from tfmot_swd.budget import Budget
 from tfmot_swd.callbacks import UpdatePruningStep
 from tfmot_swd.channel_plan import ChannelPlan, plan_channels
@@ -48,6 +49,7 @@ from tfmot_swd.wrappers import PruneSelectiveDecay
 __version__ = "0.1.0"
 
 __all__ = [
+    "AfterPruning",
     "Budget",
     "BudgetFit",
     "ChannelCriterion",

@@ -6,7 +6,7 @@ from absl import flags
 
 from tfmot_swd.cli.command import Call, Command
 from tfmot_swd.cli.loading import define_loading_flags, load_model
-from tfmot_swd.cli.methods import METHODS, define_method_flags
+from tfmot_swd.cli.methods import METHODS, define_method_flags, layer_names
 
 _EXAMPLE = """
 # Which channels can leave, which stay and why, and which do nothing already
@@ -26,7 +26,7 @@ def _run(call: Call) -> int:
     from tfmot_swd.channels import plan_dead_removal
 
     model = load_model(call, call.operands[0])
-    call.console.print(METHODS[call.flags.method].plan(model, tuple(call.flags.skip)))
+    call.console.print(METHODS[call.flags.method].plan(model, layer_names(call.flags)))
     dead = plan_dead_removal(model)
     rows = ", ".join(f"{row.channels - row.kept} of {row.group}" for row in dead.rows if row.kept < row.channels)
     call.say(
