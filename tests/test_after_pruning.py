@@ -15,7 +15,8 @@ from tfmot_swd import (
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(24, 4)).astype(np.float32)
-Y = X @ RNG.normal(size=(4, 2)).astype(np.float32)
+TRUE = RNG.normal(size=(4, 2)).astype(np.float32)
+Y = X @ TRUE
 # Four batches of six.
 FIT = {"batch_size": 6, "verbose": 0}
 
@@ -69,11 +70,10 @@ def test_the_best_file_can_be_stripped_where_the_plain_callback_keeps_one_that_c
     plain, held = (
         keras.callbacks.ModelCheckpoint(str(tmp_path / name), save_best_only=True) for name in ("a.keras", "b.keras")
     )
-    model = prune_selective_decay(
-        keras.Sequential([keras.layers.Dense(2, input_shape=(4,))]), SelectiveDecay(0.8, epochs=3, ramp=0.0)
-    )
-    model.compile(keras.optimizers.SGD(0.05), "mse")
-    # A decay that gets hard at the end alone: the first epochs are the better ones.
+    net = keras.Sequential([keras.layers.Dense(2, input_shape=(4,), weights=[TRUE, np.zeros(2)])])
+    model = prune_selective_decay(net, SelectiveDecay(0.8, epochs=3, ramp=0.0))
+    model.compile(keras.optimizers.SGD(1e-4), "mse")
+    # It begins without an error, and the decay gets ever harder: the first epoch is the best.
     model.fit(X, Y, epochs=3, callbacks=[UpdatePruningStep(), plain, AfterPruning(held)], validation_data=(X, Y), **FIT)
     with pytest.raises(ValueError, match=r"ModelCheckpoint\(save_best_only=True\).*tfmot_swd.AfterPruning\(callback\)"):
         strip_pruning(keras.models.load_model(tmp_path / "a.keras"))
