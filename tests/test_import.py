@@ -1,5 +1,6 @@
 """What `import tfmot_swd` brings with it, seen from a fresh interpreter."""
 
+import ast
 import os
 import subprocess
 import sys
@@ -16,3 +17,24 @@ def test_import_brings_neither_keras_3_nor_datasets():
     env["PYTHONPATH"] = str(Path(__file__).parents[1])
     run = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
     assert run.stdout.split("\n")[:2] == ["[]", "True"]
+
+
+def test_private_modules_are_imported_where_the_compatibility_module_says():
+    package = Path(__file__).parents[1] / "tfmot_swd"
+    found: dict[str, set[str]] = {}
+    for path in package.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            module = node.module if isinstance(node, ast.ImportFrom) else None
+            for private in ("tensorflow_model_optimization.python", "tensorflow.python", "tf_keras.src"):
+                if module and f"{module}.".startswith(f"{private}."):
+                    found.setdefault(private, set()).add(path.relative_to(package).as_posix())
+    assert found["tensorflow_model_optimization.python"] == found["tensorflow.python"] == {"_compat.py"}
+    assert found["tf_keras.src"] == {
+        "_compat.py",
+        "channels/rules/elementwise.py",
+        "channels/rules/operators.py",
+        "channels/walk.py",
+        "cli/safety.py",
+        "macs.py",
+        "object_changes.py",
+    }

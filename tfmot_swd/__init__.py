@@ -2,6 +2,7 @@
 
 # First, as it chooses Keras 2 before anything imports TensorFlow.
 from tfmot_swd import _compat as _compat
+from tfmot_swd._version import __version__ as __version__
 from tfmot_swd.after_pruning import AfterPruning
 from tfmot_swd.budget import Budget
 from tfmot_swd.callbacks import UpdatePruningStep
@@ -45,8 +46,6 @@ from tfmot_swd.stripping import strip_pruning
 from tfmot_swd.structured import PruneStructuredDecay, StructuredDecay, channel_scores
 from tfmot_swd.summaries import PruningSummaries
 from tfmot_swd.wrappers import PruneSelectiveDecay
-
-__version__ = "0.1.0"
 
 __all__ = [
     "AfterPruning",

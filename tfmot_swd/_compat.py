@@ -1,7 +1,11 @@
-"""The private modules of TFMOT and tf_keras that this package stands on, gathered in one place.
+"""Keras 2 chosen for TensorFlow and TFMOT, and the private modules of TFMOT, TensorFlow and tf_keras's engine.
 
-TFMOT keeps `PruneLowMagnitude` and the pruning registry private, and tf_keras keeps its call context
-so; the version ranges in setup.cfg are pinned for their sake. Nothing else here imports from them.
+TFMOT keeps `PruneLowMagnitude` and its policies private, and tf_keras its call context; the version ranges in setup.cfg
+are narrow for their sake. This is the only module that imports `tensorflow_model_optimization.python` and
+`tensorflow.python`. It is not the only one that depends on what is private: the channel rules, MACs and the copying of
+objects import classes of `tf_keras.src` (operators in a graph, layers of published networks), the command line its list
+of what files may name, the exporter the schema of TFLite files, and several modules use attributes of layers and models
+with an underscore before them. A new version of TensorFlow, tf_keras or TFMOT is to be tested with all of those.
 """
 
 from __future__ import annotations

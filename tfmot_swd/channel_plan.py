@@ -11,10 +11,17 @@ from rich.table import Table
 
 from tfmot_swd._compat import keras, variables_of
 from tfmot_swd.channels.call import CONSUME
-from tfmot_swd.channels.groups import ChannelGroup, ChannelGroups, Member, channel_groups
+from tfmot_swd.channels.groups import (
+    ChannelGroup,
+    ChannelGroups,
+    Member,
+    channel_groups,
+    layer_names,
+    sum_of_barriers,
+)
 from tfmot_swd.channels.walk import nodes_of
 from tfmot_swd.layer_choice import LayerChoice
-from tfmot_swd.tables import as_text
+from tfmot_swd.tables import COMPACT, Printable, ResultTable, View, counted
 
 LAYERS = ("convolutions", "all")
 FROZEN = "frozen"
@@ -44,10 +51,14 @@ class ChannelRow:
     scored: tuple[Member, ...]
     reason: str
 
+    def told(self) -> str:
+        """Returns the reason in words."""
+        return "frozen: ranked once trainable" if self.reason == FROZEN else self.reason
+
 
 @dataclasses.dataclass(frozen=True)
-class ChannelPlan:
-    """The rows of all groups; prints as a table."""
+class ChannelPlan(Printable):
+    """The rows of all groups; prints as a table, `full()` with all of them."""
 
     groups: ChannelGroups = dataclasses.field(repr=False)
     rows: tuple[ChannelRow, ...]
@@ -68,26 +79,34 @@ class ChannelPlan:
         left += [f"{barrier.layer} ({'; '.join(barrier.reasons)})" for barrier in self.groups.barriers]
         return ", ".join(left) or "a model without groups of channels"
 
-    def __rich__(self) -> Table:
+    def tables(self, view: View = COMPACT) -> tuple[Table, ...]:
         title = f"{sum(row.channels for row in self.ranked):,} channels are ranked"
         waiting = sum(row.channels for row in self.rows if row.reason == FROZEN)
         if waiting:
             title += f"; {waiting:,} more once their layers are trainable"
-        table = Table(title=title)
+        table = ResultTable(title)
         table.add_column("group", overflow="fold")
         table.add_column("channels", justify="right")
         table.add_column("ranked by", overflow="fold")
         table.add_column("stays whole because", overflow="fold")
-        for row in self.rows:
-            names = list(dict.fromkeys(member.layer for member in row.scored))
-            reason = "frozen: ranked once trainable" if row.reason == FROZEN else row.reason
-            table.add_row(row.group, f"{row.channels:,}", ", ".join(names), reason)
-        for barrier in self.groups.barriers:
+        rows, other_rows = view.split(self.rows, lambda row: (bool(row.reason), row.channels))
+        for row in rows:
+            table.add_row(row.group, f"{row.channels:,}", layer_names(row.scored, view), row.told())
+        if other_rows:
+            channels = sum(row.channels for row in other_rows)
+            reasons = counted(row.told() for row in other_rows)
+            table.add_row(f"and {len(other_rows)} more", f"{channels:,}", "", reasons)
+        barriers, other_barriers = view.split(self.groups.barriers, lambda barrier: barrier.of)
+        for barrier in barriers:
             table.add_row(barrier.layer, f"{barrier.of:,}", "", "; ".join(barrier.reasons), style="dim")
-        return table
-
-    def __str__(self) -> str:
-        return as_text(self.__rich__())
+        if other_barriers:
+            channels, (_, reasons) = sum(each.of for each in other_barriers), sum_of_barriers(other_barriers)
+            table.add_row(f"and {len(other_barriers)} more", f"{channels:,}", "", reasons, style="dim")
+        table.explain(
+            view.note(rows, other_rows, "groups, those that stay whole and the largest"),
+            view.note(barriers, other_barriers, "layers whose channels stay, the largest"),
+        )
+        return (table,)
 
 
 def plan_channels(

@@ -39,9 +39,10 @@ class LayerChoice:
         for name, given in (("skip", self.skip), ("only", self.only or ())):
             unknown = sorted({each for each in given if each not in known}, key=str)
             if unknown:
-                near = [match for each in unknown for match in difflib.get_close_matches(str(each), known, 2)]
-                hint = f"; there are {near}" if near else ""
-                raise ValueError(f"{name} names layers that the model does not have. Received: {unknown}{hint}")
+                near = [match for each in unknown for match in difflib.get_close_matches(str(each), sorted(known), 1)]
+                hint = f": did you mean {', '.join(near)}?" if near else "."
+                received = ", ".join(map(str, unknown))
+                raise ValueError(f"{name} names layers that the model does not have{hint} Received: {received}")
         if self.only is not None and not self.only:
             raise ValueError(
                 "only must name the layers that may be pruned, or be None for all. Received: an empty list"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -12,7 +12,7 @@ from tfmot_swd._compat import PruningPolicy, master_variable
 from tfmot_swd.layer_choice import LayerChoice
 from tfmot_swd.layer_weights import elements, kernels_of, layers_with_weights
 from tfmot_swd.prunable import counted_weights, target_weights, uncounted_kernels
-from tfmot_swd.tables import as_text
+from tfmot_swd.tables import COMPACT, Printable, ResultTable, View, counted
 from tfmot_swd.validation import check_keras_model
 
 FROZEN = "frozen"
@@ -58,8 +58,8 @@ class PlanRow:
 
 
 @dataclasses.dataclass(frozen=True)
-class PruningPlan:
-    """The rows of all layers that own weights; prints as a table."""
+class PruningPlan(Printable):
+    """The rows of all layers that own weights; prints as a table, `full()` with all of them."""
 
     rows: tuple[PlanRow, ...]
 
@@ -108,25 +108,33 @@ class PruningPlan:
             return "a model without weights"
         return ", ".join(f"{row.layer} ({row.kind}: {row.reason})" for row in self.skipped)
 
-    def __rich__(self) -> Table:
+    def tables(self, view: View = COMPACT) -> tuple[Table, ...]:
         share = self.pool_kernels / max(self.kernels, 1)
         title = f"{self.pool_size:,} weights counted: {self.pool_kernels:,} of {self.kernels:,} kernel weights"
         title += f" ({share:.2%})"
         if self.waiting:
             title += f"; {self.waiting:,} more once their layers are trainable"
-        table = Table(title=title)
+        table = ResultTable(title)
         table.add_column("layer", overflow="fold")
         table.add_column("class")
         table.add_column("parameters", justify="right")
         table.add_column("counted", justify="right")
         table.add_column("stays whole because", overflow="fold")
-        for row in self.rows:
-            counted = f"{row.pool:,}" if row.pool else ""
-            table.add_row(row.layer, row.kind, f"{row.parameters:,}", counted, row.told())
-        return table
+        table.add_row("total", "", *_counts(self.rows), "", end_section=True)
+        # What somebody chose, or should look at, comes before what is large.
+        shown, rest = view.split(self.rows, lambda row: (row.told() not in ("", UNKNOWN), row.parameters))
+        for row in shown:
+            table.add_row(row.layer, row.kind, *_counts([row]), row.told())
+        if rest:
+            table.add_row(f"and {len(rest)} more", "", *_counts(rest), counted(row.told() for row in rest))
+        table.explain(view.note(shown, rest, "layers, those with a reason of their own and the largest"))
+        return (table,)
 
-    def __str__(self) -> str:
-        return as_text(self.__rich__())
+
+def _counts(rows: Sequence[PlanRow]) -> tuple[str, str]:
+    """Returns the cells of their parameters and of the weights that count."""
+    pool = sum(row.pool for row in rows)
+    return f"{sum(row.parameters for row in rows):,}", f"{pool:,}" if pool else ""
 
 
 def plan_pruning(
@@ -163,17 +171,17 @@ def _row(path: str, layer: Any, targets: str, skipped: bool, policy: PruningPoli
     def new(weights: list[Any]) -> list[Any]:
         return [each for each in map(master_variable, weights) if id(each) not in seen]
 
-    counted, kernels, uncounted = new(counted_weights(layer)), new(kernels_of(layer)), new(uncounted_kernels(layer))
+    countable, kernels, uncounted = new(counted_weights(layer)), new(kernels_of(layer)), new(uncounted_kernels(layer))
     trained = {id(master_variable(each)) for each in layer.trainable_weights}
-    seen |= {id(each) for each in (*counted, *kernels)}
-    reason = _reason(layer, counted, trained, targets, skipped, policy)
-    pool = [] if reason else [each for each in counted if id(each) in trained]
+    seen |= {id(each) for each in (*countable, *kernels)}
+    reason = _reason(layer, countable, trained, targets, skipped, policy)
+    pool = [] if reason else [each for each in countable if id(each) in trained]
     kernel_ids = {id(each) for each in kernels}
     return PlanRow(
         path,
         type(layer).__name__,
         layer.count_params(),
-        elements(counted),
+        elements(countable),
         elements(pool),
         elements(kernels),
         elements(each for each in pool if id(each) in kernel_ids),
@@ -184,13 +192,13 @@ def _row(path: str, layer: Any, targets: str, skipped: bool, policy: PruningPoli
 
 
 def _reason(
-    layer: Any, counted: list[Any], trained: set[int], targets: str, skipped: bool, policy: PruningPolicy | None
+    layer: Any, countable: list[Any], trained: set[int], targets: str, skipped: bool, policy: PruningPolicy | None
 ) -> str:
     if skipped:
         return "left out by name"
     if policy is not None and not policy.allow_pruning(layer):
         return f"left out by {type(policy).__name__}"
-    targeted = target_weights(layer, targets) if targets == "all" else counted
+    targeted = target_weights(layer, targets) if targets == "all" else countable
     if not targeted:
         return UNKNOWN
     if not any(id(master_variable(each)) in trained for each in targeted):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 from rich.table import Table
 
@@ -12,8 +13,10 @@ from tfmot_swd._compat import master_variable
 from tfmot_swd.layer_weights import weights_inside
 from tfmot_swd.liveness import CallTrace, Step
 from tfmot_swd.macs import Shape, count_macs
-from tfmot_swd.tables import as_text
+from tfmot_swd.tables import COMPACT, Printable, ResultTable, View
 from tfmot_swd.validation import check_keras_model
+
+_COSTS = ("parameters", "macs", "activation_bytes")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,8 +47,10 @@ class LayerProfile:
 
 
 @dataclasses.dataclass(frozen=True)
-class Profile:
+class Profile(Printable):
     """The layers of a model in the order in which Keras runs them, and the totals; prints as a table.
+
+    The table has the totals and the layers that cost most; that of `full()` has all layers.
 
     Args:
       rows: one for each layer, model inputs included.
@@ -117,33 +122,39 @@ class Profile:
             ],
         }
 
-    def __rich__(self) -> Table:
-        table = Table(
-            title=f"{self.parameters:,} parameters ({self.trainable_parameters:,} trainable), {self.macs:,} MACs, "
+    def tables(self, view: View = COMPACT) -> tuple[Table, ...]:
+        table = ResultTable(
+            f"{self.parameters:,} parameters ({self.trainable_parameters:,} trainable), {self.macs:,} MACs, "
             f"at most {self.peak_activation_bytes:,} activation bytes at once (batch of {self.batch_size}, "
-            f"in {self.peak_layer})",
-            caption=_missing(self),
+            f"in {self.peak_layer})"
         )
         table.add_column("layer", overflow="fold")
         table.add_column("class")
         table.add_column("output")
         for heading in ("parameters", "MACs", "activation bytes"):
             table.add_column(heading, justify="right")
-        for row in self.rows:
+        table.add_row("total", "", "", *(f"{getattr(self, name):,}" for name in _COSTS), end_section=True)
+        whole = [getattr(self, name) or 1 for name in _COSTS]
+        shown, rest = view.split(
+            self.rows, lambda row: max(getattr(row, name) / all_ for name, all_ in zip(_COSTS, whole, strict=True))
+        )
+        for row in shown:
             shapes = " ".join("x".join(map(str, shape)) for shape in row.output_shapes)
             macs = f"{row.macs:,}" if row.macs_known else "unknown"
             table.add_row(row.layer, row.kind, shapes, f"{row.parameters:,}", macs, f"{row.activation_bytes:,}")
-        table.add_section()
-        table.add_row("total", "", "", f"{self.parameters:,}", f"{self.macs:,}", f"{self.activation_bytes:,}")
-        return table
-
-    def __str__(self) -> str:
-        return as_text(self.__rich__())
+        if rest:
+            sums = (sum(getattr(row, name) for row in rest) for name in _COSTS)
+            table.add_row(f"and {len(rest)} more", "", "", *(f"{each:,}" for each in sums))
+        table.explain(_missing(self), view.note(shown, rest, "layers, those that cost most"))
+        return (table,)
 
 
 @dataclasses.dataclass(frozen=True)
-class ProfileComparison:
-    """Two profiles side by side, layers matched by name; prints as a table with three digits a number."""
+class ProfileComparison(Printable):
+    """Two profiles side by side, layers matched by name; prints as a table with three digits a number.
+
+    The table has the totals and the layers that changed most; that of `full()` has all layers.
+    """
 
     before: Profile
     after: Profile
@@ -154,34 +165,62 @@ class ProfileComparison:
         ratios = {key: _ratio(getattr(self.before, key), getattr(self.after, key)) for key in keys}
         return {"before": self.before.to_json(), "after": self.after.to_json(), "ratios": ratios}
 
-    def __rich__(self) -> Table:
-        missing = [text for text in (_missing(self.before), _missing(self.after)) if text]
-        table = Table(
-            title=f"before → after, batch of {self.before.batch_size}",
-            caption="; ".join(dict.fromkeys(missing)) or None,
-        )
+    def tables(self, view: View = COMPACT) -> tuple[Table, ...]:
+        table = ResultTable(f"before → after, batch of {self.before.batch_size}")
         table.add_column("layer", overflow="fold")
         for heading in ("parameters", "MACs", "activation bytes"):
             table.add_column(heading, justify="right")
             table.add_column("ratio", justify="right")
-        rows = [{row.layer: row for row in side.rows} for side in (self.before, self.after)]
-        for layer in dict.fromkeys([*rows[0], *rows[1]]):
-            before, after = (side.get(layer) for side in rows)
-            cells = _cells(before, after, "parameters", "macs", "activation_bytes")
-            if any(cells):
-                table.add_row(layer, *cells)
-        table.add_section()
-        table.add_row("total", *_cells(self.before, self.after, "parameters", "macs", "activation_bytes"))
+        table.add_row("total", *_cells(self.before, self.after, *_COSTS))
         table.add_row("trainable", *_cells(self.before, self.after, "trainable_parameters"))
-        table.add_row("at once", *[""] * 4, *_cells(self.before, self.after, "peak_activation_bytes"))
-        return table
+        table.add_row("at once", *[""] * 4, *_cells(self.before, self.after, "peak_activation_bytes"), end_section=True)
+        sides = [{row.layer: row for row in side.rows} for side in (self.before, self.after)]
+        pairs = [_Pair(each, sides[0].get(each), sides[1].get(each)) for each in dict.fromkeys([*sides[0], *sides[1]])]
+        costly = [pair for pair in pairs if any(_cells(pair.before, pair.after, *_COSTS))]
+        shown, rest = view.split(costly, self._changed)
+        for pair in shown:
+            table.add_row(pair.layer, *_cells(pair.before, pair.after, *_COSTS))
+        if rest:
+            before, after = _Sums.of(pair.before for pair in rest), _Sums.of(pair.after for pair in rest)
+            table.add_row(f"and {len(rest)} more", *_cells(before, after, *_COSTS))
+        missing = dict.fromkeys((_missing(self.before), _missing(self.after)))
+        table.explain("; ".join(filter(None, missing)), view.note(shown, rest, "layers, those that changed most"))
+        return (table,)
 
-    def __str__(self) -> str:
-        return as_text(self.__rich__())
+    def _changed(self, pair: _Pair) -> tuple[float, float]:
+        """Returns by how much of the whole model the costs of a layer changed, and what it cost before."""
+        changes, costs = [], []
+        for name in _COSTS:
+            whole = getattr(self.before, name) or 1
+            before, after = (0 if row is None else getattr(row, name) for row in (pair.before, pair.after))
+            changes.append(abs(after - before) / whole)
+            costs.append(before / whole)
+        return max(changes), max(costs)
 
 
-def _missing(costs: Profile) -> str | None:
-    return f"MACs not known, counted as 0: {', '.join(costs.unknown)}" if costs.unknown else None
+class _Pair(NamedTuple):
+    """A layer by name, before and after; None on the side where the model has no such layer."""
+
+    layer: str
+    before: LayerProfile | None
+    after: LayerProfile | None
+
+
+class _Sums(NamedTuple):
+    """Costs of several layers together."""
+
+    parameters: int
+    macs: int
+    activation_bytes: int
+
+    @classmethod
+    def of(cls, rows: Iterable[LayerProfile | None]) -> _Sums:
+        found = [row for row in rows if row]
+        return cls(*(sum(getattr(row, name) for row in found) for name in _COSTS))
+
+
+def _missing(costs: Profile) -> str:
+    return f"MACs not known, counted as 0: {', '.join(costs.unknown)}" if costs.unknown else ""
 
 
 def _cells(before: Any, after: Any, *keys: str) -> list[str]:

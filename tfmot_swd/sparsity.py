@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from rich.table import Table
 from tfmot_swd._compat import master_variable
 from tfmot_swd.layer_weights import elements, kernels_of, layers_with_weights, weights_inside
 from tfmot_swd.prunable import counted_weights
-from tfmot_swd.tables import as_text
+from tfmot_swd.tables import COMPACT, Printable, ResultTable, View
 from tfmot_swd.validation import check_is_built, check_is_model
 
 
@@ -29,12 +30,12 @@ class LayerSparsity:
 
 
 @dataclasses.dataclass(frozen=True)
-class SparsityReport:
+class SparsityReport(Printable):
     """What is kept of the pool, as the rate means it, of all kernel weights, and of all parameters.
 
     The pool lacks the kernel weights that pruning does not count, as those that custom layers own themselves: where
     they are many, little of the model is pruned however high the rate. All parameters hold batch norm and biases too,
-    at extreme rates a large part of what is left. Prints as a table.
+    at extreme rates a large part of what is left. Prints as a table, `full()` with all layers.
     """
 
     layers: tuple[LayerSparsity, ...]
@@ -81,9 +82,9 @@ class SparsityReport:
             "layers": [dataclasses.asdict(row) for row in self.layers],
         }
 
-    def __rich__(self) -> Table:
-        table = Table(
-            title=f"{self.pool_kept:,} of {self.pool:,} prunable weights kept "
+    def tables(self, view: View = COMPACT) -> tuple[Table, ...]:
+        table = ResultTable(
+            f"{self.pool_kept:,} of {self.pool:,} prunable weights kept "
             f"({self.pool_kept / max(self.pool, 1):.2%}), {self.kernels_kept:,} of {self.kernels:,} kernel weights "
             f"({self.kernels_kept / max(self.kernels, 1):.2%}), {self.parameters_kept:,} of "
             f"{self.parameters:,} parameters ({self.parameters_kept / max(self.parameters, 1):.2%})"
@@ -91,14 +92,23 @@ class SparsityReport:
         table.add_column("layer", overflow="fold")
         for heading in ("parameters", "non-zero", "prunable", "kept"):
             table.add_column(heading, justify="right")
-        for row in self.layers:
-            kept = f"{row.counted_nonzero / row.counted:.2%}" if row.counted else ""
-            counted = f"{row.counted:,}" if row.counted else ""
-            table.add_row(row.layer, f"{row.parameters:,}", f"{row.nonzero:,}", counted, kept)
-        return table
+        table.add_row("total", *_cells(self.layers), end_section=True)
+        shown, rest = view.split(self.layers, lambda row: row.parameters)
+        for row in shown:
+            table.add_row(row.layer, *_cells([row]))
+        if rest:
+            table.add_row(f"and {len(rest)} more", *_cells(rest))
+        table.explain(view.note(shown, rest, "layers, those with most parameters"))
+        return (table,)
 
-    def __str__(self) -> str:
-        return as_text(self.__rich__())
+
+def _cells(rows: Sequence[LayerSparsity]) -> tuple[str, ...]:
+    """Returns the cells of some layers together: parameters, non-zero ones, prunable weights, the share kept."""
+    parameters, nonzero, prunable, kept = (
+        sum(getattr(row, name) for row in rows) for name in ("parameters", "nonzero", "counted", "counted_nonzero")
+    )
+    shares = (f"{prunable:,}", f"{kept / prunable:.2%}") if prunable else ("", "")
+    return (f"{parameters:,}", f"{nonzero:,}", *shares)
 
 
 def sparsity_report(model: Any) -> SparsityReport:

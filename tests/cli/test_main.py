@@ -6,8 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import tf_keras as keras
 
+import tfmot_swd
 from tfmot_swd.cli.main import COMMANDS
+from tfmot_swd.cli.methods import check_names
 
 ROOT = Path(__file__).parents[2]
 NAMES = [command.name for command in COMMANDS]
@@ -87,16 +90,52 @@ def test_it_runs_as_a_module():
     assert "did you mean profile?" in done.stderr
 
 
-def test_the_commands_themselves_import_tensorflow_only_to_run():
-    # The package above them imports it; a stand-in shows what they do.
-    code = (
-        "import sys, types\n"
-        "package = types.ModuleType('tfmot_swd')\n"
-        f"package.__path__ = [{str(ROOT / 'tfmot_swd')!r}]\n"
-        "sys.modules['tfmot_swd'] = package\n"
-        "from tfmot_swd.cli.main import main\n"
-        "codes = main(['--help']), main(['prune', '--help']), main(['report', '--help']), main(['prof'])\n"
-        "print(codes, sorted({'tensorflow', 'tf_keras'} & set(sys.modules)))\n"
+def test_the_version_is_that_of_the_package(run):
+    assert run("--version") == (0, f"tfmot-swd {tfmot_swd.__version__}\n", "")
+
+
+def test_help_tells_the_exit_codes(run):
+    assert "1, a model, its data or a file failed, in a check too; 2, the command line is wrong." in run("--help")[1]
+
+
+@pytest.mark.parametrize("command", ["plan", "prune"])
+@pytest.mark.parametrize("method", ["structured", "swd", "pgp"])
+def test_a_layer_to_skip_that_is_not_there_is_a_wrong_command_line(command, method, run, net, train, tmp_path):
+    output = tmp_path / "small.keras"
+    flags = [f"--data={train}", f"--output={output}", "--rate=0.5"] if command == "prune" else []
+    code, out, err = run(command, net, f"--method={method}", "--skip=head,hiden", *flags)
+    assert (code, out) == (2, "")
+    assert err == (
+        f"tfmot-swd {command}: --skip names layers that the model does not have: did you mean hidden? "
+        f"Received: hiden (tfmot-swd {command} --help explains)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "(0, 0, 0, 2) []"
+    assert not output.exists()
+
+
+def test_layers_inside_of_a_nested_model_can_be_skipped():
+    inner = keras.Sequential([keras.layers.Dense(2, name="deep", input_shape=(3,))], name="inner")
+    model = keras.Sequential([inner, keras.layers.Dense(1, name="head")])
+    check_names(model, {"skip": ["deep", "inner", "inner/deep"], "only": ["head"]})
+
+
+def test_what_the_library_says_is_said_in_the_words_of_the_shell(run, net, tmp_path):
+    code, _, err = run("prune", net, "--macs=1", "--round_to=8", f"--output={tmp_path / 'small.keras'}")
+    assert code == 0, err
+    code, _, err = run("prune", net, "--macs=1e-6", "--round_to=8", f"--output={tmp_path / 'small.keras'}")
+    assert code == 1
+    assert "Give at least that, a smaller --round_to, or" in err
+    assert "Received: --macs=" in err
+
+
+def test_a_long_table_is_compact_and_whole_with_full(run, tmp_path):
+    keras.Sequential([keras.layers.Input((1,)), *(keras.layers.Dense(1) for _ in range(22))]).save(tmp_path / "n.keras")
+    compact = run("profile", tmp_path / "n.keras")[1]
+    assert "20 of 23 layers, those that cost most; --full shows all" in " ".join(compact.split())
+    assert "and 3 more" in compact
+    whole = run("profile", tmp_path / "n.keras", "--full")[1]
+    assert "more" not in whole
+    assert len(whole.splitlines()) == len(compact.splitlines()) + 1
+
+
+def test_names_in_messages_do_not_reach_the_terminal_as_commands(run):
+    assert "Received: \\x1b[31mprof" in run("\x1b[31mprof")[2]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from rich.table import Table
 from tfmot_swd.channels import rules as _rules  # noqa: F401  (registers the rules)
 from tfmot_swd.channels.call import CONSUME, FOLLOW, PRODUCE
 from tfmot_swd.channels.walk import Trace, trace_channels
-from tfmot_swd.tables import as_text
+from tfmot_swd.tables import COMPACT, Printable, ResultTable, View, counted
 from tfmot_swd.validation import check_keras_model
 
 
@@ -92,8 +92,11 @@ class Barrier:
     reasons: tuple[str, ...]
 
 
-class ChannelGroups(Mapping[str, ChannelGroup]):
-    """The groups of a model by name, in the order of the graph, and its barriers; prints as a table."""
+class ChannelGroups(Printable, Mapping[str, ChannelGroup]):
+    """The groups of a model by name, in the order of the graph, and its barriers; prints as a table.
+
+    `full()` has all groups, with the names of all layers that make and read each.
+    """
 
     def __init__(self, model: Any, trace: Trace, groups: list[ChannelGroup], barriers: list[Barrier]) -> None:
         self.model = model
@@ -115,26 +118,41 @@ class ChannelGroups(Mapping[str, ChannelGroup]):
         """How many channels can leave."""
         return sum(group.size for group in self.values())
 
-    def __rich__(self) -> Table:
-        table = Table(title=f"{len(self)} groups, {self.channels:,} channels that can leave")
+    def tables(self, view: View = COMPACT) -> tuple[Table, ...]:
+        table = ResultTable(f"{len(self)} groups, {self.channels:,} channels that can leave")
         table.add_column("group", overflow="fold")
         table.add_column("channels", justify="right")
         table.add_column("made by", overflow="fold")
         table.add_column("read by", overflow="fold")
-        for group in self.values():
-            made, read = (_names(members) for members in (group.producers, group.consumers))
+        groups, other_groups = view.split(list(self.values()), lambda group: group.size)
+        for group in groups:
+            made, read = (layer_names(members, view) for members in (group.producers, group.consumers))
             table.add_row(group.name, f"{group.size:,}", made, read)
-        for barrier in self.barriers:
+        if other_groups:
+            table.add_row(f"and {len(other_groups)} more", f"{sum(group.size for group in other_groups):,}")
+        barriers, other_barriers = view.split(self.barriers, lambda barrier: barrier.channels)
+        for barrier in barriers:
             table.add_row(barrier.layer, f"{barrier.channels:,} stay", "", "; ".join(barrier.reasons), style="dim")
-        return table
+        if other_barriers:
+            stay, reasons = sum_of_barriers(other_barriers)
+            table.add_row(f"and {len(other_barriers)} more", f"{stay:,} stay", "", reasons, style="dim")
+        table.explain(
+            view.note(groups, other_groups, "groups, the largest"),
+            view.note(barriers, other_barriers, "layers whose channels stay, the largest"),
+        )
+        return (table,)
 
-    def __str__(self) -> str:
-        return as_text(self.__rich__())
 
-
-def _names(members: tuple[Member, ...], most: int = 4) -> str:
+def layer_names(members: Iterable[Member], view: View, most: int = 4) -> str:
+    """Returns the layers of some members, each once; `most` of them where the view is a compact one."""
     names = list(dict.fromkeys(member.layer for member in members))
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+    left = 0 if view.most is None else max(len(names) - most, 0)
+    return ", ".join(names[: len(names) - left]) + (f" and {left} more" if left else "")
+
+
+def sum_of_barriers(barriers: Sequence[Barrier]) -> tuple[int, str]:
+    """Returns how many channels stay behind some barriers together, and the reasons with their numbers."""
+    return sum(barrier.channels for barrier in barriers), counted("; ".join(each.reasons) for each in barriers)
 
 
 def channel_groups(model: Any) -> ChannelGroups:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,9 @@ from rich.table import Table
 from tfmot_swd._compat import variables_of
 from tfmot_swd.channels.agreement import check_agreement
 from tfmot_swd.channels.call import CONSUME
-from tfmot_swd.channels.groups import ChannelGroups, channel_groups
+from tfmot_swd.channels.groups import ChannelGroups, channel_groups, sum_of_barriers
 from tfmot_swd.channels.rebuild import rebuild
-from tfmot_swd.tables import as_text
+from tfmot_swd.tables import COMPACT, Printable, ResultTable, View, counted
 
 Keep = Mapping[str, Any]
 
@@ -37,7 +37,7 @@ class RemovalRow:
 
 
 @dataclasses.dataclass(frozen=True)
-class RemovalPlan:
+class RemovalPlan(Printable):
     """What goes and what stays; prints as a table, and `apply` makes the smaller model.
 
     Args:
@@ -75,22 +75,36 @@ class RemovalPlan:
             check_agreement(self.groups.model, smaller)
         return smaller
 
-    def __rich__(self) -> Table:
+    def tables(self, view: View = COMPACT) -> tuple[Table, ...]:
         total = sum(row.channels for row in self.rows)
-        table = Table(title=f"{self.removed:,} of {total:,} channels go")
+        table = ResultTable(f"{self.removed:,} of {total:,} channels go")
         table.add_column("group", overflow="fold")
         for heading in ("channels", "kept"):
             table.add_column(heading, justify="right")
         table.add_column("remark", overflow="fold")
-        for row in self.rows:
-            table.add_row(row.group, f"{row.channels:,}", f"{row.kept:,}", row.reason)
-        for barrier in self.groups.barriers:
+        table.add_row("total", *_counts(self.rows), end_section=True)
+        rows, other_rows = view.split(self.rows, lambda row: (bool(row.reason), row.channels - row.kept))
+        for row in rows:
+            table.add_row(row.group, *_counts([row]), row.reason)
+        if other_rows:
+            remark = counted(row.reason for row in other_rows)
+            table.add_row(f"and {len(other_rows)} more", *_counts(other_rows), remark)
+        barriers, other_barriers = view.split(self.groups.barriers, lambda barrier: barrier.channels)
+        for barrier in barriers:
             stay = f"{barrier.channels:,}"
             table.add_row(barrier.layer, f"{barrier.of:,}", stay, "; ".join(barrier.reasons), style="dim")
-        return table
+        if other_barriers:
+            channels, (kept, reasons) = sum(each.of for each in other_barriers), sum_of_barriers(other_barriers)
+            table.add_row(f"and {len(other_barriers)} more", f"{channels:,}", f"{kept:,}", reasons, style="dim")
+        table.explain(
+            view.note(rows, other_rows, "groups, those with a remark and those that lose most"),
+            view.note(barriers, other_barriers, "layers whose channels stay, the largest"),
+        )
+        return (table,)
 
-    def __str__(self) -> str:
-        return as_text(self.__rich__())
+
+def _counts(rows: Sequence[RemovalRow]) -> tuple[str, str]:
+    return f"{sum(row.channels for row in rows):,}", f"{sum(row.kept for row in rows):,}"
 
 
 def plan_removal(

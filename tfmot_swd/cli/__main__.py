@@ -1,4 +1,4 @@
-"""`python -m tfmot_swd.cli`."""
+"""`python -m tfmot_swd.cli`, which loads TensorFlow first, as any import does; `python -m tfmot_swd_cli` does not."""
 
 import sys
 

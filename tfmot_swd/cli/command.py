@@ -9,6 +9,10 @@ from typing import Any
 
 from absl import flags
 from rich.console import Console
+from rich.table import Table
+
+from tfmot_swd.cli.words import in_shell_words
+from tfmot_swd.tables import MOST_ROWS, Printable, View, print_tables, visible
 
 PROGRAM = "tfmot-swd"
 _WIDEST = 100
@@ -33,6 +37,12 @@ class Call:
     flags: Any
     console: Console
     notes: Console
+
+    def show(self, result: Printable | Table) -> None:
+        """Prints tables of the answer: their largest rows, or with `--full` all of them."""
+        is_full = "full" in self.flags and self.flags.full
+        view = View(None if is_full else MOST_ROWS, "--full shows all", in_shell_words)
+        print_tables(self.console, *(result.tables(view) if isinstance(result, Printable) else [result]))
 
     def say(self, text: str) -> None:
         """Prints a sentence of the answer."""
@@ -103,9 +113,14 @@ def help_text(command: Command, width: int) -> str:
     return "\n".join(lines)
 
 
+def define_full_flag(values: flags.FlagValues) -> None:
+    """Defines `--full`, of commands whose tables may be long; `Call.show` looks at it."""
+    flags.DEFINE_bool("full", False, f"show all rows of a table, not the {MOST_ROWS} largest", flag_values=values)
+
+
 def print_plain(console: Console, text: str) -> None:
-    """Prints text as it is, without colours or folds, to be searched and copied."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    """Prints text as it is, without colours or folds, to be searched and copied; control characters are written out."""
+    console.print(visible(text), markup=False, highlight=False, soft_wrap=True)
 
 
 def folded(text: str, width: int, first: str = "", others: str | None = None) -> str:

@@ -1,7 +1,8 @@
 """`tfmot-swd`: finds the command, runs it, and turns what goes wrong into one line and an exit code.
 
 Exit codes: 0, done; 1, the model, its data or a file failed: it does not load, cannot be pruned, failed its proof, or
-does not run where `check --target` is to have it run; 2, the command line is wrong; 130, interrupted.
+does not run where `check --target` is to have it run; 2, the command line is wrong, as a flag that does not exist or a
+`--skip` of a layer that the model does not have; 130, interrupted.
 """
 
 from __future__ import annotations
@@ -17,8 +18,11 @@ from typing import Any
 
 from rich.console import Console
 
+from tfmot_swd._version import __version__
 from tfmot_swd.cli.command import PROGRAM, Command, UsageError, folded, help_text, print_plain, read_call
 from tfmot_swd.cli.commands import check, export, plan, profile, prune, report
+from tfmot_swd.cli.library import load_library
+from tfmot_swd.cli.words import in_shell_words
 
 COMMANDS: tuple[Command, ...] = (
     profile.COMMAND,
@@ -42,8 +46,12 @@ _USUAL_DAY = f"""
   {PROGRAM} prune net.keras --macs=0.5 --data=train.npz --output=small.keras
   {PROGRAM} export small.keras --recipes=float32,int8 --data=train.npz --output=files
   {PROGRAM} check files/small_int8.tflite --model=small.keras
-  {PROGRAM} report small.keras --dense=net.keras --files=files/small_int8.tflite --output=report.html"""
+  {PROGRAM} report small.keras --dense=net.keras --files=files/small_int8.tflite --output=report.html
+
+Exit codes: 0, done; 1, a model, its data or a file failed, in a check too; 2, the command line is wrong.
+{PROGRAM} --version tells the version."""
 _HELP = ("--help", "-help", "-h")
+_VERSION = ("--version", "-version")
 # Of the longest messages, those of the converter, the beginning and the end say what there is to say.
 _LONGEST = 900
 _WIDTH = 110
@@ -66,6 +74,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name in _HELP:
         print_plain(console, _overview(console.width))
         return DONE
+    if name in _VERSION:
+        print_plain(console, f"{PROGRAM} {__version__}")
+        return DONE
     command = next((each for each in COMMANDS if each.name == name), None)
     if command is None:
         _say(notes, PROGRAM, _unknown(name))
@@ -82,7 +93,9 @@ def _run(command: Command, arguments: list[str], console: Console, notes: Consol
     debug = "--debug" in arguments
     try:
         with _own_words(title, notes, debug):
-            return command.run(read_call(command, arguments, console, notes))
+            call = read_call(command, arguments, console, notes)
+            load_library()
+            return command.run(call)
     except UsageError as error:
         _trace(debug)
         _say(notes, title, f"{error} ({title} --help explains)")
@@ -94,7 +107,7 @@ def _run(command: Command, arguments: list[str], console: Console, notes: Consol
     except Exception as error:
         _trace(debug)
         kind = "" if isinstance(error, _SPOKEN) else f"{type(error).__name__}: "
-        _say(notes, title, kind + str(error))
+        _say(notes, title, kind + in_shell_words(str(error)))
         return FAILED
 
 
@@ -111,7 +124,7 @@ def _own_words(title: str, notes: Console, everything: bool) -> Iterator[None]:
 
     def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
         if everything or issubclass(category, PruningWarning):
-            _say(notes, title, f"warning: {message}")
+            _say(notes, title, f"warning: {in_shell_words(str(message))}")
 
     tensorflow = logging.getLogger("tensorflow")
     level = tensorflow.level

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from tfmot_swd.cli.command import UsageError
+from tfmot_swd.cli.words import in_shell_words
 
 if TYPE_CHECKING:
     from tfmot_swd._compat import keras
@@ -117,6 +118,16 @@ def define_method_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_list("only", None, "names of the layers that may be pruned; all, unless given", flag_values=values)
 
 
+def check_names(model: keras.Model, names: LayerNames) -> None:
+    """Raises a UsageError where `--skip` or `--only` names a layer that the model does not have."""
+    from tfmot_swd.layer_choice import LayerChoice
+
+    try:
+        LayerChoice(**names).check(model)
+    except ValueError as error:
+        raise UsageError(in_shell_words(str(error))) from error
+
+
 def define_target_flags(values: flags.FlagValues) -> None:
     """Defines what may be left: a rate, or the limits of a budget."""
     shares = ", ".join(f"of {method.rate_of} ({name})" for name, method in METHODS.items())
@@ -168,7 +179,7 @@ def wanted_of(values: Any) -> Wanted:
     try:
         budget = Budget(**limits) if limits else None
     except ValueError as error:
-        raise UsageError(str(error)) from error
+        raise UsageError(in_shell_words(str(error))) from error
     names = layer_names(values)
     return Wanted(rate, budget, names["skip"], values.round_to, names["only"])
 

@@ -7,13 +7,13 @@ import os
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from tfmot_swd.export.advice_topics import FAILS, HELPS, NO_HELP, TARGETS, TOPICS, UNKNOWN, Advice, Case
 from tfmot_swd.export.content import read_content
 from tfmot_swd.export.file_facts import read_facts
-from tfmot_swd.tables import as_text
+from tfmot_swd.tables import COMPACT, Printable, ResultTable, View, visible
 
 __all__ = ["FAILS", "HELPS", "NO_HELP", "TARGETS", "UNKNOWN", "Advice", "FileAdvice", "Target", "advise"]
 
@@ -22,7 +22,7 @@ _COLOURS = {HELPS: "green", NO_HELP: "yellow", UNKNOWN: "cyan", FAILS: "red"}
 
 
 @dataclass(frozen=True)
-class FileAdvice:
+class FileAdvice(Printable):
     """All that is to be said of a file; prints as a table.
 
     Attributes:
@@ -49,29 +49,27 @@ class FileAdvice:
         """Returns plain types for JSON."""
         return {**dataclasses.asdict(self), "advice": [dataclasses.asdict(each) for each in self.advice]}
 
-    def __rich__(self) -> Table:
+    def tables(self, view: View = COMPACT) -> tuple[Table, ...]:
         share = f"{self.zeros / self.weights:.0%}" if self.weights else "none"
-        table = Table(
-            title=f"{self.form}, {self.bytes:,} bytes ({self.gzip_bytes:,} with gzip), {share} of {self.weights:,} "
+        table = ResultTable(
+            f"{self.form}, {self.bytes:,} bytes ({self.gzip_bytes:,} with gzip), {share} of {self.weights:,} "
             "weights are zero",
-            caption=None if self.path is None else escape(self.path),
             show_lines=True,
         )
-        table.add_column("", min_width=8, max_width=15)
-        table.add_column("pruning", min_width=5, max_width=8)
-        table.add_column("because", ratio=3, overflow="fold")
-        table.add_column("what to do", ratio=2, overflow="fold")
+        table.add_column("", max_width=15)
+        table.add_column("pruning", max_width=8)
+        table.add_column("because", overflow="fold")
+        table.add_column("what to do", overflow="fold")
         last = ""
         for each in self.advice:
             topic = "" if each.topic == last else each.topic
             last = each.topic
-            verdict = f"[{_COLOURS[each.verdict]}]{each.verdict}[/]"
-            reason = escape(each.reason) + (f"\n[dim]{escape(each.where)}[/dim]" if each.where else "")
-            table.add_row(topic, verdict, reason, escape(each.remedy))
-        return table
-
-    def __str__(self) -> str:
-        return as_text(self.__rich__())
+            reason = Text(visible(view.words(each.reason)))
+            if each.where:
+                reason.append(f"\n{visible(each.where)}", "dim")
+            table.add_row(topic, Text(each.verdict, _COLOURS[each.verdict]), reason, view.words(each.remedy))
+        table.explain(self.path or "")
+        return (table,)
 
 
 def advise(

@@ -8,11 +8,11 @@ from typing import Any
 
 from rich.table import Table
 
-from tfmot_swd.tables import as_text
+from tfmot_swd.tables import COMPACT, Printable, ResultTable, View
 
 
 @dataclass(frozen=True)
-class ExportResult:
+class ExportResult(Printable):
     """A file that is in place, and the numbers of its proof. Prints as a table.
 
     Attributes:
@@ -59,10 +59,11 @@ class ExportResult:
         """Returns the fields as plain types, ready for JSON."""
         return dataclasses.asdict(self)
 
-    def __rich__(self) -> Table:
-        table = Table("", self.recipe, "Keras", title=f"{self.path}, proven on {self.samples:,} samples")
-        for column in table.columns[1:]:
-            column.justify = "right"
+    def tables(self, view: View = COMPACT) -> tuple[Table, ...]:
+        table = ResultTable(f"{self.path}, proven on {self.samples:,} samples")
+        table.add_column("")
+        for heading in (self.recipe, "Keras"):
+            table.add_column(heading, justify="right")
         table.add_row("bytes", f"{self.bytes:,}", "")
         table.add_row("gzip bytes", f"{self.gzip_bytes:,}", "")
         if self.zstd_bytes is not None:
@@ -76,7 +77,4 @@ class ExportResult:
             table.add_row("same class as Keras", f"{self.agreement:.2%}", "")
         table.add_row("worst difference", f"{self.worst_difference:.3g}", "")
         table.add_row("mean difference", f"{self.mean_difference:.3g}", "")
-        return table
-
-    def __str__(self) -> str:
-        return as_text(self.__rich__())
+        return (table,)

@@ -9,13 +9,14 @@ import types
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from rich.console import Group
+from rich.table import Table
 
 from tfmot_swd.export.latency import Latency
 from tfmot_swd.export.measure import OperatorRow
 from tfmot_swd.export.placing import check_target, placed
+from tfmot_swd.tables import COMPACT, Printable, View
 
 # Of the JSON; goes up when a field changes its meaning.
 FORMAT = 1
@@ -168,7 +169,7 @@ class BarrierRow:
 
 
 @dataclass(frozen=True)
-class DeviceReport:
+class DeviceReport(Printable):
     """What happened to a model on its way to a device; made by `device_report`.
 
     Attributes:
@@ -253,15 +254,12 @@ class DeviceReport:
 
         return _write(path, page(self))
 
-    def __rich__(self) -> Group:
+    _width: ClassVar[int] = 140
+
+    def tables(self, view: View = COMPACT) -> tuple[Table, ...]:
         from tfmot_swd.report.table import report_tables
 
-        return Group(*report_tables(self))
-
-    def __str__(self) -> str:
-        from tfmot_swd.report.table import report_text
-
-        return report_text(self)
+        return report_tables(self, view)
 
 
 def _write(path: str | os.PathLike[str], text: str) -> Path:

@@ -2,45 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
 
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from tfmot_swd.report.markup import STYLES
-from tfmot_swd.report.result import DeviceReport, has_weights
+from tfmot_swd.report.result import DeviceReport, LayerRow, has_weights
 from tfmot_swd.report.verdicts import advice_title, verdicts
-from tfmot_swd.tables import as_text
+from tfmot_swd.tables import ResultTable, View, counted, visible
 
 
-def report_tables(report: DeviceReport) -> tuple[Table, ...]:
+def report_tables(report: DeviceReport, view: View) -> tuple[Table, ...]:
     """Returns the layers, the files, what stayed and the advice, each as a table where there is any."""
-    tables = [_layers(report)]
+    tables = [_layers(report, view)]
     if report.files:
         tables.append(_files(report))
     if report.barriers:
-        tables.append(_barriers(report))
+        tables.append(_barriers(report, view))
     return (*tables, *_advice(report))
 
 
-def report_text(report: DeviceReport) -> str:
-    """Returns the tables as a terminal of 140 columns would show them."""
-    return "\n".join(as_text(each, width=140) for each in report_tables(report))
-
-
-def _layers(report: DeviceReport) -> Table:
-    table = Table(title=f"{escape(report.title)}: before → after")
+def _layers(report: DeviceReport, view: View) -> Table:
+    table = ResultTable(f"{report.title}: before → after")
     table.add_column("layer", overflow="fold")
     for heading in ("channels", "parameters", "weights not zero", "kernels not zero", "MACs"):
         table.add_column(heading, justify="right")
     names = ("channels", "parameters", "nonzero", "nonzero_kernels", "macs")
-    rows: list[tuple[str, object]] = [(row.layer, row) for row in report.layers if has_weights(row)]
-    for name, row in rows:
-        table.add_row(escape(name), *(_pair(row, each) for each in names))
-    table.add_section()
-    table.add_row("total", "", *(_pair(report.totals, each) for each in names[1:]))
-    table.caption = f"at most {_pair(report.totals, 'activation_bytes')} activation bytes at once"
+    table.add_row("total", "", *(_pair(report.totals, each) for each in names[1:]), end_section=True)
+    shown, rest = view.split([row for row in report.layers if has_weights(row)], _weight)
+    for row in shown:
+        table.add_row(row.layer, *(_pair(row, each) for each in names))
+    if rest:
+        table.add_row(f"and {len(rest)} more", "", *(_pair_of_sums(rest, each) for each in names[1:]))
+    table.explain(
+        f"at most {_pair(report.totals, 'activation_bytes')} activation bytes at once",
+        view.note(shown, rest, "layers with weights, those that changed most"),
+    )
     return table
+
+
+def _weight(row: LayerRow) -> tuple[int, int]:
+    """Returns by how many parameters a layer changed, and how many it had."""
+    before, after = row.parameters_before or 0, row.parameters_after or 0
+    return abs(after - before), before
+
+
+def _pair_of_sums(rows: Sequence[LayerRow], name: str) -> str:
+    """Returns what `_pair` does, of several layers together."""
+    keys = [f"{name}_{side}" for side in ("before", "after")]
+    columns = ([value for row in rows if (value := getattr(row, key)) is not None] for key in keys)
+    return _pair(SimpleNamespace(**{k: sum(v) if v else None for k, v in zip(keys, columns, strict=True)}), name)
 
 
 def _pair(row: object, name: str) -> str:
@@ -51,7 +64,7 @@ def _pair(row: object, name: str) -> str:
 
 def _files(report: DeviceReport) -> Table:
     threads = sorted({latency.threads for each in report.files for latency in each.latency})
-    table = Table(title="Files (0.5x: half of the dense file's time, in the median of the rounds)")
+    table = ResultTable("Files (0.5x: half of the dense file's time, in the median of the rounds)")
     table.add_column("file", overflow="fold")
     times = [f"ms, {count} thread{'s' * (count > 1)}" for count in threads]
     for heading in ("bytes", "gzip", "accuracy", "same class", "worst diff.", *times, "arena", "Micro ms"):
@@ -64,7 +77,7 @@ def _files(report: DeviceReport) -> Table:
             ratio = "" if latency is None or latency.ratio is None else f" {latency.ratio:.2f}x"
             cells.append("-" if latency is None else f"{latency.median_ms:.3g}{ratio}")
         table.add_row(
-            escape(each.name),
+            each.name,
             _shown(each.bytes, "count"),
             _shown(each.gzip_bytes, "count"),
             _shown(each.accuracy, "share"),
@@ -75,18 +88,19 @@ def _files(report: DeviceReport) -> Table:
             _shown(each.micro_ms, "number"),
         )
     told = [(each.name, text.partition(" Received:")[0]) for each in report.files for text in each.reasons]
-    table.caption = "\n".join(escape(f"{name}: {text}") for name, text in told) or None
+    table.explain(*(f"{name}: {text}" for name, text in told))
     return table
 
 
 def _advice(report: DeviceReport) -> Iterator[Table]:
     rows = verdicts(report.advice)
     if rows:
-        table = Table(title="Verdicts on each file", caption="why, and what to do instead: on the page")
+        table = ResultTable("Verdicts on each file")
         for heading in ("topic", *(advice_title(entry) for entry in report.advice)):
-            table.add_column(escape(heading), overflow="fold")
+            table.add_column(Text(visible(heading)), overflow="fold")
         for row in rows:
-            table.add_row(*map(escape, row))
+            table.add_row(*row)
+        table.explain("why, and what to do instead: on the page")
         yield table
 
 
@@ -94,11 +108,17 @@ def _shown(value: float | None, style: str) -> str:
     return "-" if value is None else STYLES[style](value)
 
 
-def _barriers(report: DeviceReport) -> Table:
-    table = Table(title="What stayed, and why")
+def _barriers(report: DeviceReport, view: View) -> Table:
+    table = ResultTable("What stayed, and why")
     table.add_column("layer", overflow="fold")
     table.add_column("channels", justify="right")
     table.add_column("because", overflow="fold")
-    for row in report.barriers:
-        table.add_row(escape(row.layer), f"{row.channels:,} of {row.of:,}", escape("; ".join(row.reasons)))
+    shown, rest = view.split(report.barriers, lambda row: row.channels)
+    for row in shown:
+        table.add_row(row.layer, f"{row.channels:,} of {row.of:,}", "; ".join(row.reasons))
+    if rest:
+        channels, of = sum(row.channels for row in rest), sum(row.of for row in rest)
+        reasons = counted("; ".join(row.reasons) for row in rest)
+        table.add_row(f"and {len(rest)} more", f"{channels:,} of {of:,}", reasons)
+    table.explain(view.note(shown, rest, "layers, those of which most stay"))
     return table

@@ -15,6 +15,7 @@ from tfmot_swd.cli.command import Call, Command, UsageError
 from tfmot_swd.cli.data import read_data
 from tfmot_swd.cli.loading import define_loading_flags, load_model
 from tfmot_swd.cli.output import target_of, write_json
+from tfmot_swd.cli.words import in_shell_words
 
 if TYPE_CHECKING:
     from tfmot_swd.export.graph import FileGraph
@@ -76,12 +77,12 @@ def _run(call: Call) -> int:
     if values.model:
         parities = _parities(call, content)
         for runtime, parity in parities.items():
-            call.console.print(_table(runtime, parity, values.tolerance))
+            call.show(_table(runtime, parity, values.tolerance))
             failures += _judged(call, content, runtime, parity)
         found["parity"] = dataclasses.asdict(next(iter(parities.values())))
         found["parity_by_runtime"] = {runtime: dataclasses.asdict(each) for runtime, each in parities.items()}
     advice = advise(path, values.dense, values.target)
-    call.console.print(advice)
+    call.show(advice)
     found["advice"] = advice.to_dict()
     if record:
         write_json(record, found)
@@ -141,7 +142,9 @@ def _random_samples(content: bytes, model: Any) -> Samples:
     try:
         samples = random_samples(model)
     except ValueError as error:
-        raise UsageError(f"--data names samples to run both on, which this model needs: {error}") from error
+        raise UsageError(
+            f"--data names samples to run both on, which this model needs: {in_shell_words(str(error))}"
+        ) from error
     ports = [port for port in read_layout(content).inputs if port.limits is not None]
     ranged = random_inputs(ports, len(samples))
     inputs = zip(model.input_names, samples.inputs, strict=True)

@@ -13,6 +13,8 @@ from tfmot_swd.cli.command import Call, Command, UsageError
 from tfmot_swd.cli.data import read_data
 from tfmot_swd.cli.loading import define_loading_flags, load_model
 from tfmot_swd.cli.output import target_of, write_json
+from tfmot_swd.cli.words import in_shell_words
+from tfmot_swd.tables import ResultTable
 
 if TYPE_CHECKING:
     from tfmot_swd.export import ExportResult
@@ -26,18 +28,28 @@ tfmot-swd export small.keras --recipes=float32,int8 --data=train.npz --output=fi
 tfmot-swd export small.keras --recipes=float16 --output=small.tflite
 """
 _SUFFIX = ".tflite"
+# The names of `tfmot_swd.export.RECIPES`, which needs TensorFlow and seconds: `--help` does without.
+_RECIPES = (
+    "float32",
+    "float16",
+    "dynamic",
+    "int8",
+    "int8_float_io",
+    "int16x8",
+    "sparse_float32",
+    "sparse_float16",
+    "int8_pruned",
+)
 
 
 def _define_flags(values: flags.FlagValues) -> None:
-    from tfmot_swd.export import RECIPES
-
     flags.DEFINE_string(
         "output",
         None,
         "a folder, or for one recipe a .tflite file; an older file there is replaced",
         flag_values=values,
     )
-    flags.DEFINE_list("recipes", ["float32"], f"any of {', '.join(RECIPES)}", flag_values=values)
+    flags.DEFINE_list("recipes", ["float32"], f"any of {', '.join(_RECIPES)}", flag_values=values)
     flags.DEFINE_string(
         "data",
         None,
@@ -106,7 +118,7 @@ def _run(call: Call) -> int:
         except ExportError as error:
             failures[recipe] = str(error)
     if results:
-        call.console.print(_table(results))
+        call.show(_table(results))
     if record:
         write_json(record, {"results": [each.to_dict() for each in results], "failures": failures})
     if failures:
@@ -129,7 +141,7 @@ def _targets(model: str, output: str | None, recipes: list[str]) -> dict[str, Pa
         try:
             get_recipe(recipe)
         except ValueError as error:
-            raise UsageError(f"--recipes: {error}") from error
+            raise UsageError(in_shell_words(str(error))) from error
     if not output:
         raise UsageError("--output says where the files go: give --output=folder. Received: none")
     if not output.endswith(_SUFFIX):
@@ -145,7 +157,7 @@ def _targets(model: str, output: str | None, recipes: list[str]) -> dict[str, Pa
 
 def _table(results: list[ExportResult]) -> Table:
     folder = Path(results[0].path).parent
-    table = Table(title=f"TFLite files in {folder}, checked against Keras")
+    table = ResultTable(f"TFLite files in {folder}, checked against Keras")
     for heading in ("file", "bytes", "gzip", "samples", "accuracy", "of Keras", "same class", "worst diff.", "zeros"):
         table.add_column(heading, justify="left" if heading == "file" else "right", overflow="fold")
     for each in results:

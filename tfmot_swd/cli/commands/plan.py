@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from absl import flags
 
-from tfmot_swd.cli.command import Call, Command
+from tfmot_swd.cli.command import Call, Command, define_full_flag
 from tfmot_swd.cli.loading import define_loading_flags, load_model
-from tfmot_swd.cli.methods import METHODS, define_method_flags, layer_names
+from tfmot_swd.cli.methods import METHODS, check_names, define_method_flags, layer_names
 
 _EXAMPLE = """
 # Which channels can leave, which stay and why, and which do nothing already
@@ -19,6 +19,7 @@ tfmot-swd plan net.keras --method=swd --skip=head
 
 def _define_flags(values: flags.FlagValues) -> None:
     define_method_flags(values)
+    define_full_flag(values)
     define_loading_flags(values)
 
 
@@ -26,7 +27,9 @@ def _run(call: Call) -> int:
     from tfmot_swd.channels import plan_dead_removal
 
     model = load_model(call, call.operands[0])
-    call.console.print(METHODS[call.flags.method].plan(model, layer_names(call.flags)))
+    names = layer_names(call.flags)
+    check_names(model, names)
+    call.show(METHODS[call.flags.method].plan(model, names))
     dead = plan_dead_removal(model)
     rows = ", ".join(f"{row.channels - row.kept} of {row.group}" for row in dead.rows if row.kept < row.channels)
     call.say(

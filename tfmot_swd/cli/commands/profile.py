@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from absl import flags
 
-from tfmot_swd.cli.command import Call, Command
+from tfmot_swd.cli.command import Call, Command, define_full_flag
 from tfmot_swd.cli.loading import define_loading_flags, load_model
 from tfmot_swd.cli.output import target_of, write_json
 
@@ -21,6 +21,7 @@ def _define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string("against", None, "the model as it was before; both are shown side by side", flag_values=values)
     flags.DEFINE_integer("batch_size", 1, "samples that activations are counted for", 1, flag_values=values)
     flags.DEFINE_string("json", None, "also write the numbers to this .json file", flag_values=values)
+    define_full_flag(values)
     define_loading_flags(values)
 
 
@@ -33,7 +34,7 @@ def _run(call: Call) -> int:
     found: Profile | ProfileComparison = costs
     if against:
         found = profile(load_model(call, against), call.flags.batch_size).against(costs)
-    call.console.print(found)
+    call.show(found)
     if target:
         write_json(target, found.to_json())
     return 0

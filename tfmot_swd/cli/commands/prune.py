@@ -11,9 +11,10 @@ from rich.table import Table
 from tfmot_swd.cli.command import Call, Command, UsageError
 from tfmot_swd.cli.data import Data, length, read_data
 from tfmot_swd.cli.loading import define_loading_flags, load_model
-from tfmot_swd.cli.methods import Wanted, define_method_flags, define_target_flags, wanted_of
+from tfmot_swd.cli.methods import Wanted, check_names, define_method_flags, define_target_flags, wanted_of
 from tfmot_swd.cli.output import target_of, write_json, write_model
 from tfmot_swd.cli.task import LOSSES, Task, task_of
+from tfmot_swd.tables import ResultTable
 
 if TYPE_CHECKING:
     from tfmot_swd.cli.training import Trained
@@ -71,11 +72,12 @@ def _run(call: Call) -> int:
     target = target_of("output", values.output, ".keras", inputs)
     record = target_of("json", values.json, ".json", inputs) if values.json else None
     model = load_model(call, path)
+    check_names(model, wanted.choice)
     measured: list[tuple[str, float, float]] = []
     trained, task = _pruned(call, model, wanted, measured)
     table, costs = _compared(model, trained.model, measured)
     write_model(target, trained.model)
-    call.console.print(table)
+    call.show(table)
     if not values.data:
         call.say(
             "Nothing was trained: the accuracy has suffered, by how much only data can tell. Fine-tune the model, or "
@@ -118,7 +120,7 @@ def _compared(before: Any, after: Any, measured: list[tuple[str, float, float]])
     from tfmot_swd.profile import profile
     from tfmot_swd.sparsity import sparsity_report
 
-    table = Table(title="before → after")
+    table = ResultTable("before → after")
     for heading in ("", "before", "after", "ratio"):
         table.add_column(heading, justify="right" if heading else "left")
     for name, *pair in measured:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from tfmot_swd.cli.command import Call, Command, UsageError
+from tfmot_swd.cli.command import Call, Command, UsageError, define_full_flag
 from tfmot_swd.cli.loading import define_loading_flags, load_model
 from tfmot_swd.cli.output import target_of
 
@@ -53,6 +53,7 @@ def _define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_bool("measure", True, "time the files on this machine, some seconds for each", flag_values=values)
     flags.DEFINE_string("title", None, "of the page; the name of the model by default", flag_values=values)
     flags.DEFINE_string("json", None, "also write the report to this .json file", flag_values=values)
+    define_full_flag(values)
     define_loading_flags(values)
 
 
@@ -95,7 +96,7 @@ def _run(call: Call) -> int:
     report.to_html(target)
     if record:
         report.to_json(record)
-    call.console.print(report)
+    call.show(report)
     call.say(f"The page: {values.output}")
     return 0
 
