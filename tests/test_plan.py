@@ -65,7 +65,7 @@ def test_skip_by_name_or_path(model, name):
 
 
 def test_an_unknown_name_to_skip_is_refused(model):
-    with pytest.raises(ValueError, match=r"layers that the model does not have\. Received: \['heads'\]"):
+    with pytest.raises(ValueError, match=r"layers that the model does not have: did you mean head\? Received: heads$"):
         plan_pruning(model, skip=["head", "heads"])
 
 

@@ -109,7 +109,7 @@ BAD = [
     ({"initial_sparsity": 0.95}, r"initial_sparsity must be in \[0, 0\.9\]\. Received"),
     ({"ramp": 1.1}, r"ramp must be in \[0, 1\]\. Received: ramp=1\.1"),
     ({"power": 0.5}, r"power must be in \[1, inf\]\. Received: power=0\.5"),
-    ({"end_step": 0}, r"end_step must be a whole number .* at least 1\. Received: end_step=0"),
+    ({"end_step": 0}, r"end_step=epochs \* steps_per_epoch.*at least 1.*Received: end_step=0, epochs=None$"),
     ({"end_step": -5}, r"Received: end_step=-5"),
     ({"end_step": 2.5}, r"Received: end_step=2\.5"),
     ({"end_step": None}, r"Received: end_step=None"),

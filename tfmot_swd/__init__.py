@@ -3,6 +3,7 @@
 # First, as it chooses Keras 2 before anything imports TensorFlow.
 from tfmot_swd import _compat as _compat
 from tfmot_swd._version import __version__ as __version__
+from tfmot_swd.after_pruning import AfterPruning
 from tfmot_swd.budget import Budget
 from tfmot_swd.callbacks import UpdatePruningStep
 from tfmot_swd.channel_plan import ChannelPlan, plan_channels
@@ -47,6 +48,7 @@ from tfmot_swd.summaries import PruningSummaries
 from tfmot_swd.wrappers import PruneSelectiveDecay
 
 __all__ = [
+    "AfterPruning",
     "Budget",
     "BudgetFit",
     "ChannelCriterion",

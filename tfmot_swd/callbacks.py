@@ -14,6 +14,7 @@ from tfmot_swd.monitor import CutReport
 from tfmot_swd.progressive.run import ProgressiveRun
 from tfmot_swd.pruning_run import PruningRun, RunOptions
 from tfmot_swd.pruning_wrapper import NothingTrainedError, PruningWrapper, collect_wrappers, find_wrapped
+from tfmot_swd.schedule_end import set_end
 from tfmot_swd.selective_run import SelectiveRun
 from tfmot_swd.structured.run import StructuredRun
 
@@ -154,11 +155,13 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
                 "tfmot_swd.prune_progressive_gradient first. "
                 f"Received: {getattr(self.model, 'name', self.model)!r}"
             )
+        params = getattr(self, "params", None) or {}
+        set_end(self.model, params.get("steps"))
+        self._finished_epochs = self._saved_epochs = 0
         if self._backup is not None:
             self._finished_epochs = self._saved_epochs = self._backup.begin(self.model)
             # Keras's fit asks there where to begin.
             self.model._training_state = Resumed(self._finished_epochs)
-        params = getattr(self, "params", None) or {}
         try:
             self._run = kind(self.model, self._options, params)
         except NothingTrainedError:
@@ -180,7 +183,19 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
         if self._run is not None:
             self._run.on_test_begin()
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_end(
+        self, epoch: int | None = None, logs: dict[str, Any] | None = None, *, batch: int | None = None
+    ) -> None:
+        """Ends an epoch.
+
+        Args:
+          epoch: its number, from 0. None or below 0, as in TFMOT's guide to custom training loops: the next one.
+          logs: of the epoch; gains the numbers of the pruning.
+          batch: `epoch`, under the name that it has there.
+        """
+        epoch = batch if epoch is None else epoch
+        if epoch is None or epoch < 0:
+            epoch = self._finished_epochs
         self._begun.check_trace()
         self._begun.on_epoch_end(epoch, logs)
         self._finished_epochs = epoch + 1

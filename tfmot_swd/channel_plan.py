@@ -20,8 +20,8 @@ from tfmot_swd.channels.groups import (
     sum_of_barriers,
 )
 from tfmot_swd.channels.walk import nodes_of
+from tfmot_swd.layer_choice import LayerChoice
 from tfmot_swd.tables import COMPACT, Printable, ResultTable, View, counted
-from tfmot_swd.validation import check_skip
 
 LAYERS = ("convolutions", "all")
 FROZEN = "frozen"
@@ -109,7 +109,13 @@ class ChannelPlan(Printable):
         return (table,)
 
 
-def plan_channels(model: Any, *, layers: str = "convolutions", skip: Collection[str] = ()) -> ChannelPlan:
+def plan_channels(
+    model: Any,
+    *,
+    layers: str = "convolutions",
+    skip: Collection[str] = (),
+    only: Collection[str] | None = None,
+) -> ChannelPlan:
     """Returns what `prune_progressive_gradient` would rank with the same arguments.
 
     Args:
@@ -117,9 +123,10 @@ def plan_channels(model: Any, *, layers: str = "convolutions", skip: Collection[
       layers: "convolutions" ranks the filters of convolutions, as published; "all" every group of channels that can
         leave, units of dense and recurrent layers and attention heads too.
       skip: names of layers; the channels that they make or act on stay.
+      only: names of layers; the channels that any other layer makes stay, those too that it makes together with these.
 
     Raises:
-      TypeError, ValueError: as `channel_groups`; `skip` names a layer that does not exist.
+      TypeError, ValueError: as `channel_groups`; `skip` or `only` names a layer that does not exist.
 
     >>> import tf_keras as keras
     >>> net = keras.Sequential([keras.layers.Conv2D(4, 3, input_shape=(8, 8, 1), name="conv"),
@@ -129,17 +136,16 @@ def plan_channels(model: Any, *, layers: str = "convolutions", skip: Collection[
     """
     if layers not in LAYERS:
         raise ValueError(f"layers must be one of {', '.join(LAYERS)}. Received: {layers!r}")
+    choice = LayerChoice(skip, only)
     groups = channel_groups(model)
+    choice.check(model)
     by_path = {record.path: record.layer for record in groups.trace.records.values()}
-    names = {name for path, layer in by_path.items() for name in (path, layer.name)}
-    check_skip(skip, names)
-    skipped = {path for path, layer in by_path.items() if path in skip or layer.name in skip}
     distance: dict[str, int] = {}
     for path, calls in _distances(model):
         # Of a shared layer the first call counts.
         distance.setdefault(path, calls)
     variables = {id(each): each for each in variables_of(model)}
-    rows = [_row(group, by_path, skipped, layers, distance, variables) for group in groups.values()]
+    rows = [_row(group, by_path, choice, layers, distance, variables) for group in groups.values()]
     return ChannelPlan(groups, tuple(rows))
 
 
@@ -158,7 +164,7 @@ def makers_of(group: ChannelGroup, variables: Mapping[int, Any]) -> list[Member]
 def _row(
     group: ChannelGroup,
     by_path: dict[str, Any],
-    skipped: set[str],
+    choice: LayerChoice,
     layers: str,
     distance: dict[str, int],
     variables: dict[int, Any],
@@ -167,7 +173,7 @@ def _row(
     if layers == "convolutions":
         able = [member for member in able if isinstance(by_path[member.layer], _CONVOLUTIONS)]
     reason = ""
-    if any(member.layer in skipped for member in group.members if member.role != CONSUME):
+    if not _is_chosen(group, choice):
         reason = "left out by name"
     elif not able:
         reason = "no convolution makes it" if layers == "convolutions" else "nothing makes it that can be ranked"
@@ -177,6 +183,14 @@ def _row(
         reason = FROZEN
     ordered = sorted(able, key=lambda member: distance[member.layer])
     return ChannelRow(group.name, group.size, tuple(ordered) if reason in ("", FROZEN) else (), reason)
+
+
+def _is_chosen(group: ChannelGroup, choice: LayerChoice) -> bool:
+    skip = LayerChoice(choice.skip)
+    acting = (member for member in group.members if member.role != CONSUME)
+    return all(skip.allows(each.layer) for each in acting) and all(
+        choice.allows(each.layer) for each in group.producers
+    )
 
 
 def _distances(model: Any, prefix: str = "", start: int = 0) -> Iterator[tuple[str, int]]:

@@ -40,6 +40,7 @@ class DecayWrapper(PruningWrapper):
         """Returns (weight, mask that broadcasts to it) of what the cut may set to zero; zero where it has."""
         return [(weight, mask.read_value()) for weight, mask, _ in self.pruning_vars]
 
+    @tf.autograph.experimental.do_not_convert
     def _penalty(self) -> tf.Tensor:
         """This layer's share of the coupled penalty; zero outside training, so val_loss stays clean."""
         if self._pool is None or not self._in_training_call:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from absl import logging
 
 from tfmot_swd.channel_plan import ChannelPlan
+from tfmot_swd.layer_choice import LayerChoice
 from tfmot_swd.layer_weights import elements, kernels_of, layers_with_weights
 from tfmot_swd.plan import PruningPlan
 from tfmot_swd.pruning_warning import PruningWarning
@@ -28,7 +29,7 @@ def warn_of_uncounted(plan: PruningPlan) -> None:
     )
 
 
-def warn_of_unknown_kernels(plan: ChannelPlan, skip: Collection[str]) -> None:
+def warn_of_unknown_kernels(plan: ChannelPlan, choice: LayerChoice) -> None:
     """Warns of the layers of a model that hold kernel weights of which no channel can leave, for lack of a rule."""
     known = {cut.variable_id for cut in plan.groups.trace.cuts}
     found, whole = [], 0
@@ -36,7 +37,7 @@ def warn_of_unknown_kernels(plan: ChannelPlan, skip: Collection[str]) -> None:
         kernels = kernels_of(layer)
         whole += elements(kernels)
         unknown = elements(each for each in kernels if id(each) not in known)
-        if unknown and path not in skip and layer.name not in skip:
+        if unknown and choice.allows(path):
             found.append((path, type(layer).__name__, unknown))
     _tell(
         found,

@@ -9,7 +9,9 @@ global threshold leaves every kernel more than its floor, which the selection of
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -82,11 +84,19 @@ class FloorSelection:
           is_bound: whether a floor bound at the last selection; saves a selection in vain, changes no result.
         """
 
+        found: tuple[tf.Tensor, tf.Tensor] = _traced(self)(
+            bits, tf.cast(k, tf.int32), guess, tf.cast(is_bound, tf.bool)
+        )
+        return found
+
+    def _limits(
+        self, bits: tf.Tensor, k: tf.Tensor, guess: tf.Tensor, is_bound: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         def without() -> tuple[tf.Tensor, tf.Tensor]:
             threshold, below = select_and_count_near(bits, k, guess, self._groups())
             return threshold, tf.reduce_any(np.array(self.sizes, np.int32) - below < np.array(self.floors, np.int32))
 
-        threshold, binds = tf.cond(tf.cast(is_bound, tf.bool), lambda: (guess, tf.constant(True)), without)
+        threshold, binds = tf.cond(is_bound, lambda: (guess, tf.constant(True)), without)
         return tf.cond(
             binds,
             lambda: self._with_floors(bits, k, guess),
@@ -114,3 +124,12 @@ class FloorSelection:
 
     def _groups(self) -> list[int]:
         return [-(-size // 8) for size in self.sizes]
+
+
+@functools.lru_cache(maxsize=16)
+def _traced(selection: FloorSelection) -> Any:
+    """Returns the selection as one graph: a step selects in two places, is traced twice, and again by each fit."""
+    scalar = tf.TensorSpec([], tf.int32)
+    length = 8 * sum(selection._groups())
+    signature = [tf.TensorSpec([length], tf.int32), scalar, scalar, tf.TensorSpec([], tf.bool)]
+    return tf.function(selection._limits, input_signature=signature, autograph=False)

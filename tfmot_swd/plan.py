@@ -9,10 +9,11 @@ from typing import Any
 from rich.table import Table
 
 from tfmot_swd._compat import PruningPolicy, master_variable
+from tfmot_swd.layer_choice import LayerChoice
 from tfmot_swd.layer_weights import elements, kernels_of, layers_with_weights
 from tfmot_swd.prunable import counted_weights, target_weights, uncounted_kernels
 from tfmot_swd.tables import COMPACT, Printable, ResultTable, View, counted
-from tfmot_swd.validation import check_keras_model, check_skip
+from tfmot_swd.validation import check_keras_model
 
 FROZEN = "frozen"
 UNKNOWN = "no weights that are pruned in this class"
@@ -141,26 +142,27 @@ def plan_pruning(
     *,
     targets: str = "kernels",
     skip: Collection[str] = (),
+    only: Collection[str] | None = None,
     pruning_policy: PruningPolicy | None = None,
 ) -> PruningPlan:
     """Returns the plan that `prune_selective_decay` would follow with the same arguments.
 
     Raises:
-      TypeError, ValueError: as `prune_selective_decay`, for the model and for `skip`.
+      TypeError, ValueError: as `prune_selective_decay`, for the model, `skip` and `only`.
 
     >>> import tf_keras as keras
     >>> net = keras.Sequential([keras.layers.Dense(2, input_shape=(3,))])
     >>> plan_pruning(net).pool_size
     8
     """
+    choice = LayerChoice(skip, only)
     check_keras_model(model)
-    found = list(layers_with_weights(model))
-    names = {name for path, layer in found for name in (path, layer.name)}
-    check_skip(skip, names)
+    choice.check(model)
     # Layers may share a weight: it counts for the first of them.
     seen: set[int] = set()
     rows = [
-        _row(path, layer, targets, path in skip or layer.name in skip, pruning_policy, seen) for path, layer in found
+        _row(path, layer, targets, not choice.allows(path), pruning_policy, seen)
+        for path, layer in layers_with_weights(model)
     ]
     return PruningPlan(tuple(rows))
 

@@ -100,6 +100,11 @@ class PruningWrapper(PruneLowMagnitude):
             block_pooling_type="AVG",
         )
 
+    def follow(self, schedule: Any) -> None:
+        """Has the wrapper follow another schedule, before any training step is traced."""
+        self.pruning_schedule = schedule
+        self._set_pruning_vars(self.prunable_weights, [mask for _, mask, _ in self.pruning_vars])
+
     def _add_state(
         self,
         name: str,
@@ -133,6 +138,8 @@ class PruningWrapper(PruneLowMagnitude):
     def _call_layer(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         return self.layer(inputs, *args, **kwargs)
 
+    # Nothing in it needs AutoGraph, whose conversion would take longer than the tracing.
+    @tf.autograph.experimental.do_not_convert
     def _before_call(self, training: Any) -> None:
         """Has `_advance` run in training calls, once for the whole model, before any forward."""
         if is_saving() or is_tracing_keras_graph():
@@ -273,9 +280,17 @@ def check_can_wrap(model: Any) -> None:
     """Raises unless `model` is a built graph model with finite weights, neither wrapped nor quantization-aware.
 
     Raises:
-      TypeError: not a tf_keras model.
+      TypeError: not a tf_keras model; layers of one, which TFMOT wraps one by one.
       ValueError: otherwise.
     """
+    parts = list(model) if isinstance(model, list | tuple) else [model]
+    if parts and all(isinstance(each, keras.layers.Layer) and not isinstance(each, keras.Model) for each in parts):
+        names = [each.name for each in parts]
+        raise TypeError(
+            "Layers are pruned together, under one threshold and one clock, so the model as a whole is wrapped: build "
+            f"it of plain layers, wrap it, and name the layers to prune, as only={names}. "
+            f"Received: {', '.join(f'{each.name} ({type(each).__name__})' for each in parts)}, not a model"
+        )
     check_keras_model(model)
     if find_wrapped(model):
         raise ValueError(

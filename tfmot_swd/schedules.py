@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import tensorflow as tf
 
 from tfmot_swd._compat import PruningSchedule, keras
 from tfmot_swd.foreign_wrapper import check_not_in_tfmots_wrapper
+from tfmot_swd.validation import whole_number
 
 PENALTIES = ("auto", "coupled", "implicit", "forward")
 TARGETS = ("kernels", "all")
@@ -32,8 +33,11 @@ class DecaySchedule(_Ending):
 
     At step k of K = end_step - begin_step, with t = k/K, the strength is a(t) = a_min · (a_max / a_min)^t, and of the
     way to the target (1 - t/ramp)^power is left for t < ramp, then nothing.
+
+    `end_step` is 0 where `epochs` is given and no training has said yet how many updates an epoch has.
     """
 
+    epochs: int | None = None
     begin_step: int = 0
     ramp: float = 2.0 / 3.0
     power: float = 3.0
@@ -48,13 +52,12 @@ class DecaySchedule(_Ending):
     def __post_init__(self) -> None:
         _check_number("ramp", self.ramp, 0.0, 1.0)
         _check_number("power", self.power, 1.0, math.inf)
-        _check_step("end_step", self.end_step, 1)
-        _check_step("begin_step", self.begin_step, 0)
-        _check_step("frequency", self.frequency, 1)
-        for name in ("end_step", "begin_step", "frequency"):
-            # np.ceil(samples / batch) and the like: a count is an int in the config and in graph.
-            object.__setattr__(self, name, int(getattr(self, name)))
-        if self.begin_step >= self.end_step:
+        self._set_count("begin_step", 0)
+        self._set_count("frequency", 1)
+        if self.epochs is not None:
+            self._set_count("epochs", 1, "epochs")
+        self._set_end()
+        if self.has_end and self.begin_step >= self.end_step:
             raise ValueError(
                 f"begin_step must be before end_step. Received: begin_step={self.begin_step}, end_step={self.end_step}"
             )
@@ -76,14 +79,46 @@ class DecaySchedule(_Ending):
         if self.penalty not in PENALTIES:
             raise ValueError(f"penalty must be one of {PENALTIES}. Received: {self.penalty!r}")
 
+    def _set_count(self, name: str, least: int, unit: str = "optimizer updates") -> None:
+        # np.ceil(samples / batch) and dataset.cardinality(): a count is an int in the config and in graph.
+        object.__setattr__(self, name, whole_number(name, getattr(self, name), least, unit))
+
+    def _set_end(self) -> None:
+        self._set_count("end_step", 0)
+        if (self.end_step > 0) == (self.epochs is not None):
+            raise ValueError(
+                "Say once when the schedule ends: end_step=epochs * steps_per_epoch, the optimizer update after which "
+                "the final pruning step is made (at least 1), or epochs=10, for which fit knows the steps. "
+                f"Received: end_step={self.end_step}, epochs={self.epochs}"
+            )
+
+    @property
+    def has_end(self) -> bool:
+        """Whether it is known after how many updates the schedule ends."""
+        return self.end_step > 0
+
+    @property
+    def length(self) -> str:
+        """The length in words, as "300 updates"."""
+        return f"{self.end_step} updates" if self.has_end else f"the updates of {self.epochs} epochs"
+
+    def with_steps(self, steps_per_epoch: int) -> Self:
+        """Returns the schedule that ends after so many updates as its `epochs` have; itself where it has an end."""
+        if self.epochs is None:
+            return self
+        changes: dict[str, Any] = {"end_step": self.epochs * steps_per_epoch, "epochs": None}
+        return dataclasses.replace(self, **changes)
+
     def is_due(self, step: tf.Tensor) -> tf.Tensor:
         """Returns whether the targeted set is chosen anew at `step`, a bool scalar."""
+        self._check_has_end()
         step = tf.cast(step, tf.int64)
         since = step - self.begin_step
         return (since >= 0) & (step <= self.end_step) & (since % self.frequency == 0)
 
     def progress(self, step: tf.Tensor | int) -> tf.Tensor:
         """Returns t in [0, 1], float64: 0 up to `begin_step`, 1 from `end_step` on."""
+        self._check_has_end()
         since = tf.cast(step, tf.float64) - float(self.begin_step)
         return tf.clip_by_value(since / float(self.end_step - self.begin_step), 0.0, 1.0)
 
@@ -101,6 +136,14 @@ class DecaySchedule(_Ending):
     def shrink(self, step: tf.Tensor | int) -> tf.Tensor:
         """Returns the automatic X(t) by which a targeted weight is divided (1 + X), float32."""
         return _exponential(self.shrink_min, self.shrink_max, self.progress(step))
+
+    def _check_has_end(self) -> None:
+        if not self.has_end:
+            raise ValueError(
+                "This schedule is as long as so many epochs, and no fit has said yet how many updates an epoch has: "
+                "ask the schedule.with_steps(steps_per_epoch), or give end_step. "
+                f"Received: epochs={self.epochs}"
+            )
 
     @property
     def is_forward(self) -> bool:
@@ -141,6 +184,8 @@ class SelectiveDecay(DecaySchedule):
     Args:
       final_sparsity: share of the pruned weights that is zero in the end, in [0, 1).
       end_step: optimizer update after which the final cut is made, counted from wrapping on.
+      epochs: in place of `end_step`, which becomes this number times the batches of an epoch when the first fit begins;
+        all phases of a training count.
       begin_step: update at which decay begins.
       initial_sparsity: share targeted at `begin_step`, in [0, final_sparsity].
       ramp: share of the run over which the target climbs, in [0, 1]; 0 keeps it at the final value.
@@ -173,7 +218,7 @@ class SelectiveDecay(DecaySchedule):
     """
 
     final_sparsity: float
-    end_step: int
+    end_step: int = 0
     initial_sparsity: float = dataclasses.field(default=0.0, kw_only=True)
     targets: str = dataclasses.field(default="kernels", kw_only=True)
     threshold_power: float = dataclasses.field(default=1.0, kw_only=True)
@@ -183,8 +228,9 @@ class SelectiveDecay(DecaySchedule):
     def paper(
         cls,
         final_sparsity: float,
-        end_step: int,
+        end_step: int = 0,
         *,
+        epochs: int | None = None,
         mu: float | None = None,
         a_min: float = PAPER_A_MIN,
         a_max: float = PAPER_A_MAX,
@@ -205,6 +251,7 @@ class SelectiveDecay(DecaySchedule):
         return cls(
             final_sparsity,
             end_step,
+            epochs=epochs,
             initial_sparsity=final_sparsity,
             ramp=0.0,
             mu=mu,
@@ -268,11 +315,3 @@ def _checked_floor(value: Any) -> int | float:
         "minimum_kept must be a count of weights of each kernel (an int, 0 or more), or a share of what it would keep "
         f"at the same rate as all (a float in [0, 1]). Received: minimum_kept={value!r}"
     )
-
-
-def _check_step(name: str, value: int, least: int) -> None:
-    is_number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-    if not is_number or not float(value).is_integer() or value < least:
-        raise ValueError(
-            f"{name} must be a whole number of optimizer updates, at least {least}. Received: {name}={value!r}"
-        )

@@ -11,6 +11,7 @@ from tfmot_swd._compat import PruningPolicy
 from tfmot_swd.block_magnitudes import Blocks
 from tfmot_swd.cloning import wrap_with
 from tfmot_swd.dense_kernels import warn_of_uncounted
+from tfmot_swd.layer_choice import LayerChoice
 from tfmot_swd.layer_weights import kernels_of
 from tfmot_swd.plan import PruningPlan, plan_pruning
 from tfmot_swd.pruning_wrapper import check_can_wrap, collect_wrappers
@@ -26,6 +27,7 @@ def prune_selective_decay(
     schedule: SelectiveDecay | StructuredDecay,
     *,
     skip: Collection[str] = (),
+    only: Collection[str] | None = None,
     pruning_policy: PruningPolicy | None = None,
     block_size: tuple[int, int] = (1, 1),
     block_pooling_type: str = "AVG",
@@ -72,7 +74,10 @@ def prune_selective_decay(
     Args:
       model: a built tf_keras Sequential or Functional model, nested models included.
       schedule: a `SelectiveDecay`, or a `StructuredDecay`.
-      skip: names of layers to leave whole; with a `StructuredDecay` they keep the channels that they make or act on.
+      skip: names of layers to leave whole, or of models inside the model; with a `StructuredDecay` they keep the
+        channels that they make or act on.
+      only: names of the layers that may be pruned, None for all; with a `StructuredDecay` those whose channels may
+        leave, see `plan_channels`.
       pruning_policy: a TFMOT `PruningPolicy`; layers it does not allow are left whole. Not with a `StructuredDecay`.
       block_size: (height, width) of the blocks, in inputs and outputs of a dense kernel. Not with a `StructuredDecay`.
       block_pooling_type: "AVG" or "MAX": a block's magnitude is the mean or the maximum of its weights'.
@@ -83,8 +88,8 @@ def prune_selective_decay(
     Raises:
       TypeError: `model` is no tf_keras model, or `schedule` none of the two.
       ValueError: the model is subclassed, not built, already wrapped, holds NaN, or has nothing to
-        prune; `skip` names a layer that does not exist; the blocks are not those of TFMOT; the budget cannot be met,
-        with what could be.
+        prune; `skip` or `only` names a layer that does not exist; the blocks are not those of TFMOT; the
+        budget cannot be met, with what could be.
 
     >>> import tf_keras as keras
     >>> net = keras.Sequential([keras.layers.Dense(2, input_shape=(3,))])
@@ -111,10 +116,10 @@ def prune_selective_decay(
                 "A pruning policy says which layers may have zeros, not which channels may leave: name layers to leave "
                 f"whole with skip. Received: pruning_policy={pruning_policy!r} with a StructuredDecay"
             )
-        return wrap_channels(model, schedule, skip)
+        return wrap_channels(model, schedule, LayerChoice(skip, only))
     if pruning_policy is not None:
         pruning_policy.ensure_model_supports_pruning(model)
-    plan = plan_pruning(model, targets=schedule.targets, skip=skip, pruning_policy=pruning_policy)
+    plan = plan_pruning(model, targets=schedule.targets, skip=skip, only=only, pruning_policy=pruning_policy)
     if not plan.layers():
         raise ValueError(
             "Nothing in this model can be pruned: no layer that is left has weights which "

@@ -87,6 +87,15 @@ def strip_pruning(model: Any, *, remove_channels: bool = True) -> Any:
         return stripped
 
 
+def is_pruned(model: Any) -> bool:
+    """Returns whether the schedule of a wrapped model is finished, so that `strip_pruning` takes it."""
+    decayed = collect_wrappers(model, DecayWrapper)
+    if decayed:
+        return not _misses_cut(decayed)
+    done, epochs = _epochs_done(model)
+    return done >= epochs
+
+
 def _along_blocks(model: Any, in_blocks: list[tuple[Any, Blocks]]) -> set[str]:
     """Returns the layers that make channels along which a weight is in blocks of more than one."""
     tied = {
@@ -144,27 +153,32 @@ def _check_strippable(model: Any) -> None:
 
 def _check_cut(model: Any) -> None:
     wrappers = collect_wrappers(model, DecayWrapper)
-    uncut = [wrapper for wrapper in wrappers if not bool(wrapper.cut.numpy())]
-    # A layer that was frozen when the others were cut is meant to be whole; a model frozen later is not.
-    if len(uncut) == len(wrappers) or any(wrapper.takes_part() for wrapper in uncut):
+    if _misses_cut(wrappers):
         done = max(int(wrapper.pruning_step.numpy()) for wrapper in wrappers)
-        end_step, unfrozen = uncut[0].pruning_schedule.end_step, ""
-        if len(uncut) < len(wrappers) or done >= end_step:
+        schedule, unfrozen = wrappers[0].pruning_schedule, ""
+        if any(bool(each.cut.numpy()) for each in wrappers) or (schedule.has_end and done >= schedule.end_step):
             unfrozen = (
                 "Where layers have been unfrozen: Keras trains those that were trainable when the model was compiled, "
                 "so compile it after setting layer.trainable, and fit then. "
             )
         raise ValueError(
             "The final cut has not been made, so this model is not pruned: train on until end_step, or "
-            "call tfmot_swd.cut_now(model) to cut at once. Early stopping and "
-            "EarlyStopping(restore_best_weights=True) lead here too: they bring back weights from "
-            f"before the cut. {unfrozen}Received: {done} of {end_step} updates made"
+            "call tfmot_swd.cut_now(model) to cut at once. ModelCheckpoint(save_best_only=True), EarlyStopping and its "
+            "restore_best_weights=True lead here too: they keep, or bring back, weights from before the cut, where "
+            "models are better and not pruned; tfmot_swd.AfterPruning(callback) has them look at pruned models alone. "
+            f"{unfrozen}Received: {done} of {schedule.length} made"
         )
 
 
+def _misses_cut(wrappers: list[DecayWrapper]) -> bool:
+    """Whether the final cut is still to be made, of all or of some."""
+    uncut = [wrapper for wrapper in wrappers if not bool(wrapper.cut.numpy())]
+    # A layer that was frozen when the others were cut is meant to be whole; a model frozen later is not.
+    return len(uncut) == len(wrappers) or any(wrapper.takes_part() for wrapper in uncut)
+
+
 def _check_finished(model: Any) -> None:
-    wrappers = collect_wrappers(model, PruneProgressiveGradient)
-    done, epochs = max(int(each.pruning_step.numpy()) for each in wrappers), wrappers[0].pruning_schedule.epochs
+    done, epochs = _epochs_done(model)
     if done < epochs:
         raise ValueError(
             "The schedule is not finished, so fewer filters have left than asked: train on, with "
@@ -172,3 +186,9 @@ def _check_finished(model: Any) -> None:
             "custom loop; or call tfmot_swd.cut_now(model) to remove the rest at once. "
             f"Received: {done} of {epochs} epochs finished"
         )
+
+
+def _epochs_done(model: Any) -> tuple[int, int]:
+    """Returns how many epochs of a progressive schedule are finished, and how many it has."""
+    wrappers = collect_wrappers(model, PruneProgressiveGradient)
+    return max(int(each.pruning_step.numpy()) for each in wrappers), wrappers[0].pruning_schedule.epochs

@@ -62,7 +62,15 @@ def select_bits(bits: tf.Tensor, k: tf.Tensor | int) -> tf.Tensor:
     k: 0 <= k < N, any integer scalar. Each pass counts one digit and keeps only the numbers that
     share it, so the second and the third pass see a few per cent of the first.
     """
-    rank = tf.cast(k, tf.int32)
+    return _select(bits, tf.cast(k, tf.int32))
+
+
+# Traced once a process: a training step has it in several places, and Keras traces each step twice.
+@tf.function(
+    input_signature=[tf.TensorSpec([None], tf.int32), tf.TensorSpec([], tf.int32)],
+    autograph=False,
+)
+def _select(bits: tf.Tensor, rank: tf.Tensor) -> tf.Tensor:
     candidates = bits
     for shift, width in _DIGITS:
         size = 1 << width
@@ -83,7 +91,13 @@ def select_bits_near(bits: tf.Tensor, k: tf.Tensor | int, guess: tf.Tensor) -> t
     """
     if bits.shape[0] is None or bits.shape[0] % _GROUP:
         bits = tf.pad(bits, [[0, -tf.size(bits) % _GROUP]], constant_values=_MAGNITUDE_MASK)
-    near = _Bracket(bits, tf.cast(k, tf.int32), guess)
+    found: tf.Tensor = _select_near(bits, tf.cast(k, tf.int32), guess)
+    return found
+
+
+@tf.function(autograph=False)
+def _select_near(bits: tf.Tensor, rank: tf.Tensor, guess: tf.Tensor) -> tf.Tensor:
+    near = _Bracket(bits, rank, guess)
     within = near.rank - tf.reduce_sum(tf.cast(near.below, tf.int32))
     return tf.cond(near.holds(within), lambda: near.selected(within), lambda: select_bits(bits, near.rank))
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from tfmot_swd._compat import Functional, keras, variables_of
 
@@ -65,20 +65,6 @@ def _can_be_cloned(model: Any) -> bool:
     return type(model) in plain or type(model).__init__ in {kind.__init__ for kind in plain}
 
 
-def check_skip(skip: Any, known: Collection[str]) -> None:
-    """Raises unless `skip` is a list of names of layers that are `known`.
-
-    Raises:
-      TypeError: no list, such as the name itself.
-      ValueError: it names a layer that does not exist.
-    """
-    if isinstance(skip, str) or not isinstance(skip, Collection):
-        raise TypeError(f"skip must be a list of names of layers, as ['conv']. Received: {skip!r}")
-    unknown = sorted({each for each in skip if each not in known}, key=str)
-    if unknown:
-        raise ValueError(f"skip names layers that the model does not have. Received: {unknown}")
-
-
 def check_finite_weights(model: Any) -> None:
     """Raises a ValueError that names the weights of `model` that hold NaN or infinity."""
     broken = [
@@ -91,3 +77,19 @@ def check_finite_weights(model: Any) -> None:
             "Weights that are NaN or infinite cannot be ranked by magnitude: training has diverged, or "
             f"the file is damaged; load an earlier checkpoint. Received: {', '.join(broken)}"
         )
+
+
+def whole_number(name: str, value: Any, least: int, unit: str = "") -> int:
+    """Returns a count that may be given as an int, a float without a fraction, or a scalar of NumPy or TensorFlow.
+
+    Raises:
+      ValueError: it is none of these, or smaller than `least`.
+    """
+    given = value.numpy() if tf.is_tensor(value) and hasattr(value, "numpy") else value
+    given = given.item() if isinstance(given, np.ndarray | np.generic) and given.ndim == 0 else given
+    is_number = isinstance(given, int | float) and not isinstance(given, bool)
+    if is_number and float(given).is_integer() and given >= least:
+        return int(given)
+    unknown = "; a dataset of unknown or infinite size has no cardinality" if is_number and given < 0 else ""
+    of = f" of {unit}" if unit else ""
+    raise ValueError(f"{name} must be a whole number{of}, {least} or more. Received: {name}={value!r}{unknown}")

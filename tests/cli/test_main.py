@@ -10,7 +10,7 @@ import tf_keras as keras
 
 import tfmot_swd
 from tfmot_swd.cli.main import COMMANDS
-from tfmot_swd.cli.methods import check_skip
+from tfmot_swd.cli.methods import check_names
 
 ROOT = Path(__file__).parents[2]
 NAMES = [command.name for command in COMMANDS]
@@ -114,7 +114,8 @@ def test_a_layer_to_skip_that_is_not_there_is_a_wrong_command_line(command, meth
 
 def test_layers_inside_of_a_nested_model_can_be_skipped():
     inner = keras.Sequential([keras.layers.Dense(2, name="deep", input_shape=(3,))], name="inner")
-    check_skip(keras.Sequential([inner, keras.layers.Dense(1, name="head")]), ["deep", "inner", "inner/deep", "head"])
+    model = keras.Sequential([inner, keras.layers.Dense(1, name="head")])
+    check_names(model, {"skip": ["deep", "inner", "inner/deep"], "only": ["head"]})
 
 
 def test_what_the_library_says_is_said_in_the_words_of_the_shell(run, net, tmp_path):

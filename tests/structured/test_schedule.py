@@ -56,7 +56,7 @@ def test_call_keeps_tfmots_contract():
         ({"scope": "model"}, "scope must be one of global, layer"),
         ({"layers": "dense"}, "layers must be one of all, convolutions"),
         ({"minimum": 0}, "Received: minimum=0"),
-        ({"round_to": 2.0}, "Received: round_to=2.0"),
+        ({"round_to": 2.5}, "Received: round_to=2.5"),
         ({"end_step": 0}, "Received: end_step=0"),
         ({"mu": 0.0}, "mu must be positive"),
     ],

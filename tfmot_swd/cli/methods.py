@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
 # Share of the epochs in which filters leave; those that remain fine-tune.
 _PRUNING_SHARE = 2 / 3
+LayerNames = dict[str, Any]
 _LIMITS = ("parameters", "macs", "bytes", "sparsity")
 
 
@@ -30,12 +30,19 @@ class Wanted:
       budget: what may be left; None for a rate.
       skip: layers that stay whole.
       round_to: the number of channels kept is a multiple of this.
+      only: layers that may be pruned; None for all.
     """
 
     rate: float | None
     budget: Budget | None
     skip: tuple[str, ...] = ()
     round_to: int = 1
+    only: tuple[str, ...] | None = None
+
+    @property
+    def choice(self) -> LayerNames:
+        """The layers by name, as the functions of the package take them."""
+        return {"skip": self.skip, "only": self.only}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,26 +52,26 @@ class Method:
     Args:
       rate_of: what its rate is a share of.
       takes_budget: whether it can be given a budget.
-      plan: model, names of layers to skip → what would be pruned, printable.
+      plan: model, layers by name → what would be pruned, printable.
       wrap: model, what is wanted, epochs, updates in an epoch → the model to train.
     """
 
     rate_of: str
     takes_budget: bool
-    plan: Callable[[Any, Collection[str]], Any]
+    plan: Callable[[Any, LayerNames], Any]
     wrap: Callable[[Any, Wanted, int, int], keras.Model]
 
 
-def _plan_weights(model: Any, skip: Collection[str]) -> Any:
+def _plan_weights(model: Any, choice: LayerNames) -> Any:
     from tfmot_swd.plan import plan_pruning
 
-    return plan_pruning(model, skip=skip)
+    return plan_pruning(model, **choice)
 
 
-def _plan_channels(model: Any, skip: Collection[str]) -> Any:
+def _plan_channels(model: Any, choice: LayerNames) -> Any:
     from tfmot_swd.channel_plan import plan_channels
 
-    return plan_channels(model, layers="all", skip=skip)
+    return plan_channels(model, layers="all", **choice)
 
 
 def _selective(model: Any, wanted: Wanted, epochs: int, updates: int) -> keras.Model:
@@ -72,14 +79,14 @@ def _selective(model: Any, wanted: Wanted, epochs: int, updates: int) -> keras.M
 
     if wanted.rate is None:
         raise UsageError("--method=swd takes --rate. Received: a budget")
-    return prune_selective_decay(model, SelectiveDecay(wanted.rate, epochs * updates), skip=wanted.skip)
+    return prune_selective_decay(model, SelectiveDecay(wanted.rate, epochs * updates), **wanted.choice)
 
 
 def _structured(model: Any, wanted: Wanted, epochs: int, updates: int) -> keras.Model:
     from tfmot_swd import StructuredDecay, prune_selective_decay
 
     schedule = StructuredDecay(budget_of(wanted), epochs * updates, round_to=wanted.round_to)
-    return prune_selective_decay(model, schedule, skip=wanted.skip)
+    return prune_selective_decay(model, schedule, **wanted.choice)
 
 
 def _progressive(model: Any, wanted: Wanted, epochs: int, updates: int) -> keras.Model:
@@ -87,7 +94,7 @@ def _progressive(model: Any, wanted: Wanted, epochs: int, updates: int) -> keras
 
     target: Any = wanted.rate if wanted.budget is None else wanted.budget
     schedule = ProgressiveRate(target, max(round(_PRUNING_SHARE * epochs), 1), "geometric")
-    return prune_progressive_gradient(model, schedule, layers="all", skip=wanted.skip, round_to=wanted.round_to)
+    return prune_progressive_gradient(model, schedule, layers="all", round_to=wanted.round_to, **wanted.choice)
 
 
 METHODS: dict[str, Method] = {
@@ -98,7 +105,7 @@ METHODS: dict[str, Method] = {
 
 
 def define_method_flags(values: flags.FlagValues) -> None:
-    """Defines `--method` and `--skip`."""
+    """Defines `--method`, `--skip` and `--only`."""
     flags.DEFINE_enum(
         "method",
         "structured",
@@ -108,24 +115,17 @@ def define_method_flags(values: flags.FlagValues) -> None:
         flag_values=values,
     )
     flags.DEFINE_list("skip", [], "names of layers that stay whole", flag_values=values)
+    flags.DEFINE_list("only", None, "names of the layers that may be pruned; all, unless given", flag_values=values)
 
 
-def check_skip(model: keras.Model, skip: Collection[str]) -> None:
-    """Raises a UsageError where `--skip` names a layer that the model does not have; nested ones are outer/inner."""
-    known = set(_layer_names(model))
-    unknown = [name for name in skip if name not in known]
-    if unknown:
-        close = difflib.get_close_matches(unknown[0], sorted(known), 1)
-        advice = f": did you mean {close[0]}?" if close else "."
-        raise UsageError(f"--skip names layers that the model does not have{advice} Received: {', '.join(unknown)}")
+def check_names(model: keras.Model, names: LayerNames) -> None:
+    """Raises a UsageError where `--skip` or `--only` names a layer that the model does not have."""
+    from tfmot_swd.layer_choice import LayerChoice
 
-
-def _layer_names(model: keras.Model, prefix: str = "") -> Iterator[str]:
-    for layer in model.layers:
-        yield layer.name
-        yield prefix + layer.name
-        if hasattr(layer, "layers"):
-            yield from _layer_names(layer, f"{prefix}{layer.name}/")
+    try:
+        LayerChoice(**names).check(model)
+    except ValueError as error:
+        raise UsageError(in_shell_words(str(error))) from error
 
 
 def define_target_flags(values: flags.FlagValues) -> None:
@@ -144,6 +144,11 @@ def define_target_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_integer(
         "round_to", 1, "channels are kept in multiples of this: 8 suits most kernels", 1, flag_values=values
     )
+
+
+def layer_names(values: Any) -> LayerNames:
+    """Returns what `--skip` and `--only` name."""
+    return {"skip": tuple(values.skip), "only": None if values.only is None else tuple(values.only)}
 
 
 def wanted_of(values: Any) -> Wanted:
@@ -175,7 +180,8 @@ def wanted_of(values: Any) -> Wanted:
         budget = Budget(**limits) if limits else None
     except ValueError as error:
         raise UsageError(in_shell_words(str(error))) from error
-    return Wanted(rate, budget, tuple(values.skip), values.round_to)
+    names = layer_names(values)
+    return Wanted(rate, budget, names["skip"], values.round_to, names["only"])
 
 
 def budget_of(wanted: Wanted) -> Budget:

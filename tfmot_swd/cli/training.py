@@ -63,9 +63,9 @@ def prune_at_once(model: keras.Model, wanted: Wanted) -> keras.Model:
     Raises:
       ValueError: no channel can be removed; the budget cannot be met, with what could be.
     """
-    scores = channel_scores(model, skip=wanted.skip)
+    scores = channel_scores(model, **wanted.choice)
     if not scores:
-        plan = METHODS["structured"].plan(model, wanted.skip)
+        plan = METHODS["structured"].plan(model, wanted.choice)
         raise ValueError(f"No channel of this model can be removed. Received: {plan.summary()}")
     groups = channel_groups(model)
     fitted = fit_budget(model, scores, budget_of(wanted), round_to=wanted.round_to, groups=groups)

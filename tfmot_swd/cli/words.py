@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 
 # Arguments that flags of the same name stand for.
-_FLAGS = "backup_dir batch_size calibration_percentile max_accuracy_loss min_agreement round_to skip target tolerance"
+_FLAGS = (
+    "backup_dir batch_size calibration_percentile max_accuracy_loss min_agreement only round_to skip target tolerance"
+)
 _LIMITS = "bytes macs parameters sparsity"
 _NAMES = {
     "check_data": "--data",

@@ -14,6 +14,7 @@ from tfmot_swd.channel_plan import ChannelPlan, plan_channels
 from tfmot_swd.channels.groups import parts_of
 from tfmot_swd.cloning import wrap_with
 from tfmot_swd.dense_kernels import warn_of_unknown_kernels
+from tfmot_swd.layer_choice import LayerChoice
 from tfmot_swd.progressive.budget_rate import with_rate
 from tfmot_swd.progressive.criteria import ChannelCriterion, resolve_criterion
 from tfmot_swd.progressive.ranking import Ranked, any_leaves
@@ -36,6 +37,7 @@ def prune_progressive_gradient(
     reset_slots: bool = True,
     layers: str = "convolutions",
     skip: Collection[str] = (),
+    only: Collection[str] | None = None,
     round_to: int = 1,
     minimum: int = 1,
     seed: int = 0,
@@ -67,7 +69,7 @@ def prune_progressive_gradient(
         come back if the constant that its bias or batch norm makes of it passes the ReLU.
       reset_slots: whether what the optimizer keeps for the weights that are set to zero is set to zero too.
       layers: "convolutions", as published, or "all"; see `plan_channels`.
-      skip: names of layers whose channels stay whole.
+      skip, only: names of layers whose channels stay, or of those whose channels alone may leave; see `plan_channels`.
       round_to: the number of filters kept is a multiple of this, where the layer has as many.
       minimum: how many filters of each layer stay at least.
       seed: of the "random" criterion.
@@ -96,14 +98,14 @@ def prune_progressive_gradient(
         resolve_criterion(criterion), hard_share, reduction, scope, soft_reset, reset_slots, round_to, minimum, seed
     )
     check_can_wrap(model)
-    plan = plan_channels(model, layers=layers, skip=skip)
+    plan = plan_channels(model, layers=layers, skip=skip, only=only)
     if not plan.wrapped:
         raise ValueError(f"No filter of this model can be pruned. Received: {plan.summary()}")
     pruned = _wrap(model, with_rate(schedule, settings, plan), settings, plan)
     # Of a budget that the whole model meets is told where it is resolved.
     if not isinstance(schedule.final_rate, Budget):
         _warn_unless_any_leaves(schedule, settings, plan)
-    warn_of_unknown_kernels(plan, skip)
+    warn_of_unknown_kernels(plan, LayerChoice(skip, only))
     if len(plan.ranked) < len(plan.rows):
         logging.info("tfmot_swd leaves whole: %s", plan.summary())
     return pruned

@@ -13,6 +13,7 @@ import tensorflow as tf
 from tfmot_swd._compat import PruningSchedule, keras
 from tfmot_swd.budget import Budget
 from tfmot_swd.foreign_wrapper import check_not_in_tfmots_wrapper
+from tfmot_swd.validation import whole_number
 
 # What is left of the distance of PSFP's curve at its end, and the steepness of ASFP's: a quarter and three quarters
 # of the rate are reached after an eighth of the epochs.
@@ -85,12 +86,8 @@ class ProgressiveRate(PruningSchedule):
         if not isinstance(rate, Budget) and not (is_number and 0 < rate < 1):
             raise ValueError(f"final_rate must be in (0, 1), the share of filters to remove. Received: {rate!r}")
         for name in ("epochs", "removal_frequency", "updates_per_epoch"):
-            value = getattr(self, name)
-            if value is None and name == "updates_per_epoch":
-                continue
-            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-                raise ValueError(f"{name} must be a whole number, 1 or more. Received: {name}={value!r}")
-            object.__setattr__(self, name, int(value))
+            if getattr(self, name) is not None or name != "updates_per_epoch":
+                object.__setattr__(self, name, whole_number(name, getattr(self, name), 1))
         if not isinstance(rate, Budget):
             object.__setattr__(self, "final_rate", float(rate))
         if not isinstance(self.curve, str) or self.curve not in CURVES:

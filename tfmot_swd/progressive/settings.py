@@ -10,6 +10,7 @@ import numpy as np
 from tfmot_swd._compat import keras
 from tfmot_swd.progressive.criteria import ChannelCriterion, resolve_criterion
 from tfmot_swd.progressive.ranking import SCOPES
+from tfmot_swd.validation import whole_number
 
 REDUCTIONS = ("leader", "sum", "mean")
 SOFT_RESETS = ("all", "kernel")
@@ -47,10 +48,7 @@ class ProgressiveSettings:
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}. Received: {getattr(self, name)!r}")
         for name, least in (("round_to", 1), ("minimum", 1), ("seed", 0)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-                raise ValueError(f"{name} must be a whole number, {least} or more. Received: {name}={value!r}")
-            object.__setattr__(self, name, int(value))
+            object.__setattr__(self, name, whole_number(name, getattr(self, name), least))
 
     def get_config(self) -> dict[str, Any]:
         config = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}

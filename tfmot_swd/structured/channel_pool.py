@@ -87,6 +87,7 @@ class ChannelPool(DecayPool[PruneStructuredDecay]):
                 self._decayed.setdefault(variable, []).append((axis, places))
         self._weights = [variables[each] for each in self._decayed]
         self._shrunk = tf.function(self._shrunk_in_one, jit_compile=True)
+        self._traced: dict[bool, Any] = {}
 
     @classmethod
     def of(cls, model: Any) -> Self:
@@ -142,9 +143,9 @@ class ChannelPool(DecayPool[PruneStructuredDecay]):
 
     def _refresh(self, strategy: tf.distribute.Strategy, step: tf.Tensor) -> tf.Tensor:
         def compute() -> tf.Tensor:
-            fitted = self.search.within(self.scores(), self.limits_at(step))
-            assign(strategy, self.leader.threshold, fitted.threshold)
-            return fitted.keep
+            keep, threshold = self._fitted(self.limits_at(step), keep_ties=True)
+            assign(strategy, self.leader.threshold, threshold)
+            return keep
 
         if self.schedule.frequency == 1:
             return compute()
@@ -157,11 +158,29 @@ class ChannelPool(DecayPool[PruneStructuredDecay]):
             assign(strategy, weight, value)
 
     def _choose(self, strategy: tf.distribute.Strategy) -> None:
-        fitted = self.search.within(self.scores(), self.limits_at(self.schedule.end_step), keep_ties=False)
-        kept = tf.concat([tf.cast(fitted.keep, tf.float32), [1.0]], axis=0)
+        keep, _ = self._fitted(self.limits_at(self.schedule.end_step), keep_ties=False)
+        kept = tf.concat([tf.cast(keep, tf.float32), [1.0]], axis=0)
         for wrapper in self.wrappers:
             for owned in wrapper.owned:
                 assign(strategy, owned.mask, tf.gather(kept, self._places_of(wrapper, owned)))
+
+    def _fitted(self, limits: tf.Tensor, keep_ties: bool) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the channels to keep, and their threshold."""
+        if keep_ties not in self._traced:
+            # Once, though Keras traces a training step twice, each time in another context.
+            with tf.init_scope():
+                self._traced[keep_ties] = self._trace(keep_ties)
+        found: tuple[tf.Tensor, tf.Tensor] = self._traced[keep_ties](self.scores(), limits)
+        return found
+
+    def _trace(self, keep_ties: bool) -> Any:
+        def within(scores: tf.Tensor, limits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            fitted = self.search.within(scores, limits, keep_ties=keep_ties)
+            return fitted.keep, fitted.threshold
+
+        scores = tf.TensorSpec([self.search.channels], tf.float32)
+        limits = tf.TensorSpec([len(self.limits.final)], tf.float64)
+        return tf.function(within, input_signature=[scores, limits], autograph=False).get_concrete_function()
 
     def _places_of(self, wrapper: PruneStructuredDecay, owned: OwnedAxis) -> np.ndarray:
         place = id(weight_at(wrapper.layer, owned.path)), owned.axis

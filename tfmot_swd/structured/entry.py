@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -15,11 +14,12 @@ from tfmot_swd.channels.cost import ChannelCosts
 from tfmot_swd.cloning import wrap_with
 from tfmot_swd.cost_limits import resolve_limits
 from tfmot_swd.dense_kernels import warn_of_unknown_kernels
+from tfmot_swd.layer_choice import LayerChoice
 from tfmot_swd.structured.schedule import StructuredDecay
 from tfmot_swd.structured.wrapper import PruneStructuredDecay
 
 
-def wrap_channels(model: Any, schedule: StructuredDecay, skip: Collection[str]) -> Any:
+def wrap_channels(model: Any, schedule: StructuredDecay, choice: LayerChoice) -> Any:
     """Returns a copy of `model` in which every layer is wrapped that owns a part of a ranked channel.
 
     Raises:
@@ -27,7 +27,7 @@ def wrap_channels(model: Any, schedule: StructuredDecay, skip: Collection[str]) 
     """
     # What is frozen now may be trained later: the budget is of all channels that can leave then.
     trained = {id(each) for each in variables_of(model) if each.trainable}
-    plan = plan_channels(model, layers=schedule.layers, skip=skip)
+    plan = plan_channels(model, layers=schedule.layers, skip=choice.skip, only=choice.only)
     if not plan.wrapped:
         raise ValueError(f"No channel of this model can be removed. Received: {plan.summary()}")
     names = [row.group for row in plan.wrapped]
@@ -56,7 +56,7 @@ def wrap_channels(model: Any, schedule: StructuredDecay, skip: Collection[str]) 
     for layer, axes in owned.items():
         for (path, axis), mine in axes.items():
             wrapped[layer].enlist(path, axis, np.flatnonzero(mine))
-    warn_of_unknown_kernels(plan, skip)
+    warn_of_unknown_kernels(plan, choice)
     if len(plan.ranked) < len(plan.rows):
         logging.info("tfmot_swd leaves whole: %s", plan.summary())
     return pruned

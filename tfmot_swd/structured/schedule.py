@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from tfmot_swd._compat import keras
 from tfmot_swd.budget import Budget, as_budget
 from tfmot_swd.foreign_wrapper import check_not_in_tfmots_wrapper
 from tfmot_swd.schedules import PAPER_A_MAX, PAPER_A_MIN, DecaySchedule
+from tfmot_swd.validation import whole_number
 
 CRITERIA = ("auto", "scale", "magnitude")
 MODES = ("filter", "scale")
@@ -51,7 +51,8 @@ class StructuredDecay(DecaySchedule):
         convolution makes.
       minimum: how many channels of each group stay at least.
       round_to: the number kept of a group is a multiple of this, as far as the group goes.
-      begin_step, ramp, power, mu, a_min, a_max, shrink_min, shrink_max, penalty, frequency: as `SelectiveDecay`.
+      epochs, begin_step, ramp, power, mu, a_min, a_max, shrink_min, shrink_max, penalty, frequency: as
+        `SelectiveDecay`.
 
     Raises:
       TypeError: `budget` is neither a Budget nor a number.
@@ -63,7 +64,7 @@ class StructuredDecay(DecaySchedule):
     """
 
     budget: Budget | float
-    end_step: int
+    end_step: int = 0
     criterion: str = dataclasses.field(default="auto", kw_only=True)
     mode: str = dataclasses.field(default="filter", kw_only=True)
     scope: str = dataclasses.field(default="global", kw_only=True)
@@ -75,8 +76,9 @@ class StructuredDecay(DecaySchedule):
     def paper(
         cls,
         budget: Budget | float,
-        end_step: int,
+        end_step: int = 0,
         *,
+        epochs: int | None = None,
         mode: str = "filter",
         mu: float | None = None,
         a_min: float = PAPER_A_MIN,
@@ -95,6 +97,7 @@ class StructuredDecay(DecaySchedule):
         return cls(
             budget,
             end_step,
+            epochs=epochs,
             criterion="scale",
             mode=mode,
             ramp=0.0,
@@ -111,10 +114,7 @@ class StructuredDecay(DecaySchedule):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}. Received: {getattr(self, name)!r}")
         for name in ("minimum", "round_to"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-                raise ValueError(f"{name} must be a whole number, 1 or more. Received: {name}={value!r}")
-            object.__setattr__(self, name, int(value))
+            object.__setattr__(self, name, whole_number(name, getattr(self, name), 1))
         super().__post_init__()
         if self.is_forward:
             raise ValueError(

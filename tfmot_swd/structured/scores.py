@@ -86,14 +86,19 @@ class ChannelScores:
 
 
 def channel_scores(
-    model: Any, criterion: str = "auto", *, layers: str = "all", skip: Collection[str] = ()
+    model: Any,
+    criterion: str = "auto",
+    *,
+    layers: str = "all",
+    skip: Collection[str] = (),
+    only: Collection[str] | None = None,
 ) -> dict[str, np.ndarray]:
     """Returns how much each channel of a model matters, by group: what `StructuredDecay` ranks by, for `fit_budget`.
 
     Args:
       model: a built Sequential or Functional tf_keras model.
       criterion: "auto", "scale" or "magnitude", see `StructuredDecay`.
-      layers, skip: which groups, see `plan_channels`.
+      layers, skip, only: which groups, see `plan_channels`.
 
     Raises:
       TypeError, ValueError: as `plan_channels`; an unknown criterion.
@@ -106,7 +111,7 @@ def channel_scores(
     """
     if criterion not in CRITERIA:
         raise ValueError(f"criterion must be one of {', '.join(CRITERIA)}. Received: {criterion!r}")
-    plan = plan_channels(model, layers=layers, skip=skip)
+    plan = plan_channels(model, layers=layers, skip=skip, only=only)
     if not plan.ranked:
         return {}
     groups = [plan.groups[row.group] for row in plan.ranked]

@@ -6,7 +6,7 @@ from absl import flags
 
 from tfmot_swd.cli.command import Call, Command, define_full_flag
 from tfmot_swd.cli.loading import define_loading_flags, load_model
-from tfmot_swd.cli.methods import METHODS, check_skip, define_method_flags
+from tfmot_swd.cli.methods import METHODS, check_names, define_method_flags, layer_names
 
 _EXAMPLE = """
 # Which channels can leave, which stay and why, and which do nothing already
@@ -27,8 +27,9 @@ def _run(call: Call) -> int:
     from tfmot_swd.channels import plan_dead_removal
 
     model = load_model(call, call.operands[0])
-    check_skip(model, call.flags.skip)
-    call.show(METHODS[call.flags.method].plan(model, tuple(call.flags.skip)))
+    names = layer_names(call.flags)
+    check_names(model, names)
+    call.show(METHODS[call.flags.method].plan(model, names))
     dead = plan_dead_removal(model)
     rows = ", ".join(f"{row.channels - row.kept} of {row.group}" for row in dead.rows if row.kept < row.channels)
     call.say(

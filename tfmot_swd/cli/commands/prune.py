@@ -11,7 +11,7 @@ from rich.table import Table
 from tfmot_swd.cli.command import Call, Command, UsageError
 from tfmot_swd.cli.data import Data, length, read_data
 from tfmot_swd.cli.loading import define_loading_flags, load_model
-from tfmot_swd.cli.methods import Wanted, check_skip, define_method_flags, define_target_flags, wanted_of
+from tfmot_swd.cli.methods import Wanted, check_names, define_method_flags, define_target_flags, wanted_of
 from tfmot_swd.cli.output import target_of, write_json, write_model
 from tfmot_swd.cli.task import LOSSES, Task, task_of
 from tfmot_swd.tables import ResultTable
@@ -72,7 +72,7 @@ def _run(call: Call) -> int:
     target = target_of("output", values.output, ".keras", inputs)
     record = target_of("json", values.json, ".json", inputs) if values.json else None
     model = load_model(call, path)
-    check_skip(model, wanted.skip)
+    check_names(model, wanted.choice)
     measured: list[tuple[str, float, float]] = []
     trained, task = _pruned(call, model, wanted, measured)
     table, costs = _compared(model, trained.model, measured)
