@@ -51,7 +51,10 @@ def load_model(call: Call, path: str) -> keras.Model:
         else:
             copies.append(stack.enter_context(private_copy(place)))
         model = _checked_model(copies[0], path, call.flags.modules, call.flags.unsafe)
-    check_keras_model(model)
+    try:
+        check_keras_model(model)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{error}, from {path!r}") from error
     return model
 
 

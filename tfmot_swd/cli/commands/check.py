@@ -61,6 +61,7 @@ def _define_flags(values: flags.FlagValues) -> None:
 
 def _run(call: Call) -> int:
     from tfmot_swd.export.advice import FAILS, advise
+    from tfmot_swd.export.content import read_file
 
     path, values = call.operands[0], call.flags
     for each in filter(None, (path, values.dense)):
@@ -70,7 +71,7 @@ def _run(call: Call) -> int:
         raise UsageError("--data is for a comparison: give --model too. Received: --data alone")
     inputs = [path, values.dense, values.model, values.data]
     record = target_of("json", values.json, ".json", inputs) if values.json else None
-    content = Path(path).read_bytes()
+    content = read_file(path)
     found: dict[str, Any] = {}
     failures: list[str] = []
     if values.model:
