@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tfmot_swd.export.child import TIMEOUT, check_timeout, ending, run_child
-from tfmot_swd.export.content import read_content
+from tfmot_swd.export.content import describe, read_content
 from tfmot_swd.export.errors import ExportError
 from tfmot_swd.export.graph import read_graph
 from tfmot_swd.export.inputs import check_inputs
@@ -230,10 +230,11 @@ def _work(directory: Path, contents: Sequence[bytes], settings: dict[str, Any], 
     done = run_child(command, timeout, "TFLite Micro")
     said = done.stderr + done.stdout
     if done.returncode:
+        files = ", ".join(map(describe, contents))
         crash = f"{ending(done.returncode)}; " if done.returncode < 0 else ""
         raise ExportError(
             "TFLite Micro does not run this file: it takes files made with quantize='int8' or 'float32' whose "
             "operators it has, in an arena that is large enough. "
-            f"Received: {crash}{said.strip()[-1500:]}"
+            f"Received: {files}, and {crash}{said.strip()[-1500:]}"
         )
     return said
