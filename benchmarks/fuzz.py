@@ -23,6 +23,7 @@ import tempfile
 import threading
 import traceback
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +38,13 @@ SECONDS = 5.0
 _START_SECONDS = 600.0
 # More than anything here takes; a mutant that wants it all is seen, and takes no other program along.
 _MEMORY_BYTES = 2**34
-WORKER = "FUZZ_WORKER"
 
 CHOSEN = flags.DEFINE_list("kinds", list(KINDS), "which kinds of files")
 MUTANTS = flags.DEFINE_integer("mutants", 2000, "how many of each")
 SEED = flags.DEFINE_integer("seed", 0, "of the mutants")
 ONLY = flags.DEFINE_integer("only", None, "say what becomes of the mutant of this number, and write no result")
+
+WORKER = flags.DEFINE_bool("worker", False, "read numbers of mutants from the standard input: what this starts itself")
 
 
 def rng_of(kind: str, seed: int, number: int) -> random.Random:
@@ -84,10 +86,16 @@ def work(name: str, seed: int) -> None:
 
 
 class Reader:
-    """The process that reads, started again when it had to be ended or has ended itself."""
+    """The process that reads, started again when it had to be ended or has ended itself.
 
-    def __init__(self, kind: str, seed: int) -> None:
-        self._environment = {**os.environ, WORKER: f"{kind} {seed}"}
+    Args:
+        command: starts it; it does what `work` does.
+        seconds: after which a reading hangs.
+    """
+
+    def __init__(self, command: Sequence[str], seconds: float = SECONDS) -> None:
+        self._command = command
+        self._seconds = seconds
         self._process: subprocess.Popen[str] | None = None
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
 
@@ -110,7 +118,7 @@ class Reader:
             if "done" in answer:
                 return found
             if "reader" in answer:
-                reader, seconds = answer["reader"], SECONDS
+                reader, seconds = answer["reader"], self._seconds
             else:
                 found.append((reader, answer["outcome"], answer["said"]))
 
@@ -122,8 +130,7 @@ class Reader:
     def _running(self) -> subprocess.Popen[str]:
         if self._process is None:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "benchmarks.fuzz"],
-                env=self._environment,
+                self._command,
                 text=True,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -151,11 +158,16 @@ def _listen(process: subprocess.Popen[str], lines: queue.SimpleQueue[str]) -> No
     lines.put("")
 
 
+def worker(kind: str, seed: int) -> list[str]:
+    """Returns the command that starts a process which reads mutants of a kind."""
+    return [sys.executable, "-m", "benchmarks.fuzz", f"--kinds={kind}", f"--seed={seed}", "--worker"]
+
+
 def fuzz(kind: str, mutants: int, seed: int) -> dict[str, Any]:
     """Returns how many readings came out how; of those that should not be, number of the mutant, reader and words."""
     outcomes: Counter[str] = Counter()
     faults: list[dict[str, Any]] = []
-    reader = Reader(kind, seed)
+    reader = Reader(worker(kind, seed))
     try:
         for number in range(mutants):
             found = reader.read(number)
@@ -173,10 +185,13 @@ def fuzz(kind: str, mutants: int, seed: int) -> dict[str, Any]:
 
 
 def main(_: list[str]) -> None:
+    if WORKER.value:
+        work(*CHOSEN.value, SEED.value)
+        return
     journal = Journal(RESULTS / "fuzz.jsonl")
     for kind in CHOSEN.value:
         if ONLY.value is not None:
-            reader = Reader(kind, SEED.value)
+            reader = Reader(worker(kind, SEED.value))
             for found in reader.read(ONLY.value):
                 print(*found, sep=": ")
             reader.stop()
@@ -190,7 +205,4 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    if WORKER in os.environ:
-        work(os.environ[WORKER].split()[0], int(os.environ[WORKER].split()[1]))
-    else:
-        app.run(main)
+    app.run(main)

@@ -213,7 +213,8 @@ def described(whole: bytes, ending: str, rng: random.Random) -> bytes:
         return replaced(whole, part, lambda text: mutant_text(text, rng))
     content = io.BytesIO(whole)
     with h5py.File(content, "r+") as file:
-        file.attrs["model_config"] = mutant_text(file.attrs["model_config"], rng)
+        # Texts end at a zero there.
+        file.attrs["model_config"] = mutant_text(file.attrs["model_config"], rng).replace(b"\0", b" ")
     return content.getvalue()
 
 

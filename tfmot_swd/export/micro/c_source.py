@@ -16,7 +16,7 @@ from tfmot_swd.export.errors import ExportError
 from tfmot_swd.export.inputs import random_inputs
 from tfmot_swd.export.layout import FileLayout, Port, read_layout
 from tfmot_swd.export.micro.agreement import proven_run
-from tfmot_swd.export.micro.interpreter import has_micro, run_micro
+from tfmot_swd.export.micro.interpreter import LARGEST_PORT, has_micro, run_micro
 from tfmot_swd.export.micro_operators import DECODE, MICRO_OPERATORS
 from tfmot_swd.export.placing import check_target, path_text, placed
 
@@ -133,7 +133,7 @@ def write_c_source(
     _check_file_names(source, header)
     content = read_content(tflite, "tflite")
     layout = read_layout(content)
-    layout.require_fixed_sizes()
+    layout.require_sizes(LARGEST_PORT)
     operators = tuple(_method(operator, content) for operator in layout.operators)
     if arena_bytes is None:
         arena = _arena(content, layout, compare)

@@ -24,6 +24,9 @@ from tfmot_swd.export.interpreter import dequantize, quantize
 from tfmot_swd.export.layout import Port, read_layout
 from tfmot_swd.export.samples import Array, chunks
 
+# Bytes of an input or output: more than a microcontroller has memory.
+LARGEST_PORT = 2**26
+
 _WORKER = Path(__file__).with_name("worker.py")
 _ARENA = re.compile(r"Arena allocation total (\d+) bytes")
 # What an inference is waited for, beside `TIMEOUT` for all of them: a second is much, even by the reference kernels.
@@ -109,7 +112,7 @@ def run_micro(
     layout = read_layout(content)
     if arena_bytes is not None and (isinstance(arena_bytes, bool) or not isinstance(arena_bytes, int)):
         raise TypeError(f"arena_bytes must be an int or None. Received: arena_bytes={arena_bytes!r}")
-    layout.require_fixed_sizes()
+    layout.require_sizes(LARGEST_PORT)
     arrays, count = check_inputs(inputs, layout.inputs)
     rounds = {port.position: _rounds(array, port) for array, port in zip(arrays, layout.inputs, strict=True)}
     settings = {
@@ -178,7 +181,7 @@ def time_micro(
     files = [read_content(each, f"contents[{number}]") for number, each in enumerate(contents)]
     layouts = [read_layout(file) for file in files]
     for layout in layouts:
-        layout.require_fixed_sizes()
+        layout.require_sizes(LARGEST_PORT)
     settings = {
         "task": "measure",
         "arena_bytes": max(map(_plenty, files)),
