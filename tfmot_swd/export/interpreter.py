@@ -50,7 +50,7 @@ def run_tflite(content: bytes | str | os.PathLike[str], inputs: Mapping[str, Arr
     """
     content = read_content(content)
     layout = read_layout(content)
-    arrays, _ = check_inputs(inputs, layout.inputs)
+    arrays, _ = check_inputs(inputs, layout.inputs, layout.file)
     try:
         # The interpreters announce their delegates on file descriptor 2.
         with quiet():

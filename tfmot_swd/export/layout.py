@@ -89,7 +89,8 @@ class FileLayout:
             if port.open_axes:
                 raise ValueError(open_size(port.name, port.sides))
         for port in (*self.inputs, *self.outputs):
-            size = math.prod(port.shape) * port.dtype.itemsize
+            # Beside a side of 0 another one can be anything.
+            size = math.prod(max(side, 1) for side in port.shape) * port.dtype.itemsize
             if size > largest:
                 raise ValueError(
                     "An input or output of this file takes more memory than there is where it is to run: it is "
@@ -115,7 +116,7 @@ def read_layout(content: bytes) -> FileLayout:
     """
     graph = read_graph(content)
     model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
-    main = model.subgraphs[0]
+    main, file = model.subgraphs[0], describe(content)
     signature = (model.signatureDefs or [None])[0]
 
     quantized = {each.inputs[0]: each.outputs[0] for each in graph.operators if each.name == "QUANTIZE"}
@@ -132,14 +133,14 @@ def read_layout(content: bytes) -> FileLayout:
             taken = free[:1] if index in indices[position + 1 :] else free
             names[index] = free[len(taken) :] or free
             limits = _limits(main.tensors[quantized.get(index, index)])
-            found += [_port(main.tensors[index], graph.tensors[index], name, position, limits) for name in taken]
+            found += [_port(main.tensors[index], graph.tensors[index], name, position, limits, file) for name in taken]
         return tuple(found)
 
     operators = [flatbuffer_utils.opcode_to_name(model, number) for number in range(len(model.operatorCodes))]
     customs = [None if code.customCode is None else code.customCode.decode() for code in model.operatorCodes]
     known = (custom if name == "CUSTOM" and custom else name for name, custom in zip(operators, customs, strict=True))
     inputs, outputs = ports("input", graph.inputs), ports("output", graph.outputs)
-    return FileLayout(inputs, outputs, tuple(dict.fromkeys(known)), describe(content))
+    return FileLayout(inputs, outputs, tuple(dict.fromkeys(known)), file)
 
 
 def _limits(tensor: Any) -> tuple[float, float] | None:
@@ -151,12 +152,14 @@ def _limits(tensor: Any) -> tuple[float, float] | None:
     return least, most
 
 
-def _port(tensor: Any, read: FileTensor, name: str, position: int, limits: tuple[float, float] | None) -> Port:
+def _port(
+    tensor: Any, read: FileTensor, name: str, position: int, limits: tuple[float, float] | None, file: str
+) -> Port:
     dtype = read.dtype
     if dtype is None:
         raise ValueError(
             "Inputs and outputs must be of a dtype that NumPy has: cast them in the model. "
-            f"Received: {name!r} of TFLite type {tensor.type}"
+            f"Received: {file}, with {name!r} of TFLite type {tensor.type}"
         )
     quantization = tensor.quantization
     is_quantized = quantization is not None and quantization.scale is not None and len(quantization.scale) > 0

@@ -25,7 +25,7 @@ from tfmot_swd.export.layout import Port, read_layout
 from tfmot_swd.export.samples import Array, chunks
 
 # Bytes of an input or output: more than a microcontroller has memory.
-LARGEST_PORT = 2**26
+LARGEST_PORT = 2**24
 
 _WORKER = Path(__file__).with_name("worker.py")
 _ARENA = re.compile(r"Arena allocation total (\d+) bytes")
@@ -113,7 +113,7 @@ def run_micro(
     if arena_bytes is not None and (isinstance(arena_bytes, bool) or not isinstance(arena_bytes, int)):
         raise TypeError(f"arena_bytes must be an int or None. Received: arena_bytes={arena_bytes!r}")
     layout.require_sizes(LARGEST_PORT)
-    arrays, count = check_inputs(inputs, layout.inputs)
+    arrays, count = check_inputs(inputs, layout.inputs, layout.file)
     rounds = {port.position: _rounds(array, port) for array, port in zip(arrays, layout.inputs, strict=True)}
     settings = {
         "task": "run",
