@@ -163,7 +163,7 @@ def _read(flag: str, path: str | None) -> dict[str, Any]:
         raise UsageError(f"--{flag} names no file. Received: {path!r}")
     try:
         content = json.loads(Path(path).read_text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"--{flag} must be what --json of another command wrote. Received: {path!r}") from error
     if not isinstance(content, dict):
         raise UsageError(f"--{flag} must be what --json of another command wrote. Received: {path!r}")

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from tfmot_swd.export.alignment import ALIGNMENT, padded
-from tfmot_swd.export.content import describe, read_content
+from tfmot_swd.export.content import read_content
 from tfmot_swd.export.errors import ExportError
 from tfmot_swd.export.inputs import random_inputs
 from tfmot_swd.export.layout import FileLayout, Port, read_layout
@@ -134,7 +134,7 @@ def write_c_source(
     content = read_content(tflite, "tflite")
     layout = read_layout(content)
     layout.require_sizes(LARGEST_PORT)
-    operators = tuple(_method(operator, content) for operator in layout.operators)
+    operators = tuple(_method(operator, layout.file) for operator in layout.operators)
     if arena_bytes is None:
         arena = _arena(content, layout, compare)
     else:
@@ -172,14 +172,13 @@ def _check_file_names(*paths: Path) -> None:
             )
 
 
-def _method(operator: str, content: bytes) -> str:
+def _method(operator: str, file: str = "the file") -> str:
     """Returns the method of MicroMutableOpResolver that adds an operator."""
     if operator in _METHODS:
         return _METHODS[operator]
     if operator not in MICRO_OPERATORS:
         raise ValueError(
-            "TFLite Micro has no such operator: replace the layer. "
-            f"Received: operator {operator!r} in {describe(content)}"
+            f"TFLite Micro has no such operator: replace the layer. Received: operator {operator!r} in {file}"
         )
     return "Add" + "".join(part if part[0].isdigit() else part.capitalize() for part in operator.split("_"))
 
