@@ -219,6 +219,7 @@ def backup(where: Path, names: tuple[str, ...] = (), has_checksums: bool | None 
     whole, directory = where / "whole", where / "backup"
     TrainingBackup(whole).save(model, 1)
     (saved,) = whole.iterdir()
+    values = [each.numpy() for each in _state(model)]
     path = directory / saved.name
 
     def make(rng: random.Random) -> None:
@@ -239,11 +240,23 @@ def backup(where: Path, names: tuple[str, ...] = (), has_checksums: bool | None 
             file.write_bytes(mutant(file.read_bytes(), rng))
 
     def restore() -> None:
+        nonlocal model
+        state = _state(model)
+        if [each.shape for each in state] != [each.shape for each in values]:
+            # An earlier mutant has taken filters out.
+            model = wrapped()
+            state = _state(model)
+        for variable, value in zip(state, values, strict=True):
+            variable.assign(value)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PruningWarning)
             TrainingBackup(directory).begin(model)
 
     return Kind(make, {"restore": said_by(restore)}, 1, directory.name)
+
+
+def _state(model: keras.Model) -> list[tf.Variable]:
+    return [*model.variables, *model.optimizer.variables]
 
 
 def wrapped() -> keras.Model:
