@@ -186,7 +186,7 @@ def fuzz(kind: str, mutants: int, seed: int) -> dict[str, Any]:
 
 def main(_: list[str]) -> None:
     if WORKER.value:
-        work(*CHOSEN.value, SEED.value)
+        work(CHOSEN.value[0], SEED.value)
         return
     journal = Journal(RESULTS / "fuzz.jsonl")
     for kind in CHOSEN.value:

@@ -20,7 +20,7 @@ import h5py
 _NUMBERS = (0, 1, 2, 3, 5, 255, 65536, -1, -2, 2**31 - 1, -(2**31))
 # What begins a table in an HDF5 file or an archive; the numbers behind it are offsets, sizes and counts.
 _SIGNATURES = (b"PK\x01\x02", b"PK\x03\x04", b"PK\x05\x06", b"TREE", b"SNOD", b"HEAP", b"GCOL", b"\x89HDF")
-_VALUES = (
+_VALUES: tuple[Any, ...] = (
     *(None, True, -1, 0, 1, 2, 10**12, 0.5, "", "x", "Dense", "a", "\ud800"),
     *([], {}, [None], ["a", 0, 0], {"class_name": "Dense"}),
 )

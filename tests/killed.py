@@ -53,6 +53,8 @@ def forked(act: Callable[[Tell], Any]) -> tuple[int, str]:
 def killed_at_each(act: Callable[[], Any], reset: Callable[[], Any]) -> Iterator[str]:
     """Yields once for each file operation of `act`, with its name, when a process was killed in front of it.
 
+    Opening a file to write is one, and writing into it another.
+
     Args:
         act: what the process does, from the same state each time.
         reset: restores that state.
@@ -74,16 +76,25 @@ def killed_at_each(act: Callable[[], Any], reset: Callable[[], Any]) -> Iterator
 def _counted(act: Callable[[], Any], number: int, tell: Tell) -> None:
     left, sync = number, os.fsync
 
-    def count(name: str) -> None:
+    def count(name: str, opened: tuple[Any, ...] = ()) -> None:
         nonlocal left
-        if not left:
+        left -= 1
+        if left < 0:
+            if opened:
+                os.open(opened[0], opened[2], 0o666)
             tell(name)
             os.kill(os.getpid(), signal.SIGKILL)
-        left -= 1
 
     def hook(name: str, given: tuple[Any, ...]) -> None:
-        if name in _OPERATIONS and (name != "open" or (given[2] or 0) & _WRITING):
+        # Below 0 it is dying.
+        if left < 0 or name not in _OPERATIONS:
+            return
+        if name != "open":
             count(name)
+        elif (given[2] or 0) & _WRITING:
+            count(name)
+            # A file that was opened, and into which nothing was written yet.
+            count("write", given)
 
     def counted_sync(descriptor: int) -> None:
         count("os.fsync")

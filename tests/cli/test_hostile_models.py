@@ -298,17 +298,20 @@ def test_weights_from_elsewhere_or_without_end_are_refused(change, message, endi
 
 
 def without_end(path: Path) -> Path:
-    """Saves the tiny net with an empty entry in the middle of a heap of HDF5, at which libhdf5 reads for ever."""
+    """Saves the tiny net with an empty entry in the middle of a heap of HDF5, at which libhdf5 reads for ever.
+
+    In an .h5 file it is the name of a layer, at which Keras does so too.
+    """
 
     def text(file: h5py.File) -> None:
-        file.attrs["text"] = ["an entry of the heap"]
+        file.attrs["text"] = ["hidden"]
 
     with_weights(path, text)
 
     def emptied(content: bytes) -> bytes:
-        # Behind a head of 16 bytes: number, references, size.
-        place = content.index(b"an entry of the heap")
-        return content[: place - 16] + bytes(16) + content[place:]
+        # An entry has a head of 16 bytes, which ends with its size.
+        place = content.index((6).to_bytes(8, "little") + b"hidden") - 8
+        return content[:place] + bytes(16) + content[place + 16 :]
 
     if path.suffix == ".h5":
         path.write_bytes(emptied(path.read_bytes()))
