@@ -6,8 +6,8 @@
 
 One line a kind in `benchmarks/results/fuzz.jsonl`: how many were taken and refused, and which ones hung, crashed the
 process, or ended in an exception that tells nothing. A process of its own reads them, so that hangs and crashes are
-seen; what takes longer than 5 s there is tried again, as another process may have had the processor. Where anything is
-wrong, no result is written.
+seen. A hang is a reading that takes more than 5 s of processor time, which other programs do not stretch, or a minute.
+Where anything is wrong, no result is written.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from benchmarks.journal import Journal
 
 RESULTS = Path(__file__).parent / "results"
 SECONDS = 5.0
+_PATIENCE_SECONDS = 60.0
 # For the imports, and the whole files of which mutants are made.
 _START_SECONDS = 600.0
 # More than anything here takes; a mutant that wants it all is seen, and takes no other program along.
@@ -56,6 +57,7 @@ def judge(kind: Kind, number: int, say: Any) -> None:
     """Gives a mutant, which is in place, to its readers, and says of each one what came of it."""
     for name, read in kind.readers_of(number).items():
         say({"reader": name})
+        begin = _processor_seconds()
         try:
             said = read()
             found = {"outcome": fault(said, kind.named) or ("taken" if said is None else "refused"), "said": said}
@@ -63,7 +65,14 @@ def judge(kind: Kind, number: int, say: Any) -> None:
             place = traceback.extract_tb(error.__traceback__)[-1]
             told = f"{type(error).__name__}: {error} at {place.name}:{place.lineno}"
             found = {"outcome": "bare", "said": told}
-        say(found)
+        seconds = _processor_seconds() - begin
+        say({**found, "seconds": round(seconds, 2), **({"outcome": "hang"} if seconds > SECONDS else {})})
+
+
+def _processor_seconds() -> float:
+    """Returns what this process and the programs that it has started took so far."""
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in usages)
 
 
 def work(name: str, seed: int) -> None:
@@ -90,10 +99,14 @@ class Reader:
 
     Args:
         command: starts it; it does what `work` does.
-        seconds: after which a reading hangs.
+        seconds: after which a reading is ended.
+
+    Attributes:
+        slowest: the most seconds of processor time that a reading took.
     """
 
-    def __init__(self, command: Sequence[str], seconds: float = SECONDS) -> None:
+    def __init__(self, command: Sequence[str], seconds: float = _PATIENCE_SECONDS) -> None:
+        self.slowest = 0.0
         self._command = command
         self._seconds = seconds
         self._process: subprocess.Popen[str] | None = None
@@ -121,6 +134,7 @@ class Reader:
                 reader, seconds = answer["reader"], self._seconds
             else:
                 found.append((reader, answer["outcome"], answer["said"]))
+                self.slowest = max(self.slowest, answer["seconds"])
 
     def stop(self) -> None:
         if self._process is not None:
@@ -170,10 +184,7 @@ def fuzz(kind: str, mutants: int, seed: int) -> dict[str, Any]:
     reader = Reader(worker(kind, seed))
     try:
         for number in range(mutants):
-            found = reader.read(number)
-            if found and found[-1][1] == "hang":
-                found = reader.read(number)
-            for name, outcome, said in found:
+            for name, outcome, said in reader.read(number):
                 outcomes[outcome] += 1
                 if outcome not in ("taken", "refused"):
                     faults.append({"mutant": number, "reader": name, "outcome": outcome, "said": said})
@@ -181,7 +192,13 @@ def fuzz(kind: str, mutants: int, seed: int) -> dict[str, Any]:
     finally:
         reader.stop()
     counted = {name: outcomes[name] for name in ("taken", "refused", "unnamed", "bare", "crash", "hang")}
-    return {"mutants": mutants, "readings": sum(outcomes.values()), **counted, "faults": faults}
+    return {
+        "mutants": mutants,
+        "readings": sum(outcomes.values()),
+        **counted,
+        "slowest_seconds": reader.slowest,
+        "faults": faults,
+    }
 
 
 def main(_: list[str]) -> None:

@@ -18,13 +18,13 @@ def say(**answer):
     print(json.dumps(answer), flush=True)
 for line in sys.stdin:
     say(reader="first")
-    say(outcome="taken", said=None)
+    say(outcome="taken", said=None, seconds=0.5)
     say(reader="second")
     if line == "1\\n":
         time.sleep(60)
     if line == "2\\n":
         os.abort()
-    say(outcome="refused", said="No. Received: 3")
+    say(outcome="refused", said="No. Received: 3", seconds=0.25)
     say(done=int(line))
 """
 
@@ -39,6 +39,7 @@ def test_a_hang_and_a_crash_are_seen_and_the_next_mutants_are_read(tmp_path):
     assert found[0] == found[3] == whole
     assert found[1] == [whole[0], ("second", "hang", None)]
     assert found[2] == [whole[0], ("second", "crash", "exit code -6")]
+    assert reader.slowest == 0.5
 
 
 def test_readers_that_start_programs_take_turns():
