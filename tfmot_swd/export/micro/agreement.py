@@ -52,8 +52,8 @@ def proven_run(content: bytes, layout: FileLayout) -> MicroRun:
                 "the layer whose kernels differ (recurrent layers are known to), use another recipe, or hold the file "
                 "against its model there: tfmot-swd check --target=microcontroller --model=... --data=..., then "
                 "write_c_source(compare=False). "
-                f"Received: {layout.file}, output {port.name!r} differs by {off:.3g} in the mean over {SAMPLES} random "
-                f"samples, {allowed:.3g} is allowed"
+                f"Received: output {port.name!r} differs by {off:.3g} in the mean over {SAMPLES} random samples, "
+                f"{allowed:.3g} is allowed, in {layout.file}"
             )
     return run
 
