@@ -22,7 +22,7 @@ import h5py
 
 # Seconds of processor time, which a busy machine does not stretch, for what takes milliseconds in a whole file; and how
 # many bytes are read in one of them at least, compressed ones included.
-_SECONDS, _BYTES_A_SECOND = 2.0, 2**25
+_SECONDS, _BYTES_A_SECOND = 1.0, 2**25
 
 
 def _limit(count: int) -> None:
