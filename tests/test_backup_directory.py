@@ -2,44 +2,34 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
-import subprocess
-import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from tfmot_swd import backup_directory
+from tests.killed import forked, killed_at_each
 from tfmot_swd.backup_directory import BackupDirectory
-
-# The module needs nothing of TensorFlow, so that another process is quick.
-OTHER = """
-import importlib.util, pathlib, sys, time
-spec = importlib.util.spec_from_file_location("backup_directory", sys.argv[1])
-module = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(module)
-store = module.BackupDirectory(pathlib.Path(sys.argv[2]))
-store.claim(100)
-print("claimed", flush=True)
-time.sleep(60)
-"""
-
-
-def other_process(directory: Path) -> subprocess.Popen:
-    command = [sys.executable, "-c", OTHER, backup_directory.__file__, str(directory)]
-    process = subprocess.Popen(command, text=True, stdout=subprocess.PIPE)
-    assert process.stdout.readline() == "claimed\n"
-    return process
+from tfmot_swd.backup_note import STATE, read_note, write_note
 
 
 def test_a_second_process_is_refused_until_the_first_one_is_dead(tmp_path):
-    first = other_process(tmp_path / "backup")
+    reading, writing = os.pipe()
+    first = os.fork()
+    if first == 0:
+        BackupDirectory(tmp_path / "backup").claim(100)
+        os.write(writing, b"claimed")
+        time.sleep(60)
+        os._exit(0)
     try:
-        with pytest.raises(RuntimeError, match=f"is still running.*Received: .*in use by process {first.pid} on "):
+        assert os.read(reading, 7) == b"claimed"
+        with pytest.raises(RuntimeError, match=f"is still running.*Received: .*in use by process {first} on "):
             BackupDirectory(tmp_path / "backup").claim(0)
     finally:
-        first.send_signal(signal.SIGKILL)
-        first.communicate()
+        os.kill(first, signal.SIGKILL)
+        os.waitpid(first, 0)
     store = BackupDirectory(tmp_path / "backup")
     store.claim(0)
     assert not store.finished()
@@ -91,3 +81,68 @@ def test_a_write_that_fails_leaves_the_one_before(tmp_path):
     assert [each.name for each in store.finished()] == ["epoch_1"]
     assert not (tmp_path / "partial").exists()
     store.delete()
+
+
+def saved(path: Path, epoch: int) -> BackupDirectory:
+    """Saves a backup as a training does, its checkpoint in a few bytes."""
+    store = BackupDirectory(path)
+    store.claim(100)
+    with store.placed(f"epoch_{epoch:05d}") as place:
+        for ending in (".index", ".data-00000-of-00001"):
+            (place / f"{STATE}{ending}").write_bytes(b"epoch %d" % epoch)
+        write_note(place, {"epoch": epoch, "training": {}, "filters": [], "optimizers": []})
+    return store
+
+
+def epoch_in(path: Path) -> int:
+    """Returns the epoch behind which a next start goes on, 0 for none; fails where that backup is not whole."""
+    store = BackupDirectory(path)
+    finished = store.finished()
+    if not finished:
+        return 0
+    note = read_note(finished[-1])
+    assert (finished[-1] / f"{STATE}.index").read_bytes() == b"epoch %d" % note["epoch"]
+    return int(note["epoch"])
+
+
+def next_start(path: Path) -> None:
+    """Goes on in a directory that a killed process has left, to the end."""
+    store = saved(path, 9)
+    assert epoch_in(path) == 9
+    assert {each.name for each in path.iterdir()} == {"epoch_00009", "owner.lock"}
+    store.delete()
+    assert not path.exists()
+
+
+def with_one_backup(path: Path) -> None:
+    """Leaves a directory as a training does that was interrupted after an epoch."""
+    shutil.rmtree(path, ignore_errors=True)
+    # In a process whose lock ends with it.
+    code, said = forked(lambda tell: saved(path, 1))
+    assert not code, said
+
+
+def test_a_save_that_is_killed_leaves_the_backup_before_it_or_its_own(tmp_path):
+    path, found = tmp_path / "backup", []
+    for operation in killed_at_each(lambda: saved(path, 2), lambda: with_one_backup(path)):
+        found.append(epoch_in(path))
+        assert found[-1] in (1, 2), operation
+        next_start(path)
+    assert found == sorted(found)
+    assert {1, 2} == set(found)
+
+
+def test_a_delete_that_is_killed_leaves_the_backup_or_none(tmp_path):
+    path, found = tmp_path / "backup", []
+
+    def delete() -> None:
+        store = BackupDirectory(path)
+        store.claim(0)
+        store.delete()
+
+    for operation in killed_at_each(delete, lambda: with_one_backup(path)):
+        found.append(epoch_in(path) if path.exists() else 0)
+        assert found[-1] in (0, 1), operation
+        next_start(path)
+    assert found == sorted(found, reverse=True)
+    assert {0, 1} == set(found)

@@ -13,6 +13,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from tfmot_swd.durable import sync
+
 _LOCK = "owner.lock"
 _PARTIAL = "partial"
 _DISCARDED = "discarded_"
@@ -80,9 +82,9 @@ class BackupDirectory:
             partial.mkdir()
             yield partial
             for file in partial.iterdir():
-                _sync(file)
+                sync(file)
             os.replace(partial, self._free(name))
-            _sync(self.path)
+            sync(self.path)
         except OSError as error:
             shutil.rmtree(partial, ignore_errors=True)
             raise OSError(
@@ -224,13 +226,3 @@ def _is_same_file(descriptor: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:
         return False
-
-
-def _sync(path: Path) -> None:
-    # Some systems cannot open a directory.
-    with contextlib.suppress(OSError):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,8 +20,10 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
+from benchmarks.mutants import replaced
 from tests.cli.conftest import make_net
 from tests.cli.test_loading import edited
+from tfmot_swd.cli import model_copy
 from tfmot_swd.cli.model_copy import private_copy
 from tfmot_swd.cli.safety import code_in
 
@@ -294,6 +297,64 @@ def test_weights_from_elsewhere_or_without_end_are_refused(change, message, endi
         pass
 
 
+def without_end(path: Path) -> Path:
+    """Saves the tiny net with an empty entry in the middle of a heap of HDF5, at which libhdf5 reads for ever.
+
+    In an .h5 file it is the name of a layer, at which Keras does so too.
+    """
+
+    def text(file: h5py.File) -> None:
+        file.attrs["text"] = ["hidden"]
+
+    with_weights(path, text)
+
+    def emptied(content: bytes) -> bytes:
+        # An entry has a head of 16 bytes, which ends with its size.
+        place = content.index((6).to_bytes(8, "little") + b"hidden") - 8
+        return content[:place] + bytes(16) + content[place + 16 :]
+
+    if path.suffix == ".h5":
+        path.write_bytes(emptied(path.read_bytes()))
+    else:
+        path.write_bytes(replaced(path.read_bytes(), WEIGHTS, emptied))
+    return path
+
+
+@pytest.mark.parametrize("ending", [".keras", ".h5"])
+def test_hdf5_that_is_read_without_end_is_given_up_in_time(ending, run, tmp_path):
+    path = without_end(tmp_path / f"net{ending}")
+    start = time.monotonic()
+    code, _, err = run("profile", path)
+    assert code == 1
+    assert err.startswith("tfmot-swd profile: The HDF5 part of this file, which has the weights, is damaged: copy or")
+    assert err.endswith(f"Received: {str(path)!r}, and libhdf5 had not read it after many times as long as it takes\n")
+    # A second of processor time, which a busy machine stretches.
+    assert time.monotonic() - start < 30
+
+
+def test_hdf5_that_crashes_its_reader_is_damaged(run, net, tmp_path, monkeypatch):
+    crashing = tmp_path / "crashing.py"
+    crashing.write_text("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
+    monkeypatch.setattr(model_copy, "_HDF5_WORKER", crashing)
+    code, _, err = run("profile", net)
+    assert code == 1
+    assert "The HDF5 part of this file, which has the weights, is damaged: copy or download the file again" in err
+    assert err.endswith(f"Received: {str(net)!r}, and it ended with SIGSEGV:\n")
+
+
+def test_values_that_are_none_or_of_odd_types_are_read(tmp_path):
+    def odd(file: h5py.File) -> None:
+        file.attrs["empty"] = h5py.Empty("f4")
+        file.attrs["none"] = np.zeros(0, "S1")
+        file["empty"] = h5py.Empty("f4")
+        file["type"] = np.dtype("f4")
+        file["enum"] = np.zeros(2, h5py.enum_dtype({"a": 1}))
+        file["reference"] = np.array([file.ref], h5py.ref_dtype)
+
+    with private_copy(with_weights(tmp_path / "net.h5", odd)):
+        pass
+
+
 def test_groups_of_weights_that_hold_themselves_are_read_once(tmp_path):
     def cycle(file: h5py.File) -> None:
         group = file.create_group("again")
@@ -339,7 +400,9 @@ def test_weights_that_the_file_cannot_hold_are_not_made(run, tmp_path):
 
 @pytest.mark.parametrize("ending", [".keras", ".h5"])
 @pytest.mark.parametrize(
-    "reads", [("a", "b"), ("b", "a"), ("b", "missing")], ids=["itself", "a cycle", "a layer that is not there"]
+    "reads",
+    [("a", "b"), ("b", "a"), ("b", "missing"), (["a", None, 0, {}], "a")],
+    ids=["itself", "a cycle", "a layer that is not there", "a call without a number"],
 )
 def test_layers_that_wait_for_each_other_are_refused(reads, ending, run, tmp_path):
     path = tmp_path / f"net{ending}"
@@ -348,7 +411,7 @@ def test_layers_that_wait_for_each_other_are_refused(reads, ending, run, tmp_pat
 
     def change(config: Any) -> None:
         for each, other in zip(config["config"]["layers"][1:], reads, strict=True):
-            each["inbound_nodes"][0][0][0] = other
+            each["inbound_nodes"][0][0] = other if isinstance(other, list) else [other, 0, 0, {}]
 
     if ending == ".keras":
         edited(path, change)

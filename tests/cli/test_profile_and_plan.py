@@ -53,3 +53,12 @@ def test_plan_tells_what_goes_what_stays_and_what_is_dead(run, tmp_path):
 
 def test_plan_of_a_live_model_says_that_nothing_is_dead(run, net):
     assert "No channel is dead" in run("plan", net)[1]
+
+
+def test_a_model_of_open_sizes_is_named(run, net, tmp_path):
+    path = tmp_path / "open.keras"
+    keras.Sequential([keras.layers.Input((None, None, 3)), keras.layers.Conv2D(2, 1)]).save(path)
+    code, _, err = run("profile", net, f"--against={path}")
+    assert code == 1
+    assert "every size but the batch's is fixed" in err
+    assert err.rstrip().endswith(f", from {str(path)!r}")

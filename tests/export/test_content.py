@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tfmot_swd.export.content import read_content, read_file
+from tfmot_swd import advise, measure_files, run_tflite
+from tfmot_swd.export.content import describe, read_content, read_file
 
 
 def test_bytes_and_paths(tmp_path):
@@ -41,3 +42,13 @@ def test_paths_without_a_file(name, error, message, tmp_path, monkeypatch):
     for read in (read_content, read_file):
         with pytest.raises(error, match=rf"{message}.*Received: a='{name}'$"):
             read(name, "a")
+
+
+def test_messages_on_a_file_name_it(tmp_path):
+    path = tmp_path / "net.tflite"
+    path.write_bytes(b"    TFL3" + bytes(8))
+    assert describe(read_content(read_file(path))) == f"16 bytes of {str(path)!r}"
+    assert describe(b"abc") == "3 bytes"
+    for read in (advise, lambda path: run_tflite(path, {}), lambda path: measure_files({"a": path})):
+        with pytest.raises(ValueError, match=f"damaged or incomplete.*Received: 16 bytes of {str(path)!r}, and "):
+            read(path)

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
+from tfmot_swd.export import ExportError, interpreter
 from tfmot_swd.export.interpreter import dequantize, quantize, run_tflite
 from tfmot_swd.export.quiet import quiet
 from tfmot_swd.export.serving import keras_outputs, serving_function
@@ -47,6 +48,19 @@ def test_an_open_dimension_takes_the_shape_of_the_data():
 def test_bytes_that_are_no_file(rows):
     with pytest.raises(ValueError, match=r"."):
         run_tflite(b"not a model at all", {"x": rows})
+
+
+def test_a_file_that_the_interpreter_does_not_run_ends_in_a_sentence(dense_net, rows, monkeypatch, tmp_path):
+    path = tmp_path / "net.tflite"
+    path.write_bytes(_converted(dense_net))
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("Node number 6 (ADD) failed to prepare.")
+
+    monkeypatch.setattr(interpreter, "open_interpreter", refuse)
+    said = rf"does not run this file: .*Received: \d+ bytes of {str(path)!r}, and RuntimeError: Node number 6 \(ADD\)"
+    with pytest.raises(ExportError, match=said):
+        run_tflite(path, {"x": rows})
 
 
 def test_quantization_by_hand():

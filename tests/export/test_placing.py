@@ -1,37 +1,21 @@
 import os
-import signal
+import resource
 import stat
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import pytest
+import tf_keras as keras
 
-from tfmot_swd.export import placing
+from tests.killed import Tell, forked, killed_at_each
+from tfmot_swd.export import export_tflite, placing, tflite
 from tfmot_swd.export.placing import check_target, placed
 
-# Runs the module alone, without the package and its TensorFlow. `after` names the call that ends it.
-_WRITER = """
-import os, resource, runpy, signal, sys
-source, target, after = sys.argv[1:]
-module = runpy.run_path(source)
-if after == "limit":
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
-def end(*_):
-    os.kill(os.getpid(), signal.SIGKILL)
-original = getattr(os, after, None)
-if original is not None:
-    setattr(os, after, lambda *given: end(original(*given)))
-with module["placed"](module["check_target"](target), b"new" * 100_000):
-    if after == "block":
-        end()
-"""
 
-
-def _write(path: Path, after: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-c", _WRITER, placing.__file__, str(path), after]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+def _write(path: Path) -> None:
+    with placed(check_target(path), b"new" * 100_000) as temporary:
+        temporary.read_bytes()
 
 
 def test_a_file_is_moved_in_place_when_the_block_ends(tmp_path):
@@ -63,24 +47,47 @@ def test_no_temporary_file_is_left_when_the_disk_is_full(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("after", ["fsync", "block", "replace"])
-def test_a_process_that_is_killed_leaves_the_old_file_or_the_new_one_and_the_next_cleans_up(tmp_path, after):
+def test_a_process_that_is_killed_leaves_the_old_file_or_the_new_one_and_the_next_cleans_up(tmp_path):
     path = tmp_path / "net.tflite"
+    others = {tmp_path / ".net.tflite.mine.tmp": b"not ours", tmp_path / ".other.tflite.01234567.tmp": b"of another"}
+
+    def reset() -> None:
+        for each, content in {path: b"old", **others}.items():
+            each.write_bytes(content)
+
+    before, operations, leftovers = b"old", [], 0
+    for operation in killed_at_each(lambda: _write(path), reset):
+        now = path.read_bytes()
+        assert now in (b"old", b"new" * 100_000), operation
+        # Once it is there it stays.
+        assert before in (b"old", now), operation
+        left = set(tmp_path.iterdir()) - {path, *others}
+        with placed(path, b"newer"):
+            assert not left & set(tmp_path.iterdir()), operation
+        assert path.read_bytes() == b"newer"
+        assert {each: each.read_bytes() for each in others} == others
+        assert set(tmp_path.iterdir()) == {path, *others}
+        before, leftovers = now, leftovers + len(left)
+        operations.append(operation)
+    assert {"open", "fcntl.flock", "os.fsync", "os.rename"} <= set(operations)
+    assert before != b"old"
+    assert leftovers
+
+
+def test_an_export_touches_nothing_before_its_file_is_placed(tmp_path, monkeypatch):
+    path, seen = tmp_path / "net.tflite", []
     path.write_bytes(b"old")
-    assert _write(path, after).returncode == -signal.SIGKILL
-    assert path.read_bytes() == (b"new" * 100_000 if after == "replace" else b"old")
-    left = set(tmp_path.iterdir()) - {path}
-    assert len(left) == (after != "replace")
-    (tmp_path / ".net.tflite.mine.tmp").write_bytes(b"not one of ours")
-    (tmp_path / ".other.tflite.01234567.tmp").write_bytes(b"of another file")
-    with placed(path, b"newer"):
-        assert not left & set(tmp_path.iterdir())
-    assert path.read_bytes() == b"newer"
-    assert {each.name for each in tmp_path.iterdir()} == {
-        path.name,
-        ".net.tflite.mine.tmp",
-        ".other.tflite.01234567.tmp",
-    }
+
+    def watched(target: Path, content: bytes):
+        seen.append({each: each.read_bytes() for each in tmp_path.iterdir()})
+        return placed(target, content)
+
+    monkeypatch.setattr(tflite, "placed", watched)
+    net = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(2)])
+    export_tflite(net, path)
+    assert seen == [{path: b"old"}]
+    assert path.read_bytes() != b"old"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_the_temporary_file_of_a_live_writer_stays(tmp_path):
@@ -97,9 +104,14 @@ def test_the_temporary_file_of_a_live_writer_stays(tmp_path):
 def test_a_disk_that_fills_up_halfway(tmp_path):
     path = tmp_path / "net.tflite"
     path.write_bytes(b"old")
-    done = _write(path, "limit")
-    assert done.returncode == 1
-    last = done.stderr.strip().splitlines()[-1]
+
+    def limited(tell: Tell) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+        _write(path)
+
+    code, said = forked(limited)
+    assert code == 1
+    last = said.strip().splitlines()[-1]
     assert last.startswith("OSError: [Errno 27] File too large while the file was written beside its place")
     assert last.endswith(f"choose another path. Received: 300,000 bytes for '{path}'")
     assert path.read_bytes() == b"old"

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from tests.killed import killed_at_each
 from tfmot_swd.report import DeviceReport
 
 
@@ -19,6 +20,7 @@ def test_json_gives_the_same_report_back(report, tmp_path):
     ("text", "message"),
     [
         ("{", "no JSON"),
+        ("[" * 100_000, "no JSON"),
         ("[]", "format None"),
         ('{"format": 99}', "format 99"),
         ('{"format": 1, "title": "x"}', "lacks a part"),
@@ -30,6 +32,19 @@ def test_what_is_no_report_is_refused(text, message, tmp_path):
     path.write_text(text)
     with pytest.raises(ValueError, match=message):
         DeviceReport.from_json(path)
+
+
+def test_a_page_that_is_killed_is_the_old_one_or_the_new_one(report, tmp_path):
+    path = tmp_path / "report.html"
+    whole = report.to_html(path).read_bytes()
+    found = set()
+    for operation in killed_at_each(lambda: report.to_html(path), lambda: path.write_bytes(b"old")):
+        found.add(path.read_bytes())
+        assert found <= {b"old", whole}, operation
+        report.to_html(path)
+        assert path.read_bytes() == whole
+        assert list(tmp_path.iterdir()) == [path]
+    assert found == {b"old", whole}
 
 
 def test_nothing_replaces_a_file_if_the_report_cannot_be_written(report, tmp_path):

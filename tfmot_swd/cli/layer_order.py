@@ -33,20 +33,22 @@ def is_reference(node: Any) -> bool:
 def _check_network(layers: Any, path: Path) -> None:
     if not isinstance(layers, list) or not any(isinstance(each, dict) and "inbound_nodes" in each for each in layers):
         return
-    named = [each for each in layers if isinstance(each, dict)]
-    made: dict[str, set[int]] = {}
-    calls: dict[str, list[tuple[int, set[tuple[str, int]]]]] = {}
-    for layer in named:
+    made: dict[str, set[Any]] = {}
+    calls: dict[str, list[tuple[int, list[tuple[str, Any]]]]] = {}
+    for layer in (each for each in layers if isinstance(each, dict)):
         name, nodes = str(layer.get("name")), layer.get("inbound_nodes") or []
-        first = int(_is_network(layer))
-        # Inputs are there from the beginning.
-        made[name] = {0} if layer.get("class_name") == "InputLayer" else set()
-        calls[name] = [(first + number, _references(node)) for number, node in enumerate(nodes)]
+        if name not in made:
+            # Inputs are there from the beginning.
+            made[name] = {0} if layer.get("class_name") == "InputLayer" else set()
+            calls[name] = []
+        # A name that comes again stands for more calls of the same layer.
+        first = int(_is_network(layer)) + len(calls[name])
+        calls[name] += [(first + number, _references(node)) for number, node in enumerate(nodes)]
     progress = True
     while progress:
         progress = False
         for name, left in calls.items():
-            while left and all(number in made.get(other, ()) for other, number in left[0][1]):
+            while left and all(_is_made(number, made.get(other)) for other, number in left[0][1]):
                 made[name].add(left.pop(0)[0])
                 progress = True
     stuck = [name for name, left in calls.items() if left]
@@ -57,6 +59,11 @@ def _check_network(layers: Any, path: Path) -> None:
         )
 
 
+def _is_made(number: Any, made: set[Any] | None) -> bool:
+    """Whether the call of a number, which may be anything in a damaged file, is one that was made."""
+    return made is not None and isinstance(number, int) and number in made
+
+
 def _is_network(layer: dict[str, Any]) -> bool:
     """Whether a layer is a network that was called on its own inputs when it was made; Keras counts from 1 then."""
     config = layer.get("config")
@@ -65,20 +72,23 @@ def _is_network(layer: dict[str, Any]) -> bool:
         return False
     settings = inside[0].get("config")
     has_shape = isinstance(settings, dict) and settings.get("batch_input_shape") is not None
-    return inside[0].get("class_name") == "InputLayer" or has_shape
+    return has_shape or any(isinstance(each, dict) and each.get("class_name") == "InputLayer" for each in inside)
 
 
-def _references(node: Any) -> set[tuple[str, int]]:
-    """Returns the calls that a call reads, as the name of a layer and the number of its call."""
-    found: set[tuple[str, int]] = set()
+def _references(node: Any) -> list[tuple[str, Any]]:
+    """Returns the calls that a call reads, as the name of a layer and the number of its call.
+
+    Keras takes any list of three or four for one that has a text in front.
+    """
+    found: list[tuple[str, Any]] = []
     waiting = [node]
     while waiting:
         each = waiting.pop()
         if isinstance(each, dict):
             waiting += each.values()
-        elif isinstance(each, list) and len(each) in (3, 4) and isinstance(each[0], str) and isinstance(each[1], int):
+        elif isinstance(each, list) and len(each) in (3, 4) and isinstance(each[0], str):
             if each[0] != _CONSTANT:
-                found.add((each[0], each[1]))
+                found.append((each[0], each[1]))
             waiting += each[3:]
         elif isinstance(each, list):
             waiting += each

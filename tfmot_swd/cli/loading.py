@@ -51,8 +51,19 @@ def load_model(call: Call, path: str) -> keras.Model:
         else:
             copies.append(stack.enter_context(private_copy(place)))
         model = _checked_model(copies[0], path, call.flags.modules, call.flags.unsafe)
-    check_keras_model(model)
+    with named(path):
+        check_keras_model(model)
     return model
+
+
+@contextlib.contextmanager
+def named(path: str) -> Iterator[None]:
+    """Has errors on a model end with the file that it is from; a command may be given several."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{error}, from {path!r}") from error
 
 
 def _checked_model(place: Path, path: str, modules: Sequence[str], unsafe: bool) -> keras.Model:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import io
+import json
 import os
 import re
 import shutil
+import signal
 import stat
+import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+
+from tfmot_swd.export.child import TIMEOUT, ending, run_child
 
 # What `model.save` writes, and nothing else, is copied of a SavedModel.
 _FOLDER = re.compile(
@@ -20,6 +23,7 @@ _FOLDER = re.compile(
 )
 _ARCHIVE = re.compile(r"(config|metadata)\.json|model\.weights\.h5|assets/.*")
 _WEIGHTS = "model.weights.h5"
+_HDF5_WORKER = Path(__file__).with_name("hdf5_worker.py")
 # A file that declares more than this, and so many times what it stores, was made to fill the memory.
 _HARMLESS_BYTES, _MOST_TIMES = 2**26, 200
 
@@ -42,7 +46,7 @@ def private_copy(path: Path) -> Iterator[Path]:
             _copy_folder(path, place)
         else:
             _copy_file(path, place)
-        _check(place)
+        _check(place, path)
         yield place
 
 
@@ -86,7 +90,8 @@ def _copy_file(path: Path, place: Path) -> None:
             shutil.copyfileobj(source, target, 2**20)
 
 
-def _check(place: Path) -> None:
+def _check(place: Path, path: Path) -> None:
+    """Checks a copy; messages name what it is a copy of."""
     import h5py
 
     if is_archive(place):
@@ -97,54 +102,58 @@ def _check(place: Path) -> None:
                 raise ValueError(
                     "This .keras file holds what model.save does not write, and is not loaded: save the model again, "
                     "or add --unsafe if you trust whoever made it. "
-                    f"Received: {other[0]!r} in {str(place)!r}"
+                    f"Received: {other[0]!r} in {str(path)!r}"
                 )
-            _check_size(sum(entry.file_size for entry in entries), place.stat().st_size, place)
-            if _WEIGHTS in archive.namelist():
-                _check_hdf5(io.BytesIO(archive.read(_WEIGHTS)), place)
+            _check_size(sum(entry.file_size for entry in entries), place.stat().st_size, path)
+            weights = [entry.file_size for entry in entries if entry.filename == _WEIGHTS]
+        if weights:
+            _check_hdf5(place, path, weights[-1], _WEIGHTS)
     elif place.is_file() and h5py.is_hdf5(place):
-        _check_hdf5(place, place)
+        _check_hdf5(place, path, place.stat().st_size)
 
 
-def _check_size(declared: int, stored: int, place: Path) -> None:
-    if declared > max(_HARMLESS_BYTES, _MOST_TIMES * stored):
+def _check_size(declared: int, stored: int, path: Path) -> None:
+    if declared > _most(stored):
         raise ValueError(
             "This file declares far more than it stores, and would fill the memory: it is damaged, or made to do that. "
             "Add --unsafe if you trust whoever made it. "
-            f"Received: {declared:,} bytes in {stored:,} of {str(place)!r}"
+            f"Received: {declared:,} bytes in {stored:,} of {str(path)!r}"
         )
 
 
-def _check_hdf5(content: Any, place: Path) -> None:
-    """Looks at all objects of an HDF5 file without following a link."""
-    import h5py
-
-    declared, stored = 0, 0
-    with h5py.File(content, "r") as file:
-        seen, waiting = set(), [file["/"]]
-        while waiting:
-            group = waiting.pop()
-            for name in group:
-                if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                    raise ValueError(_outside(f"a link at {group.name}/{name}", place))
-                each = group[name]
-                address = h5py.h5o.get_info(each.id).addr
-                if address in seen:
-                    continue
-                seen.add(address)
-                if isinstance(each, h5py.Group):
-                    waiting.append(each)
-                elif isinstance(each, h5py.Dataset):
-                    if each.external or each.is_virtual:
-                        raise ValueError(_outside(f"the data of {each.name}", place))
-                    declared += each.nbytes
-                    stored += each.id.get_storage_size()
-    _check_size(declared, stored, place)
+def _most(stored: int) -> int:
+    """Returns how many bytes may be declared by what stores so many."""
+    return max(_HARMLESS_BYTES, _MOST_TIMES * stored)
 
 
-def _outside(what: str, place: Path) -> str:
+def _check_hdf5(place: Path, path: Path, stored: int, *member: str) -> None:
+    """Has all of an HDF5 file read in a process of its own, without following a link."""
+    # -P: what lies in the working directory is not to be imported in place of packages.
+    command = [sys.executable, "-P", str(_HDF5_WORKER), str(_most(stored)), str(place), *member]
+    # It limits itself by the processor time that it takes; this is for a machine on which it gets none.
+    done = run_child(command, TIMEOUT, "Reading the HDF5 file")
+    if done.returncode == -signal.SIGPROF:
+        raise ValueError(_damaged("libhdf5 had not read it after many times as long as it takes", path))
+    if done.returncode:
+        raise ValueError(_damaged(f"{ending(done.returncode)}: {done.stderr.strip()[-300:]}", path))
+    found = json.loads(done.stdout)
+    if "damaged" in found:
+        raise ValueError(_damaged(found["damaged"], path))
+    if "outside" in found:
+        raise ValueError(_outside(found["outside"], path))
+    _check_size(found["declared"], stored, path)
+
+
+def _damaged(what: str, path: Path) -> str:
+    return (
+        "The HDF5 part of this file, which has the weights, is damaged: copy or download the file again, or save the "
+        f"model again. Received: {str(path)!r}, and {what}"
+    )
+
+
+def _outside(what: str, path: Path) -> str:
     return (
         "This file takes data from elsewhere, which model.save never does, and is not loaded: get one that is whole, "
         "or add --unsafe if you trust whoever made it. "
-        f"Received: {what} in {str(place)!r}"
+        f"Received: {what} in {str(path)!r}"
     )

@@ -18,13 +18,14 @@ def require_tflite(flag: str, path: str) -> bytes:
       UsageError: there is none.
       ValueError: it is no TFLite file, or a damaged one; the message names it.
     """
+    from tfmot_swd.export.content import read_file
     from tfmot_swd.export.graph import read_graph
 
     if not Path(path).is_file():
         raise UsageError(f"There is no such file. Received: {path!r}")
-    content = Path(path).read_bytes()
+    content = read_file(path)
     try:
         read_graph(content)
     except ValueError as error:
-        raise ValueError(f"{flag}: {error}, in {path!r}") from error
+        raise ValueError(f"{flag}: {error}") from error
     return content

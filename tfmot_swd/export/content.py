@@ -12,6 +12,22 @@ _MISSING = {
 }
 
 
+class FileBytes(bytes):
+    """The bytes of a file that know where they were read, so that messages on them can name it.
+
+    Attributes:
+        path: the file's.
+    """
+
+    path: str
+
+
+def describe(content: bytes) -> str:
+    """Returns how many bytes there are, and of which file where that is known, for the end of a message."""
+    path = getattr(content, "path", None)
+    return f"{len(content)} bytes" + (f" of {path!r}" if path else "")
+
+
 def read_content(given: Any, name: str = "content") -> bytes:
     """Returns the bytes of a file that is given as bytes or as a path; whether they are a TFLite file is not looked at.
 
@@ -24,7 +40,7 @@ def read_content(given: Any, name: str = "content") -> bytes:
         OSError: as `read_file`.
     """
     if isinstance(given, bytes | bytearray | memoryview):
-        return bytes(given)
+        return given if isinstance(given, FileBytes) else bytes(given)
     if not _is_path(given):
         raise TypeError(
             f"{name} must be the bytes of a TFLite file, or its path. Received: {name}={type(given).__name__}"
@@ -32,7 +48,7 @@ def read_content(given: Any, name: str = "content") -> bytes:
     return read_file(given, name)
 
 
-def read_file(path: Any, name: str = "path") -> bytes:
+def read_file(path: Any, name: str = "path") -> FileBytes:
     """Returns the bytes at a path.
 
     Raises:
@@ -42,10 +58,12 @@ def read_file(path: Any, name: str = "path") -> bytes:
     if not _is_path(path):
         raise TypeError(f"{name} must be the path of a TFLite file. Received: {name}={type(path).__name__}")
     try:
-        return Path(path).read_bytes()
+        content = FileBytes(Path(path).read_bytes())
     except OSError as error:
-        told = _MISSING.get(type(error), f"The file cannot be read ({error.strerror}): give yourself access to it")
-        raise type(error)(f"{told}. Received: {name}={os.fspath(path)!r}") from error
+        reason = _MISSING.get(type(error), f"The file cannot be read ({error.strerror}): give yourself access to it")
+        raise type(error)(f"{reason}. Received: {name}={os.fspath(path)!r}") from error
+    content.path = os.fspath(path)
+    return content
 
 
 def _is_path(given: Any) -> bool:

@@ -13,6 +13,7 @@ import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.tools import flatbuffer_utils
 
+from tfmot_swd.export.content import describe
 from tfmot_swd.export.graph_check import DamagedFileError, check_model, check_sizes
 from tfmot_swd.export.samples import Array
 
@@ -142,7 +143,7 @@ def read_graph(content: bytes) -> FileGraph:
     if content[4:8] != b"TFL3":
         raise ValueError(
             "This is not a TFLite file, which has TFL3 at its fifth byte: pass what the converter wrote. "
-            f"Received: {len(content)} bytes that begin with {content[:8]!r}"
+            f"Received: {describe(content)} that begin with {content[:8]!r}"
         )
     try:
         return _read(content)
@@ -151,7 +152,7 @@ def read_graph(content: bytes) -> FileGraph:
         found = str(error) if isinstance(error, DamagedFileError) else f"{type(error).__name__}: {error}"
         raise ValueError(
             "This TFLite file is damaged or incomplete: export or download it again. "
-            f"Received: {len(content)} bytes, and {found}"
+            f"Received: {describe(content)}, and {found}"
         ) from error
 
 

@@ -156,7 +156,7 @@ def _check_operator(operator: Any, name: str, tensors: list[Any], where: str) ->
 
 def _check_shape(tensor: Any, where: str) -> None:
     sides = _listed(tensor.shape)
-    if any(side < 0 for side in sides) or math.prod(sides) > LARGEST_TENSOR:
+    if any(side < 0 for side in sides) or math.prod(max(side, 1) for side in sides) > LARGEST_TENSOR:
         raise DamagedFileError(f"{where} of shape {sides}")
     blocks = () if tensor.sparsity is None else _listed(tensor.sparsity.blockMap)
     if any(not 0 <= each < len(sides) for each in blocks):

@@ -11,7 +11,7 @@ from tfmot_swd.export.layout import Port
 from tfmot_swd.export.samples import Array
 
 
-def check_inputs(inputs: Any, ports: Sequence[Port]) -> tuple[list[Array], int]:
+def check_inputs(inputs: Any, ports: Sequence[Port], file: str = "the file") -> tuple[list[Array], int]:
     """Returns the arrays in the order of the ports, and how many samples there are.
 
     An interpreter runs with whatever is in the memory of an input that nobody has set, so that each must be given.
@@ -20,6 +20,7 @@ def check_inputs(inputs: Any, ports: Sequence[Port]) -> tuple[list[Array], int]:
         inputs: one array (N, ...) for each input name of the file: real values, or integers where the file takes
             integers that are not quantized, such as token ids.
         ports: of the file.
+        file: which it is, for messages.
 
     Raises:
         TypeError: `inputs` is no dictionary, or an array is of a dtype that the input does not take.
@@ -42,7 +43,7 @@ def check_inputs(inputs: Any, ports: Sequence[Port]) -> tuple[list[Array], int]:
         raise ValueError(f"inputs must be arrays named {names}. Received: {sorted(map(str, inputs))}")
     arrays = [np.asarray(inputs[name]) for name in names]
     for array, port in zip(arrays, ports, strict=True):
-        _check(array, port)
+        _check(array, port, file)
     counts = {len(array) for array in arrays}
     if len(counts) != 1 or 0 in counts:
         raise ValueError(f"All inputs must have the same number of samples, at least 1. Received: {sorted(counts)}")
@@ -73,13 +74,13 @@ def random_inputs(ports: Sequence[Port], count: int, seed: int = 0) -> dict[str,
     return found
 
 
-def _check(array: Array, port: Port) -> None:
+def _check(array: Array, port: Port, file: str) -> None:
     if array.dtype.kind not in "fiub":
         raise TypeError(f"Input {port.name!r} must be an array of numbers. Received: dtype {array.dtype}")
     if not port.shape:
         raise ValueError(
             f"Input {port.name!r} of the file has no batch axis, and is not run sample by sample: run it in an "
-            "interpreter of your own. Received: an input of shape ()"
+            f"interpreter of your own. Received: {file}, with an input of shape ()"
         )
     wanted = ("N", *port.sides[1:])
     fits = array.ndim == len(wanted) and all(

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from tfmot_swd.export.content import read_content
+from tfmot_swd.export.content import describe, read_content
+from tfmot_swd.export.errors import ExportError
 from tfmot_swd.export.inputs import check_inputs
 from tfmot_swd.export.layout import FileLayout, read_layout
 from tfmot_swd.export.quiet import quiet
@@ -35,7 +36,7 @@ def run_tflite(content: bytes | str | os.PathLike[str], inputs: Mapping[str, Arr
         TypeError: `content` is neither bytes nor a path, `inputs` is no dictionary of numbers.
         ValueError: no TFLite file, an input that is missing or of another shape, as `inputs.check_inputs`.
         OSError: the file cannot be read.
-        RuntimeError, ValueError: from the interpreter, when it cannot run the file.
+        ExportError: the interpreter cannot run the file; with what it said.
 
     Example:
         >>> import tempfile, numpy as np, tf_keras as keras
@@ -49,16 +50,23 @@ def run_tflite(content: bytes | str | os.PathLike[str], inputs: Mapping[str, Arr
     """
     content = read_content(content)
     layout = read_layout(content)
-    arrays, _ = check_inputs(inputs, layout.inputs)
-    # The interpreters announce their delegates on file descriptor 2.
-    with quiet():
-        interpreter, library = open_interpreter(content)
-        indices = [detail["index"] for detail in interpreter.get_input_details()]
-        for array, port in zip(arrays, layout.inputs, strict=True):
-            if port.open_axes:
-                interpreter.resize_tensor_input(indices[port.position], (port.shape[0], *array.shape[1:]))
-        interpreter.allocate_tensors()
-        return _run(interpreter, layout, arrays), library
+    arrays, _ = check_inputs(inputs, layout.inputs, layout.file)
+    try:
+        # The interpreters announce their delegates on file descriptor 2.
+        with quiet():
+            interpreter, library = open_interpreter(content)
+            indices = [detail["index"] for detail in interpreter.get_input_details()]
+            for array, port in zip(arrays, layout.inputs, strict=True):
+                if port.open_axes:
+                    interpreter.resize_tensor_input(indices[port.position], (port.shape[0], *array.shape[1:]))
+            interpreter.allocate_tensors()
+            return _run(interpreter, layout, arrays), library
+    except (RuntimeError, ValueError) as error:
+        raise ExportError(
+            "The interpreter does not run this file: export or download it again, or use another recipe if the "
+            "operator that is named is not known here. "
+            f"Received: {describe(content)}, and {type(error).__name__}: {error}"
+        ) from error
 
 
 def open_interpreter(content: bytes, threads: int | None = None) -> tuple[Any, str]:

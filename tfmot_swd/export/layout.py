@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,11 @@ import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.tools import flatbuffer_utils
 
+from tfmot_swd.export.content import describe
 from tfmot_swd.export.graph import FileTensor, read_graph
+
+# Bytes of an input or output; no interpreter takes more.
+LARGEST_PORT = 2**31
 
 _INTEGERS: dict[int, Any] = {
     schema.TensorType.INT8: np.iinfo(np.int8),
@@ -55,16 +60,27 @@ class Port:
 
 @dataclass(frozen=True)
 class FileLayout:
-    """Inputs and outputs by position, and the names of the operators of all subgraphs, each once."""
+    """What a caller must know of a file.
+
+    Attributes:
+        inputs, outputs: by position.
+        operators: names of those of all subgraphs, each once.
+        file: which it is, for messages.
+    """
 
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     operators: tuple[str, ...]
+    file: str = "a file"
 
-    def require_fixed_sizes(self) -> None:
-        """Refuses a file that leaves the size of an input open, where something depends on it.
+    def require_sizes(self, largest: int = LARGEST_PORT) -> None:
+        """Refuses a file that leaves the size of an input open, or that declares one without measure.
 
-        Such a file says 1 for what is open, and would be run, measured and given memory for an image of one pixel.
+        The first says 1 for what is open, and would be run, measured and given memory for an image of one pixel. The
+        second would fill the memory.
+
+        Args:
+            largest: how many bytes an input or output may take.
 
         Raises:
             ValueError: with the input and the way out.
@@ -72,6 +88,15 @@ class FileLayout:
         for port in self.inputs:
             if port.open_axes:
                 raise ValueError(open_size(port.name, port.sides))
+        for port in (*self.inputs, *self.outputs):
+            # Beside a side of 0 another one can be anything.
+            size = math.prod(max(side, 1) for side in port.shape) * port.dtype.itemsize
+            if size > largest:
+                raise ValueError(
+                    "An input or output of this file takes more memory than there is where it is to run: it is "
+                    "damaged, or was exported with another batch or image size than it is used with. "
+                    f"Received: {self.file}, with {port.name!r} of shape {port.shape}, {size:,} bytes"
+                )
 
 
 def open_size(name: str, sides: tuple[int | None, ...]) -> str:
@@ -91,7 +116,7 @@ def read_layout(content: bytes) -> FileLayout:
     """
     graph = read_graph(content)
     model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
-    main = model.subgraphs[0]
+    main, file = model.subgraphs[0], describe(content)
     signature = (model.signatureDefs or [None])[0]
 
     quantized = {each.inputs[0]: each.outputs[0] for each in graph.operators if each.name == "QUANTIZE"}
@@ -108,13 +133,14 @@ def read_layout(content: bytes) -> FileLayout:
             taken = free[:1] if index in indices[position + 1 :] else free
             names[index] = free[len(taken) :] or free
             limits = _limits(main.tensors[quantized.get(index, index)])
-            found += [_port(main.tensors[index], graph.tensors[index], name, position, limits) for name in taken]
+            found += [_port(main.tensors[index], graph.tensors[index], name, position, limits, file) for name in taken]
         return tuple(found)
 
     operators = [flatbuffer_utils.opcode_to_name(model, number) for number in range(len(model.operatorCodes))]
     customs = [None if code.customCode is None else code.customCode.decode() for code in model.operatorCodes]
     known = (custom if name == "CUSTOM" and custom else name for name, custom in zip(operators, customs, strict=True))
-    return FileLayout(ports("input", graph.inputs), ports("output", graph.outputs), tuple(dict.fromkeys(known)))
+    inputs, outputs = ports("input", graph.inputs), ports("output", graph.outputs)
+    return FileLayout(inputs, outputs, tuple(dict.fromkeys(known)), file)
 
 
 def _limits(tensor: Any) -> tuple[float, float] | None:
@@ -126,12 +152,14 @@ def _limits(tensor: Any) -> tuple[float, float] | None:
     return least, most
 
 
-def _port(tensor: Any, read: FileTensor, name: str, position: int, limits: tuple[float, float] | None) -> Port:
+def _port(
+    tensor: Any, read: FileTensor, name: str, position: int, limits: tuple[float, float] | None, file: str
+) -> Port:
     dtype = read.dtype
     if dtype is None:
         raise ValueError(
             "Inputs and outputs must be of a dtype that NumPy has: cast them in the model. "
-            f"Received: {name!r} of TFLite type {tensor.type}"
+            f"Received: {file}, with {name!r} of TFLite type {tensor.type}"
         )
     quantization = tensor.quantization
     is_quantized = quantization is not None and quantization.scale is not None and len(quantization.scale) > 0

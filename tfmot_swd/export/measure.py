@@ -233,7 +233,7 @@ def _unsized(contents: Mapping[str, bytes]) -> dict[str, str]:
     found = {}
     for name, content in contents.items():
         try:
-            read_layout(content).require_fixed_sizes()
+            read_layout(content).require_sizes()
         except ValueError as error:
             found[name] = str(error)
     return found
@@ -270,14 +270,17 @@ def _micro(contents: Mapping[str, bytes], rounds: int) -> tuple[dict[str, int], 
     """Returns arena and milliseconds by name, and by name why a file has none."""
     # Its interpreter is an extra that many will not have.
     from tfmot_swd.export.micro import run_micro, time_micro
+    from tfmot_swd.export.micro.interpreter import LARGEST_PORT
 
     arenas: dict[str, int] = {}
     reasons: dict[str, str] = {}
     for name, content in contents.items():
         try:
-            ports = read_layout(content).inputs
+            layout = read_layout(content)
+            layout.require_sizes(LARGEST_PORT)
             # Real values, which are quantized on their way in.
-            inputs = {port.name: random_input(port.shape, float if port.scale else port.dtype) for port in ports}
+            dtypes = {port.name: (port.shape, float if port.scale else port.dtype) for port in layout.inputs}
+            inputs = {name: random_input(*given) for name, given in dtypes.items()}
             arenas[name] = run_micro(content, inputs).arena_bytes
         except (ExportError, ImportError, ValueError) as error:
             reasons[name] = str(error)

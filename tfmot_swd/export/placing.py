@@ -14,6 +14,8 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
+from tfmot_swd.durable import sync
+
 
 def check_target(path: str | os.PathLike[str]) -> Path:
     """Returns where a file can be put, links resolved, before anything costly is done.
@@ -88,7 +90,7 @@ def placed(target: Path, content: bytes) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync_directory(target.parent)
+    sync(target.parent)
 
 
 def _create(target: Path) -> tuple[Path, FileIO]:
@@ -136,13 +138,3 @@ def _sweep(target: Path) -> None:
         with contextlib.suppress(OSError), open(target.with_name(name), "rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             target.with_name(name).unlink()
-
-
-def _sync_directory(directory: Path) -> None:
-    # Some systems cannot open a directory; the file itself is safe there all the same.
-    with contextlib.suppress(OSError):
-        descriptor = os.open(directory, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

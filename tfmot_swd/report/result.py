@@ -249,7 +249,7 @@ class DeviceReport(Printable):
         """
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"This is no JSON: pass what to_json wrote. Received: {os.fspath(path)!r}") from error
         return cls.from_dict(content)
 

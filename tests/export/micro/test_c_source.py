@@ -8,6 +8,7 @@ import zlib
 
 import pytest
 
+from tests.killed import killed_at_each
 from tfmot_swd.export.layout import read_layout
 from tfmot_swd.export.micro.c_source import _method, write_c_source
 from tfmot_swd.export.micro.decode import encode_pruned
@@ -69,6 +70,30 @@ def test_both_files_or_neither(pruned_file, tmp_path):
     with pytest.raises(IsADirectoryError):
         write_c_source(pruned_file, tmp_path / "net", arena_bytes=1000)
     assert [path.name for path in tmp_path.iterdir()] == ["net.h"]
+
+
+def test_files_that_are_killed_are_old_or_new_each_and_never_half(pruned_file, tmp_path):
+    source, header = (tmp_path / f"net.{ending}" for ending in "ch")
+
+    def write() -> None:
+        write_c_source(pruned_file, tmp_path / "net", arena_bytes=1000, compare=False)
+
+    def reset() -> None:
+        source.write_text("old source")
+        header.write_text("old header")
+
+    write()
+    whole, found = (source.read_text(), header.read_text()), set()
+    for operation in killed_at_each(write, reset):
+        now = source.read_text(), header.read_text()
+        assert now[0] in ("old source", whole[0]), operation
+        assert now[1] in ("old header", whole[1]), operation
+        found.add(now)
+        write()
+        assert (source.read_text(), header.read_text()) == whole
+        assert {each.name for each in tmp_path.iterdir()} == {"net.c", "net.h"}
+    # Between the two moves, one of each: the checksums in them keep those from compiling together.
+    assert len(found) == 3
 
 
 @pytest.mark.parametrize("name", ["", "2net", "my-net", "_Net", "a__b", "class", "int", "main", 'x"; evil'])

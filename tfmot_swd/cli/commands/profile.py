@@ -5,7 +5,7 @@ from __future__ import annotations
 from absl import flags
 
 from tfmot_swd.cli.command import Call, Command, define_full_flag
-from tfmot_swd.cli.loading import define_loading_flags, load_model
+from tfmot_swd.cli.loading import define_loading_flags, load_model, named
 from tfmot_swd.cli.output import target_of, write_json
 
 _EXAMPLE = """
@@ -30,10 +30,14 @@ def _run(call: Call) -> int:
 
     path, against = call.operands[0], call.flags.against
     target = target_of("json", call.flags.json, ".json", [path, against]) if call.flags.json else None
-    costs = profile(load_model(call, path), call.flags.batch_size)
-    found: Profile | ProfileComparison = costs
-    if against:
-        found = profile(load_model(call, against), call.flags.batch_size).against(costs)
+
+    def costs_of(path: str) -> Profile:
+        model = load_model(call, path)
+        with named(path):
+            return profile(model, call.flags.batch_size)
+
+    costs = costs_of(path)
+    found: Profile | ProfileComparison = costs_of(against).against(costs) if against else costs
     call.show(found)
     if target:
         write_json(target, found.to_json())

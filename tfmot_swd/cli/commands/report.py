@@ -192,6 +192,7 @@ def _dense_of(
     Raises:
       UsageError: the two models do not differ enough for that.
     """
+    from tfmot_swd.export.content import read_file
     from tfmot_swd.export.file_facts import read_facts
     from tfmot_swd.sparsity import sparsity_report
 
@@ -205,7 +206,7 @@ def _dense_of(
             "zero: name it as --dense_file, or give --dense_file= where there is none. "
             f"Received: --files={','.join(files.values())}, {before:,} such weights before and {after:,} after"
         )
-    facts = {name: read_facts(Path(path).read_bytes()) for name, path in files.items()}
+    facts = {name: read_facts(read_file(path)) for name, path in files.items()}
     # Half way between the two on a scale of ratios; rounding makes some more of them zero.
     found = [name for name, each in facts.items() if (each.weights - each.zeros) ** 2 > before * after]
     first_of_form = {facts[name].form: name for name in reversed(found)}
@@ -214,12 +215,13 @@ def _dense_of(
 
 def _references(files: dict[str, str], dense: tuple[str, ...]) -> dict[str, str]:
     """Returns for each file the dense one that it is compared with: that of its own form, else the first."""
+    from tfmot_swd.export.content import read_file
     from tfmot_swd.export.file_facts import form_of
     from tfmot_swd.export.graph import read_graph
 
     if not dense:
         return {}
-    forms = {name: form_of(read_graph(Path(path).read_bytes())) for name, path in files.items()}
+    forms = {name: form_of(read_graph(read_file(path))) for name, path in files.items()}
     return {
         name: name if name in dense else next((each for each in dense if forms[each] == form), dense[0])
         for name, form in forms.items()
@@ -248,7 +250,7 @@ def _read(flag: str, path: str | None) -> dict[str, Any]:
         raise UsageError(f"--{flag} names no file. Received: {path!r}")
     try:
         content = json.loads(Path(path).read_text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"--{flag} must be what --json of another command wrote. Received: {path!r}") from error
     if not isinstance(content, dict):
         raise UsageError(f"--{flag} must be what --json of another command wrote. Received: {path!r}")

@@ -8,7 +8,7 @@ from tfmot_swd.export.errors import ExportError
 from tfmot_swd.export.inputs import random_inputs
 from tfmot_swd.export.interpreter import run_tflite
 from tfmot_swd.export.layout import FileLayout
-from tfmot_swd.export.micro.interpreter import MicroRun, run_micro
+from tfmot_swd.export.micro.interpreter import LARGEST_PORT, MicroRun, run_micro
 from tfmot_swd.export.micro_operators import DECODE
 from tfmot_swd.export.samples import Array
 
@@ -34,7 +34,9 @@ def proven_run(content: bytes, layout: FileLayout) -> MicroRun:
 
     Raises:
         ExportError: TFLite Micro does not run the file, or answers something else.
+        ValueError: a file of open size, or with an input that no microcontroller has memory for.
     """
+    layout.require_sizes(LARGEST_PORT)
     inputs = random_inputs(layout.inputs, SAMPLES)
     run = run_micro(content, inputs)
     if DECODE in layout.operators:
@@ -51,7 +53,7 @@ def proven_run(content: bytes, layout: FileLayout) -> MicroRun:
                 "against its model there: tfmot-swd check --target=microcontroller --model=... --data=..., then "
                 "write_c_source(compare=False). "
                 f"Received: output {port.name!r} differs by {off:.3g} in the mean over {SAMPLES} random samples, "
-                f"{allowed:.3g} is allowed"
+                f"{allowed:.3g} is allowed, in {layout.file}"
             )
     return run
 

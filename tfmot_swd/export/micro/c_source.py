@@ -16,7 +16,7 @@ from tfmot_swd.export.errors import ExportError
 from tfmot_swd.export.inputs import random_inputs
 from tfmot_swd.export.layout import FileLayout, Port, read_layout
 from tfmot_swd.export.micro.agreement import proven_run
-from tfmot_swd.export.micro.interpreter import has_micro, run_micro
+from tfmot_swd.export.micro.interpreter import LARGEST_PORT, has_micro, run_micro
 from tfmot_swd.export.micro_operators import DECODE, MICRO_OPERATORS
 from tfmot_swd.export.placing import check_target, path_text, placed
 
@@ -133,8 +133,8 @@ def write_c_source(
     _check_file_names(source, header)
     content = read_content(tflite, "tflite")
     layout = read_layout(content)
-    layout.require_fixed_sizes()
-    operators = tuple(_method(operator) for operator in layout.operators)
+    layout.require_sizes(LARGEST_PORT)
+    operators = tuple(_method(operator, layout.file) for operator in layout.operators)
     if arena_bytes is None:
         arena = _arena(content, layout, compare)
     else:
@@ -172,12 +172,14 @@ def _check_file_names(*paths: Path) -> None:
             )
 
 
-def _method(operator: str) -> str:
+def _method(operator: str, file: str = "the file") -> str:
     """Returns the method of MicroMutableOpResolver that adds an operator."""
     if operator in _METHODS:
         return _METHODS[operator]
     if operator not in MICRO_OPERATORS:
-        raise ValueError(f"TFLite Micro has no such operator: replace the layer. Received: operator {operator!r}")
+        raise ValueError(
+            f"TFLite Micro has no such operator: replace the layer. Received: operator {operator!r} in {file}"
+        )
     return "Add" + "".join(part if part[0].isdigit() else part.capitalize() for part in operator.split("_"))
 
 

@@ -13,7 +13,7 @@ from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.tools import flatbuffer_utils
 
 from tfmot_swd.export.alignment import pack, padded
-from tfmot_swd.export.content import read_content
+from tfmot_swd.export.content import describe, read_content
 from tfmot_swd.export.graph import FileGraph, read_graph
 from tfmot_swd.export.micro_operators import DECODE
 from tfmot_swd.export.samples import Array
@@ -139,7 +139,7 @@ def encode_pruned(content: bytes | str | os.PathLike[str], largest: int | None =
     check_largest(largest)
     content = read_content(content)
     graph = read_graph(content)
-    _require_integers(graph)
+    _require_integers(graph, content)
     model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
     unchanged = EncodedFile(content, (), len(content), len(content))
     chosen = []
@@ -179,12 +179,12 @@ def check_largest(largest: Any) -> None:
         raise ValueError(f"largest must be a positive number of weights, or None. Received: largest={largest!r}")
 
 
-def _require_integers(graph: FileGraph) -> None:
+def _require_integers(graph: FileGraph, content: bytes) -> None:
     activations = [each for each in graph.tensors if each.dtype is not None and not each.stored_bytes]
     if not any(each.dtype in (np.int8, np.int16) for each in activations):
         raise ValueError(
-            'TFLite Micro decodes int8 weights: export with quantize="int8". Received: a file whose activations are '
-            f"{sorted({str(each.dtype) for each in activations})}"
+            f'TFLite Micro decodes int8 weights: export with quantize="int8". Received: {describe(content)}, whose '
+            f"activations are {sorted({str(each.dtype) for each in activations})}"
         )
 
 

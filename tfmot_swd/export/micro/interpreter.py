@@ -16,13 +16,16 @@ from typing import Any
 import numpy as np
 
 from tfmot_swd.export.child import TIMEOUT, check_timeout, ending, run_child
-from tfmot_swd.export.content import read_content
+from tfmot_swd.export.content import describe, read_content
 from tfmot_swd.export.errors import ExportError
 from tfmot_swd.export.graph import read_graph
 from tfmot_swd.export.inputs import check_inputs
 from tfmot_swd.export.interpreter import dequantize, quantize
 from tfmot_swd.export.layout import Port, read_layout
 from tfmot_swd.export.samples import Array, chunks
+
+# Bytes of an input or output: more than a microcontroller has memory.
+LARGEST_PORT = 2**24
 
 _WORKER = Path(__file__).with_name("worker.py")
 _ARENA = re.compile(r"Arena allocation total (\d+) bytes")
@@ -109,8 +112,8 @@ def run_micro(
     layout = read_layout(content)
     if arena_bytes is not None and (isinstance(arena_bytes, bool) or not isinstance(arena_bytes, int)):
         raise TypeError(f"arena_bytes must be an int or None. Received: arena_bytes={arena_bytes!r}")
-    layout.require_fixed_sizes()
-    arrays, count = check_inputs(inputs, layout.inputs)
+    layout.require_sizes(LARGEST_PORT)
+    arrays, count = check_inputs(inputs, layout.inputs, layout.file)
     rounds = {port.position: _rounds(array, port) for array, port in zip(arrays, layout.inputs, strict=True)}
     settings = {
         "task": "run",
@@ -178,7 +181,7 @@ def time_micro(
     files = [read_content(each, f"contents[{number}]") for number, each in enumerate(contents)]
     layouts = [read_layout(file) for file in files]
     for layout in layouts:
-        layout.require_fixed_sizes()
+        layout.require_sizes(LARGEST_PORT)
     settings = {
         "task": "measure",
         "arena_bytes": max(map(_plenty, files)),
@@ -230,10 +233,11 @@ def _work(directory: Path, contents: Sequence[bytes], settings: dict[str, Any], 
     done = run_child(command, timeout, "TFLite Micro")
     said = done.stderr + done.stdout
     if done.returncode:
+        files = ", ".join(map(describe, contents))
         crash = f"{ending(done.returncode)}; " if done.returncode < 0 else ""
         raise ExportError(
             "TFLite Micro does not run this file: it takes files made with quantize='int8' or 'float32' whose "
             "operators it has, in an arena that is large enough. "
-            f"Received: {crash}{said.strip()[-1500:]}"
+            f"Received: {files}, and {crash}{said.strip()[-1500:]}"
         )
     return said

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tfmot_swd.export.child import TIMEOUT, check_timeout, run_child
-from tfmot_swd.export.content import read_content
+from tfmot_swd.export.content import describe, read_content
 from tfmot_swd.export.errors import ExportError
 from tfmot_swd.export.graph import read_graph
 
@@ -106,7 +106,8 @@ def estimate_npu(
         if done.returncode or len(summaries) != 1:
             raise ExportError(
                 "Vela cannot compile this file: pass one made with quantize='int8'. "
-                f"Received: exit code {done.returncode}, {(done.stderr + done.stdout).strip()[-1500:]}"
+                f"Received: {describe(content)}, exit code {done.returncode}, "
+                f"{(done.stderr + done.stdout).strip()[-1500:]}"
             )
         return _parsed(accelerator, summaries[0].read_text(), done.stdout)
 
