@@ -229,4 +229,4 @@ def test_the_dense_file_is_measured_on_the_same_data(run, net, train, tmp_path):
     code, _, err = run("check", file, f"--dense={train}")
     assert code == 1
     assert "--dense: This is not a TFLite file" in err
-    assert err.rstrip().endswith(f"in {str(train)!r}")
+    assert f" bytes of {str(train)!r} that begin with" in err
