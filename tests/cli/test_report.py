@@ -77,6 +77,8 @@ def test_files_are_compared_with_the_dense_one_of_their_form(net, small, train, 
     models = make_net(), keras.models.load_model(small)
     dense = _dense_of(paths, None, [], *models)
     assert dense == ("net_float32", "net_float16")
+    # Wherever they stand: a dense file that is taken for a small one would be told that its channels were removed.
+    assert _dense_of(dict(reversed(paths.items())), None, [], *models) == ("net_float16", "net_float32")
     references = _references(paths, dense)
     assert references == {
         **{name: name for name in dense},

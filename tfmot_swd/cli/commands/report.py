@@ -51,8 +51,7 @@ def _define_flags(values: flags.FlagValues) -> None:
         "dense_file",
         None,
         "the .tflite file of the dense model, which the others are compared with; several where there is one of each "
-        "form, and empty if there is none. By default those of --files whose weights tell that they are of that model, "
-        "if the first of them is",
+        "form, and empty if there is none. By default those of --files whose weights tell that they are of that model",
         flag_values=values,
     )
     flags.DEFINE_string("training", None, "the .json file that prune wrote", flag_values=values)
@@ -186,8 +185,8 @@ def _dense_of(
 ) -> tuple[str, ...]:
     """Returns the names of the dense model's files; empty where there is none.
 
-    Those are the ones that were given; else the first of several if it is of the dense model, and with it one of each
-    other form that is. Of which model a file is, the weights tell that are not zero in it.
+    Those are the ones that were given; else of several files the first of each form that is of the dense model,
+    wherever it stands. Of which model a file is, the weights tell that are not zero in it.
 
     Raises:
       UsageError: the two models do not differ enough for that.
@@ -210,7 +209,7 @@ def _dense_of(
     # Half way between the two on a scale of ratios; rounding makes some more of them zero.
     found = [name for name, each in facts.items() if (each.weights - each.zeros) ** 2 > before * after]
     first_of_form = {facts[name].form: name for name in reversed(found)}
-    return tuple(name for name in found if name in first_of_form.values()) if names[0] in found else ()
+    return tuple(name for name in found if name in first_of_form.values())
 
 
 def _references(files: dict[str, str], dense: tuple[str, ...]) -> dict[str, str]:
