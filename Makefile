@@ -13,7 +13,7 @@ demo: $(INSTALLED)
 
 # In two parts, as TensorFlow keeps what it has compiled: one process with all of them would need 11 GB.
 test: lint browser
-	$(BIN)/python -m pytest -n 2 $(PARTS)
+	$(BIN)/python -m pytest -n 2 --doctest-modules tfmot_swd tfmot_swd_cli.py $(PARTS)
 	$(BIN)/python -m pytest -n 2 $(foreach part,$(PARTS),--ignore=$(part)) tests
 
 # A test opens the device report in headless Chromium; where that is missing and cannot be installed, it is skipped.

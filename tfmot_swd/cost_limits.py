@@ -156,7 +156,7 @@ def fit_budget(
     >>> net = keras.Sequential([keras.layers.Dense(4, input_shape=(3,), name="hidden"), keras.layers.Dense(2)])
     >>> fit = fit_budget(net, {"hidden": [0.3, 0.1, 0.4, 0.2]}, Budget(parameters=0.6))
     >>> fit.keep["hidden"].tolist(), fit.costs, fit.limits
-    ([True, False, False, False], {'parameters': 8}, {'parameters': 15})
+    ([True, False, True, False], {'parameters': 14}, {'parameters': 15})
     """
     groups = channel_groups(model) if groups is None else groups
     values = _checked_scores(groups, scores)

@@ -57,7 +57,7 @@ def slots_of(optimizer: Any, variables: Iterable[Any]) -> dict[int, list[Any]]:
     >>> import tensorflow as tf, tf_keras as keras
     >>> variable, optimizer = tf.Variable([1.0, 2.0]), keras.optimizers.Adam()
     >>> optimizer.build([variable])
-    >>> [slot.name.split("/")[-1] for slot in slots_of(optimizer, [variable])[id(variable)]]
+    >>> [slot.name.split("/")[-2] for slot in slots_of(optimizer, [variable])[id(variable)]]
     ['m', 'v']
     """
     inner = unwrap(optimizer)
