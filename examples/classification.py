@@ -20,7 +20,7 @@ from absl import app, flags
 from rich.console import Console
 
 from examples.channel_methods import CHANNEL_METHODS
-from examples.command_line import check_batches, check_names, quiet_log, table, write_results
+from examples.command_line import check_batches, check_names, quiet_log, show, table, write_results
 from examples.datasets import DatasetUnavailableError, ImageData, load_images
 from examples.filter_methods import FILTER_METHODS
 from examples.networks import NETWORKS
@@ -118,7 +118,7 @@ def print_tables(outcomes: list[Outcome], console: Console) -> None:
             cut,
             f"{run.seconds:.0f}",
         )
-    console.print(models)
+    show(console, models)
     files = table(
         "TFLite files, checked against Keras on the test images",
         *("method", "recipe", "bytes", "gzip bytes", "accuracy", "same class", "worst diff."),
@@ -134,7 +134,7 @@ def print_tables(outcomes: list[Outcome], console: Console) -> None:
                 f"{result.agreement:.2%}",
                 f"{result.worst_difference:.3g}",
             )
-    console.print(files)
+    show(console, files)
 
 
 def main(_: list[str]) -> None:
@@ -164,10 +164,10 @@ def main(_: list[str]) -> None:
         return NETWORKS[NETWORK.value](data.input_shape, data.num_classes, weight_decay=recipe.weight_decay)
 
     if any(method.startswith("swd") for method in METHODS_FLAG.value):
-        console.print(plan_pruning(build()))
+        show(console, plan_pruning(build()))
     for methods, layers in ((FILTER_METHODS, "convolutions"), (CHANNEL_METHODS, "all")):
         if any(method in methods for method in METHODS_FLAG.value):
-            console.print(plan_channels(build(), layers=layers))
+            show(console, plan_channels(build(), layers=layers))
     outcomes = []
     for method in METHODS_FLAG.value:
         rate = FILTER_RATE.value if method in FILTER_METHODS else RATE.value
@@ -188,7 +188,7 @@ def main(_: list[str]) -> None:
     write_results(directory / "results.json", recipe, outcomes, seconds, **made_of)
     for outcome in outcomes:
         if outcome.run.statuses:
-            console.print(sparsity_report(outcome.run.model))
+            show(console, sparsity_report(outcome.run.model))
     print_tables(outcomes, console)
     console.print(f"{seconds:.0f} s. Picture: {directory / 'run.png'}. Everything: {directory / 'results.json'}")
 

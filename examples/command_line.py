@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from absl import app, flags, logging
+from rich.console import Console
 from rich.table import Table
 
 from examples.provenance import command, versions
 from tfmot_swd.json_values import plain
+from tfmot_swd.tables import Printable, print_tables
 
 # Columns of words; all others hold numbers.
 WORDS = ("method", "recipe")
@@ -43,8 +45,15 @@ def table(title: str, *headings: str) -> Table:
     """Returns an empty table."""
     found = Table(title=title)
     for heading in headings:
-        found.add_column(heading, justify="left" if heading in WORDS else "right", overflow="fold")
+        found.add_column(heading, justify="left" if heading in WORDS else "right")
     return found
+
+
+def show(console: Console, *results: Table | Printable) -> None:
+    """Prints tables, wider than the console rather than with a word that is folded."""
+    print_tables(
+        console, *(each for one in results for each in (one.tables() if isinstance(one, Printable) else [one]))
+    )
 
 
 def write_results(path: Path, recipe: Any, outcomes: Sequence[Any], seconds: float, **content: Any) -> None:

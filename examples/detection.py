@@ -20,7 +20,7 @@ from typing import Any
 from absl import app, flags
 from rich.console import Console
 
-from examples.command_line import check_batches, check_names, quiet_log, table, write_results
+from examples.command_line import check_batches, check_names, quiet_log, show, table, write_results
 from examples.datasets import DatasetUnavailableError
 from examples.detection_data import DetectionData, load_scenes
 from examples.detection_decoding import Detections, Precision, precision
@@ -130,7 +130,7 @@ def print_tables(outcomes: list[Outcome], console: Console) -> None:
             f"{run.seconds:.0f}",
             f"{run.processor_seconds:.0f}",
         )
-    console.print(models)
+    show(console, models)
     files = table(
         "TFLite files, decoded and scored on the test scenes",
         *("method", "recipe", "bytes", "mAP", "mAP@.5", "worst diff."),
@@ -145,7 +145,7 @@ def print_tables(outcomes: list[Outcome], console: Console) -> None:
                 f"{each.test.at_half:.4f}",
                 f"{each.export.worst_difference:.3g}",
             )
-    console.print(files)
+    show(console, files)
 
 
 def main(_: list[str]) -> None:
@@ -176,7 +176,7 @@ def main(_: list[str]) -> None:
         return detector(data.input_shape, len(data.classes), recipe.weight_decay, width=WIDTH.value)
 
     if METHODS_FLAG.value != ["dense"]:
-        console.print(plan_channels(build()))
+        show(console, plan_channels(build()))
     outcomes = []
     for method in METHODS_FLAG.value:
         title = method if method == "dense" else f"{method} at {RATE.value:.0%}"

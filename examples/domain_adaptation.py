@@ -18,7 +18,7 @@ from pathlib import Path
 from absl import app, flags
 from rich.console import Console
 
-from examples.command_line import check_batches, check_names, quiet_log, write_results
+from examples.command_line import check_batches, check_names, quiet_log, show, write_results
 from examples.datasets import DatasetUnavailableError
 from examples.domain_data import FILES, load_domain
 from examples.domain_methods import METHODS, AdaptationRecipe, run_method
@@ -82,7 +82,7 @@ def main(_: list[str]) -> None:
     made_of = {"source": SOURCE.value, "target": TARGET.value}
     chosen_by = "nothing: the state after the last epoch of a fixed number"
     write_results(directory / "results.json", recipe, outcomes, seconds, chosen_by=chosen_by, **made_of)
-    console.print(*tables_of(outcomes, f"{title}, {RATE.value:.0%} of the filters removed"))
+    show(console, *tables_of(outcomes, f"{title}, {RATE.value:.0%} of the filters removed"))
     console.print(
         f"{seconds:.0f} s. Picture: {directory / 'domain_adaptation.png'}. Everything: results.json beside it"
     )
