@@ -104,6 +104,22 @@ def test_a_callback_that_has_seen_no_pruned_epoch_is_told_of():
     assert listener.epochs == []
 
 
+def test_a_custom_loop_that_tells_of_the_ends_of_epochs_alone():
+    listener, model = Heard(), wrapped()
+    callbacks = [UpdatePruningStep(), AfterPruning(listener)]
+    for each in callbacks:
+        each.set_model(model)
+        each.set_params({"steps": 4})
+        each.on_train_begin()
+    for epoch in range(4):
+        for first in range(0, 24, 6):
+            model.train_on_batch(X[first : first + 6], Y[first : first + 6])
+        for each in callbacks:
+            each.on_epoch_end(epoch)
+    # Pruned at the end of the second epoch: the numbers of the third are the first of the pruned model.
+    assert listener.epochs == [2, 3]
+
+
 def test_what_it_does_not_take():
     with pytest.raises(TypeError, match="AfterPruning takes a tf_keras callback.*Received: 'val_loss'$"):
         AfterPruning("val_loss")

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import tf_keras as keras
 
@@ -51,10 +52,44 @@ def nested() -> keras.Model:
 )
 def test_names_are_of_layers_of_paths_and_of_inner_models(skip, only, allowed):
     paths = ["backbone/conv", "backbone/last", "conv", "out"]
-    choice = LayerChoice(skip, only)
-    choice.check(nested())
-    assert [path for path in paths if choice.allows(path)] == allowed
+    chosen = LayerChoice(skip, only).of(nested())
+    assert [path for path in paths if chosen.allows(path)] == allowed
     assert [row.layer for row in plan_pruning(nested(), skip=skip, only=only).pruned] == allowed
+
+
+def slashed() -> keras.Model:
+    """Names as those of DenseNet have a slash; "conv" is the end of one of them, and a layer by itself."""
+    inputs = keras.Input((8, 8, 3))
+    inner = layers.Conv2D(4, 3, name="conv")(layers.Conv2D(4, 3, name="conv1/conv")(inputs))
+    outer = keras.Input((8, 8, 3))
+    pooled = layers.GlobalAveragePooling2D()(keras.Model(inputs, inner, name="backbone")(outer))
+    return keras.Model(outer, layers.Dense(2, name="head")(pooled))
+
+
+def shared() -> keras.Model:
+    """One layer in two models."""
+    layer = layers.Dense(8, name="shared")
+    parts = [keras.Sequential([keras.Input((8,)), layer], name=name) for name in ("one", "two")]
+    inputs = keras.Input((8,))
+    return keras.Model(inputs, layers.Dense(1, name="head")(layers.Add()([part(inputs) for part in parts])))
+
+
+@pytest.mark.parametrize(
+    ("net", "given", "pruned"),
+    [
+        (slashed, {"skip": ["conv1/conv"]}, ["backbone/conv", "head"]),
+        (slashed, {"skip": ["conv"]}, ["backbone/conv1/conv", "head"]),
+        (slashed, {"only": ["backbone/conv1/conv"]}, ["backbone/conv1/conv"]),
+        (slashed, {"only": np.array(["conv1/conv"])}, ["backbone/conv1/conv"]),
+        (shared, {"skip": ["two"]}, ["head"]),
+        (shared, {"only": ["two"]}, ["one/shared"]),
+        (shared, {"skip": ["two/shared"]}, ["head"]),
+    ],
+)
+def test_names_with_slashes_and_layers_with_two_paths(net, given, pruned):
+    assert [row.layer for row in plan_pruning(net(), **given).pruned] == pruned
+    ranked = {row.group for row in plan_channels(net(), layers="all", **given).ranked}
+    assert ranked == set(pruned) - {"head"}
 
 
 def test_only_ranks_the_channels_that_the_named_layers_alone_make():

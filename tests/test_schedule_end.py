@@ -59,6 +59,26 @@ def test_a_killed_training_goes_on_and_files_keep_the_epochs(tmp_path):
     assert loaded.layers[0].pruning_schedule == SelectiveDecay(0.5, epochs=3)
 
 
+def test_a_training_that_is_refused_leaves_the_epochs():
+    model = wrapped(SelectiveDecay(0.5, epochs=4))
+    with pytest.raises(ValueError, match="The schedule ends at update 12 and this fit at 6"):
+        model.fit(X, Y, batch_size=4, epochs=2, verbose=0, callbacks=[UpdatePruningStep()])
+    callback = UpdatePruningStep()
+    model.fit(X, Y, batch_size=2, epochs=4, verbose=0, callbacks=[callback])
+    assert [(each.step, each.is_cut) for each in callback.history[-2:]] == [(18, False), (24, True)]
+
+
+def test_weights_that_were_trained_for_longer_are_told(tmp_path):
+    model = wrapped(SelectiveDecay(0.5, epochs=4))
+    model.fit(X, Y, batch_size=2, epochs=2, verbose=0, callbacks=[UpdatePruningStep(partial_fit=True)])
+    model.save_weights(tmp_path / "half.h5")
+    other = wrapped(SelectiveDecay(0.5, epochs=4))
+    other.load_weights(tmp_path / "half.h5")
+    with pytest.raises(ValueError, match="Received: epochs=4 of 3 steps, 12 updates made$"):
+        other.fit(X, Y, batch_size=4, epochs=4, verbose=0, callbacks=[UpdatePruningStep()])
+    cut_now(other)
+
+
 def test_where_nobody_knows_the_steps_it_is_said_at_once():
     data = tf.data.Dataset.from_generator(
         lambda: [(X, Y)], output_signature=(tf.TensorSpec((12, 3)), tf.TensorSpec((12, 2)))

@@ -81,12 +81,15 @@ class AfterPruning(keras.callbacks.Callback):
         if self._epoch_began_pruned or (validates and self._was_pruned_for_test):
             self._has_told = True
             self.callback.on_epoch_end(epoch, logs)
+        # A custom loop need not say that an epoch begins.
+        self._epoch_began_pruned = self._looks_pruned()
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         self.callback.on_train_batch_begin(batch, logs)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        if self._looks_pruned():
+        # Asking costs a read of each wrapper.
+        if self.callback._implements_train_batch_hooks() and self._looks_pruned():
             self.callback.on_train_batch_end(batch, logs)
 
     def on_test_begin(self, logs: Any = None) -> None:
@@ -101,6 +104,18 @@ class AfterPruning(keras.callbacks.Callback):
 
     def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
         self.callback.on_test_batch_end(batch, logs)
+
+    def on_predict_begin(self, logs: Any = None) -> None:
+        self.callback.on_predict_begin(logs)
+
+    def on_predict_end(self, logs: Any = None) -> None:
+        self.callback.on_predict_end(logs)
+
+    def on_predict_batch_begin(self, batch: int, logs: Any = None) -> None:
+        self.callback.on_predict_batch_begin(batch, logs)
+
+    def on_predict_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.callback.on_predict_batch_end(batch, logs)
 
     def _looks_pruned(self) -> bool:
         # Once it is pruned it stays so; asking the model reads from the device.

@@ -20,7 +20,7 @@ from tfmot_swd.channels.groups import (
     sum_of_barriers,
 )
 from tfmot_swd.channels.walk import nodes_of
-from tfmot_swd.layer_choice import LayerChoice
+from tfmot_swd.layer_choice import ChosenLayers, LayerChoice
 from tfmot_swd.tables import COMPACT, Printable, ResultTable, View, counted
 
 LAYERS = ("convolutions", "all")
@@ -138,14 +138,14 @@ def plan_channels(
         raise ValueError(f"layers must be one of {', '.join(LAYERS)}. Received: {layers!r}")
     choice = LayerChoice(skip, only)
     groups = channel_groups(model)
-    choice.check(model)
+    chosen = choice.of(model)
     by_path = {record.path: record.layer for record in groups.trace.records.values()}
     distance: dict[str, int] = {}
     for path, calls in _distances(model):
         # Of a shared layer the first call counts.
         distance.setdefault(path, calls)
     variables = {id(each): each for each in variables_of(model)}
-    rows = [_row(group, by_path, choice, layers, distance, variables) for group in groups.values()]
+    rows = [_row(group, by_path, chosen, layers, distance, variables) for group in groups.values()]
     return ChannelPlan(groups, tuple(rows))
 
 
@@ -164,7 +164,7 @@ def makers_of(group: ChannelGroup, variables: Mapping[int, Any]) -> list[Member]
 def _row(
     group: ChannelGroup,
     by_path: dict[str, Any],
-    choice: LayerChoice,
+    chosen: ChosenLayers,
     layers: str,
     distance: dict[str, int],
     variables: dict[int, Any],
@@ -173,7 +173,7 @@ def _row(
     if layers == "convolutions":
         able = [member for member in able if isinstance(by_path[member.layer], _CONVOLUTIONS)]
     reason = ""
-    if not _is_chosen(group, choice):
+    if not _is_chosen(group, chosen):
         reason = "left out by name"
     elif not able:
         reason = "no convolution makes it" if layers == "convolutions" else "nothing makes it that can be ranked"
@@ -185,11 +185,10 @@ def _row(
     return ChannelRow(group.name, group.size, tuple(ordered) if reason in ("", FROZEN) else (), reason)
 
 
-def _is_chosen(group: ChannelGroup, choice: LayerChoice) -> bool:
-    skip = LayerChoice(choice.skip)
+def _is_chosen(group: ChannelGroup, chosen: ChosenLayers) -> bool:
     acting = (member for member in group.members if member.role != CONSUME)
-    return all(skip.allows(each.layer) for each in acting) and all(
-        choice.allows(each.layer) for each in group.producers
+    return all(each.layer not in chosen.skipped for each in acting) and all(
+        chosen.allows(each.layer) for each in group.producers
     )
 
 

@@ -11,7 +11,7 @@ from tfmot_swd.monitor import cut_and_report
 from tfmot_swd.progressive.run import finish_now
 from tfmot_swd.progressive.wrapper import PruneProgressiveGradient
 from tfmot_swd.pruning_wrapper import collect_wrappers
-from tfmot_swd.schedule_end import set_end
+from tfmot_swd.schedule_end import latest_update, set_end
 from tfmot_swd.selective_run import SelectiveRun
 from tfmot_swd.structured.channel_pool import ChannelPool
 from tfmot_swd.structured.wrapper import PruneStructuredDecay
@@ -37,7 +37,7 @@ def cut_now(model: Any) -> None:
         finish_now(model)
         return
     # How many steps an epoch would have had makes no difference to the end.
-    set_end(model, steps_per_epoch=1)
+    set_end(model, steps_per_epoch=latest_update(model) + 1)
     channels = bool(collect_wrappers(model, PruneStructuredDecay))
     pool: DecayPool[Any] = ChannelPool.of(model) if channels else weight_pool_of(model)
     report = cut_and_report(pool)

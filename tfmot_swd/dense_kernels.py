@@ -31,13 +31,14 @@ def warn_of_uncounted(plan: PruningPlan) -> None:
 
 def warn_of_unknown_kernels(plan: ChannelPlan, choice: LayerChoice) -> None:
     """Warns of the layers of a model that hold kernel weights of which no channel can leave, for lack of a rule."""
+    chosen = choice.of(plan.groups.model)
     known = {cut.variable_id for cut in plan.groups.trace.cuts}
     found, whole = [], 0
     for path, layer in layers_with_weights(plan.groups.model):
         kernels = kernels_of(layer)
         whole += elements(kernels)
         unknown = elements(each for each in kernels if id(each) not in known)
-        if unknown and choice.allows(path):
+        if unknown and chosen.allows(path):
             found.append((path, type(layer).__name__, unknown))
     _tell(
         found,

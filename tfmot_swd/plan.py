@@ -157,11 +157,11 @@ def plan_pruning(
     """
     choice = LayerChoice(skip, only)
     check_keras_model(model)
-    choice.check(model)
+    chosen = choice.of(model)
     # Layers may share a weight: it counts for the first of them.
     seen: set[int] = set()
     rows = [
-        _row(path, layer, targets, not choice.allows(path), pruning_policy, seen)
+        _row(path, layer, targets, not chosen.allows(path), pruning_policy, seen)
         for path, layer in layers_with_weights(model)
     ]
     return PruningPlan(tuple(rows))

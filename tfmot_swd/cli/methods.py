@@ -123,7 +123,7 @@ def check_names(model: keras.Model, names: LayerNames) -> None:
     from tfmot_swd.layer_choice import LayerChoice
 
     try:
-        LayerChoice(**names).check(model)
+        LayerChoice(**names).of(model)
     except ValueError as error:
         raise UsageError(in_shell_words(str(error))) from error
 
