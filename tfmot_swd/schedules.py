@@ -185,7 +185,7 @@ class SelectiveDecay(DecaySchedule):
       final_sparsity: share of the pruned weights that is zero in the end, in [0, 1).
       end_step: optimizer update after which the final cut is made, counted from wrapping on.
       epochs: in place of `end_step`, which becomes this number times the batches of an epoch when the first fit begins;
-        all phases of a training count.
+        all phases of a training count, by the batches of that fit. Files and clones made later hold the `end_step`.
       begin_step: update at which decay begins.
       initial_sparsity: share targeted at `begin_step`, in [0, final_sparsity].
       ramp: share of the run over which the target climbs, in [0, 1]; 0 keeps it at the final value.
