@@ -6,8 +6,12 @@ run that first. Here the package is made but not run yet; a command runs it once
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import os
 import sys
+import tempfile
+from collections.abc import Iterator
 
 _LIBRARY = "tfmot_swd"
 
@@ -22,6 +26,27 @@ def main() -> int:
     from tfmot_swd.cli.main import main as run
 
     return run()
+
+
+@contextlib.contextmanager
+def errors_aside() -> Iterator[None]:
+    """Keeps the process's standard error to itself, and shows it after all where the block fails.
+
+    Some lines come before TensorFlow reads its own log level, from C++, which knows nothing of `sys.stderr`.
+    """
+    sys.stderr.flush()
+    original = os.dup(2)
+    with tempfile.TemporaryFile() as aside:
+        os.dup2(aside.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            aside.seek(0)
+            os.write(original, aside.read())
+            raise
+        finally:
+            os.dup2(original, 2)
+            os.close(original)
 
 
 if __name__ == "__main__":

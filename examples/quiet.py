@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-import tempfile
+
+from tfmot_swd_cli import errors_aside
 
 LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 
@@ -22,16 +23,5 @@ def load_tensorflow() -> None:
     if os.environ.setdefault(LOG_LEVEL, "3") != "3" or "tensorflow" in sys.modules:
         importlib.import_module("tensorflow")
         return
-    sys.stderr.flush()
-    original = os.dup(2)
-    with tempfile.TemporaryFile() as aside:
-        os.dup2(aside.fileno(), 2)
-        try:
-            importlib.import_module("tensorflow")
-        except BaseException:
-            aside.seek(0)
-            os.write(original, aside.read())
-            raise
-        finally:
-            os.dup2(original, 2)
-            os.close(original)
+    with errors_aside():
+        importlib.import_module("tensorflow")

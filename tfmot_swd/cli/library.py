@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import tempfile
-from collections.abc import Iterator
+
+from tfmot_swd_cli import errors_aside
 
 _LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 
@@ -23,26 +23,5 @@ def load_library() -> None:
     quiet = os.environ.setdefault(_LOG_LEVEL, "3") == "3"
     loader = None if package.__spec__ is None else package.__spec__.loader
     assert loader is not None
-    with _errors_aside() if quiet else contextlib.nullcontext():
+    with errors_aside() if quiet else contextlib.nullcontext():
         loader.exec_module(package)
-
-
-@contextlib.contextmanager
-def _errors_aside() -> Iterator[None]:
-    """Keeps the process's standard error to itself, and shows it after all where the block fails.
-
-    Some lines come before TensorFlow reads its own log level, from C++, which knows nothing of `sys.stderr`.
-    """
-    sys.stderr.flush()
-    original = os.dup(2)
-    with tempfile.TemporaryFile() as aside:
-        os.dup2(aside.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            aside.seek(0)
-            os.write(original, aside.read())
-            raise
-        finally:
-            os.dup2(original, 2)
-            os.close(original)
