@@ -121,7 +121,7 @@ def test_a_custom_loop_that_tells_of_the_ends_of_epochs_alone():
 
 
 def test_what_it_does_not_take():
-    with pytest.raises(TypeError, match="AfterPruning takes a tf_keras callback.*Received: 'val_loss'$"):
+    with pytest.raises(TypeError, match="AfterPruning takes a callback of tf_keras.*Received: 'val_loss'$"):
         AfterPruning("val_loss")
     model = keras.Sequential([keras.layers.Dense(2, input_shape=(4,))])
     model.compile("sgd", "mse")

@@ -36,7 +36,7 @@ class AfterPruning(keras.callbacks.Callback):
         super().__init__()
         if not isinstance(callback, keras.callbacks.Callback):
             raise TypeError(
-                "AfterPruning takes a tf_keras callback, as keras.callbacks.EarlyStopping(patience=3). "
+                "AfterPruning takes a callback of tf_keras, as tf_keras.callbacks.EarlyStopping(patience=3). "
                 f"Received: {callback!r}"
             )
         self.callback = callback
