@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-PARTS := tests/channels tests/examples tests/export tests/progressive
-EXTRAS := examples,benchmarks,export,micro,vela,dev,tensorboard
+PARTS := tests/channels tests/examples tests/layers tests/pgp tests/tflite
+EXTRAS := examples,research,export,micro,vela,dev,tensorboard
 
 .PHONY: demo test lint browser clean
 

@@ -1,4 +1,4 @@
-"""Runnable examples, and the data and networks that they share with the benchmarks."""
+"""Runnable examples, and the data and networks that they share with the experiments."""
 
 from examples.quiet import load_tensorflow
 

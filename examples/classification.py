@@ -28,8 +28,8 @@ from examples.plots import draw_run
 from examples.progress import ProgressLine
 from examples.training import METHODS, Recipe, TrainedClassifier, accuracy, train
 from tfmot_swd import plan_channels, plan_pruning, profile, remove_dead_channels, sparsity_report
-from tfmot_swd.export import RECIPES, ExportError, ExportResult, export_tflite
-from tfmot_swd.export.recipes import DEFAULT_RECIPES
+from tfmot_swd.tflite import RECIPES, ExportError, ExportResult, export_tflite
+from tfmot_swd.tflite.recipes import DEFAULT_RECIPES
 
 DATASET = flags.DEFINE_string("dataset", "fashion_mnist", "a tensorflow_datasets image classification set")
 DATA_DIR = flags.DEFINE_string("data_dir", None, "where tensorflow_datasets keeps its files")

@@ -30,7 +30,7 @@ from examples.detection_training import METHODS, TrainedDetector, detect, train
 from examples.job import Recipe
 from examples.progress import ProgressLine
 from tfmot_swd import plan_channels, profile
-from tfmot_swd.export import RECIPES, ExportError, ExportResult, export_tflite
+from tfmot_swd.tflite import RECIPES, ExportError, ExportResult, export_tflite
 
 DATASET = flags.DEFINE_string("dataset", "fashion_scenes", "fashion_scenes, or a set with boxes as voc/2007")
 DATA_DIR = flags.DEFINE_string("data_dir", None, "where tensorflow_datasets keeps its files")

@@ -19,7 +19,7 @@ from examples.domain_training import WIDTHS, DomainAdapter, classifier_of, digit
 from examples.filter_methods import FILTER_TABLE, FilterMethod, progressive
 from examples.job import Fitted, Job, Methods, TrainedRun, dense, run_job
 from examples.training import accuracy
-from tfmot_swd.export import ExportError, ExportResult, export_tflite
+from tfmot_swd.tflite import ExportError, ExportResult, export_tflite
 
 # Of the epochs, those in which filters leave; a network that is small early trains faster. Not chosen by any accuracy.
 PRUNING_SHARE = 1 / 3

@@ -12,9 +12,9 @@ import tensorflow as tf
 import tf_keras as keras
 
 from tfmot_swd import UpdatePruningStep
-from tfmot_swd.monitor import CutReport, PruningStatus
-from tfmot_swd.progressive.status import ProgressiveStatus
-from tfmot_swd.structured.monitor import StructuredStatus
+from tfmot_swd.pgp.status import ProgressiveStatus
+from tfmot_swd.swd.monitor import CutReport, PruningStatus
+from tfmot_swd.swd.structured.monitor import StructuredStatus
 
 # Methods that have no rate.
 UNPRUNED = ("dense", "source_only")

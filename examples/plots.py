@@ -13,8 +13,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 from examples.training import TrainedRun
-from tfmot_swd.monitor import PruningStatus
-from tfmot_swd.structured.monitor import StructuredStatus
+from tfmot_swd.swd.monitor import PruningStatus
+from tfmot_swd.swd.structured.monitor import StructuredStatus
 
 
 def draw_run(runs: Sequence[TrainedRun], steps_per_epoch: int, path: Path, title: str) -> None:

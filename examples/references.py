@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from tfmot_swd.prunable import counted_weights
-from tfmot_swd.thresholds import concat_magnitude_bits, magnitude_bits, select_bits
+from tfmot_swd.layers.prunable import counted_weights
+from tfmot_swd.swd.thresholds import concat_magnitude_bits, magnitude_bits, select_bits
 
 Rates = Callable[[int], float | None]
 

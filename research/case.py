@@ -18,10 +18,10 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from benchmarks.data import load
 from examples.datasets import ImageData, batches
 from examples.networks import NETWORKS
 from examples.training import accuracy
+from research.data import load
 
 # Share of the updates over which the learning rate climbs to its peak.
 WARM_UP = 0.15
@@ -34,7 +34,7 @@ class Case:
     Args:
       name: in the protocol.
       title: in tables.
-      dataset: of `benchmarks.data.load`.
+      dataset: of `research.data.load`.
       network: a key of `examples.networks.NETWORKS`.
       start: "glorot", Keras's own initializer of kernels, or "pytorch", uniform over +-1/sqrt(fan_in).
       epochs: of training in all.

@@ -10,7 +10,7 @@ import tf_keras as keras
 
 from examples.references import GlobalMagnitude, Rates, gradual, once
 from research.case import Training, WarmUpAndFall
-from tfmot_swd.prunable import counted_weights
+from tfmot_swd.layers.prunable import counted_weights
 
 # Updates between two rankings by LAMP, which sorts every layer.
 LAMP_FREQUENCY = 8

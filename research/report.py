@@ -14,11 +14,11 @@ from typing import Any
 import matplotlib.pyplot as plt
 from rich.console import Console
 
-from benchmarks.tables import ResultTable, save_figure, write_markdown
 from research.case import CASES
 from research.runs import RESULTS, TUNING_RATE, journal_of
 from research.settings import SEARCH
 from research.statistics import holm, paired
+from research.tables import ResultTable, save_figure, write_markdown
 
 OURS = "swd"
 # Half the width within which two methods count as equally good, in points; see the protocol.

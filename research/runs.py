@@ -19,13 +19,13 @@ from typing import Any
 
 import tensorflow as tf
 
-from benchmarks.journal import Journal
 from examples.datasets import ImageData
 from research.case import CASES, Case, Training
 from research.claims import claim
+from research.journal import Journal
 from research.methods import METHODS
 from research.settings import FINAL_METHODS, FINAL_RATES, SEARCH, TUNING, Candidate
-from tfmot_swd.prunable import counted_weights
+from tfmot_swd.layers.prunable import counted_weights
 
 RESULTS = Path(__file__).parent / "results"
 TUNED = Path(__file__).parent / "tuned.json"

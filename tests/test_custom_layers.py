@@ -10,10 +10,10 @@ import tensorflow_model_optimization as tfmot
 import tf_keras as keras
 
 import tfmot_swd
-from tfmot_swd.layer_weights import kernels_of
-from tfmot_swd.plan import plan_pruning
-from tfmot_swd.prunable import counted_weights
-from tfmot_swd.strength import DecayStrength
+from tfmot_swd.keras2.layer_weights import kernels_of
+from tfmot_swd.layers.prunable import counted_weights
+from tfmot_swd.pruning.plan import plan_pruning
+from tfmot_swd.swd.strength import DecayStrength
 
 L = keras.layers
 STEPS, BATCH = 4, 4

@@ -1,6 +1,6 @@
 """Mutants of every kind of file that is read: one sentence each, no hang and no bare exception.
 
-Some of each kind; `python -m benchmarks.fuzz` tries thousands, in a process of its own.
+Some of each kind; `python -m research.fuzz` tries thousands, in a process of its own.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from benchmarks import fuzz_kinds
-from benchmarks.fuzz_kinds import Kind, fault
+from research import fuzz_kinds
+from research.fuzz_kinds import Kind, fault
 
 MUTANTS = 20
 # Of processor time, as other tests run beside these.

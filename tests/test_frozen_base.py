@@ -8,8 +8,8 @@ import tensorflow as tf
 import tf_keras as keras
 
 import tfmot_swd
-from tfmot_swd.layer_weights import kernels_of
-from tfmot_swd.pruning_wrapper import PruningWrapper, collect_wrappers
+from tfmot_swd.keras2.layer_weights import kernels_of
+from tfmot_swd.pruning.wrapper import PruningWrapper, collect_wrappers
 
 L = keras.layers
 STEPS, BATCH = 3, 4

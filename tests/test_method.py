@@ -13,9 +13,9 @@ import tf_keras as keras
 
 from examples.networks import resnet20
 from tfmot_swd import SelectiveDecay, UpdatePruningStep, plan_pruning, prune_selective_decay
-from tfmot_swd.strength import DecayStrength, _coupled_forecast
-from tfmot_swd.thresholds import kth_magnitude
-from tfmot_swd.weight_pool import WeightPool
+from tfmot_swd.swd.strength import DecayStrength, _coupled_forecast
+from tfmot_swd.swd.thresholds import kth_magnitude
+from tfmot_swd.swd.weight_pool import WeightPool
 
 L = keras.layers
 W = np.array([0.1, -0.2, 0.3, -0.4], np.float32)

@@ -8,7 +8,7 @@ from pathlib import Path
 import tf_keras as keras
 
 from tfmot_swd import SelectiveDecay, prune_selective_decay
-from tfmot_swd.export import RECIPES
+from tfmot_swd.tflite import RECIPES
 
 ROOT = Path(__file__).parents[1]
 # As a shell has it, where the tests have silenced TensorFlow already.

@@ -1,12 +1,10 @@
 """Selective Weight Decay inside TensorFlow Model Optimization, from a Keras model to a TFLite file."""
 
 # First, as it chooses Keras 2 before anything imports TensorFlow.
-from tfmot_swd import _compat as _compat
+from tfmot_swd.keras2 import compat as _compat  # noqa: F401
+
+# isort: split
 from tfmot_swd._version import __version__ as __version__
-from tfmot_swd.after_pruning import AfterPruning
-from tfmot_swd.budget import Budget
-from tfmot_swd.callbacks import UpdatePruningStep
-from tfmot_swd.channel_plan import ChannelPlan, plan_channels
 from tfmot_swd.channels import (
     ChannelGroup,
     ChannelGroups,
@@ -20,32 +18,31 @@ from tfmot_swd.channels import (
     shrink_model,
     sliced_optimizer,
 )
-from tfmot_swd.cost_limits import BudgetFit, fit_budget
-from tfmot_swd.cutting import cut_now
-from tfmot_swd.export import ExportError, ExportResult, export_tflite
-from tfmot_swd.export.advice import FileAdvice, advise
-from tfmot_swd.export.interpreter import run_tflite
-from tfmot_swd.export.measure import FileMeasure, measure_files
-from tfmot_swd.export.micro import run_micro, write_c_source
-from tfmot_swd.plan import PruningPlan, plan_pruning
-from tfmot_swd.profile import Profile, profile
-from tfmot_swd.progressive import (
-    ChannelCriterion,
-    ProgressiveRate,
-    PruneProgressiveGradient,
-    prune_progressive_gradient,
-)
-from tfmot_swd.pruning_warning import PruningWarning
-from tfmot_swd.quantization import quantize_aware
+from tfmot_swd.channels.plan import ChannelPlan, plan_channels
+from tfmot_swd.costs.budget import Budget
+from tfmot_swd.costs.limits import BudgetFit, fit_budget
+from tfmot_swd.costs.profile import Profile, profile
+from tfmot_swd.keras2.pruning_warning import PruningWarning
+from tfmot_swd.pgp import ChannelCriterion, ProgressiveRate, PruneProgressiveGradient, prune_progressive_gradient
+from tfmot_swd.pruning.after_pruning import AfterPruning
+from tfmot_swd.pruning.callbacks import UpdatePruningStep
+from tfmot_swd.pruning.plan import PruningPlan, plan_pruning
+from tfmot_swd.pruning.prune_now import cut_now
+from tfmot_swd.pruning.sparsity import SparsityReport, sparsity_report
+from tfmot_swd.pruning.statistics import reestimate_batch_norm
+from tfmot_swd.pruning.strip import strip_pruning
+from tfmot_swd.pruning.summaries import PruningSummaries
 from tfmot_swd.report import DeviceReport, device_report
-from tfmot_swd.schedules import SelectiveDecay
-from tfmot_swd.selective_decay import prune_selective_decay
-from tfmot_swd.sparsity import SparsityReport, sparsity_report
-from tfmot_swd.statistics import reestimate_batch_norm
-from tfmot_swd.stripping import strip_pruning
-from tfmot_swd.structured import PruneStructuredDecay, StructuredDecay, channel_scores
-from tfmot_swd.summaries import PruningSummaries
-from tfmot_swd.wrappers import PruneSelectiveDecay
+from tfmot_swd.swd.entry import prune_selective_decay
+from tfmot_swd.swd.schedules import SelectiveDecay
+from tfmot_swd.swd.structured import PruneStructuredDecay, StructuredDecay, channel_scores
+from tfmot_swd.swd.wrapper import PruneSelectiveDecay
+from tfmot_swd.tflite import ExportError, ExportResult, export_tflite
+from tfmot_swd.tflite.advice import FileAdvice, advise
+from tfmot_swd.tflite.interpreter import run_tflite
+from tfmot_swd.tflite.measure import FileMeasure, measure_files
+from tfmot_swd.tflite.micro import run_micro, write_c_source
+from tfmot_swd.tflite.quantize_aware import quantize_aware
 
 __all__ = [
     "AfterPruning",

@@ -13,9 +13,9 @@ import tensorflow as tf
 import tf_keras as keras
 from ai_edge_litert.interpreter import Interpreter
 
-from tfmot_swd._compat import master_variable
 from tfmot_swd.channels.groups import ChannelGroups, channel_groups
 from tfmot_swd.channels.removal import plan_removal
+from tfmot_swd.keras2.compat import master_variable
 
 POSITIVE = ("gamma", "variance", "scale")
 

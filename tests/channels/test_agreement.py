@@ -6,9 +6,9 @@ import tensorflow as tf
 import tf_keras as keras
 
 import tfmot_swd
-from tfmot_swd.channels import registry
 from tfmot_swd.channels.agreement import check_agreement
-from tfmot_swd.channels.registry import register_channel_rule
+from tfmot_swd.layers import registry
+from tfmot_swd.layers.registry import register_channel_rule
 
 L = keras.layers
 

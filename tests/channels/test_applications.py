@@ -1,12 +1,12 @@
 """Networks of tf_keras.applications that have every kind of block between them, at small sizes.
 
-All 71 at their own sizes: `python -m benchmarks.applications_coverage`.
+All 71 at their own sizes: `python -m research.applications_coverage`.
 """
 
 import pytest
 import tf_keras as keras
 
-from benchmarks.applications_coverage import measure
+from research.applications_coverage import measure
 
 OUTPUT = {"reason": "model output", "layers": 1, "channels": 10}
 # Coverage must not fall unnoticed: (size, groups, channels that can leave).

@@ -85,7 +85,7 @@ def test_groups_of_one_layer_are_told_apart_by_weight_and_axis():
 
 
 def test_a_layer_that_makes_two_kinds_with_one_weight(monkeypatch):
-    from tfmot_swd.channels import registry
+    from tfmot_swd.layers import registry
 
     class Outer(L.Layer):
         def build(self, input_shape):

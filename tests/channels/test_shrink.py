@@ -13,11 +13,11 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-from tests.channels.test_optimizer_state import OPTIMIZERS
+from tests.keras2.test_optimizer_state import OPTIMIZERS
 from tfmot_swd.channels.dead import plan_dead_removal
-from tfmot_swd.channels.optimizer_state import sliced_optimizer
 from tfmot_swd.channels.removal import plan_removal
 from tfmot_swd.channels.shrink import Shrunk, shrink_model, shrink_to
+from tfmot_swd.keras2.optimizer_state import sliced_optimizer
 
 layers = keras.layers
 FIRST, SECOND = np.array([True, False, True, True]), np.array([True, True, False])

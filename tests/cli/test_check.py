@@ -9,8 +9,8 @@ import tf_keras as keras
 
 from tests.cli.conftest import make_net
 from tfmot_swd import remove_channels
-from tfmot_swd.export import RECIPES, export_tflite
-from tfmot_swd.export.graph import read_graph
+from tfmot_swd.tflite import RECIPES, export_tflite
+from tfmot_swd.tflite.graph import read_graph
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +179,7 @@ def test_a_file_for_microcontrollers_is_proven_there_too(run, pictures, tmp_path
     assert code == 0, err
     assert "TFLite Micro runs it on 16 random samples as LiteRT does" in " ".join(out.split())
     wrong = lambda content, inputs: ({"scores": np.full((len(inputs["image"]), 3), 9.0, "float32")}, "")  # noqa: E731
-    monkeypatch.setattr("tfmot_swd.export.micro.agreement.run_tflite", wrong)
+    monkeypatch.setattr("tfmot_swd.tflite.micro.agreement.run_tflite", wrong)
     code, _, err = run("check", file, target)
     assert code == 1
     assert "TFLite Micro computes something else than LiteRT" in err

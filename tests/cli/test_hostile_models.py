@@ -20,7 +20,7 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-from benchmarks.mutants import replaced
+from research.mutants import replaced
 from tests.cli.conftest import make_net
 from tests.cli.test_loading import edited
 from tfmot_swd.cli import model_copy

@@ -136,7 +136,7 @@ def test_a_model_that_is_not_saved_whole_leaves_the_older_one(run, net, tmp_path
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("tfmot_swd.export.placing.os.fsync", full)
+    monkeypatch.setattr("tfmot_swd.io.atomic.os.fsync", full)
     code, _, err = run("prune", net, "--macs=0.5", f"--output={output}")
     assert code == 1
     assert "No space left on device" in err

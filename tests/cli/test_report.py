@@ -10,7 +10,7 @@ import tf_keras as keras
 from tests.cli.conftest import make_net
 from tfmot_swd import remove_channels
 from tfmot_swd.cli.commands.report import _advice, _dense_of, _references
-from tfmot_swd.export import export_tflite
+from tfmot_swd.tflite import export_tflite
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from examples.detection_training import METHODS, DetectionJob, detect, train
 from examples.filter_methods import narrow
 from examples.job import Recipe
 from tfmot_swd import channel_groups, export_tflite, profile
-from tfmot_swd.export.interpreter import run_tflite
+from tfmot_swd.tflite.interpreter import run_tflite
 
 RECIPE = Recipe(epochs=1, batch_size=16, learning_rate=0.005, weight_decay=1e-4)
 OUTPUTS = {"classes_8": 2, "boxes_8": 4, "classes_16": 2, "boxes_16": 4}

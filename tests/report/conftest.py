@@ -2,9 +2,9 @@
 
 import pytest
 
-from tfmot_swd.export.file_rows import OperatorRow, OperatorTotal, PortRow
-from tfmot_swd.export.latency import Latency
 from tfmot_swd.report.result import BarrierRow, DeviceReport, FileRow, LayerRow, Panel, Series, Totals
+from tfmot_swd.tflite.file_rows import OperatorRow, OperatorTotal, PortRow
+from tfmot_swd.tflite.latency import Latency
 
 NASTY = 'conv<b>&"</script><!--'
 

@@ -7,10 +7,10 @@ import pytest
 import tf_keras as keras
 
 import tfmot_swd
-from tfmot_swd.export.latency import Latency
-from tfmot_swd.export.measure import FileMeasure
-from tfmot_swd.export.result import ExportResult
 from tfmot_swd.report import DeviceReport, device_report
+from tfmot_swd.tflite.latency import Latency
+from tfmot_swd.tflite.measure import FileMeasure
+from tfmot_swd.tflite.result import ExportResult
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import pytest
 import tf_keras as keras
 
 from tests.report.test_build import export, measure
-from tfmot_swd.export import export_tflite
 from tfmot_swd.report.files import file_rows
+from tfmot_swd.tflite import export_tflite
 
 
 @pytest.fixture(scope="module")

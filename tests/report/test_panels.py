@@ -5,10 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from tfmot_swd.monitor import PruningStatus
-from tfmot_swd.progressive.status import ProgressiveStatus
+from tfmot_swd.pgp.status import ProgressiveStatus
 from tfmot_swd.report.panels import training_panels
-from tfmot_swd.structured.monitor import StructuredStatus
+from tfmot_swd.swd.monitor import PruningStatus
+from tfmot_swd.swd.structured.monitor import StructuredStatus
 
 HISTORY = {"loss": [2.0, 1.0], "accuracy": [0.5, 0.75], "val_accuracy": [0.6], "threshold": [0.1, 0.2]}
 

@@ -6,9 +6,9 @@ import tensorflow as tf
 import tf_keras as keras
 
 from tests.report.test_build import export
-from tfmot_swd.export import export_tflite
 from tfmot_swd.report import device_report
 from tfmot_swd.report.scoring import measure_scores, metric_name, metric_unit, scores_of_proofs
+from tfmot_swd.tflite import export_tflite
 
 X = np.eye(3, dtype="float32")[[0, 1, 2, 0]]
 Y = np.array([0, 1, 2, 2])

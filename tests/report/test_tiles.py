@@ -5,11 +5,11 @@ import re
 
 import pytest
 
-from tfmot_swd.export.latency import Latency
 from tfmot_swd.report.markup import Numbers
 from tfmot_swd.report.page import page
 from tfmot_swd.report.result import FileRow
 from tfmot_swd.report.tiles import tiles
+from tfmot_swd.tflite.latency import Latency
 
 
 def told(report):

@@ -1,8 +1,8 @@
 import pytest
 
-from benchmarks.journal import Journal
 from research import report
 from research.case import CASES
+from research.journal import Journal
 from research.runs import key_of
 from research.settings import Candidate
 

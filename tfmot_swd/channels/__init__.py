@@ -2,10 +2,10 @@
 
 from tfmot_swd.channels.dead import plan_dead_removal, remove_dead_channels
 from tfmot_swd.channels.groups import Barrier, ChannelGroup, ChannelGroups, Member, channel_groups
-from tfmot_swd.channels.optimizer_state import sliced_optimizer
-from tfmot_swd.channels.registry import register_channel_rule
 from tfmot_swd.channels.removal import RemovalPlan, plan_removal, remove_channels
 from tfmot_swd.channels.shrink import Shrunk, shrink_model
+from tfmot_swd.keras2.optimizer_state import sliced_optimizer
+from tfmot_swd.layers.registry import register_channel_rule
 
 __all__ = [
     "Barrier",

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfmot_swd._compat import variables_of
-from tfmot_swd.liveness import CallTrace
-from tfmot_swd.macs import count_macs
+from tfmot_swd.costs.liveness import CallTrace
+from tfmot_swd.keras2.compat import variables_of
+from tfmot_swd.layers.macs import count_macs
 
 # Multiply-accumulates for one sample above which two predictions are no longer cheap.
 _MOST_MACS = 5_000_000_000

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfmot_swd._compat import keras
-from tfmot_swd.channels.activations import mixes_channels
-from tfmot_swd.channels.call import LayerCall, LayerRecord
-from tfmot_swd.channels.labels import Labels, Ties
-from tfmot_swd.channels.registry import rule_of
-from tfmot_swd.channels.rules import elementwise, merging, normalization, operators, spatial, structure
 from tfmot_swd.channels.walk import Trace, bound_arguments, inputs_of, nodes_of
-from tfmot_swd.overrides import computes_as
+from tfmot_swd.keras2.compat import keras
+from tfmot_swd.keras2.overrides import computes_as
+from tfmot_swd.layers import elementwise, merging, normalization, operators, spatial, structure
+from tfmot_swd.layers.activations import mixes_channels
+from tfmot_swd.layers.call import LayerCall, LayerRecord
+from tfmot_swd.layers.labels import Labels, Ties
+from tfmot_swd.layers.registry import rule_of
 
 layers = keras.layers
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from tfmot_swd._compat import keras, variables_of
-from tfmot_swd.channels.call import CONSUME, Cut
 from tfmot_swd.channels.constants import Inputs, constant_inputs, is_unpadded, linear_kind
 from tfmot_swd.channels.groups import ChannelGroups, channel_groups
 from tfmot_swd.channels.removal import RemovalPlan, check_nothing_empty, plan_removal
+from tfmot_swd.keras2.compat import keras, variables_of
+from tfmot_swd.layers.call import CONSUME, Cut
 
 layers = keras.layers
 _FOLDING = (layers.Dense, layers.Conv1D, layers.Conv2D, layers.Conv3D)

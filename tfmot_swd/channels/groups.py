@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from tfmot_swd.channels import rules as _rules  # noqa: F401  (registers the rules)
-from tfmot_swd.channels.call import CONSUME, FOLLOW, PRODUCE
 from tfmot_swd.channels.walk import Trace, trace_channels
-from tfmot_swd.tables import COMPACT, Printable, ResultTable, View, counted
-from tfmot_swd.validation import check_keras_model
+from tfmot_swd.io.tables import COMPACT, Printable, ResultTable, View, counted
+from tfmot_swd.keras2.validation import check_keras_model
+from tfmot_swd.layers import families as _rules  # noqa: F401  (registers the rules)
+from tfmot_swd.layers.call import CONSUME, FOLLOW, PRODUCE
 
 
 @dataclasses.dataclass(frozen=True)

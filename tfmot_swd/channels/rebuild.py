@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfmot_swd._compat import keras, master_variable
-from tfmot_swd.channels.call import Kept
 from tfmot_swd.channels.walk import Trace, bound_arguments, nodes_of, shape_of
-from tfmot_swd.cloning import copy_layer
-from tfmot_swd.object_changes import carry_values, check_weights_fit
+from tfmot_swd.keras2.cloning import copy_layer
+from tfmot_swd.keras2.compat import keras, master_variable
+from tfmot_swd.keras2.object_changes import carry_values, check_weights_fit
+from tfmot_swd.layers.call import Kept
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from tfmot_swd._compat import variables_of
 from tfmot_swd.channels.agreement import check_agreement
-from tfmot_swd.channels.call import CONSUME
 from tfmot_swd.channels.groups import ChannelGroups, channel_groups, sum_of_barriers
 from tfmot_swd.channels.rebuild import rebuild
-from tfmot_swd.tables import COMPACT, Printable, ResultTable, View, counted
+from tfmot_swd.io.tables import COMPACT, Printable, ResultTable, View, counted
+from tfmot_swd.keras2.compat import variables_of
+from tfmot_swd.layers.call import CONSUME
 
 Keep = Mapping[str, Any]
 

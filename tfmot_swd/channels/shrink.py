@@ -8,12 +8,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfmot_swd._compat import forget_gradients, keras, variables_of
-from tfmot_swd.channels.optimizer_state import sliced_optimizer, slots_of
 from tfmot_swd.channels.rebuild import Slicing, rebuild
 from tfmot_swd.channels.removal import Keep, RemovalPlan, plan_removal
 from tfmot_swd.channels.walk import nodes_of
-from tfmot_swd.optimizers import HeldOptimizer, held_optimizers, trains, unwrap
+from tfmot_swd.keras2.compat import forget_gradients, keras, variables_of
+from tfmot_swd.keras2.optimizer_state import sliced_optimizer, slots_of
+from tfmot_swd.keras2.optimizers import HeldOptimizer, held_optimizers, trains, unwrap
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,11 +10,11 @@ import numpy as np
 import tensorflow as tf
 from tf_keras.src.layers.core.tf_op_layer import SlicingOpLambda, TFOpLambda
 
-from tfmot_swd._compat import Functional, keras, variables_of
-from tfmot_swd.channels.call import ArgumentEdit, Cut, Kept, LayerCall, LayerRecord, NoRule
-from tfmot_swd.channels.labels import Classes, Labels, Shape, Sizes, Ties
-from tfmot_swd.channels.registry import ChannelRule, find_rule
-from tfmot_swd.overrides import replaced_on_object
+from tfmot_swd.keras2.compat import Functional, keras, variables_of
+from tfmot_swd.keras2.overrides import replaced_on_object
+from tfmot_swd.layers.call import ArgumentEdit, Cut, Kept, LayerCall, LayerRecord, NoRule
+from tfmot_swd.layers.labels import Classes, Labels, Shape, Sizes, Ties
+from tfmot_swd.layers.registry import ChannelRule, find_rule
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tfmot_swd.cli.words import in_shell_words
-from tfmot_swd.tables import MOST_ROWS, Printable, View, print_tables, visible
+from tfmot_swd.io.tables import MOST_ROWS, Printable, View, print_tables, visible
 
 PROGRAM = "tfmot-swd"
 _WIDEST = 100

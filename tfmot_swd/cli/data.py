@@ -12,7 +12,7 @@ import numpy as np
 from tfmot_swd.cli.command import UsageError
 
 if TYPE_CHECKING:
-    from tfmot_swd._compat import keras
+    from tfmot_swd.keras2.compat import keras
 
 _VALIDATION_SHARE = 0.1
 
@@ -127,7 +127,7 @@ def _arrays(flag: str, path: str) -> dict[str, Array]:
 def _part(
     flag: str, arrays: dict[str, Array], names: list[str], end: str, model: keras.Model
 ) -> tuple[Inputs | None, Array | None]:
-    from tfmot_swd.export.samples import read_samples
+    from tfmot_swd.tflite.samples import read_samples
 
     y = arrays.get(f"y{end}")
     given = {name: arrays[name + end] for name in names if name + end in arrays}

@@ -15,7 +15,7 @@ from absl import flags
 from tfmot_swd.cli.command import Call, UsageError
 
 if TYPE_CHECKING:
-    from tfmot_swd._compat import keras
+    from tfmot_swd.keras2.compat import keras
 
 
 def define_loading_flags(values: flags.FlagValues) -> None:
@@ -39,7 +39,7 @@ def load_model(call: Call, path: str) -> keras.Model:
       TypeError, ValueError: it is no model that can be worked on, or it holds code and `--unsafe` was not given.
     """
     from tfmot_swd.cli.model_copy import private_copy
-    from tfmot_swd.validation import check_keras_model
+    from tfmot_swd.keras2.validation import check_keras_model
 
     place = Path(path)
     if not place.exists():
@@ -70,10 +70,10 @@ def _checked_model(place: Path, path: str, modules: Sequence[str], unsafe: bool)
     """Returns the model of a private copy, once it is known to be harmless or was said to be trusted."""
     import tensorflow_model_optimization as tfmot
 
-    from tfmot_swd._compat import keras
     from tfmot_swd.cli.declared_weights import limited_weights
     from tfmot_swd.cli.model_copy import stored_bytes
     from tfmot_swd.cli.safety import code_in, saved_by
+    from tfmot_swd.keras2.compat import keras
 
     version = saved_by(place)
     if version.startswith("3."):

@@ -120,7 +120,7 @@ def _console(*, stderr: bool = False) -> Console:
 @contextmanager
 def _own_words(title: str, notes: Console, everything: bool) -> Iterator[None]:
     """Shows this package's own warnings in one line each, and what other packages say only on request."""
-    from tfmot_swd.pruning_warning import PruningWarning
+    from tfmot_swd.keras2.pruning_warning import PruningWarning
 
     def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
         if everything or issubclass(category, PruningWarning):

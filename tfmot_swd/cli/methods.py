@@ -12,8 +12,8 @@ from tfmot_swd.cli.command import UsageError
 from tfmot_swd.cli.words import in_shell_words
 
 if TYPE_CHECKING:
-    from tfmot_swd._compat import keras
-    from tfmot_swd.budget import Budget
+    from tfmot_swd.costs.budget import Budget
+    from tfmot_swd.keras2.compat import keras
 
 # Share of the epochs in which filters leave; those that remain fine-tune.
 _PRUNING_SHARE = 2 / 3
@@ -63,13 +63,13 @@ class Method:
 
 
 def _plan_weights(model: Any, choice: LayerNames) -> Any:
-    from tfmot_swd.plan import plan_pruning
+    from tfmot_swd.pruning.plan import plan_pruning
 
     return plan_pruning(model, **choice)
 
 
 def _plan_channels(model: Any, choice: LayerNames) -> Any:
-    from tfmot_swd.channel_plan import plan_channels
+    from tfmot_swd.channels.plan import plan_channels
 
     return plan_channels(model, layers="all", **choice)
 
@@ -120,7 +120,7 @@ def define_method_flags(values: flags.FlagValues) -> None:
 
 def check_names(model: keras.Model, names: LayerNames) -> None:
     """Raises a UsageError where `--skip` or `--only` names a layer that the model does not have."""
-    from tfmot_swd.layer_choice import LayerChoice
+    from tfmot_swd.keras2.layer_choice import LayerChoice
 
     try:
         LayerChoice(**names).of(model)
@@ -157,7 +157,7 @@ def wanted_of(values: Any) -> Wanted:
     Raises:
       UsageError: nothing, too much, or what the method does not take.
     """
-    from tfmot_swd.budget import Budget
+    from tfmot_swd.costs.budget import Budget
 
     limits = {name: values[name].value for name in _LIMITS if values[name].value is not None}
     method, rate = METHODS[values.method], values.rate
@@ -186,6 +186,6 @@ def wanted_of(values: Any) -> Wanted:
 
 def budget_of(wanted: Wanted) -> Budget:
     """Returns the budget; a rate is the share of the parameters to remove."""
-    from tfmot_swd.budget import Budget
+    from tfmot_swd.costs.budget import Budget
 
     return Budget(sparsity=wanted.rate) if wanted.budget is None else wanted.budget

@@ -15,7 +15,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from tfmot_swd.export.child import TIMEOUT, ending, run_child
+from tfmot_swd.tflite.subprocesses import TIMEOUT, ending, run_child
 
 # What `model.save` writes, and nothing else, is copied of a SavedModel.
 _FOLDER = re.compile(

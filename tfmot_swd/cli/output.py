@@ -25,7 +25,7 @@ def target_of(flag: str, path: str | None, suffix: str, inputs: Sequence[str | N
       UsageError: no path, another suffix, or an input.
       OSError: nothing can be written there.
     """
-    from tfmot_swd.export.placing import check_target
+    from tfmot_swd.io.atomic import check_target
 
     if not path:
         raise UsageError(f"--{flag} says where the result goes: give --{flag}=name{suffix}. Received: none")
@@ -40,7 +40,7 @@ def target_of(flag: str, path: str | None, suffix: str, inputs: Sequence[str | N
 
 def write_json(target: Path, content: dict[str, Any]) -> None:
     """Writes plain types as JSON, in one step; numbers that JSON does not know, as of a net that diverged, are null."""
-    from tfmot_swd.export.placing import placed
+    from tfmot_swd.io.atomic import placed
 
     with placed(target, (json.dumps(_finite(content), indent=1, allow_nan=False) + "\n").encode()):
         pass
@@ -56,7 +56,7 @@ def _finite(value: Any) -> Any:
 
 def write_model(target: Path, model: Any) -> None:
     """Saves a model as a `.keras` file, in one step."""
-    from tfmot_swd.export.placing import placed
+    from tfmot_swd.io.atomic import placed
 
     with tempfile.TemporaryDirectory() as directory:
         saved = Path(directory) / "model.keras"

@@ -7,8 +7,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from tfmot_swd._compat import keras
 from tfmot_swd.cli.command import print_plain
+from tfmot_swd.keras2.compat import keras
 
 _COLUMNS = (
     TextColumn("{task.description}"),

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tfmot_swd._compat import keras
 from tfmot_swd.cli.allowed_classes import (
     CLASSES,
     FUNCTIONS,
@@ -29,6 +28,7 @@ from tfmot_swd.cli.allowed_operators import OPERATORS
 from tfmot_swd.cli.layer_order import check_order, is_reference
 from tfmot_swd.cli.model_copy import is_archive
 from tfmot_swd.cli.saved_graph import in_graph
+from tfmot_swd.keras2.compat import keras
 
 _LAMBDAS = frozenset({"Lambda", "__lambda__"})
 # Strings under such keys are names of objects that Keras makes.

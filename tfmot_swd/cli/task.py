@@ -10,7 +10,7 @@ import numpy as np
 from tfmot_swd.cli.data import Array, Data, Inputs, first_of
 
 if TYPE_CHECKING:
-    from tfmot_swd._compat import keras
+    from tfmot_swd.keras2.compat import keras
 
 LOSSES = (
     "sparse_categorical_crossentropy",
@@ -46,7 +46,7 @@ class Task:
 
     def make_loss(self) -> keras.losses.Loss:
         """Returns the loss, as `compile` takes it."""
-        from tfmot_swd._compat import keras
+        from tfmot_swd.keras2.compat import keras
 
         losses = keras.losses
         if self.name == "sparse_categorical_crossentropy":
@@ -59,7 +59,7 @@ class Task:
 
     def make_metric(self) -> keras.metrics.Metric:
         """Returns a new metric, named `metric` in the logs."""
-        from tfmot_swd._compat import keras
+        from tfmot_swd.keras2.compat import keras
 
         metrics = keras.metrics
         if self.name == "sparse_categorical_crossentropy":

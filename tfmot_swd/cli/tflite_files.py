@@ -18,8 +18,8 @@ def require_tflite(flag: str, path: str) -> bytes:
       UsageError: there is none.
       ValueError: it is no TFLite file, or a damaged one; the message names it.
     """
-    from tfmot_swd.export.content import read_file
-    from tfmot_swd.export.graph import read_graph
+    from tfmot_swd.tflite.file_bytes import read_file
+    from tfmot_swd.tflite.graph import read_graph
 
     if not Path(path).is_file():
         raise UsageError(f"There is no such file. Received: {path!r}")

@@ -8,17 +8,17 @@ from typing import Any
 
 from rich.console import Console
 
-from tfmot_swd._compat import keras
-from tfmot_swd.callbacks import UpdatePruningStep
 from tfmot_swd.channels import channel_groups, remove_channels
 from tfmot_swd.cli.data import Data, length
 from tfmot_swd.cli.methods import METHODS, Wanted, budget_of
 from tfmot_swd.cli.progress import FitProgress
 from tfmot_swd.cli.task import Task
-from tfmot_swd.cost_limits import fit_budget
-from tfmot_swd.monitor import CutReport
-from tfmot_swd.stripping import strip_pruning
-from tfmot_swd.structured import channel_scores
+from tfmot_swd.costs.limits import fit_budget
+from tfmot_swd.keras2.compat import keras
+from tfmot_swd.pruning.callbacks import UpdatePruningStep
+from tfmot_swd.pruning.strip import strip_pruning
+from tfmot_swd.swd.monitor import CutReport
+from tfmot_swd.swd.structured import channel_scores
 
 
 @dataclasses.dataclass(frozen=True)

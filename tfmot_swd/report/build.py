@@ -11,19 +11,19 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from tfmot_swd.channel_plan import ChannelPlan
 from tfmot_swd.channels import RemovalPlan, channel_groups
-from tfmot_swd.export.measure import FileMeasure
-from tfmot_swd.export.result import ExportResult
-from tfmot_swd.json_values import plain
-from tfmot_swd.layer_weights import layers_with_weights, unwrapped
-from tfmot_swd.profile import LayerProfile, Profile, profile
+from tfmot_swd.channels.plan import ChannelPlan
+from tfmot_swd.costs.profile import LayerProfile, Profile, profile
+from tfmot_swd.io.json_values import plain
+from tfmot_swd.keras2.layer_weights import layers_with_weights, unwrapped
+from tfmot_swd.pruning.sparsity import LayerSparsity, sparsity_report
 from tfmot_swd.report import provenance
 from tfmot_swd.report.files import file_rows
 from tfmot_swd.report.panels import training_panels
 from tfmot_swd.report.result import BarrierRow, DeviceReport, LayerRow, Totals
 from tfmot_swd.report.scoring import Metric, measure_scores, metric_name, scores_of_proofs
-from tfmot_swd.sparsity import LayerSparsity, sparsity_report
+from tfmot_swd.tflite.measure import FileMeasure
+from tfmot_swd.tflite.result import ExportResult
 
 _Result = TypeVar("_Result", ExportResult, FileMeasure)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from tfmot_swd.export.latency import noises
 from tfmot_swd.report.charts import Point, accuracy_chart, bar, is_beyond
 from tfmot_swd.report.file_tables import file_tables, numbers_of_threads
 from tfmot_swd.report.markup import Numbers, escape, key
 from tfmot_swd.report.result import DeviceReport, FileRow
 from tfmot_swd.report.scoring import ACCURACY, metric_unit
 from tfmot_swd.report.tiles import score_field
+from tfmot_swd.tflite.latency import noises
 
 # A bar so many times longer than the median is broken off.
 _OUTLIER = 5

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tfmot_swd.export.file_rows import operator_totals
-from tfmot_swd.export.measure import FileMeasure, describe_file
-from tfmot_swd.export.result import ExportResult
 from tfmot_swd.report.result import FileRow
 from tfmot_swd.report.scoring import Scores
+from tfmot_swd.tflite.file_rows import operator_totals
+from tfmot_swd.tflite.measure import FileMeasure, describe_file
+from tfmot_swd.tflite.result import ExportResult
 
 # What a row takes over from a measure as it is.
 _MEASURED = (

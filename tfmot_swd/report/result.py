@@ -13,10 +13,10 @@ from typing import Any, ClassVar
 
 from rich.table import Table
 
-from tfmot_swd.export.file_rows import OperatorRow, OperatorTotal, PortRow
-from tfmot_swd.export.latency import Latency, without_noise
-from tfmot_swd.export.placing import check_target, placed
-from tfmot_swd.tables import COMPACT, Printable, View
+from tfmot_swd.io.atomic import check_target, placed
+from tfmot_swd.io.tables import COMPACT, Printable, View
+from tfmot_swd.tflite.file_rows import OperatorRow, OperatorTotal, PortRow
+from tfmot_swd.tflite.latency import Latency, without_noise
 
 # Of the JSON; goes up when a field changes its meaning.
 FORMAT = 1

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfmot_swd._compat import keras
-from tfmot_swd.export.errors import ExportError
-from tfmot_swd.export.file_run import run_file
-from tfmot_swd.export.parity import classes_of
-from tfmot_swd.export.result import ExportResult
-from tfmot_swd.export.samples import Array, Samples, read_samples
-from tfmot_swd.export.serving import float32_twin, keras_outputs
+from tfmot_swd.keras2.compat import keras
+from tfmot_swd.tflite.errors import ExportError
+from tfmot_swd.tflite.file_run import run_file
+from tfmot_swd.tflite.parity import classes_of
+from tfmot_swd.tflite.result import ExportResult
+from tfmot_swd.tflite.samples import Array, Samples, read_samples
+from tfmot_swd.tflite.serving import float32_twin, keras_outputs
 
 ACCURACY = "accuracy"
 # A name, a metric of Keras, or a function: (targets, outputs) -> number. Keras's metrics can be called too.

@@ -8,13 +8,13 @@ from types import SimpleNamespace
 from rich.table import Table
 from rich.text import Text
 
-from tfmot_swd.export.latency import noises
+from tfmot_swd.io.tables import ResultTable, View, counted, visible
 from tfmot_swd.report.markup import STYLES
 from tfmot_swd.report.result import DeviceReport, LayerRow, has_weights
 from tfmot_swd.report.scoring import metric_unit
 from tfmot_swd.report.tiles import UNKNOWN_SCORE, has_scores, score_field, score_title
 from tfmot_swd.report.verdicts import advice_title, verdicts
-from tfmot_swd.tables import ResultTable, View, counted, visible
+from tfmot_swd.tflite.latency import noises
 
 
 def report_tables(report: DeviceReport, view: View) -> tuple[Table, ...]:

@@ -17,8 +17,8 @@ from tfmot_swd.cli.tflite_files import require_tflite
 from tfmot_swd.cli.words import in_shell_words
 
 if TYPE_CHECKING:
-    from tfmot_swd.export.parity import Parity
-    from tfmot_swd.export.samples import Samples
+    from tfmot_swd.tflite.parity import Parity
+    from tfmot_swd.tflite.samples import Samples
 
 _EXAMPLE = """
 # What zeros and removed channels do for this file on a microcontroller, and what they do not; ends with 1 where
@@ -59,7 +59,7 @@ def _define_flags(values: flags.FlagValues) -> None:
 
 
 def _run(call: Call) -> int:
-    from tfmot_swd.export.advice import FAILS, advise
+    from tfmot_swd.tflite.advice import FAILS, advise
 
     path, values = call.operands[0], call.flags
     if values.data and not values.model:
@@ -104,9 +104,9 @@ def _run(call: Call) -> int:
 
 def _parities(call: Call, content: bytes) -> tuple[dict[str, Parity], float | None]:
     """Returns how far the file is from its model, by where it was run; and the accuracy of the dense file, if any."""
-    from tfmot_swd.export.parity import compare
-    from tfmot_swd.export.samples import read_samples
-    from tfmot_swd.export.serving import float32_twin, keras_outputs
+    from tfmot_swd.tflite.parity import compare
+    from tfmot_swd.tflite.samples import read_samples
+    from tfmot_swd.tflite.serving import float32_twin, keras_outputs
 
     model = float32_twin(load_model(call, call.flags.model))
     try:
@@ -133,9 +133,9 @@ def _dense_accuracy(call: Call, model: Any, samples: Samples) -> float | None:
     Raises:
       ValueError: it does not run on them.
     """
-    from tfmot_swd.export.errors import ExportError
-    from tfmot_swd.export.file_run import run_file
-    from tfmot_swd.export.parity import classes_of
+    from tfmot_swd.tflite.errors import ExportError
+    from tfmot_swd.tflite.file_run import run_file
+    from tfmot_swd.tflite.parity import classes_of
 
     path, labels = call.flags.dense, samples.labels
     if path is None or labels is None:
@@ -156,9 +156,9 @@ def _random_samples(content: bytes, model: Any) -> Samples:
       UsageError: an input of integers or of open size, for which random values say nothing.
       KeyError: the file has no input of that name.
     """
-    from tfmot_swd.export.inputs import random_inputs
-    from tfmot_swd.export.layout import read_layout
-    from tfmot_swd.export.samples import Samples, random_samples
+    from tfmot_swd.tflite.inputs import random_inputs
+    from tfmot_swd.tflite.layout import read_layout
+    from tfmot_swd.tflite.samples import Samples, random_samples
 
     try:
         samples = random_samples(model)
@@ -174,12 +174,12 @@ def _random_samples(content: bytes, model: Any) -> Samples:
 
 def _outputs(call: Call, content: bytes, inputs: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Runs the file where it is made for, by runtime: weights that are kept pruned are known to TFLite Micro alone."""
-    from tfmot_swd.export.file_run import is_encoded, try_out
-    from tfmot_swd.export.graph import read_graph
-    from tfmot_swd.export.interpreter import run_tflite
-    from tfmot_swd.export.micro import run_micro
-    from tfmot_swd.export.micro.interpreter import has_micro
-    from tfmot_swd.export.micro_operators import micro_problems
+    from tfmot_swd.tflite.file_run import is_encoded, try_out
+    from tfmot_swd.tflite.graph import read_graph
+    from tfmot_swd.tflite.interpreter import run_tflite
+    from tfmot_swd.tflite.micro import run_micro
+    from tfmot_swd.tflite.micro.interpreter import has_micro
+    from tfmot_swd.tflite.micro.operators import micro_problems
 
     graph = read_graph(content)
     found = {}
@@ -195,9 +195,9 @@ def _outputs(call: Call, content: bytes, inputs: dict[str, Any]) -> dict[str, di
 
 def _judged(call: Call, content: bytes, runtime: str, parity: Parity) -> list[str]:
     """Returns in which respects the file is too far from its model; says what is worth a warning, or not known."""
-    from tfmot_swd.export.file_facts import form_of
-    from tfmot_swd.export.graph import read_graph
-    from tfmot_swd.export.proof import Bounds, shortfalls
+    from tfmot_swd.tflite.file_facts import form_of
+    from tfmot_swd.tflite.graph import read_graph
+    from tfmot_swd.tflite.proof import Bounds, shortfalls
 
     values = call.flags
     bounds = Bounds(values.tolerance, values.min_agreement, values.max_accuracy_loss)
@@ -215,9 +215,9 @@ def _judged(call: Call, content: bytes, runtime: str, parity: Parity) -> list[st
 
 def _prove_in_micro(call: Call, content: bytes) -> None:
     """Runs the file in both runtimes, on random inputs."""
-    from tfmot_swd.export.layout import read_layout
-    from tfmot_swd.export.micro.agreement import SAMPLES, proven_run
-    from tfmot_swd.export.micro.interpreter import has_micro
+    from tfmot_swd.tflite.layout import read_layout
+    from tfmot_swd.tflite.micro.agreement import SAMPLES, proven_run
+    from tfmot_swd.tflite.micro.interpreter import has_micro
 
     if not has_micro():
         call.say("Not run in TFLite Micro, which is missing: pip install 'tfmot_swd[micro]'.")

@@ -14,10 +14,10 @@ from tfmot_swd.cli.data import read_data
 from tfmot_swd.cli.loading import define_loading_flags, load_model
 from tfmot_swd.cli.output import target_of, write_json
 from tfmot_swd.cli.words import in_shell_words
-from tfmot_swd.tables import ResultTable
+from tfmot_swd.io.tables import ResultTable
 
 if TYPE_CHECKING:
-    from tfmot_swd.export import ExportResult
+    from tfmot_swd.tflite import ExportResult
 
 _EXAMPLE = """
 # Two files in a folder: files/small_float32.tflite and files/small_int8.tflite. int8 needs samples of what the model
@@ -28,7 +28,7 @@ tfmot-swd export small.keras --recipes=float32,int8 --data=train.npz --output=fi
 tfmot-swd export small.keras --recipes=float16 --output=small.tflite
 """
 _SUFFIX = ".tflite"
-# The names of `tfmot_swd.export.RECIPES`, which needs TensorFlow and seconds: `--help` does without.
+# The names of `tfmot_swd.tflite.RECIPES`, which needs TensorFlow and seconds: `--help` does without.
 _RECIPES = (
     "float32",
     "float16",
@@ -79,7 +79,7 @@ def _define_flags(values: flags.FlagValues) -> None:
 
 
 def _run(call: Call) -> int:
-    from tfmot_swd.export import RECIPES, ExportError, export_tflite
+    from tfmot_swd.tflite import RECIPES, ExportError, export_tflite
 
     path, values = call.operands[0], call.flags
     inputs = [path, values.data]
@@ -133,7 +133,7 @@ def _targets(model: str, output: str | None, recipes: list[str]) -> dict[str, Pa
     Raises:
       UsageError: an unknown recipe, with those that there are; one file for several recipes; no output.
     """
-    from tfmot_swd.export.recipes import get_recipe
+    from tfmot_swd.tflite.recipes import get_recipe
 
     if not recipes:
         raise UsageError("--recipes names what to export, float32,int8 for example. Received: none")

@@ -26,7 +26,7 @@ def _define_flags(values: flags.FlagValues) -> None:
 
 
 def _run(call: Call) -> int:
-    from tfmot_swd.profile import Profile, ProfileComparison, profile
+    from tfmot_swd.costs.profile import Profile, ProfileComparison, profile
 
     path, against = call.operands[0], call.flags.against
     target = target_of("json", call.flags.json, ".json", [path, against]) if call.flags.json else None

@@ -14,7 +14,7 @@ from tfmot_swd.cli.loading import define_loading_flags, load_model
 from tfmot_swd.cli.methods import Wanted, check_names, define_method_flags, define_target_flags, wanted_of
 from tfmot_swd.cli.output import target_of, write_json, write_model
 from tfmot_swd.cli.task import LOSSES, Task, task_of
-from tfmot_swd.tables import ResultTable
+from tfmot_swd.io.tables import ResultTable
 
 if TYPE_CHECKING:
     from tfmot_swd.cli.training import Trained
@@ -117,8 +117,8 @@ def _validation(data: Data) -> tuple[Any, Any]:
 
 def _compared(before: Any, after: Any, measured: list[tuple[str, float, float]]) -> tuple[Table, dict[str, Any]]:
     """Returns the table of both models, and its numbers by name."""
-    from tfmot_swd.profile import profile
-    from tfmot_swd.sparsity import sparsity_report
+    from tfmot_swd.costs.profile import profile
+    from tfmot_swd.pruning.sparsity import sparsity_report
 
     table = ResultTable("before → after")
     for heading in ("", "before", "after", "ratio"):

@@ -16,8 +16,8 @@ from tfmot_swd.cli.task import LOSSES
 from tfmot_swd.cli.tflite_files import require_tflite
 
 if TYPE_CHECKING:
-    from tfmot_swd.export import ExportResult
-    from tfmot_swd.export.advice import FileAdvice
+    from tfmot_swd.tflite import ExportResult
+    from tfmot_swd.tflite.advice import FileAdvice
 
 _EXAMPLE = """
 # A page to forward, with both models by layer and the files measured on this machine, compared with that of the model
@@ -74,8 +74,8 @@ def _define_flags(values: flags.FlagValues) -> None:
 
 
 def _run(call: Call) -> int:
-    from tfmot_swd.export.measure import describe_file, measure_files
     from tfmot_swd.report import device_report
+    from tfmot_swd.tflite.measure import describe_file, measure_files
 
     path, values = call.operands[0], call.flags
     if not values.dense:
@@ -156,7 +156,7 @@ def _history(training: dict[str, Any]) -> Any:
 
 def _lost_channels(dense: Any, small: Any) -> bool:
     """Returns whether channels were removed: a kernel is smaller than it was, or gone."""
-    from tfmot_swd.sparsity import sparsity_report
+    from tfmot_swd.pruning.sparsity import sparsity_report
 
     before, after = ({row.layer: row.kernels for row in sparsity_report(each).layers} for each in (dense, small))
     return any(after.get(name, 0) < kernels for name, kernels in before.items())
@@ -191,9 +191,9 @@ def _dense_of(
     Raises:
       UsageError: the two models do not differ enough for that.
     """
-    from tfmot_swd.export.content import read_file
-    from tfmot_swd.export.file_facts import read_facts
-    from tfmot_swd.sparsity import sparsity_report
+    from tfmot_swd.pruning.sparsity import sparsity_report
+    from tfmot_swd.tflite.file_bytes import read_file
+    from tfmot_swd.tflite.file_facts import read_facts
 
     names = tuple(files)
     if given is not None or len(files) < 2 or _is_among(files[names[0]], exported):
@@ -214,9 +214,9 @@ def _dense_of(
 
 def _references(files: dict[str, str], dense: tuple[str, ...]) -> dict[str, str]:
     """Returns for each file the dense one that it is compared with: that of its own form, else the first."""
-    from tfmot_swd.export.content import read_file
-    from tfmot_swd.export.file_facts import form_of
-    from tfmot_swd.export.graph import read_graph
+    from tfmot_swd.tflite.file_bytes import read_file
+    from tfmot_swd.tflite.file_facts import form_of
+    from tfmot_swd.tflite.graph import read_graph
 
     if not dense:
         return {}
@@ -229,7 +229,7 @@ def _references(files: dict[str, str], dense: tuple[str, ...]) -> dict[str, str]
 
 def _advice(files: dict[str, str], references: dict[str, str], channels_removed: bool) -> list[FileAdvice]:
     """Returns what is to be said of each file that was pruned; beside the dense one, where there is one of its form."""
-    from tfmot_swd.export.advice import advise
+    from tfmot_swd.tflite.advice import advise
 
     found = {name: advise(path, channels_removed=channels_removed) for name, path in files.items()}
     advice = []
@@ -257,7 +257,7 @@ def _read(flag: str, path: str | None) -> dict[str, Any]:
 
 
 def _export(row: dict[str, Any]) -> ExportResult:
-    from tfmot_swd.export import ExportResult
+    from tfmot_swd.tflite import ExportResult
 
     names = {field.name for field in dataclasses.fields(ExportResult)}
     try:

@@ -1,0 +1,128 @@
+"""Whether a smaller model computes what the larger one does without the channels that left.
+
+```python
+groups = channel_groups(model)
+plan = random_plan(model, rng, groups)
+randomize(model, rng)
+x = random_images(model.input_shape[1:], rng)
+with masked(model, plan):
+    reestimate_batch_norm(model, [x])
+compare(model, plan, plan.apply(), x).exact
+```
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+from tfmot_swd.channels.groups import ChannelGroups
+from tfmot_swd.channels.removal import RemovalPlan, plan_removal
+from tfmot_swd.keras2.compat import master_variable
+from tfmot_swd.layers.call import CONSUME
+
+# Of the channels of each group that stay.
+SHARE = 0.5
+# Of the output's scale. In float32 the order of a sum alone makes some 1e-7 in each layer.
+TOLERANCE = 1e-5
+# Less change than this, of the output's scale, and equality would prove nothing.
+LEAST_EFFECT = 1e-2
+
+
+@dataclasses.dataclass(frozen=True)
+class Exactness:
+    """Outputs of the smaller model beside those of the masked one, largest differences as shares of their scale.
+
+    Args:
+      difference: between the two.
+      mask_effect: between the masked and the whole model, as a share of the larger one's scale.
+      input_effect: between two samples.
+    """
+
+    difference: float
+    mask_effect: float
+    input_effect: float
+
+    @property
+    def exact(self) -> bool:
+        """Whether the two agree, and could have disagreed."""
+        # A comparison with NaN is false.
+        return self.difference <= TOLERANCE and min(self.mask_effect, self.input_effect) >= LEAST_EFFECT
+
+
+def randomize(model: keras.Model, rng: np.random.Generator) -> None:
+    """Gives every weight a random value, at a scale that keeps the signal alive where half of the inputs are gone."""
+    for variable in model.weights:
+        shape, kind = tuple(variable.shape), variable.name.rpartition("/")[2]
+        if len(shape) > 1:
+            depthwise = "depthwise" in kind
+            fan_in = np.prod(shape[:2]) if depthwise else SHARE * np.prod(shape[:-1])
+            variable.assign(rng.normal(0, np.sqrt(2 / fan_in), shape))
+        elif "gamma" in kind or "variance" in kind:
+            variable.assign(rng.uniform(0.5, 1.5, shape))
+        elif len(shape) == 1:
+            variable.assign(rng.normal(0, 0.2, shape))
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.Normalization):
+            # It computes with copies of its variables.
+            layer.finalize_state()
+
+
+def random_images(shape: tuple[int, ...], rng: np.random.Generator, count: int = 2) -> np.ndarray:
+    """Returns images of coarse and fine patterns, in the range of pixels that many networks rescale themselves.
+
+    Pure noise would look the same to a network wherever it looks.
+    """
+    height, width, channels = shape
+    coarse = tf.image.resize(rng.normal(size=(count, 5, 5, channels)), (height, width), "bicubic")
+    return (128 + 64 * (coarse + 0.5 * rng.normal(size=(count, *shape)))).numpy().astype(np.float32)
+
+
+def random_plan(model: keras.Model, rng: np.random.Generator, groups: ChannelGroups) -> RemovalPlan:
+    """Returns the plan by which half of the channels of each group leave."""
+    keep = {name: rng.permutation(group.size) < max(1, round(SHARE * group.size)) for name, group in groups.items()}
+    return plan_removal(model, keep, groups=groups)
+
+
+@contextmanager
+def masked(model: keras.Model, plan: RemovalPlan) -> Iterator[None]:
+    """Holds at zero every slice of weights that reads a channel that leaves."""
+    variables = {id(master_variable(each)): master_variable(each) for each in model.weights}
+    originals: dict[int, np.ndarray] = {}
+    for cut in plan.groups.trace.cuts:
+        gone = ~plan.stays[cut.ids]
+        if cut.role == CONSUME and gone.any():
+            variable = variables[cut.variable_id]
+            value = variable.numpy()
+            originals.setdefault(cut.variable_id, value)
+            value = value.copy()
+            np.moveaxis(value, cut.axis, 0)[gone] = 0
+            variable.assign(value)
+    try:
+        yield
+    finally:
+        for identity, value in originals.items():
+            variables[identity].assign(value)
+
+
+def compare(model: keras.Model, plan: RemovalPlan, smaller: keras.Model, x: np.ndarray) -> Exactness:
+    """Compares the smaller model with the masked one on a batch of two or more samples.
+
+    What makes the channels keeps its weights: nothing of what leaves may be read, whatever its value.
+    """
+    with masked(model, plan):
+        expected = model(x, training=False).numpy()
+    whole, found = (each(x, training=False).numpy() for each in (model, smaller))
+    # What is not finite makes NaN, which is not exact.
+    with np.errstate(invalid="ignore"):
+        scale = np.abs(expected).max()
+        return Exactness(
+            difference=float(np.abs(found - expected).max() / scale),
+            mask_effect=float(np.abs(whole - expected).max() / max(scale, np.abs(whole).max())),
+            input_effect=float(np.abs(expected[1:] - expected[:1]).max() / scale),
+        )

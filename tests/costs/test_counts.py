@@ -1,0 +1,95 @@
+"""Costs counted from what stays equal those of the smaller model that is built."""
+
+import numpy as np
+import pytest
+import tf_keras as keras
+
+from examples.networks import NETWORKS
+from tfmot_swd import channel_groups, plan_removal, profile, prune_progressive_gradient
+from tfmot_swd.channels.groups import parts_of
+from tfmot_swd.costs.counts import ChannelCosts, CostTerms
+from tfmot_swd.pgp import ProgressiveRate
+
+L = keras.layers
+
+
+def grouped() -> keras.Model:
+    inputs = keras.Input((8, 8, 3))
+    x = L.Conv2D(12, 3, padding="same", name="first")(inputs)
+    x = L.Conv2D(12, 3, groups=3, padding="same", name="grouped")(x)
+    x = L.DepthwiseConv2D(3, depth_multiplier=2, name="depthwise")(x)
+    x = L.SeparableConv2D(10, 3, name="separable")(x)
+    return keras.Model(inputs, L.Dense(2)(L.Flatten()(x)))
+
+
+def split_and_concatenated() -> keras.Model:
+    inputs = keras.Input((6,))
+    x = L.Dense(8, name="first")(inputs)
+    right = L.Dense(5, name="second")(x[:, :4])
+    both = L.Concatenate()([x, right, x])
+    return keras.Model(inputs, [L.Dense(2)(both), L.Dense(1)(x[:, 4:])])
+
+
+def recurrent() -> keras.Model:
+    inputs = keras.Input((5, 4))
+    x = L.LSTM(6, return_sequences=True, name="lstm")(inputs)
+    return keras.Model(inputs, L.Dense(2)(L.GRU(7, name="gru")(x)))
+
+
+def attention() -> keras.Model:
+    inputs, memory = keras.Input((5, 4)), keras.Input((7, 3))
+    x = L.Dense(6, name="queries")(inputs)
+    x = L.MultiHeadAttention(3, 4, value_dim=5, name="attention")(x, L.Dense(5, name="keys")(memory))
+    return keras.Model([inputs, memory], L.Dense(2)(x))
+
+
+NETS = {
+    "resnet20": lambda: NETWORKS["resnet20"]((32, 32, 3), 10, width=8),
+    "vgg8": lambda: NETWORKS["vgg8"]((32, 32, 3), 10),
+    "lenet5": lambda: NETWORKS["lenet5"]((28, 28, 1), 10),
+    "mobilenet": lambda: NETWORKS["mobilenet_v1"]((64, 64, 3), 10, alpha=0.25),
+    "grouped": grouped,
+    "split": split_and_concatenated,
+    "recurrent": recurrent,
+    "attention": attention,
+    "wrapped": lambda: prune_progressive_gradient(grouped(), ProgressiveRate(0.5, 2)),
+}
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_costs_are_those_of_the_smaller_model(net):
+    model = NETS[net]()
+    groups = channel_groups(model)
+    costs = ChannelCosts(groups)
+    rng = np.random.default_rng(0)
+    for share in (1.0, 0.6, 0.3):
+        keep = {name: (rng.permutation(group.size) < max(share * group.size, 1)) for name, group in groups.items()}
+        for name, parts in parts_of(groups).items():
+            for part in parts:
+                keep[name][part[0]] = True
+        plan = plan_removal(model, keep, groups=groups)
+        found = profile(plan.apply())
+        assert costs.parameters(plan.stays) == found.parameters
+        # Products of queries and keys, and of those with values, count as in the whole model.
+        heads = 3 - (plan.apply().get_layer("attention")._num_heads if net == "attention" else 3)
+        assert costs.macs(plan.stays) == found.macs + heads * 5 * 7 * (4 + 5)
+
+
+def test_terms_of_the_same_axes_are_one_and_scale_as_a_line():
+    terms = CostTerms.of([(2.0, [1, 2]), (3.0, [2, 1]), (7.0, [])])
+    sizes = np.array([1.0, 4.0, 5.0])
+    assert len(terms.coefficients) == 2
+    assert terms.count(sizes) == 5 * 20 + 7
+    assert terms.scaled(0.5, 11.0).count(sizes) == 0.5 * 107 + 11
+
+
+def test_parameters_need_no_sizes_of_images():
+    inputs = keras.Input((None, None, 3))
+    x = L.Conv2D(8, 3, name="conv")(inputs)
+    model = keras.Model(inputs, L.Dense(2)(L.GlobalAveragePooling2D()(x)))
+    groups = channel_groups(model)
+    costs = ChannelCosts(groups)
+    stays = plan_removal(model, {"conv": np.arange(8) < 3}, groups=groups).stays
+    assert costs.parameters(stays) == 27 * 3 + 3 + 3 * 2 + 2
+    with pytest.raises(ValueError, match="can be counted only where"):
+        costs.macs(stays)

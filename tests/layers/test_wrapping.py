@@ -1,0 +1,132 @@
+"""Layers around layers: TFMOT's wrappers and TimeDistributed."""
+
+import numpy as np
+import pytest
+import tensorflow_model_optimization as tfmot
+import tf_keras as keras
+
+import tfmot_swd
+from tests.channels.exactness import assert_removal_is_exact, members, reasons, sizes
+from tfmot_swd.swd.wrapper import PruneSelectiveDecay
+
+L = keras.layers
+SCHEDULE = tfmot_swd.SelectiveDecay(final_sparsity=0.5, end_step=4)
+
+
+def small_net() -> keras.Model:
+    image = L.Input((6, 6, 3))
+    x = L.ReLU()(L.BatchNormalization()(L.Conv2D(6, 3, name="a")(image)))
+    x = L.DepthwiseConv2D(2, name="d")(x)
+    x = L.Conv2D(6, 1, groups=2, name="g")(x)
+    return keras.Model(image, L.Dense(2, name="out")(L.Flatten()(x)))
+
+
+def test_selective_decay():
+    model = tfmot_swd.prune_selective_decay(small_net(), SCHEDULE)
+    name = "prune_selective_decay_a"
+    assert type(model.get_layer(name)) is PruneSelectiveDecay
+    # Masks are random zeros and ones here, as the smaller one must take over what they are.
+    generator = np.random.default_rng(0)
+    for weight in model.weights:
+        if "mask" in weight.name:
+            weight.assign(generator.integers(0, 2, weight.shape).astype("float32"))
+
+    assert list(sizes(model).values()) == [3, 3]
+    produce = members(model, name, "produce")
+    assert produce[f"{name}.layer.kernel[3]"] == [0, 1, 2, 0, 1, 2]
+    state = members(model, name, "state")
+    assert state[f"{name}.layer.kernel:{name}/mask:0[3]"] == [0, 1, 2, 0, 1, 2]
+    assert_removal_is_exact(model, save=True)
+
+
+def test_tfmots_own_wrapper():
+    model = tfmot.sparsity.keras.prune_low_magnitude(small_net())
+
+    assert list(sizes(model).values()) == [3, 3]
+    assert_removal_is_exact(model)
+
+
+def test_all_targets_under_selective_decay():
+    schedule = tfmot_swd.SelectiveDecay.paper(0.5, end_step=4, mu=0.01, a_min=1.0, a_max=1.0)
+    model = tfmot_swd.prune_selective_decay(small_net(), schedule)
+
+    assert any("batch_norm" in layer.name for layer in model.layers if isinstance(layer, PruneSelectiveDecay))
+    assert_removal_is_exact(model)
+
+
+@pytest.mark.parametrize("kind", [L.LSTM, L.GRU])
+def test_recurrent_layers_under_selective_decay(kind):
+    x = L.Input((3, 4))
+    hidden = L.Bidirectional(kind(3, name="r2"), name="b")(kind(5, return_sequences=True, name="r")(x))
+    model = tfmot_swd.prune_selective_decay(keras.Model(x, L.Dense(2)(hidden)), SCHEDULE)
+
+    assert list(sizes(model).values()) == [5, 3]
+    assert_removal_is_exact(model)
+
+
+def test_attention_under_selective_decay():
+    x = L.Input((4, 3))
+    hidden = L.Dense(6, name="a")(x)
+    hidden = L.MultiHeadAttention(3, 2, name="m")(hidden, hidden)
+    model = tfmot_swd.prune_selective_decay(keras.Model(x, L.Dense(2)(hidden)), SCHEDULE)
+
+    assert list(sizes(model).values()) == [6, 3, 6]
+    assert_removal_is_exact(model)
+
+
+def test_a_wrapped_class_without_a_rule():
+    image = L.Input((6, 6, 3))
+    x = L.LocallyConnected2D(4, 3, name="local")(L.Conv2D(5, 1, name="a")(image))
+    model = tfmot_swd.prune_selective_decay(keras.Model(image, L.Dense(2)(L.Flatten()(x))), SCHEDULE)
+
+    reason = "prune_selective_decay_local: no channel rule for LocallyConnected2D"
+    assert reasons(model) == {"prune_selective_decay_a": (reason,)}
+    assert_removal_is_exact(model)
+
+
+@pytest.mark.parametrize(
+    "layer", [lambda: L.Conv1D(5, 3, name="inner"), lambda: L.Dense(5, name="inner"), lambda: L.LSTM(5, name="inner")]
+)
+def test_time_distributed(layer):
+    x = L.Input((3, 6, 4))
+    hidden = L.TimeDistributed(layer(), name="t")(L.Dense(4, name="a")(x))
+    hidden = L.TimeDistributed(L.Flatten())(L.TimeDistributed(L.BatchNormalization())(hidden))
+    model = keras.Model(x, L.Dense(2)(L.SimpleRNN(3, name="r")(hidden)))
+
+    assert sizes(model) == {"a": 4, "t": 5, "r": 3}
+    assert_removal_is_exact(model, save=True, train=True)
+
+
+def test_time_distributed_reshape():
+    x = L.Input((3, 4))
+    hidden = L.TimeDistributed(L.Reshape((2, 3)))(L.Dense(6, name="a")(x))
+    model = keras.Model(x, L.Dense(2)(L.TimeDistributed(L.Flatten())(hidden)))
+
+    assert sizes(model) == {"a": 3}
+    assert_removal_is_exact(model)
+
+
+def test_time_distributed_over_channels_is_a_barrier():
+    x = L.Input((4, 6))
+    hidden = L.TimeDistributed(L.Dense(3), name="t")(L.Permute((2, 1))(L.Dense(5, name="a")(x))[..., None])
+    model = keras.Model(x, L.Dense(2)(L.Flatten()(hidden)))
+
+    assert reasons(model) == {"a": ("t: no channel rule for Dense at each step",)}
+    assert_removal_is_exact(model)
+
+
+def test_time_distributed_model_is_a_barrier():
+    step = keras.Sequential([L.Dense(5, input_shape=(4,)), L.Dense(3)])
+    x = L.Input((3, 4))
+    model = keras.Model(x, L.Dense(2)(L.TimeDistributed(step, name="t")(L.Dense(4, name="a")(x))))
+
+    assert reasons(model) == {"a": ("t: no channel rule for Sequential at each step",)}
+    assert_removal_is_exact(model)
+
+
+def test_a_wrapper_without_a_rule_is_a_barrier():
+    image = L.Input((6, 6, 3))
+    x = L.SpectralNormalization(L.Conv2D(4, 1), name="s")(L.Conv2D(5, 1, name="a")(image))
+    model = keras.Model(image, L.Dense(2)(L.Flatten()(x)))
+
+    assert reasons(model) == {"a": ("s: no channel rule for SpectralNormalization",)}

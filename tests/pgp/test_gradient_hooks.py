@@ -1,0 +1,107 @@
+"""Watching a gradient go by changes nothing that passes."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras as keras
+
+from tests.pgp.nets import L
+from tfmot_swd.keras2.weight_paths import part_of, weight_at
+from tfmot_swd.pgp.gradient_hooks import watched, weight_watched
+
+ROWS = np.array([[1.0, 2.0], [3.0, -1.0]], np.float32)
+
+
+def dense(**options) -> keras.layers.Dense:
+    layer = L.Dense(2, use_bias=False, **options)
+    layer.build((None, 2))
+    layer.kernel.assign([[1.0, 0.0], [2.0, 1.0]])
+    return layer
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_the_gradient_is_seen_and_goes_on(graph):
+    x, seen = tf.Variable([3.0, 4.0]), tf.Variable([0.0, 0.0])
+
+    def run():
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(watched(x.read_value(), seen.assign_add) ** 2)
+        return tape.gradient(loss, x)
+
+    np.testing.assert_array_equal((tf.function(run) if graph else run)(), [6.0, 8.0])
+    np.testing.assert_array_equal(seen, [6.0, 8.0])
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_the_gradient_of_all_uses_inside_one_call_is_seen_once(graph):
+    layer, seen, count = dense(), tf.Variable(tf.zeros((2, 2))), tf.Variable(0)
+
+    def watch(gradient):
+        seen.assign_add(gradient)
+        count.assign_add(1)
+
+    def run():
+        with tf.GradientTape() as tape:
+            with weight_watched(layer, "kernel", watch):
+                loss = tf.reduce_sum(layer(layer(tf.constant(ROWS))))
+            loss += 5.0 * tf.reduce_sum(layer.kernel)
+        return tape.gradient(loss, layer.kernel)
+
+    total = (tf.function(run) if graph else run)()
+    # Of sum(x·K·K) it is xᵀ·1·(K·1)ᵀ + (x·K)ᵀ·1·1ᵀ, by hand [[4, 12], [1, 3]] + [[6, 6], [1, 1]].
+    np.testing.assert_array_equal(seen, [[10.0, 18.0], [2.0, 4.0]])
+    np.testing.assert_array_equal(total, np.array([[10.0, 18.0], [2.0, 4.0]]) + 5.0)
+    assert int(count) == 1
+
+
+def test_the_variable_is_put_back_after_an_error():
+    layer = dense()
+    kernel = layer.kernel
+
+    def fail():
+        with weight_watched(layer, "kernel", lambda gradient: None):
+            assert layer.kernel is not kernel
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert layer.kernel is kernel
+    assert [id(each) for each in layer.weights] == [id(kernel)]
+
+
+def test_mixed_precision_computes_in_half_and_sees_in_full():
+    layer, seen = dense(dtype="mixed_float16"), []
+    with tf.GradientTape() as tape:
+        with weight_watched(layer, "kernel", seen.append):
+            outputs = layer(tf.constant(ROWS))
+        loss = tf.reduce_sum(outputs)
+    assert tape.gradient(loss, weight_at(layer, "kernel")).dtype == tf.float32
+    assert outputs.dtype == tf.float16
+    assert seen[0].dtype == tf.float32
+    np.testing.assert_array_equal(seen[0], [[4.0, 4.0], [1.0, 1.0]])
+
+
+def test_parts_are_found_by_dots():
+    layer = L.LSTM(2)
+    layer.build((None, 3, 2))
+    assert part_of(layer, "cell.kernel") == (layer.cell, "kernel")
+    assert weight_at(layer, "cell.kernel") is layer.cell.kernel
+
+
+def test_a_weight_that_is_computed_cannot_be_watched():
+    class Doubled(L.Dense):
+        @property
+        def kernel(self):
+            return 2 * self.half
+
+        @kernel.setter
+        def kernel(self, value):
+            self.half = value
+
+    layer = Doubled(2, name="doubled")
+    layer.build((None, 2))
+    with (
+        pytest.raises(TypeError, match="criterion that needs no gradient.*Received: Doubled.kernel of layer 'doubled'"),
+        weight_watched(layer, "kernel", print),
+    ):
+        pass

@@ -1,0 +1,54 @@
+"""What is taken as a file, and what is said of the rest."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tfmot_swd import advise, measure_files, run_tflite
+from tfmot_swd.tflite.file_bytes import describe, read_content, read_file
+
+
+def test_bytes_and_paths(tmp_path):
+    path = tmp_path / "a.tflite"
+    path.write_bytes(b"abc")
+    for given in (b"abc", bytearray(b"abc"), memoryview(b"abc"), path, str(path)):
+        assert read_content(given) == b"abc"
+    assert read_file(path) == b"abc"
+
+
+@pytest.mark.parametrize("given", [5, None, np.zeros(3), ["a"]])
+def test_what_is_neither(given):
+    with pytest.raises(TypeError, match=f"tflite must be the bytes.*Received: tflite={type(given).__name__}$"):
+        read_content(given, "tflite")
+
+
+def test_bytes_are_no_path():
+    with pytest.raises(TypeError, match="must be the path.*Received: path=bytes$"):
+        read_file(b"abc")
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        ("absent.tflite", FileNotFoundError, "no such file: export it first"),
+        (".", IsADirectoryError, "a directory: name a .tflite file"),
+        ("file/below", NotADirectoryError, "cannot be read"),
+    ],
+)
+def test_paths_without_a_file(name, error, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    for read in (read_content, read_file):
+        with pytest.raises(error, match=rf"{message}.*Received: a='{name}'$"):
+            read(name, "a")
+
+
+def test_messages_on_a_file_name_it(tmp_path):
+    path = tmp_path / "net.tflite"
+    path.write_bytes(b"    TFL3" + bytes(8))
+    assert describe(read_content(read_file(path))) == f"16 bytes of {str(path)!r}"
+    assert describe(b"abc") == "3 bytes"
+    for read in (advise, lambda path: run_tflite(path, {}), lambda path: measure_files({"a": path})):
+        with pytest.raises(ValueError, match=f"damaged or incomplete.*Received: 16 bytes of {str(path)!r}, and "):
+            read(path)

@@ -1,0 +1,211 @@
+"""Which groups of filters would be ranked, by which weights, and which stay whole, before anything is done."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+import tensorflow as tf
+from rich.table import Table
+
+from tfmot_swd.channels.groups import (
+    ChannelGroup,
+    ChannelGroups,
+    Member,
+    channel_groups,
+    layer_names,
+    sum_of_barriers,
+)
+from tfmot_swd.channels.walk import nodes_of
+from tfmot_swd.io.tables import COMPACT, Printable, ResultTable, View, counted
+from tfmot_swd.keras2.compat import keras, variables_of
+from tfmot_swd.keras2.layer_choice import ChosenLayers, LayerChoice
+from tfmot_swd.layers.call import CONSUME
+
+LAYERS = ("convolutions", "all")
+FROZEN = "frozen"
+_CONVOLUTIONS = (
+    keras.layers.Conv1D,
+    keras.layers.Conv2D,
+    keras.layers.Conv3D,
+    keras.layers.SeparableConv1D,
+    keras.layers.SeparableConv2D,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class ChannelRow:
+    """One group.
+
+    Args:
+      group: its name.
+      channels: how many it has.
+      scored: the weights whose filters are ranked, the leader's first; empty for a group that stays whole.
+      reason: why it stays whole; empty where it does not. A "frozen" group is wrapped all the same, and its channels
+        can leave once its layers are trainable.
+    """
+
+    group: str
+    channels: int
+    scored: tuple[Member, ...]
+    reason: str
+
+    def told(self) -> str:
+        """Returns the reason in words."""
+        return "frozen: ranked once trainable" if self.reason == FROZEN else self.reason
+
+
+@dataclasses.dataclass(frozen=True)
+class ChannelPlan(Printable):
+    """The rows of all groups; prints as a table, `full()` with all of them."""
+
+    groups: ChannelGroups = dataclasses.field(repr=False)
+    rows: tuple[ChannelRow, ...]
+
+    @property
+    def ranked(self) -> tuple[ChannelRow, ...]:
+        """The groups whose filters are ranked, as the model is now."""
+        return tuple(row for row in self.rows if not row.reason)
+
+    @property
+    def wrapped(self) -> tuple[ChannelRow, ...]:
+        """The groups that are ranked, or will be once their layers are trainable."""
+        return tuple(row for row in self.rows if row.reason in ("", FROZEN))
+
+    def summary(self) -> str:
+        """Returns what stays whole, in one line."""
+        left = [f"{row.group} ({row.reason})" for row in self.rows if row.reason]
+        left += [f"{barrier.layer} ({'; '.join(barrier.reasons)})" for barrier in self.groups.barriers]
+        return ", ".join(left) or "a model without groups of channels"
+
+    def tables(self, view: View = COMPACT) -> tuple[Table, ...]:
+        title = f"{sum(row.channels for row in self.ranked):,} channels are ranked"
+        waiting = sum(row.channels for row in self.rows if row.reason == FROZEN)
+        if waiting:
+            title += f"; {waiting:,} more once their layers are trainable"
+        table = ResultTable(title)
+        table.add_column("group", overflow="fold")
+        table.add_column("channels", justify="right")
+        table.add_column("ranked by", overflow="fold")
+        table.add_column("stays whole because", overflow="fold")
+        rows, other_rows = view.split(self.rows, lambda row: (bool(row.reason), row.channels))
+        for row in rows:
+            table.add_row(row.group, f"{row.channels:,}", layer_names(row.scored, view), row.told())
+        if other_rows:
+            channels = sum(row.channels for row in other_rows)
+            reasons = counted(row.told() for row in other_rows)
+            table.add_row(f"and {len(other_rows)} more", f"{channels:,}", "", reasons)
+        barriers, other_barriers = view.split(self.groups.barriers, lambda barrier: barrier.of)
+        for barrier in barriers:
+            table.add_row(barrier.layer, f"{barrier.of:,}", "", "; ".join(barrier.reasons), style="dim")
+        if other_barriers:
+            channels, (_, reasons) = sum(each.of for each in other_barriers), sum_of_barriers(other_barriers)
+            table.add_row(f"and {len(other_barriers)} more", f"{channels:,}", "", reasons, style="dim")
+        table.explain(
+            view.note(rows, other_rows, "groups, those that stay whole and the largest"),
+            view.note(barriers, other_barriers, "layers whose channels stay, the largest"),
+        )
+        return (table,)
+
+
+def plan_channels(
+    model: Any,
+    *,
+    layers: str = "convolutions",
+    skip: Collection[str] = (),
+    only: Collection[str] | None = None,
+) -> ChannelPlan:
+    """Returns what `prune_progressive_gradient` would rank with the same arguments.
+
+    Args:
+      model: a built tf_keras Sequential or Functional model, nested models included.
+      layers: "convolutions" ranks the filters of convolutions, as published; "all" every group of channels that can
+        leave, units of dense and recurrent layers and attention heads too.
+      skip: names of layers; the channels that they make or act on stay.
+      only: names of layers; the channels that any other layer makes stay, those too that it makes together with these.
+
+    Raises:
+      TypeError, ValueError: as `channel_groups`; `skip` or `only` names a layer that does not exist.
+
+    >>> import tf_keras as keras
+    >>> net = keras.Sequential([keras.layers.Conv2D(4, 3, input_shape=(8, 8, 1), name="conv"),
+    ...                         keras.layers.Flatten(), keras.layers.Dense(2)])
+    >>> [(row.group, row.channels) for row in plan_channels(net).ranked]
+    [('conv', 4)]
+    """
+    if layers not in LAYERS:
+        raise ValueError(f"layers must be one of {', '.join(LAYERS)}. Received: {layers!r}")
+    choice = LayerChoice(skip, only)
+    groups = channel_groups(model)
+    chosen = choice.of(model)
+    by_path = {record.path: record.layer for record in groups.trace.records.values()}
+    distance: dict[str, int] = {}
+    for path, calls in _distances(model):
+        # Of a shared layer the first call counts.
+        distance.setdefault(path, calls)
+    variables = {id(each): each for each in variables_of(model)}
+    rows = [_row(group, by_path, chosen, layers, distance, variables) for group in groups.values()]
+    return ChannelPlan(groups, tuple(rows))
+
+
+def makers_of(group: ChannelGroup, variables: Mapping[int, Any]) -> list[Member]:
+    """Returns the weights, of those given by identity, whose slices are the filters of a group."""
+    # A bias makes no channel by itself; that of attention or of a GRU has two axes.
+    return [
+        member
+        for member in group.producers
+        if member.variable_id in variables
+        and len(variables[member.variable_id].shape) > 1
+        and member.weight.split(".")[-1] != "bias"
+    ]
+
+
+def _row(
+    group: ChannelGroup,
+    by_path: dict[str, Any],
+    chosen: ChosenLayers,
+    layers: str,
+    distance: dict[str, int],
+    variables: dict[int, Any],
+) -> ChannelRow:
+    able = makers_of(group, variables)
+    if layers == "convolutions":
+        able = [member for member in able if isinstance(by_path[member.layer], _CONVOLUTIONS)]
+    reason = ""
+    if not _is_chosen(group, chosen):
+        reason = "left out by name"
+    elif not able:
+        reason = "no convolution makes it" if layers == "convolutions" else "nothing makes it that can be ranked"
+    elif group.size < 2:
+        reason = "only one channel"
+    elif any(not by_path[member.layer].trainable for member in group.producers):
+        reason = FROZEN
+    ordered = sorted(able, key=lambda member: distance[member.layer])
+    return ChannelRow(group.name, group.size, tuple(ordered) if reason in ("", FROZEN) else (), reason)
+
+
+def _is_chosen(group: ChannelGroup, chosen: ChosenLayers) -> bool:
+    acting = (member for member in group.members if member.role != CONSUME)
+    return all(each.layer not in chosen.skipped for each in acting) and all(
+        chosen.allows(each.layer) for each in group.producers
+    )
+
+
+def _distances(model: Any, prefix: str = "", start: int = 0) -> Iterator[tuple[str, int]]:
+    """Yields each layer's path and the most calls of layers from an input to it.
+
+    Of what an addition joins, the stem or the convolution of the shortcut is nearest, and leads.
+    """
+    found: dict[int, int] = {}
+    for node in nodes_of(model):
+        place = max((found[id(tensor)] for tensor in node.keras_inputs if id(tensor) in found), default=start)
+        if isinstance(node.layer, keras.Model):
+            inside = list(_distances(node.layer, f"{prefix}{node.layer.name}/", place))
+            yield from inside
+            place = max((each for _, each in inside), default=place)
+        elif not node.is_input:
+            place += 1
+        for tensor in tf.nest.flatten(node.outputs):
+            found[id(tensor)] = place
+        yield prefix + node.layer.name, place

@@ -1,0 +1,237 @@
+"""Which channels to keep so that what is left meets a budget: a monotone search over exact counts, in graph."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tfmot_swd.channels.groups import ChannelGroups, parts_of
+from tfmot_swd.costs.counts import ChannelCosts, CostTerms
+
+# Thresholds that are tried at once: two rounds find one of a thousand, three of 32 thousand.
+_AT_ONCE = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitted:
+    """What a search found, as tensors.
+
+    Args:
+      keep: bool `(channels,)`.
+      threshold: float32 scalar; channels below it go, but for those that floors and rounding keep.
+      costs: float64 `(limits,)`, of what is left.
+      floored: bool `(groups,)`, where as few channels stay as may, and fewer are worth it.
+    """
+
+    keep: tf.Tensor
+    threshold: tf.Tensor
+    costs: tf.Tensor
+    floored: tf.Tensor
+
+
+class ChannelSearch:
+    """Finds the lowest threshold under which what is left of a model is within limits.
+
+    All channels of the ranked groups stand in one vector, group after group. A threshold keeps those that are not below
+    it; of each group at least `minimum`, one of each part of a tensor that would else be empty, and up to the next
+    multiple of `round_to`, the best first. Costs fall with the threshold, so that it can be searched for; the costs of
+    several thresholds are counted at once, from how many channels of each group stay.
+
+    Args:
+      groups: of the model.
+      names: of the groups that are ranked; the others stay whole.
+      terms: the cost that each limit is about.
+      costs: of the same groups.
+      minimum: how many channels of each group stay at least.
+      round_to: the number kept of a group is a multiple of this, as far as the group goes.
+    """
+
+    def __init__(
+        self,
+        groups: ChannelGroups,
+        names: Sequence[str],
+        terms: Sequence[CostTerms],
+        costs: ChannelCosts,
+        *,
+        minimum: int = 1,
+        round_to: int = 1,
+    ) -> None:
+        self.names, self.terms, self._round_to = tuple(names), tuple(terms), round_to
+        ranked = [groups[name] for name in names]
+        sizes = np.array([group.size for group in ranked])
+        self.channels = int(sizes.sum())
+        self.group = np.repeat(np.arange(len(ranked)), sizes)
+        self.starts = np.concatenate([[0], np.cumsum(sizes)])
+        self._sizes = sizes.astype(np.float64)
+        self._place_of = np.full(len(groups.trace.classes.root), -1)
+        self._place_of[np.concatenate([group.ids for group in ranked])] = np.arange(self.channels)
+        self._parts = self._parts_of(groups)
+        parts_in = np.bincount([self.group[part[0]] for part in self._parts], minlength=len(ranked))
+        self._floors = np.minimum(np.maximum(minimum, parts_in), sizes).astype(np.float64)
+        self._base, self._whole, self._single = self._composition(costs)
+
+    def within(self, values: tf.Tensor, limits: tf.Tensor, *, keep_ties: bool = True) -> Fitted:
+        """Returns the channels to keep.
+
+        Args:
+          values: float32 `(channels,)`; the larger, the better.
+          limits: float64, one for each of `terms`.
+          keep_ties: channels of equal value stay together, even where that is over a limit; else the first ones stay.
+        """
+        values = values if keep_ties else self._distinct(values)
+        ascending = tf.concat([tf.sort(values), [np.inf]], axis=0)
+        values = self._with_parts(values)
+        place = self.places(values)
+        low = tf.zeros([], tf.int32)
+        # With ties kept the best of all stay whatever it costs: where all are equal, nothing is told apart.
+        high = tf.constant(self.channels - 1 if keep_ties else self.channels, tf.int32)
+        for _ in range(math.ceil(math.log(self.channels + 1, _AT_ONCE)) + 1):
+            tried = low + (high - low) * tf.range(_AT_ONCE) // _AT_ONCE
+            costs = self._costs(place, self.kept(values, tf.gather(ascending, tried)))
+            over = tf.reduce_sum(tf.cast(tf.reduce_any(costs > limits[:, None], axis=0), tf.int32))
+            bounds = tf.concat([tried, high[None]], axis=0)
+            low, high = tf.where(over > 0, bounds[tf.maximum(over - 1, 0)] + 1, low), bounds[over]
+            low = tf.minimum(low, high)
+        threshold = ascending[high]
+        kept = self.kept(values, threshold[None])
+        wanted = self._count(values, threshold[None])
+        return Fitted(
+            self.best(place, kept[:, 0]),
+            threshold,
+            self._costs(place, kept)[:, 0],
+            wanted[:, 0] < tf.constant(self._floors),
+        )
+
+    def above(self, values: tf.Tensor, threshold: tf.Tensor) -> tf.Tensor:
+        """Returns the channels that a threshold keeps, bool `(channels,)`."""
+        values = self._with_parts(values)
+        return self.best(self.places(values), self.kept(values, threshold[None])[:, 0])
+
+    def dearness(self) -> np.ndarray:
+        """Returns what each channel costs more than its peers, where an axis has a part of its group; `(channels,)`.
+
+        The derivative of the costs with regard to the sizes of those axes, as a share of the whole costs.
+        """
+        found = np.zeros(self.channels)
+        axis, channel = self._single
+        if not len(axis):
+            return found
+        whole = self._base + self._whole @ self._sizes + np.bincount(axis, minlength=len(self._base))
+        for terms in self.terms:
+            slope = np.zeros(len(whole))
+            factors = whole[terms.axes]
+            for place in range(factors.shape[1]):
+                others = np.delete(factors, place, axis=1).prod(axis=1)
+                np.add.at(slope, terms.axes[:, place], terms.coefficients * others)
+            np.add.at(found, channel, slope[axis] / max(terms.count(whole), 1.0))
+        return found
+
+    def smallest(self) -> dict[str, np.ndarray]:
+        """Returns the keep-masks of the smallest net that is left whatever the scores: the dearest channels stay."""
+        values = self._with_parts(self._distinct(tf.constant(self.dearness(), tf.float32)))
+        return self.split(self.best(self.places(values), tf.constant(self.floors)).numpy())
+
+    def kept(self, values: tf.Tensor, thresholds: tf.Tensor) -> tf.Tensor:
+        """Returns how many channels of each group stay, float64 `(groups, thresholds)`."""
+        rounded = tf.math.ceil(self._count(values, thresholds) / self._round_to) * self._round_to
+        return tf.minimum(tf.maximum(rounded, self.floors[:, None]), self._sizes[:, None])
+
+    def best(self, place: tf.Tensor, kept: tf.Tensor) -> tf.Tensor:
+        """Returns the keep-mask of the best so many of each group, bool `(channels,)`."""
+        return tf.cast(place, tf.float64) < tf.gather(kept, self.group)
+
+    def places(self, values: tf.Tensor) -> tf.Tensor:
+        """Returns the place of each channel among those of its group, the best at 0; int32."""
+        by_value = tf.argsort(values, direction="DESCENDING", stable=True)
+        order = tf.gather(by_value, tf.argsort(tf.gather(self.group, by_value), stable=True))
+        place = tf.range(self.channels) - tf.constant(self.starts[self.group], tf.int32)
+        return tf.scatter_nd(order[:, None], place, [self.channels])
+
+    def costs_of(self, keep: np.ndarray) -> list[int]:
+        """Returns the costs of a keep-mask, one for each of `terms`; outside a graph."""
+        kept = np.bincount(self.group, weights=keep, minlength=len(self.names))
+        # Any mask will do, not only the best so many: those come first here.
+        place = self.places(tf.constant(keep, tf.float32))
+        return as_counts(self._costs(place, tf.constant(kept)[:, None], keep)[:, 0])
+
+    def split(self, keep: np.ndarray) -> dict[str, np.ndarray]:
+        """Returns a keep-mask over all channels as one of each group."""
+        return dict(zip(self.names, np.split(keep, self.starts[1:-1]), strict=True))
+
+    @property
+    def floors(self) -> np.ndarray:
+        """How many channels of each group stay at least, rounded."""
+        return np.minimum(np.ceil(self._floors / self._round_to) * self._round_to, self._sizes)
+
+    def _count(self, values: tf.Tensor, thresholds: tf.Tensor) -> tf.Tensor:
+        above = tf.cast(values[:, None] >= thresholds[None, :], tf.float64)
+        return tf.math.segment_sum(above, tf.constant(self.group))
+
+    def _costs(self, place: tf.Tensor, kept: tf.Tensor, keep: np.ndarray | None = None) -> tf.Tensor:
+        """Returns the costs of so many channels of each group, float64 `(limits, thresholds)`."""
+        sizes = self._base[:, None] + tf.linalg.matmul(tf.constant(self._whole), kept)
+        axis, channel = self._single
+        if len(axis):
+            stays = tf.cast(place[:, None], tf.float64) < tf.gather(kept, self.group)
+            if keep is not None:
+                stays = tf.constant(keep)[:, None]
+            each = tf.gather(tf.cast(stays, tf.float64), channel)
+            sizes += tf.math.unsorted_segment_sum(each, tf.constant(axis), len(self._base))
+        return tf.stack([_count_all(terms, sizes) for terms in self.terms])
+
+    def _distinct(self, values: tf.Tensor) -> tf.Tensor:
+        """Returns values of the same order, no two of them equal: of equal ones the first is the best."""
+        order = tf.argsort(values, direction="DESCENDING", stable=True)
+        return tf.scatter_nd(order[:, None], tf.range(self.channels, 0, -1, tf.float32), [self.channels])
+
+    def _with_parts(self, values: tf.Tensor) -> tf.Tensor:
+        """Returns the values with those raised to infinity without which a part of a tensor could be empty."""
+        for part in self._parts:
+            among = tf.gather(values, part)
+            best = tf.boolean_mask(tf.constant(part), among >= tf.reduce_max(among))[:, None]
+            values = tf.tensor_scatter_nd_update(values, best, tf.fill([tf.shape(best)[0]], np.float32(np.inf)))
+        return values
+
+    def _parts_of(self, groups: ChannelGroups) -> list[np.ndarray]:
+        found: dict[bytes, np.ndarray] = {}
+        inside = parts_of(groups)
+        for start, name in zip(self.starts, self.names, strict=False):
+            for places in inside.get(name, []):
+                found[(start + places).tobytes()] = start + places
+        return list(found.values())
+
+    def _composition(self, costs: ChannelCosts) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]:
+        """Returns how the sizes of axes follow from what is kept: what stays, how often each group counts, the rest.
+
+        The rest are (axis, channel) of elements of groups that an axis has a part of only.
+        """
+        base, whole = np.ones(len(costs.lines) + 1), np.zeros((len(costs.lines) + 1, len(self.names)))
+        axes, channels = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+        for number, line in enumerate(costs.lines, start=1):
+            place = self._place_of[line.ravel()]
+            base[number] = np.count_nonzero(place < 0)
+            times = np.bincount(place[place >= 0], minlength=self.channels)
+            for group in np.unique(self.group[place[place >= 0]]):
+                own = times[self.starts[group] : self.starts[group + 1]]
+                if (own == own[0]).all():
+                    whole[number, group] = own[0]
+                else:
+                    places = self.starts[group] + np.repeat(np.arange(len(own)), own)
+                    axes.append(np.full(len(places), number))
+                    channels.append(places)
+        return base, whole, (np.concatenate(axes), np.concatenate(channels))
+
+
+def _count_all(terms: CostTerms, sizes: tf.Tensor) -> tf.Tensor:
+    """Returns the counts for several sets of sizes, `(axes, sets)`."""
+    factors = tf.reduce_prod(tf.gather(sizes, terms.axes), axis=1)
+    return tf.linalg.matvec(factors, tf.constant(terms.coefficients), transpose_a=True)
+
+
+def as_counts(costs: tf.Tensor) -> list[int]:
+    """Returns costs as whole numbers, never too low: bytes are an estimate with fractions."""
+    return [math.ceil(float(cost) - 1e-6) for cost in costs]

@@ -1,0 +1,1 @@
+"""Tables, JSON values and atomic file writes."""

@@ -1,0 +1,220 @@
+"""Copies of Keras models, layer by layer, that share no variable with the original."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfmot_swd.keras2.compat import keras, variables_of
+from tfmot_swd.keras2.object_changes import carry_changes, carry_values, check_weights_fit, is_changed
+from tfmot_swd.keras2.overrides import replaced_on_object
+from tfmot_swd.layers.prunable import shapes_of_parts
+from tfmot_swd.pruning.wrapper import PruningWrapper
+
+# Entries of configs that say for which input shapes a layer was built.
+_BUILT_FOR = ("build_config", "part_shapes")
+# How the entries of configs end that may be objects of the user's.
+_KINDS = ("activation", "regularizer", "constraint", "initializer")
+
+
+def copy_layer(layer: Any, edit: Callable[[dict[str, Any]], None] | None = None) -> Any:
+    """Returns a new layer of the same config; its weights are still its own initial ones.
+
+    What was changed on the object, as a method that was assigned to it, is carried over (`object_changes`).
+
+    The copy gets the activation, regularizer, constraint and initializer objects themselves, a layer inside it those of
+    its twin: the user need not register them, nor the classes of layers inside.
+
+    Args:
+      layer: any Keras layer, also a wrapper.
+      edit: changes the config in place before the copy is made of it.
+    """
+    with keras.utils.custom_object_scope(_named_inside(layer)):
+        config = _Config.of(layer.get_config())
+        _hand_over(layer, config)
+        if edit is not None:
+            edit(config)
+        made = type(layer).from_config(config)
+    if layer.built and is_changed(layer):
+        carry_changes(layer, made, copy_layer)
+    return made
+
+
+def give_values(layer: Any, copy: Any, values: list[np.ndarray] | None = None) -> None:
+    """Gives a built copy the values of a layer: of its weights, or those given, and of what it holds beside them.
+
+    Raises:
+      ValueError: the copy does not have the weights of the layer, as they do not follow from its config.
+    """
+    if layer.built:
+        for part, twin in zip(layer._flatten_layers(), copy._flatten_layers(), strict=False):
+            carry_values(part, twin, copy_layer)
+    check_weights_fit(layer, copy)
+    copy.set_weights(layer.get_weights() if values is None else values)
+
+
+def wrap_with(model: Any, wrap: Callable[[Any, Any], Any]) -> Any:
+    """Returns a copy of `model` with its weights, every layer replaced by `wrap(layer, copy of it)`.
+
+    Outputs keep their names: a wrapper that makes one takes the name of its layer.
+    """
+    outputs = {id(tensor._keras_history.layer) for tensor in model.outputs}
+    copies: list[tuple[Any, Any]] = []
+
+    def make(layer: Any) -> Any:
+        copies.append((layer, copy_layer(layer)))
+        made = wrap(*copies[-1])
+        if id(layer) in outputs and isinstance(made, PruningWrapper):
+            made.keep_name()
+        if isinstance(made, PruningWrapper):
+            made.part_shapes = shapes_of_parts(layer)
+        return made
+
+    wrapped = clone_with(model, make)
+    for layer, inner in copies:
+        freeze_alike(layer, inner)
+        give_values(layer, inner)
+    _check_still_shared(copies)
+    return wrapped
+
+
+def freeze_alike(layer: Any, copied: Any) -> None:
+    """Freezes the layers inside a copy that are frozen in the layer itself.
+
+    The config of a custom layer does not tell, and the order of its weights depends on it.
+    """
+    for part, twin in zip(layer._flatten_layers(), copied._flatten_layers(), strict=False):
+        if twin.trainable != part.trainable:
+            twin.trainable = part.trainable
+
+
+def _check_still_shared(copies: list[tuple[Any, Any]]) -> None:
+    """Raises where layers had a weight in common, as by a layer inside of both, and their copies have not."""
+    shared: dict[int, tuple[Any, Any]] = {}
+    for layer, inner in copies:
+        for weight, copied in zip(variables_of(layer), variables_of(inner), strict=True):
+            first, same = shared.setdefault(id(weight), (layer, copied))
+            if copied is weight:
+                raise ValueError(
+                    "A copy of this layer has the very weights of the layer itself, so that pruning would change both: "
+                    "have its __init__ or build make what is inside of it. "
+                    f"Received: {weight.name!r} in {layer.name!r} and its copy"
+                )
+            if same is not copied:
+                raise ValueError(
+                    "Layers that have a weight in common cannot be copied one by one, as each copy would have a weight "
+                    "that is trained on its own: put the common layer into one of them, or call it as a layer of the "
+                    f"model. Received: {weight.name!r} in {first.name!r} and {layer.name!r}"
+                )
+
+
+def clone_with(model: Any, make: Callable[[Any], Any]) -> Any:
+    """Returns a copy of `model` with every layer replaced by `make(layer)`, nested models followed.
+
+    A layer used in several places, nested models included, stays one layer: it is made once.
+
+    Raises:
+      ValueError: a model's `call` was replaced on the object, and its copy would run its graph of layers.
+    """
+    made: dict[int, Any] = {}
+
+    def replace(layer: Any) -> Any:
+        if id(layer) not in made:
+            made[id(layer)] = clone(layer) if isinstance(layer, keras.Model) else make(layer)
+        return made[id(layer)]
+
+    def clone(part: Any) -> Any:
+        if "call" in replaced_on_object(part):
+            raise ValueError(
+                "A copy of a model runs its graph of layers, and this one's call was replaced on the object: write "
+                f"what it does as layers of a Functional model. Received: {part.name!r}"
+            )
+        try:
+            copied = keras.models.clone_model(part, clone_function=replace)
+        except Exception as error:  # Keras writes the constant as nested lists; what comes of these is up to the layer.
+            held = _called_on_constants(part)
+            if not held:
+                raise
+            raise ValueError(
+                "Keras cannot copy a model with a layer that is called on a constant: make the constant in a layer of "
+                f"yours, or use an operator, as tf.concat. Received: {', '.join(held)}, {type(error).__name__}: {error}"
+            ) from error
+        if not part.trainable:
+            # Setting it to True would unfreeze every layer inside.
+            copied.trainable = False
+        return copied
+
+    return clone(model)
+
+
+def _called_on_constants(model: Any) -> list[str]:
+    """Returns the names of the layers of a model that have arrays or tensors of values among their inputs."""
+    nodes = [node for nodes in getattr(model, "_nodes_by_depth", {}).values() for node in nodes]
+    given = {
+        node.layer.name: tf.nest.flatten((node.call_args, node.call_kwargs)) for node in nodes if not node.is_input
+    }
+    return [name for name, args in given.items() if any(isinstance(each, tf.Tensor | np.ndarray) for each in args)]
+
+
+class _Config(dict[str, Any]):
+    """A config whose entries can be changed, and whose objects stay the same in the deep copies that Keras makes."""
+
+    @classmethod
+    def of(cls, config: Any) -> Any:
+        """Returns a copy of a config, of all dictionaries and lists in it too; layers inside are not built."""
+        if isinstance(config, dict):
+            # Keras would build a layer inside at once, for the input shape of its twin, which edits may change.
+            return cls((key, cls.of(value)) for key, value in config.items() if key not in _BUILT_FOR)
+        return [cls.of(each) for each in config] if isinstance(config, list) else config
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return self.of(self)
+
+
+def _hand_over(layer: Any, config: dict[str, Any]) -> None:
+    """Puts the objects that a layer and the layers in it hold into a config, in place of their own configs."""
+    for key, entry in config.items():
+        # Attention keeps its own in private.
+        held = getattr(layer, key, getattr(layer, f"_{key}", None))
+        parts = held if isinstance(held, list | tuple) else [held]
+        layers = {part.name: part for part in parts if isinstance(part, keras.layers.Layer)}
+        for inner in entry if isinstance(entry, list) else [entry]:
+            if layers and _is_object(inner) and inner["config"].get("name") in layers:
+                _hand_over(layers[inner["config"]["name"]], inner["config"])
+        # An activation that is a layer has weights of its own.
+        if key.endswith(_KINDS) and callable(held) and not layers and _stands_for(entry, held):
+            config[key] = held
+
+
+def _stands_for(entry: Any, held: Any) -> bool:
+    """Whether a config has an object only in a form that might not lead back to it."""
+    if isinstance(entry, str):
+        # Keras would find its own function by a name that means one of the user's.
+        package = getattr(held, "__module__", "").partition(".")[0]
+        return package not in ("keras", "tf_keras", "tensorflow") and hasattr(keras.activations, entry)
+    # Keras marks an initializer of its own that was used and warns when it is again; a config makes another one.
+    # Of a lambda as activation, configs have the code alone.
+    fresh = _is_object(entry) and not getattr(held, "_used", False)
+    return fresh or (isinstance(entry, dict) and entry.keys() == {"value"})
+
+
+def _is_object(entry: Any) -> bool:
+    """Whether an entry of a config stands for an object."""
+    return isinstance(entry, dict) and "class_name" in entry and "config" in entry
+
+
+def _named_inside(layer: Any) -> dict[str, Any]:
+    """Returns the functions and classes inside a layer, by the names of configs, where a name tells them apart."""
+    named: dict[str, set[Any]] = {}
+    for part in layer._flatten_layers():
+        named.setdefault(type(part).__name__, set()).add(type(part))
+        for key, value in vars(part).items():
+            if isinstance(value, types.FunctionType):
+                named.setdefault(value.__name__, set()).add(value)
+            elif key.endswith(_KINDS) and value is not None:
+                named.setdefault(type(value).__name__, set()).add(type(value))
+    return {name: found.pop() for name, found in named.items() if len(found) == 1}

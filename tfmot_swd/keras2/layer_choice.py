@@ -1,0 +1,97 @@
+"""The choice, by name, of the layers that are pruned."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Collection
+from typing import Any
+
+from tfmot_swd.keras2.compat import keras
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerChoice:
+    """Which layers of a model may be pruned.
+
+    A name is that of a layer ("conv1"), its path ("backbone/conv1"), or that of a model inside the model, which stands
+    for all layers in it ("backbone").
+
+    Args:
+      skip: names of layers that stay whole.
+      only: names of the layers that may be pruned; None for all. `skip` leaves some of them out again.
+
+    Raises:
+      TypeError: one of them is no list, such as the name itself.
+    """
+
+    skip: Collection[str] = ()
+    only: Collection[str] | None = None
+
+    def __post_init__(self) -> None:
+        _check_list("skip", self.skip)
+        if self.only is not None:
+            _check_list("only", self.only)
+
+    def of(self, model: Any) -> ChosenLayers:
+        """Returns which layers of a model these are.
+
+        Raises:
+          ValueError: a name is of nothing in the model, near ones are told; `only` is empty. Layers without weights may
+            be named.
+        """
+        known = {name for path, layer in _paths(model) for name in (path, layer.name)}
+        for name, given in (("skip", self.skip), ("only", () if self.only is None else self.only)):
+            unknown = sorted({each for each in given if each not in known}, key=str)
+            if unknown:
+                near = [match for each in unknown for match in difflib.get_close_matches(str(each), sorted(known), 1)]
+                hint = f": did you mean {', '.join(near)}?" if near else "."
+                received = ", ".join(map(str, unknown))
+                raise ValueError(f"{name} names layers that the model does not have{hint} Received: {received}")
+        if self.only is not None and len(self.only) == 0:
+            raise ValueError(
+                "only must name the layers that may be pruned, or be None for all. Received: an empty list"
+            )
+        return ChosenLayers(_named(model, self.skip), None if self.only is None else _named(model, self.only))
+
+
+@dataclasses.dataclass(frozen=True)
+class ChosenLayers:
+    """A choice of layers of one model, by path; a layer that is shared is there under each of its paths.
+
+    Args:
+      skipped: paths of the layers that stay whole.
+      wanted: paths of those that may be pruned; None for all.
+    """
+
+    skipped: frozenset[str]
+    wanted: frozenset[str] | None
+
+    def allows(self, path: str) -> bool:
+        """Whether the layer at a path may be pruned."""
+        return (self.wanted is None or path in self.wanted) and path not in self.skipped
+
+
+def _named(model: Any, names: Collection[str]) -> frozenset[str]:
+    """Returns the paths of all layers that are named, by name or path, by themselves or with a model around them."""
+    found = list(_paths(model))
+    chosen = {id(layer) for path, layer in found if path in names or layer.name in names}
+    for _, layer in found:
+        if id(layer) in chosen and isinstance(layer, keras.Model):
+            chosen |= {id(each) for _, each in _paths(layer)}
+    return frozenset(path for path, layer in found if id(layer) in chosen)
+
+
+def _paths(model: Any, prefix: str = "") -> list[tuple[str, Any]]:
+    """Returns (path, layer) of all layers, models inside the model before what they hold."""
+    found = []
+    for layer in model.layers:
+        found.append((prefix + layer.name, layer))
+        if isinstance(layer, keras.Model):
+            found += _paths(layer, f"{prefix}{layer.name}/")
+    return found
+
+
+def _check_list(name: str, given: Any) -> None:
+    if isinstance(given, str) or not isinstance(given, Collection):
+        raise TypeError(f"{name} must be a list of names of layers, as ['conv']. Received: {given!r}")

@@ -1,0 +1,103 @@
+"""Weights of layers, in TFMOT's wrappers or not, and the kernels among them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import tensorflow as tf
+
+from tfmot_swd.keras2.compat import (
+    PruneLowMagnitude,
+    QuantizeLayer,
+    QuantizeWrapper,
+    keras,
+    master_variable,
+    variables_of,
+)
+
+layers = keras.layers
+
+# What they own scales or shifts each channel, or each value, however many axes it has.
+_SCALING = (
+    layers.BatchNormalization,
+    layers.LayerNormalization,
+    layers.GroupNormalization,
+    layers.UnitNormalization,
+    layers.PReLU,
+)
+
+
+def unwrapped(layer: Any) -> Any:
+    """Returns the layer inside TFMOT's wrappers for pruning and quantization, ours too; another layer as it is."""
+    return unwrapped(layer.layer) if isinstance(layer, PruneLowMagnitude | QuantizeWrapper) else layer
+
+
+def weights_inside(layer: Any) -> list[tf.Variable]:
+    """Returns the variables of a layer in full precision, without those that wrappers keep for themselves.
+
+    Quantization-aware training puts a tensor in the place of a kernel: here the variable behind it is returned.
+    """
+    if isinstance(layer, QuantizeLayer):
+        return []
+    if isinstance(layer, QuantizeWrapper):
+        own = [master_variable(weight) for weight, *_ in getattr(layer, "_weight_vars", ())]
+        return distinct([*own, *weights_inside(layer.layer)])
+    return weights_inside(layer.layer) if isinstance(layer, PruneLowMagnitude) else variables_of(layer)
+
+
+def unquantized(wrapper: Any, weights: list[Any]) -> list[Any]:
+    """Returns weights of the layer in a `QuantizeWrapper` with variables in place of what rounds them."""
+    rounded = wrapper.quantize_config.get_weights_and_quantizers(wrapper.layer)
+    variables = {
+        id(now): variable
+        for (now, _), (variable, *_) in zip(rounded, getattr(wrapper, "_weight_vars", ()), strict=False)
+    }
+    return [variables.get(id(each), each) for each in weights]
+
+
+def kernels_of(layer: Any) -> list[tf.Variable]:
+    """Returns the kernel weights of a layer: kernels, embeddings, recurrent kernels, matrices of custom layers.
+
+    That is every variable of two axes or more that was made to be trained, frozen now or not, but for biases (those of
+    attention and of a GRU have two axes) and what normalization and PReLU scale by.
+    """
+    no_kernel: set[int] = set()
+    for part in unwrapped(layer)._flatten_layers():
+        scaling = part.weights if isinstance(part, _SCALING) else [getattr(part, "bias", None)]
+        no_kernel |= {id(master_variable(each)) for each in scaling}
+    return [
+        weight
+        for weight in weights_inside(layer)
+        if len(weight.shape) > 1 and weight.trainable and weight.dtype.is_floating and id(weight) not in no_kernel
+    ]
+
+
+def layers_with_weights(model: Any, prefix: str = "", seen: set[int] | None = None) -> Iterator[tuple[str, Any]]:
+    """Yields (path, layer) of every layer that owns weights, nested models followed, each once.
+
+    `seen` holds the identities of the layers yielded so far, and grows.
+    """
+    seen = set() if seen is None else seen
+    for layer in model.layers:
+        if id(layer) in seen or not weights_inside(layer):
+            continue
+        seen.add(id(layer))
+        if isinstance(layer, keras.Model):
+            yield from layers_with_weights(layer, f"{prefix}{layer.name}/", seen)
+        else:
+            yield prefix + layer.name, layer
+
+
+def distinct(weights: Iterable[Any]) -> list[Any]:
+    """Returns each variable once, in the order of first appearance."""
+    found: dict[int, Any] = {}
+    for each in weights:
+        found.setdefault(id(master_variable(each)), each)
+    return list(found.values())
+
+
+def elements(weights: Iterable[Any]) -> int:
+    """Returns how many numbers these weights hold together."""
+    return sum(math.prod(weight.shape) for weight in weights)

@@ -1,0 +1,153 @@
+"""What was changed on a layer after its class had made it, put on a copy that was made from its config.
+
+A config knows nothing of a method that was assigned to the object, of a variable that was put on it, or of a kernel
+that was computed: without them the copy would be another layer.
+"""
+
+from __future__ import annotations
+
+import functools
+import types
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+from tf_keras.src.layers.core.tf_op_layer import TFOpLambda, get_canonical_name_for_symbol
+
+from tfmot_swd.keras2.compat import keras, master_variable
+from tfmot_swd.keras2.overrides import replaced_on_object
+
+Copy = Callable[[Any], Any]
+
+
+def is_changed(layer: Any) -> bool:
+    """Whether a method of a layer, or of one inside it, was replaced on the object, or an operator's function was."""
+    return any(replaced_on_object(part) or _another_function(part) for part in layer._flatten_layers())
+
+
+def carry_changes(layer: Any, copy: Any, copied: Copy) -> None:
+    """Puts what was changed on `layer` on `copy`, which is built for it where that can be done.
+
+    Functions that hold the layer, its parts or its variables get those of the copy. What the class itself puts on its
+    objects, as in `build`, is on the copy already.
+
+    Args:
+      layer: a built layer.
+      copy: one of the same config.
+      copied: makes copies of layers inside.
+    """
+    shape = getattr(layer, "_build_input_shape", None)
+    if not copy.built and shape is not None:
+        with tf.name_scope(copy._name_scope()):
+            copy.build(shape)
+        copy.built = True
+    carry_values(layer, copy, copied)
+    twins = _twins(layer, copy)
+    for part in layer._flatten_layers():
+        twin = twins.get(id(part))
+        if twin is None:
+            continue
+        if _another_function(part):
+            twin.function = part.function
+        for name, value in replaced_on_object(part).items():
+            if not _is_same_code(value, vars(twin).get(name)):
+                setattr(twin, name, _rebound(value, twins, {}))
+
+
+def carry_values(layer: Any, copy: Any, copied: Copy) -> None:
+    """Puts the variables, layers and computed tensors on `copy` that only `layer` has, as attributes."""
+    weights = {id(weight) for weight in layer.weights}
+    for name, value in list(vars(layer).items()):
+        held = vars(copy).get(name)
+        if id(value) in weights and held is None:
+            fresh = tf.Variable(master_variable(value), trainable=value.trainable, name=name)
+            setattr(copy, name, fresh)
+        elif isinstance(value, keras.layers.Layer) and held is None and not name.startswith("_"):
+            setattr(copy, name, copied(value))
+        elif isinstance(value, tf.Tensor) and hasattr(value, "numpy") and (held is None or hasattr(held, "shape")):
+            setattr(copy, name, value)
+
+
+def check_weights_fit(layer: Any, copy: Any) -> None:
+    """Raises a ValueError where a copy does not have the weights of the layer that it stands for."""
+    # Keras counts the vocabulary of a lookup as a weight, which has no shape.
+    shapes = [[tuple(getattr(weight, "shape", ())) for weight in each.weights] for each in (layer, copy)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(
+            "A copy of a layer is made from its config, and this one has other weights than its config says: create "
+            "all of them in build, from what get_config returns. "
+            f"Received: layer {layer.name!r} with weights {shapes[0]}, a copy with {shapes[1]}"
+        )
+
+
+def _another_function(layer: Any) -> bool:
+    """Whether an operator calls another function than the one that it is made from again."""
+    if not isinstance(layer, TFOpLambda) or not layer.symbol:
+        return False
+    # As TFOpLambda asks for it.
+    name = get_canonical_name_for_symbol(layer.function, add_prefix_to_v1_names=True)
+    name = name or get_canonical_name_for_symbol(layer.function, api_name="keras", add_prefix_to_v1_names=True)
+    return name != layer.symbol
+
+
+def _twins(layer: Any, copy: Any) -> dict[int, Any]:
+    """Returns what stands for a layer, its parts and its variables on the copy, by identity."""
+    found: dict[int, Any] = {}
+    parts = [list(each._flatten_layers()) for each in (layer, copy)]
+    for part, twin in zip(*parts, strict=False):
+        found[id(part)] = twin
+        for name, value in vars(part).items():
+            if isinstance(value, tf.Variable) and isinstance(vars(twin).get(name), tf.Variable):
+                found[id(value)] = vars(twin)[name]
+                found.setdefault(id(master_variable(value)), master_variable(vars(twin)[name]))
+    return found
+
+
+def _is_same_code(one: Any, other: Any) -> bool:
+    """Whether two functions come from the same lines, as what a class puts on each of its objects."""
+    codes = [getattr(getattr(each, "__func__", each), "__code__", each) for each in (one, other)]
+    return other is not None and codes[0] == codes[1]
+
+
+def _rebound(value: Any, twins: dict[int, Any], done: dict[int, Any]) -> Any:
+    """Returns a function with the twins of what it holds; anything else as it is."""
+    if id(value) in twins:
+        return twins[id(value)]
+    if id(value) in done:
+        return done[id(value)]
+    if isinstance(value, types.MethodType):
+        return types.MethodType(_rebound(value.__func__, twins, done), _rebound(value.__self__, twins, done))
+    if isinstance(value, functools.partial):
+        args = [_rebound(each, twins, done) for each in value.args]
+        kwargs = {name: _rebound(each, twins, done) for name, each in value.keywords.items()}
+        return functools.partial(_rebound(value.func, twins, done), *args, **kwargs)
+    if isinstance(value, list | tuple) and type(value) in (list, tuple):
+        return type(value)(_rebound(each, twins, done) for each in value)
+    return _rebound_function(value, twins, done) if isinstance(value, types.FunctionType) else value
+
+
+def _rebound_function(function: Any, twins: dict[int, Any], done: dict[int, Any]) -> Any:
+    # A function may hold itself.
+    done[id(function)] = function
+    cells = []
+    for cell in function.__closure__ or ():
+        try:
+            held = cell.cell_contents
+        except ValueError:
+            cells.append(cell)
+            continue
+        bound = _rebound(held, twins, done)
+        cells.append(cell if bound is held else types.CellType(bound))
+    names = {name: function.__globals__[name] for name in function.__code__.co_names if name in function.__globals__}
+    outer = {name: bound for name, held in names.items() if (bound := _rebound(held, twins, done)) is not held}
+    defaults = _rebound(function.__defaults__, twins, done)
+    unchanged = all(one is other for one, other in zip(cells, function.__closure__ or (), strict=True))
+    same_defaults = all(one is other for one, other in zip(defaults or (), function.__defaults__ or (), strict=True))
+    if unchanged and same_defaults and not outer:
+        return function
+    scope = {**function.__globals__, **outer} if outer else function.__globals__
+    made = types.FunctionType(function.__code__, scope, function.__name__, defaults, tuple(cells) or None)
+    made.__kwdefaults__, made.__qualname__ = function.__kwdefaults__, function.__qualname__
+    made.__dict__.update(function.__dict__)
+    done[id(function)] = made
+    return made

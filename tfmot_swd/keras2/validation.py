@@ -1,0 +1,95 @@
+"""Early checks of what users pass in, with errors that say what to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfmot_swd.keras2.compat import Functional, keras, variables_of
+
+
+def check_is_model(model: Any, kind: str = "model") -> None:
+    """Raises a TypeError unless `model` is a tf_keras model of any kind; `kind` says what is needed."""
+    if isinstance(model, keras.Model):
+        return
+    kinds = [base.__module__.split(".")[0] for base in type(model).__mro__]
+    if "keras" in kinds:
+        raise TypeError(
+            "This is a Keras 3 model, and TensorFlow Model Optimization works on Keras 2: build it "
+            "with `import tf_keras as keras`, or set TF_USE_LEGACY_KERAS=1 before TensorFlow is "
+            f"imported. Received: {type(model).__module__}.{type(model).__name__}"
+        )
+    raise TypeError(f"A tf_keras {kind} is needed. Received: {type(model).__name__}")
+
+
+def check_keras_model(model: Any) -> None:
+    """Raises unless `model` is a built Sequential or Functional tf_keras model.
+
+    Raises:
+      TypeError: not a tf_keras model (a Keras 3 model, or no model at all).
+      ValueError: a subclassed model, or one that is not built.
+    """
+    check_is_model(model, "Sequential or Functional model")
+    _check_graph(model)
+    check_is_built(model)
+
+
+def check_is_built(model: Any) -> None:
+    """Raises a ValueError where the weights of a model do not exist yet."""
+    if not model.built:
+        raise ValueError(
+            "The model is not built, so its weights do not exist yet: give the first layer an "
+            f"input_shape, or call model.build(input_shape). Received: {model.name!r}, not built"
+        )
+
+
+def _check_graph(model: Any) -> None:
+    """Raises unless the model, and every model inside it, is a graph of layers."""
+    is_graph = isinstance(model, (keras.Sequential, Functional))
+    if not is_graph or not _can_be_cloned(model):
+        raise ValueError(
+            "Subclassed models cannot be taken apart into layers: build the network as a Sequential or "
+            "Functional model, wrap that, and put a class with your own train_step around the wrapped "
+            f"one. Received: {model.name!r} of class {type(model).__name__}"
+        )
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            _check_graph(layer)
+
+
+def _can_be_cloned(model: Any) -> bool:
+    """Whether cloning keeps the class: Keras turns others into plain models without a word."""
+    plain = (keras.Sequential, Functional, keras.Model)
+    return type(model) in plain or type(model).__init__ in {kind.__init__ for kind in plain}
+
+
+def check_finite_weights(model: Any) -> None:
+    """Raises a ValueError that names the weights of `model` that hold NaN or infinity."""
+    broken = [
+        weight.name
+        for weight in variables_of(model)
+        if weight.dtype.is_floating and not np.isfinite(np.float32(weight.numpy())).all()
+    ]
+    if broken:
+        raise ValueError(
+            "Weights that are NaN or infinite cannot be ranked by magnitude: training has diverged, or "
+            f"the file is damaged; load an earlier checkpoint. Received: {', '.join(broken)}"
+        )
+
+
+def whole_number(name: str, value: Any, least: int, unit: str = "") -> int:
+    """Returns a count that may be given as an int, a float without a fraction, or a scalar of NumPy or TensorFlow.
+
+    Raises:
+      ValueError: it is none of these, or smaller than `least`.
+    """
+    given = value.numpy() if tf.is_tensor(value) and hasattr(value, "numpy") else value
+    given = given.item() if isinstance(given, np.ndarray | np.generic) and given.ndim == 0 else given
+    is_number = isinstance(given, int | float) and not isinstance(given, bool)
+    if is_number and float(given).is_integer() and given >= least:
+        return int(given)
+    unknown = "; a dataset of unknown or infinite size has no cardinality" if is_number and given < 0 else ""
+    of = f" of {unit}" if unit else ""
+    raise ValueError(f"{name} must be a whole number{of}, {least} or more. Received: {name}={value!r}{unknown}")

@@ -1,0 +1,1 @@
+"""Layer families: prunable weights, channel rules and multiply-accumulates of each layer class."""

@@ -1,0 +1,350 @@
+"""One call of one layer, as a channel rule sees it: labels in, labels out, and what follows which channel."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfmot_swd.keras2.compat import keras, master_variable, variables_of
+from tfmot_swd.keras2.overrides import computes_as
+from tfmot_swd.layers.activations import mixes_channels
+from tfmot_swd.layers.labels import Labels, Shape, Sizes, Ties
+
+PRODUCE, FOLLOW, CONSUME, STATE = "produce", "follow", "consume", "state"
+
+
+@dataclasses.dataclass(frozen=True)
+class Cut:
+    """One axis of one weight whose slices leave with their channels.
+
+    Args:
+      layer: path of the layer; layers of nested models are written model/layer.
+      layer_id: identity of the layer object in this process.
+      weight: attribute of the weight, dots for parts ("cell.kernel").
+      variable_id: identity of the variable.
+      axis: of the weight, not negative.
+      ids: the channel at each index of that axis.
+      role: "produce" (its slice makes the channel), "follow" (acts on it), "consume" (reads it) or "state" (what a
+        pruning wrapper keeps about it).
+    """
+
+    layer: str
+    layer_id: int
+    weight: str
+    variable_id: int
+    axis: int
+    ids: np.ndarray
+    role: str
+
+
+class Kept:
+    """What stays: asked by rules for the sizes of the smaller layers."""
+
+    def __init__(self, stays: np.ndarray) -> None:
+        self._stays = stays
+
+    def mask(self, ids: np.ndarray) -> np.ndarray:
+        """Returns whether each id stays."""
+        return self._stays[ids]
+
+    def count(self, ids: np.ndarray) -> int:
+        """Returns how many of these ids stay."""
+        return int(np.count_nonzero(self._stays[ids]))
+
+    def count_along(self, labels: Labels, axis: int) -> int:
+        """Returns how many indices of an axis stay: those of which any element does."""
+        others = tuple(each for each in range(labels.ids.ndim) if each != axis)
+        return int(np.count_nonzero(self._stays[labels.ids].any(axis=others)))
+
+    def shape(self, labels: Labels) -> Shape:
+        """Returns the shape that a tensor is left with."""
+        return tuple(
+            size if labels.ids.shape[axis] == 1 else self.count_along(labels, axis)
+            for axis, size in enumerate(labels.shape)
+        )
+
+
+ConfigEdit = Callable[[dict[str, Any], Kept], None]
+ArgumentEdit = Callable[[dict[str, Any], Kept], None]
+
+
+class NoRule(Exception):
+    """Raised by a rule, or by what it asks, where it does not hold for a call: a barrier, and the message says why."""
+
+
+@dataclasses.dataclass
+class LayerRecord:
+    """What the calls of one layer have said about it so far.
+
+    Args:
+      path, layer: its path, and itself.
+      cuts: axes of its weights that channels own, by weight and axis.
+      fresh: channels that it makes.
+      edits: how its config follows.
+      shared: channels that an entry of the config counts, which all calls have in common.
+      known: identities of the weights that its rule has a word for.
+      met: the channels of all that went in and came out so far.
+      blocked: why all of that stays; empty where it does not.
+    """
+
+    path: str
+    layer: Any
+    cuts: dict[tuple[str, int], Cut] = dataclasses.field(default_factory=dict)
+    fresh: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    edits: dict[str, ConfigEdit] = dataclasses.field(default_factory=dict)
+    shared: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    known: set[int] = dataclasses.field(default_factory=set)
+    met: list[np.ndarray] = dataclasses.field(default_factory=list)
+    blocked: str = ""
+
+    def before(self) -> LayerRecord:
+        """Returns what is known now, for `forget`."""
+        own = ("cuts", "fresh", "edits", "shared", "known", "met")
+        return dataclasses.replace(self, **{name: type(held)(held) for name in own for held in [getattr(self, name)]})
+
+    def forget(self, before: LayerRecord) -> None:
+        """Takes back what was said since, as by a rule that has failed."""
+        self.cuts, self.fresh, self.edits = before.cuts, before.fresh, before.edits
+        self.shared, self.known = before.shared, before.known
+
+    def unknown_weights(self) -> list[str]:
+        """Returns the names of the weights that the rule has said nothing about."""
+        return [each.name for each in variables_of(self.layer) if id(each) not in self.known]
+
+
+class LayerCall:
+    """One call of one layer.
+
+    A rule reads `layer`, `inputs` and `output_shapes`, says which weights follow which channels, and returns the
+    labels of its outputs.
+
+    Args:
+      record: of the layer; shared by all its calls, so that a layer called twice ties its channels.
+      inputs: labels of its input tensors, in the order of its arguments.
+      output_shapes: shapes of its output tensors.
+      arguments: all arguments of the call by name, tensors replaced by their `Labels`.
+      ties: of the model.
+    """
+
+    def __init__(
+        self,
+        record: LayerRecord,
+        inputs: list[Labels],
+        output_shapes: list[Shape],
+        arguments: dict[str, Any],
+        ties: Ties,
+    ) -> None:
+        self.record = record
+        self.layer = record.layer
+        self.inputs = inputs
+        self.output_shapes = output_shapes
+        self.arguments = arguments
+        self.ties = ties
+        self.argument_edits: list[ArgumentEdit] = []
+        self._own_weights = {id(each) for each in variables_of(record.layer)}
+        self._prefix = ""
+        self._config_path: tuple[str, ...] = ()
+
+    @property
+    def input(self) -> Labels:
+        """Labels of the first input tensor."""
+        return self.inputs[0]
+
+    @property
+    def operand(self) -> Labels:
+        """Labels of the one tensor that a layer or an operator computes with, its first argument.
+
+        TensorFlow makes one tensor of a list of them: its parts are tied place by place, as each is one slice.
+        """
+        first = next(iter(self.arguments.values()), None) if self.arguments else self.inputs[0]
+        return self.packed(first)
+
+    def packed(self, given: Any) -> Labels:
+        """Returns the labels of an argument as one tensor; a list of tensors lies along a new first axis."""
+        if isinstance(given, Labels):
+            return given
+        if not isinstance(given, list | tuple) or not given:
+            raise NoRule("a constant where a tensor of the model is computed with has no rule")
+        parts = [self.packed(each) for each in given]
+        if len({part.rank for part in parts}) > 1:
+            raise NoRule("a list of tensors of different ranks has no rule")
+        ids = parts[0].ids
+        for part in parts[1:]:
+            self.ties.tie(ids, part.ids)
+            ids = np.broadcast_arrays(ids, part.ids)[0]
+        shape = tuple(
+            next((size for size in sizes if size is not None), None)
+            for sizes in zip(*(part.shape for part in parts), strict=True)
+        )
+        return Labels(np.array(ids)[np.newaxis], (len(parts), *shape))
+
+    @property
+    def output_shape(self) -> Shape:
+        """Shape of the first output tensor."""
+        return self.output_shapes[0]
+
+    def new(self, count: int, key: str = "") -> np.ndarray:
+        """Returns `count` channels that this layer makes; the same ones at each of its calls."""
+        key = f"{self._prefix}{key}"
+        if key not in self.record.fresh:
+            self.record.fresh[key] = self.ties.new(count)
+        return self.record.fresh[key]
+
+    def channels(self, labels: Labels, axis: int) -> np.ndarray:
+        """Returns the channels along `axis`; where they change along another axis too, they all must stay."""
+        axis %= labels.rank
+        if any(each != axis for each in labels.varying):
+            reason = f"{self.record.path} needs channels on axis {axis} alone"
+            self.ties.pin(labels.ids, reason)
+            return np.repeat(self.ties.new_pinned(reason), labels.shape[axis] or 1)
+        return labels.along(axis)
+
+    def produce(self, weight: str, axis: int, ids: np.ndarray) -> None:
+        """Says that the slices of this weight along `axis` make these channels."""
+        self._cut(weight, axis, ids, PRODUCE)
+
+    def follow(self, weight: str, axis: int, ids: np.ndarray) -> None:
+        """Says that the slices of this weight along `axis` act on these channels, each on its own."""
+        self._cut(weight, axis, ids, FOLLOW)
+
+    def consume(self, weight: str, axis: int, ids: np.ndarray) -> None:
+        """Says that the slices of this weight along `axis` read these channels: zero, and nothing is read."""
+        self._cut(weight, axis, ids, CONSUME)
+
+    def whole(self, *weights: Any) -> None:
+        """Says that these weights stay as they are, whatever channels leave: variables, or names of attributes.
+
+        What is None or absent is passed over. A rule holds only where it has a word for each weight of its layer.
+        """
+        for weight in weights:
+            found = getattr(self.layer, weight, None) if isinstance(weight, str) else weight
+            if found is not None:
+                self.record.known.add(id(master_variable(found)))
+
+    def part(self, name: str, *kinds: type) -> Any:
+        """Returns the layer in an attribute, which the rule takes for one of these classes and nothing else.
+
+        Raises:
+          NoRule: it is another, or it has been changed.
+        """
+        found = self._resolve(name)
+        if not any(type(found) is kind and computes_as(found, kind) for kind in kinds):
+            raise NoRule(f"another {name} than {' or '.join(kind.__name__ for kind in kinds)} makes it has no rule")
+        return found
+
+    def _cut(self, weight: str, axis: int, ids: np.ndarray, role: str) -> None:
+        variable = self._resolve(weight)
+        if not _is_plain_variable(variable) or id(master_variable(variable)) not in self._own_weights:
+            raise NoRule(f"{weight} is no weight of the layer but computed, or kept by something else")
+        axis %= len(variable.shape)
+        if len(ids) != variable.shape[axis]:
+            raise ValueError(
+                f"The channel rule of {type(self.layer).__name__} gives axis {axis} of {weight!r} as many channels as "
+                f"it has slices. Received: {len(ids)} channels for shape {tuple(variable.shape)} in "
+                f"{self.record.path!r}"
+            )
+        self.record.known.add(id(master_variable(variable)))
+        key = (self._prefix + weight, axis)
+        known = self.record.cuts.get(key)
+        if known is not None:
+            self.ties.tie(known.ids, ids)
+            return
+        variable_id = id(master_variable(variable))
+        path = self.record.path
+        self.record.cuts[key] = Cut(path, id(self.record.layer), key[0], variable_id, axis, ids, role)
+
+    def mirror(self, weight: Any, state: Any, axis: int | None = None) -> None:
+        """Says that a variable of the weight's shape is cut like it, or a vector like the weight's one axis."""
+        self.record.known.add(id(master_variable(state)))
+        for cut in list(self.record.cuts.values()):
+            if cut.variable_id == id(master_variable(weight)) and axis in (None, cut.axis):
+                name, own_axis = f"{cut.weight}:{state.name}", cut.axis if axis is None else 0
+                like = dataclasses.replace(
+                    cut, weight=name, variable_id=id(master_variable(state)), axis=own_axis, role=STATE
+                )
+                self.record.cuts.setdefault((name, own_axis), like)
+
+    def _resolve(self, weight: str) -> Any:
+        found = self.layer
+        for name in weight.split("."):
+            found = getattr(found, name)
+        return found
+
+    def resize(self, key: str, ids: np.ndarray) -> None:
+        """Says that this entry of the layer's config counts these channels."""
+        self.reconfigure(key, lambda config, kept: config.__setitem__(key, kept.count(ids)), ids)
+
+    def reconfigure(self, key: str, edit: ConfigEdit, ids: np.ndarray | None = None) -> None:
+        """Says how the config of the smaller layer comes from this one's; one edit a key.
+
+        A layer has one config: where it is called several times, `ids`, the channels that the entry depends on, are
+        tied to those of the first call.
+        """
+        path = self._config_path
+        if ids is not None:
+            first = self.record.shared.setdefault(self._prefix + key, ids)
+            if first is not ids:
+                self.ties.tie(first, ids)
+
+        def inside(config: dict[str, Any], kept: Kept) -> None:
+            for part in path:
+                if part not in config:
+                    return
+                config = config[part]["config"]
+            edit(config, kept)
+
+        self.record.edits.setdefault(self._prefix + key, inside)
+
+    def edit_arguments(self, edit: ArgumentEdit) -> None:
+        """Says how the arguments of this call change: `edit` gets them by name and changes them in place."""
+        self.argument_edits.append(edit)
+
+    def inner(self, part: str, inputs: list[Labels], output_shapes: list[Shape], key: str | None = None) -> LayerCall:
+        """Returns the call of the layer in the attribute `part`; its config stands under `key`, by default `part`."""
+        call = LayerCall(self.record, inputs, output_shapes, self.arguments, self.ties)
+        call.layer = getattr(self.layer, part)
+        call._prefix = f"{self._prefix}{part}."
+        call._config_path = (*self._config_path, key or part)
+        return call
+
+    def output(self, ids: np.ndarray, axis: int, index: int = 0) -> Labels:
+        """Returns labels of an output that vary along `axis`."""
+        return Labels.on_axis(ids, axis, self.output_shapes[index])
+
+    def same(self, labels: Labels, index: int = 0) -> Labels:
+        """Returns labels of an output that has its channels where an input has them, sizes of other axes aside."""
+        return Labels(labels.ids, self.output_shapes[index])
+
+    def activated(self, labels: Labels, activation: Any) -> Labels:
+        """Returns the labels behind an activation function; one that looks across channels makes them stay."""
+        if isinstance(activation, keras.layers.Layer):
+            # Nothing that it is called on changes its size.
+            self.record.known.update(id(each) for each in variables_of(activation))
+        reason = mixes_channels(activation, labels)
+        if reason:
+            self.ties.pin(labels.ids, f"{self.record.path}: {reason}")
+        return labels
+
+    def barrier(self, reason: str) -> list[Labels]:
+        """Says that all channels that come in stay, and those that go out; returns the labels of all outputs.
+
+        So do those of all other calls of the layer, which is one and keeps its size.
+        """
+        reason = f"{self.record.path}: {reason}"
+        record = self.record
+        record.blocked = record.blocked or reason
+        record.edits.clear()
+        own = [labels.of.ids if isinstance(labels, Sizes) else labels.ids for labels in self.inputs]
+        for ids in (*own, *record.met, *(cut.ids for cut in record.cuts.values()), *record.fresh.values()):
+            self.ties.pin(ids, reason)
+        return [Labels(self.ties.new_pinned(reason).reshape((1,) * len(shape)), shape) for shape in self.output_shapes]
+
+
+def _is_plain_variable(found: Any) -> bool:
+    """Whether something is a variable of TensorFlow's own, which holds what is assigned to it and gives it back."""
+    module = type(found).__module__
+    return isinstance(master_variable(found), tf.Variable) and module.startswith(("tensorflow.", "tf_keras."))

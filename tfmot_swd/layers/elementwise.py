@@ -1,0 +1,102 @@
+"""Layers that act on each element alone: activations, dropout, noise, scaling."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from tf_keras.src.applications.convnext import LayerScale, StochasticDepth
+from tf_keras.src.applications.inception_resnet_v2 import CustomScaleLayer
+
+from tfmot_swd.keras2.compat import keras
+from tfmot_swd.layers.call import Kept, LayerCall
+from tfmot_swd.layers.labels import Labels
+from tfmot_swd.layers.merging import tied
+from tfmot_swd.layers.registry import register_channel_rule
+
+layers = keras.layers
+
+
+@register_channel_rule(
+    layers.ReLU,
+    layers.LeakyReLU,
+    layers.ELU,
+    layers.ThresholdedReLU,
+    layers.Dropout,
+    layers.SpatialDropout1D,
+    layers.SpatialDropout2D,
+    layers.SpatialDropout3D,
+    layers.AlphaDropout,
+    layers.GaussianDropout,
+    layers.GaussianNoise,
+    layers.ActivityRegularization,
+    layers.Identity,
+    StochasticDepth,
+)
+def passes(call: LayerCall) -> Labels | list[Labels]:
+    if len(call.output_shapes) > 1:
+        # Identity hands a structure of tensors on.
+        return [call.same(labels, index) for index, labels in enumerate(call.inputs)]
+    labels = call.same(call.operand)
+    if getattr(call.layer, "noise_shape", None) is not None:
+
+        def resize(config: dict[str, Any], kept: Kept) -> None:
+            sizes = zip(call.layer.noise_shape, labels.shape, kept.shape(labels), strict=True)
+            config["noise_shape"] = tuple(left if size == whole else size for size, whole, left in sizes)
+
+        call.reconfigure("noise_shape", resize, labels.ids)
+    return labels
+
+
+@register_channel_rule(layers.Masking)
+def masking(call: LayerCall) -> Labels:
+    if call.operand.rank - 1 in call.operand.varying:
+        return call.barrier("its mask is taken across channels")[0]
+    return call.same(call.operand)
+
+
+@register_channel_rule(layers.Activation)
+def activation(call: LayerCall) -> Labels:
+    return call.activated(call.same(call.operand), call.layer.activation)
+
+
+@register_channel_rule(layers.Softmax)
+def softmax(call: LayerCall) -> Labels:
+    given: Any = call.layer.axis
+    axes = {each % call.operand.rank for each in ([given] if isinstance(given, int) else given)}
+    if axes & set(call.operand.varying) or call.arguments.get("mask") is not None:
+        return call.barrier("softmax looks across channels")[0]
+    return call.same(call.operand)
+
+
+@register_channel_rule(layers.PReLU)
+def prelu(call: LayerCall) -> Labels:
+    """One slope an element, or one along the shared axes."""
+    labels = call.operand
+    call.whole("alpha")
+    for axis in labels.varying:
+        if call.layer.alpha.shape[axis - 1] != 1:
+            call.follow("alpha", axis - 1, call.channels(labels, axis))
+    return call.same(labels)
+
+
+@register_channel_rule(layers.Rescaling)
+def rescaling(call: LayerCall) -> Labels:
+    if np.size(call.layer.scale) > 1 or np.size(call.layer.offset) > 1:
+        return call.barrier("a scale for each channel has no rule")[0]
+    return call.same(call.operand)
+
+
+@register_channel_rule(LayerScale)
+def layer_scale(call: LayerCall) -> Labels:
+    """ConvNeXt's gamma, one a channel."""
+    ids = call.channels(call.operand, -1)
+    call.follow("gamma", 0, ids)
+    call.resize("projection_dim", ids)
+    return call.output(ids, -1)
+
+
+@register_channel_rule(CustomScaleLayer)
+def scaled_sum(call: LayerCall) -> Labels:
+    """InceptionResNetV2's x + scale · y."""
+    return tied(call, call.inputs, call.output_shape)

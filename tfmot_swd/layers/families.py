@@ -1,0 +1,29 @@
+"""Channel rules of Keras's layers and of TensorFlow's operators, a family a file; importing registers them."""
+
+from tfmot_swd.layers import (
+    attention,
+    convolution,
+    dense,
+    elementwise,
+    merging,
+    normalization,
+    operators,
+    recurrent,
+    spatial,
+    structure,
+    wrapping,
+)
+
+__all__ = [
+    "attention",
+    "convolution",
+    "dense",
+    "elementwise",
+    "merging",
+    "normalization",
+    "operators",
+    "recurrent",
+    "spatial",
+    "structure",
+    "wrapping",
+]

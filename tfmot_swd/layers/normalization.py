@@ -1,0 +1,71 @@
+"""Normalization: exact where each channel has its own statistics, a barrier where channels share them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tfmot_swd.keras2.compat import keras
+from tfmot_swd.layers.call import LayerCall
+from tfmot_swd.layers.labels import Labels
+from tfmot_swd.layers.registry import register_channel_rule
+
+layers = keras.layers
+SHARED = "its statistics are taken across channels"
+
+
+def _axes(axis: int | Sequence[int], rank: int) -> list[int]:
+    axes = [axis] if isinstance(axis, int) else list(axis)
+    return [each % rank for each in axes]
+
+
+@register_channel_rule(layers.BatchNormalization, layers.experimental.SyncBatchNormalization)
+def batch_normalization(call: LayerCall) -> Labels:
+    """Gamma, beta, moving mean and variance, one each a channel."""
+    layer = call.layer
+    axes = _axes(layer.axis, call.operand.rank)
+    if len(axes) != 1:
+        return call.barrier("batch normalization over several axes has no rule")[0]
+    ids = call.channels(call.operand, axes[0])
+    for weight in ("gamma", "beta", "moving_mean", "moving_variance"):
+        if getattr(layer, weight, None) is not None:
+            call.follow(weight, 0, ids)
+    return call.output(ids, axes[0])
+
+
+@register_channel_rule(layers.LayerNormalization)
+def layer_normalization(call: LayerCall) -> Labels:
+    axes = _axes(call.layer.axis, call.operand.rank)
+    call.whole("gamma", "beta")
+    return call.barrier(SHARED)[0] if set(axes) & set(call.operand.varying) else call.same(call.operand)
+
+
+@register_channel_rule(layers.UnitNormalization)
+def unit_normalization(call: LayerCall) -> Labels:
+    axes = _axes(call.layer.axis, call.operand.rank)
+    return call.barrier(SHARED)[0] if set(axes) & set(call.operand.varying) else call.same(call.operand)
+
+
+@register_channel_rule(layers.GroupNormalization)
+def group_normalization(call: LayerCall) -> Labels:
+    """Channels of one group share statistics: they leave together, and the number of groups falls."""
+    layer = call.layer
+    axis = _axes(layer.axis, call.operand.rank)[0]
+    ids = call.channels(call.operand, axis)
+    groups = len(ids) if layer.groups == -1 else layer.groups
+    parts = ids.reshape(groups, -1)
+    call.ties.tie_along(parts, 1)
+    for weight in ("gamma", "beta"):
+        if getattr(layer, weight, None) is not None:
+            call.follow(weight, 0, ids)
+    if layer.groups != -1:
+        call.reconfigure("groups", lambda config, kept: config.__setitem__("groups", kept.count(parts[:, 0])), ids)
+    return call.output(ids, axis)
+
+
+@register_channel_rule(layers.Normalization)
+def feature_normalization(call: LayerCall) -> Labels:
+    """Keras's preprocessing layer: statistics of the data set, which stands at the input, where channels stay."""
+    if call.layer.axis and call.operand.varying:
+        return call.barrier("normalization by fixed statistics has no rule for channels that can leave")[0]
+    call.whole("adapt_mean", "adapt_variance", "count")
+    return call.same(call.operand)

@@ -1,0 +1,335 @@
+"""Operators as Keras records them in a functional model: x + y, tf.nn.relu, tf.concat, slices, tf.reshape…
+
+A rule here gets the call and its arguments by name; the table at the end says which function has which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tf_keras.src.layers.core.tf_op_layer import SlicingOpLambda, TFOpLambda, get_canonical_name_for_symbol
+
+from tfmot_swd.layers import structure
+from tfmot_swd.layers.call import Kept, LayerCall
+from tfmot_swd.layers.labels import Labels, Sizes
+from tfmot_swd.layers.merging import joined, tied
+from tfmot_swd.layers.registry import register_channel_rule
+
+Found = Labels | list[Labels]
+OperatorRule = Callable[[LayerCall], Found]
+
+
+# Arguments of TensorFlow 1 that stand for others, and how the noise of a dropout is shared.
+_WITHOUT_RULE = ("keep_dims", "reduction_indices", "squeeze_dims", "dim", "keep_prob", "noise_shape")
+
+
+@register_channel_rule(TFOpLambda)
+def operator(call: LayerCall) -> Found:
+    symbol = symbol_of(call.layer)
+    rule = OPERATORS.get(symbol)
+    if rule is None:
+        return call.barrier(f"no channel rule for tf.{symbol or getattr(call.layer.function, '__name__', '')}")
+    given = call.arguments
+    if any(given.get(name) is not None for name in _WITHOUT_RULE):
+        return call.barrier(f"an argument of tf.{symbol} has no rule")
+    settings = [given.get(name) for name in ("axis", "perm", "paddings", "ksize", "num_or_size_splits")]
+    if any(isinstance(each, Labels) for each in tf.nest.flatten(settings)):
+        return call.barrier(f"a computed argument of tf.{symbol} has no rule")
+    if str(given.get("data_format") or "").startswith("NC"):
+        return call.barrier("channels first in an operator has no rule")
+    return rule(call)
+
+
+def symbol_of(layer: Any) -> str:
+    """Returns the name below tf. of the function that an operator calls, empty where TensorFlow has none for it.
+
+    Asked of the function itself, as that may be another than the layer was made for.
+    """
+    return (get_canonical_name_for_symbol(layer.function, add_prefix_to_v1_names=True) or "").removeprefix("compat.v1.")
+
+
+def elementwise(call: LayerCall) -> Found:
+    """A function of tensors and constants; a constant with one number a channel is cut like a weight."""
+    if len(call.output_shapes) != 1:
+        return call.barrier("an operator of several outputs has no rule")
+    if "condition" in call.arguments and call.arguments.get("x") is None:
+        return call.barrier("the places where a condition holds have no rule")
+    # What tf.add_n takes is a list of operands; elsewhere a list of tensors is one tensor.
+    is_sum = call.arguments.keys() & {"inputs"}
+    given = {} if is_sum else {name: _packed(call, value) for name, value in call.arguments.items()}
+    operands = [value for value in given.values() if isinstance(value, Labels)]
+    found = tied(call, call.inputs if is_sum else operands, call.output_shape)
+    for name, value in (call.arguments if is_sum else given).items():
+        if all(isinstance(each, str | bool | int | float | tf.DType | Labels | None) for each in _parts(value)):
+            continue
+        if not isinstance(value, np.ndarray | tf.Tensor | list | tuple):
+            return call.barrier(f"argument {name!r} of class {type(value).__name__}")
+        if not _cut_constant(call, name, value, found):
+            return call.barrier(f"argument {name!r} does not have a number for each channel")
+    return found
+
+
+def _packed(call: LayerCall, value: Any) -> Any:
+    """Returns an argument with a list of tensors as the one tensor that TensorFlow makes of it."""
+    is_list = isinstance(value, list | tuple) and any(isinstance(each, Labels) for each in tf.nest.flatten(value))
+    return call.packed(value) if is_list else value
+
+
+def _parts(value: Any) -> list[Any]:
+    """Returns the tensors of a list of tensors, as tf.add_n takes it; anything else by itself."""
+    is_list = isinstance(value, list | tuple) and any(isinstance(each, Labels) for each in value)
+    return list(value) if is_list else [value]
+
+
+def _cut_constant(call: LayerCall, name: str, value: Any, labels: Labels) -> bool:
+    """Says how a constant operand follows the channels; returns whether it can."""
+    if any(isinstance(each, Labels) for each in tf.nest.flatten(value)):
+        return False
+    shape = np.shape(value)
+    if len(shape) > labels.rank:
+        return False
+    first = labels.rank - len(shape)
+    axes = [axis - first for axis in labels.varying if axis >= first and shape[axis - first] > 1]
+    if any(shape[axis] != labels.ids.shape[axis + first] for axis in axes):
+        return False
+
+    def edit(arguments: dict[str, Any], kept: Kept) -> None:
+        constant = np.asarray(arguments[name])
+        for axis in axes:
+            constant = np.compress(_stays(labels, axis + first, kept), constant, axis)
+        like = arguments[name]
+        arguments[name] = tf.constant(constant, like.dtype) if isinstance(like, tf.Tensor) else constant.tolist()
+
+    if axes:
+        call.edit_arguments(edit)
+    return True
+
+
+def _stays(labels: Labels, axis: int, kept: Kept) -> np.ndarray:
+    others = tuple(each for each in range(labels.ids.ndim) if each != axis)
+    return np.asarray(kept.mask(labels.ids).any(axis=others))
+
+
+def _softmax(call: LayerCall) -> Found:
+    axis = call.arguments.get("axis")
+    if (-1 if axis is None else axis) % call.operand.rank in call.operand.varying:
+        return call.barrier("softmax looks across channels")
+    return call.same(call.operand)
+
+
+def _concat(call: LayerCall) -> Found:
+    values = call.arguments["values"]
+    if not isinstance(values, list | tuple) or not all(isinstance(each, Labels) for each in values):
+        return call.barrier("concatenation with a constant has no rule")
+    return joined(call, list(values), int(call.arguments.get("axis", 0)), call.output_shape)
+
+
+def _split(call: LayerCall) -> Found:
+    axis = int(call.arguments.get("axis", 0)) % call.operand.rank
+    if axis not in call.operand.varying:
+        return [call.same(call.operand, index) for index in range(len(call.output_shapes))]
+    sizes = [shape[axis] for shape in call.output_shapes]
+    if len(call.operand.varying) > 1 or None in sizes:
+        return call.barrier("a split of channels on several axes, or into parts of unknown size")
+    parts = np.split(call.operand.along(axis), np.cumsum(sizes)[:-1])  # type: ignore[arg-type]
+
+    def edit(arguments: dict[str, Any], kept: Kept) -> None:
+        arguments["num_or_size_splits"] = [kept.count(part) for part in parts]
+
+    call.edit_arguments(edit)
+    return [call.output(part, axis, index) for index, part in enumerate(parts)]
+
+
+def _reduce(call: LayerCall) -> Found:
+    labels, axis = call.operand, call.arguments.get("axis")
+    axes = range(labels.rank) if axis is None else np.atleast_1d(axis).tolist()
+    gone = {each % labels.rank for each in axes}
+    if gone & set(labels.varying) or (not labels.varying and labels.rank - 1 in gone):
+        return call.barrier("a reduction over channels")
+    if call.arguments.get("keepdims"):
+        return call.same(labels)
+    return Labels(
+        labels.ids.reshape([s for each, s in enumerate(labels.ids.shape) if each not in gone]), call.output_shape
+    )
+
+
+def _reshape(call: LayerCall) -> Found:
+    if isinstance(call.arguments["shape"], Labels):
+        return call.barrier("a reshape to a computed shape")
+    found = structure.reshaped(call, call.operand, call.output_shape)
+
+    def edit(arguments: dict[str, Any], kept: Kept) -> None:
+        given = arguments["shape"]
+        given = np.asarray(given).tolist() if isinstance(given, tf.Tensor | np.ndarray) else list(given)
+        arguments["shape"] = list(structure.smaller_shape(given, found, kept))
+
+    call.edit_arguments(edit)
+    return found
+
+
+def _transpose(call: LayerCall) -> Found:
+    order = call.arguments.get("perm")
+    order = tuple(reversed(range(call.operand.rank))) if order is None else tuple(int(each) for each in order)
+    return structure.transposed(call.operand, order)
+
+
+def _squeeze(call: LayerCall) -> Found:
+    labels, axis = call.operand, call.arguments.get("axis")
+    if axis is None or not np.size(axis):
+        gone = {each for each, size in enumerate(labels.shape) if size == 1}
+    else:
+        gone = {each % labels.rank for each in np.atleast_1d(axis).tolist()}
+    if not gone:
+        return call.barrier("a squeeze that finds nothing might find channels where one stays")
+    # Without axes given, the channels would go too where one stays.
+    call.edit_arguments(lambda arguments, kept: arguments.__setitem__("axis", sorted(gone)))
+    return Labels(
+        labels.ids.reshape([s for each, s in enumerate(labels.ids.shape) if each not in gone]), call.output_shape
+    )
+
+
+def _expand_dims(call: LayerCall) -> Found:
+    return Labels(np.expand_dims(call.operand.ids, int(call.arguments["axis"])), call.output_shape)
+
+
+def _per_channel(call: LayerCall) -> Found:
+    """Pooling and resizing of (batch, …, channels)."""
+    windows = [np.atleast_1d(call.arguments.get(name, 1)) for name in ("ksize", "strides")]
+    if any(window.size == call.operand.rank and window[-1] != 1 for window in windows):
+        return call.barrier("pooling across channels")
+    if call.operand.rank != len(call.output_shape):
+        return call.barrier("an image of another rank than the output has no rule")
+    ids = call.channels(call.operand, -1)
+    return call.output(ids, -1) if call.operand.varying else call.same(call.operand)
+
+
+def _pad(call: LayerCall) -> Found:
+    paddings = np.asarray(call.arguments["paddings"])
+    if paddings[-1].any() or any(paddings[axis].any() for axis in call.operand.varying):
+        return call.barrier("padding along the channels")
+    return call.same(call.operand)
+
+
+def _sizes(call: LayerCall) -> Found:
+    """tf.shape: those of places may be read, by a slice; whatever else is done with them keeps the channels."""
+    ids = call.ties.new_pinned(f"{call.record.path}: numbers, no channels").reshape(1)
+    return Sizes(ids, call.output_shape, call.operand)
+
+
+def _slice_of_sizes(call: LayerCall, sizes: Sizes, parts: list[tuple[int, slice | int | None]]) -> Found:
+    index = tuple(np.newaxis if part is None else part for _, part in parts)
+    if set(np.arange(sizes.of.rank)[index].reshape(-1).tolist()) & set(sizes.of.varying):
+        call.ties.pin(sizes.of.ids, f"{call.record.path}: the number of channels is computed with")
+    return Labels(sizes.ids.reshape((1,) * len(call.output_shape)), call.output_shape)
+
+
+@register_channel_rule(SlicingOpLambda)
+def slicing(call: LayerCall) -> Found:
+    """x[:, 1:3, ..., None, :8]: along the channels, contiguous parts only."""
+    given = call.arguments["slice_spec"]
+    parts = _parts_of_slice(given, call.operand.rank)
+    if parts is None:
+        return call.barrier("a slice with computed bounds, or with a list, has no rule")
+    if isinstance(call.operand, Sizes):
+        return _slice_of_sizes(call, call.operand, parts)
+    ids, axis = call.operand.ids, 0
+    edits: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+    for place, part in parts:
+        if part is None:
+            ids = np.expand_dims(ids, axis)
+        elif ids.shape[axis] > 1 and part != slice(None):
+            if isinstance(part, int) or part.step not in (None, 1) or len(call.operand.varying) > 1:
+                return call.barrier("a slice that takes single channels, or every other one")
+            start, stop, _ = part.indices(ids.shape[axis])
+            line = call.operand.along(call.operand.varying[0])
+            edits[place] = line[:start], line[start:stop]
+            ids = np.take(ids, np.arange(start, stop), axis)
+        elif isinstance(part, int):
+            ids = np.take(ids, 0, axis)
+            continue
+        axis += 1
+    if not ids.size:
+        return call.barrier("a slice without elements")
+
+    def edit(arguments: dict[str, Any], kept: Kept) -> None:
+        several = isinstance(given, list | tuple)
+        items = list(arguments["slice_spec"]) if several else [arguments["slice_spec"]]
+        for place, (before, inside) in edits.items():
+            first = kept.count(before)
+            items[place] = _like(items[place], first, first + kept.count(inside))
+        arguments["slice_spec"] = tuple(items) if several else items[0]
+
+    if edits:
+        call.edit_arguments(edit)
+    return Labels(ids, call.output_shape)
+
+
+def _parts_of_slice(spec: Any, rank: int) -> list[tuple[int, slice | int | None]] | None:
+    """Returns the item of each axis with its place in the spec: a slice, a number, or None for an axis that is added.
+
+    None for the whole where it has anything else.
+    """
+    items = list(spec) if isinstance(spec, list | tuple) else [spec]
+    found: list[tuple[int, slice | int | None]] = []
+    dots = [place for place, item in enumerate(items) if item is Ellipsis] or [len(items)]
+    open_axes = rank - sum(item is not None and item is not Ellipsis for item in items)
+    if len(dots) > 1 or open_axes < 0:
+        return None
+    for place, item in enumerate([*items, Ellipsis] if dots[0] == len(items) else items):
+        if isinstance(item, dict) and {"start", "stop", "step"} == set(item):
+            item = slice(item["start"], item["stop"], item["step"])
+        if item is Ellipsis:
+            found += [(place, slice(None))] * open_axes
+        elif item is None or (isinstance(item, int | np.integer) and not isinstance(item, bool)):
+            found.append((place, None if item is None else int(item)))
+        elif isinstance(item, slice) and all(
+            each is None or isinstance(each, int | np.integer) for each in (item.start, item.stop, item.step)
+        ):
+            found.append((place, item))
+        else:
+            return None
+    return found
+
+
+def _like(item: Any, start: int, stop: int) -> Any:
+    if isinstance(item, dict):
+        return {**item, "start": start, "stop": stop}
+    return slice(start, stop, None)
+
+
+_ELEMENTWISE = """
+    __operators__.add math.add math.add_n math.subtract math.multiply math.multiply_no_nan math.divide math.truediv
+    math.divide_no_nan math.maximum math.minimum math.pow math.squared_difference math.negative math.abs math.square
+    math.sqrt math.rsqrt math.exp math.log math.log1p math.erf math.floor math.ceil math.round math.sign math.sin
+    math.cos math.reciprocal math.reciprocal_no_nan math.tanh math.sigmoid math.softplus nn.softsign nn.softplus
+    nn.sigmoid nn.tanh nn.relu nn.relu6 nn.leaky_relu nn.elu nn.selu nn.gelu nn.silu nn.bias_add nn.dropout
+    clip_by_value cast identity stop_gradient zeros_like ones_like where math.greater math.greater_equal math.less
+    math.less_equal __operators__.eq __operators__.ne math.equal math.not_equal math.logical_and math.logical_or
+    math.logical_not math.floormod floor_div math.log_sigmoid
+"""
+_REDUCTIONS = """
+    math.reduce_mean math.reduce_sum math.reduce_max math.reduce_min math.reduce_prod math.reduce_std
+    math.reduce_variance math.reduce_logsumexp math.reduce_any math.reduce_all
+"""
+OPERATORS: dict[str, OperatorRule] = {
+    **dict.fromkeys(_ELEMENTWISE.split(), elementwise),
+    "nn.softmax": _softmax,
+    "nn.log_softmax": _softmax,
+    "concat": _concat,
+    "split": _split,
+    **dict.fromkeys(_REDUCTIONS.split(), _reduce),
+    "reshape": _reshape,
+    "transpose": _transpose,
+    "squeeze": _squeeze,
+    "expand_dims": _expand_dims,
+    "pad": _pad,
+    "image.resize": _per_channel,
+    "nn.max_pool": _per_channel,
+    "nn.avg_pool": _per_channel,
+    "nn.max_pool2d": _per_channel,
+    "nn.avg_pool2d": _per_channel,
+    "shape": _sizes,
+}

@@ -1,0 +1,120 @@
+"""Flatten, Reshape, Permute and their kind: the same elements on other axes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tfmot_swd.keras2.compat import keras
+from tfmot_swd.layers.call import Kept, LayerCall
+from tfmot_swd.layers.labels import Labels, Shape
+from tfmot_swd.layers.registry import register_channel_rule
+
+layers = keras.layers
+
+
+@register_channel_rule(layers.Flatten)
+def flatten(call: LayerCall) -> Labels:
+    labels = call.operand
+    if call.layer.data_format == "channels_first" and labels.rank > 1:
+        labels = transposed(labels, (0, *range(2, labels.rank), 1))
+    return reshaped(call, labels, call.output_shape)
+
+
+@register_channel_rule(layers.Reshape)
+def reshape(call: LayerCall) -> Labels:
+    labels = reshaped(call, call.operand, call.output_shape)
+
+    def resize(config: dict[str, Any], kept: Kept) -> None:
+        config["target_shape"] = smaller_shape(config["target_shape"], labels, kept)
+
+    call.reconfigure("target_shape", resize, labels.ids)
+    return labels
+
+
+@register_channel_rule(layers.Permute)
+def permute(call: LayerCall) -> Labels:
+    return transposed(call.operand, (0, *call.layer.dims))
+
+
+@register_channel_rule(layers.RepeatVector)
+def repeat_vector(call: LayerCall) -> Labels:
+    return Labels(np.expand_dims(call.operand.ids, 1), call.output_shape)
+
+
+def transposed(labels: Labels, order: tuple[int, ...]) -> Labels:
+    """Returns the labels of a tensor with its axes in another order."""
+    return Labels(labels.ids.transpose(order), tuple(labels.shape[axis] for axis in order))
+
+
+def smaller_shape(shape: Any, labels: Labels, kept: Kept) -> tuple[Any, ...]:
+    """Returns a shape as users write it (the batch left out, -1 for what is left) for what stays of a tensor.
+
+    Entries that are no numbers, as computed sizes, stay as they are; so do those of axes without channels.
+    """
+    shape = tuple(shape)
+    first = labels.rank - len(shape)
+    return tuple(
+        kept.count_along(labels, first + place)
+        if first + place in labels.varying and isinstance(size, int | np.integer) and size != -1
+        else size
+        for place, size in enumerate(shape)
+    )
+
+
+def reshaped(call: LayerCall, labels: Labels, shape: Shape) -> Labels:
+    """Returns the labels of the same elements in row-major order under another shape.
+
+    Where channels come to lie on two axes, what stays must be a rectangle: they are tied along the shorter one. Axes
+    that may have channels must be of known size, and what is before them must stay before them.
+    """
+    if not labels.varying:
+        return Labels(labels.ids.reshape(-1)[:1].reshape((1,) * len(shape)), shape)
+    before, after = _common_suffix(labels.shape, shape)
+    if before is None or min(labels.varying) < labels.rank - before:
+        return call.barrier("the reshape moves channels among axes of unknown size")[0]
+    # No size of these axes is unknown.
+    sizes = [size or 0 for size in labels.shape[labels.rank - before :]]
+    ids = labels.ids.reshape(labels.ids.shape[labels.rank - before :])
+    whole = np.broadcast_to(ids, sizes).reshape([1] * (len(shape) - after) + [size or 0 for size in shape[-after:]])
+    found = Labels.compressed(whole, shape)
+    return rectangular(call, found)
+
+
+def rectangular(call: LayerCall, labels: Labels) -> Labels:
+    """Ties channels that lie on several axes along all of these but one.
+
+    That is the last where all but the batch have channels, as in a feature map made of a vector; else that of the most.
+    The labels that it returns vary along it alone: those of tied channels stand for each other.
+    """
+    if not labels.varying:
+        return labels
+    ids, last = labels.ids, labels.rank - 1
+    whole = labels.varying == tuple(range(1, labels.rank))
+    chosen = last if whole else max(labels.varying, key=lambda axis: (ids.shape[axis], axis))
+    for axis in labels.varying:
+        if axis != chosen:
+            call.ties.tie_along(ids, axis)
+            ids = np.take(ids, [0], axis)
+    return Labels(ids, labels.shape)
+
+
+def _common_suffix(first: Shape, second: Shape) -> tuple[int | None, int]:
+    """Returns how many last axes of two shapes hold the same elements, as many as can be; None for none."""
+    best: tuple[int | None, int] = (None, 0)
+    products = {}
+    for count in range(1, len(first) + 1):
+        sizes = first[len(first) - count :]
+        if None in sizes:
+            break
+        products[math.prod(sizes)] = count  # type: ignore[arg-type]
+    for count in range(1, len(second) + 1):
+        sizes = second[len(second) - count :]
+        if None in sizes:
+            break
+        size = math.prod(sizes)  # type: ignore[arg-type]
+        if size in products:
+            best = products[size], count
+    return best

@@ -1,0 +1,177 @@
+"""All scored filters of one model: one clock, which settles what an update has added, and the scores of an epoch.
+
+As in Selective Weight Decay the clock stands in the graph, at the first wrapped layer that the forward pass reaches:
+so it holds for `model.fit`, for custom loops, for several steps in one call and under `tf.distribute`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfmot_swd.keras2 import optimizers
+from tfmot_swd.keras2.weight_paths import weight_at
+from tfmot_swd.pgp.schedule import ProgressiveRate
+from tfmot_swd.pgp.settings import ProgressiveSettings
+from tfmot_swd.pgp.wrapper import PruneProgressiveGradient, ScoredWeight
+from tfmot_swd.pruning.skipped_updates import SkippedUpdates
+from tfmot_swd.pruning.wrapper import assign, collect_wrappers, made_anew, taking_part
+
+
+class ScorePool:
+    """Joins the wrappers of a model under its optimizer.
+
+    Args:
+      wrappers: in call order; those take part of which a weight is trained, and the first leads.
+      strategy: the `tf.distribute.Strategy` under which the model was built.
+      optimizer: whose updates are counted.
+
+    Attributes:
+      is_done: whether the schedule was finished when the wrappers were joined; nothing is watched then.
+      in_extra_pass: whether the backward passes of now are those of a pass of its own.
+
+    Raises:
+      NothingTrainedError: no weight of the wrappers is trained as the model is now.
+      ValueError: their schedules or settings differ, or they were made anew from a config.
+    """
+
+    def __init__(
+        self, wrappers: Sequence[PruneProgressiveGradient], strategy: tf.distribute.Strategy, optimizer: Any
+    ) -> None:
+        self.wrappers = taking_part(wrappers)
+        self._clocks = tuple(wrappers)
+        shared = {(wrapper.pruning_schedule, wrapper.settings) for wrapper in self.wrappers}
+        if len(shared) > 1:
+            raise ValueError(
+                "All layers of a model are pruned by one schedule and one criterion: wrap them in one call. "
+                f"Received: {shared}"
+            )
+        if not any(scored.initial.numpy().any() for wrapper in wrappers for scored in wrapper.scored):
+            raise ValueError(made_anew(wrappers))
+        self.strategy = strategy
+        self.optimizer = optimizer
+        self.leader = self.wrappers[0]
+        self.schedule: ProgressiveRate = self.leader.pruning_schedule
+        self.settings: ProgressiveSettings = self.leader.settings
+        self.in_extra_pass = False
+        self.is_done = self.epochs >= self.schedule.epochs
+        with strategy.scope():
+            self._skips = SkippedUpdates(optimizer, self.leader)
+            # The first forward pass of a fit always begins an update, whatever was saved.
+            self.leader.last_iterations.assign(-1)
+        for wrapper in self.wrappers:
+            wrapper.join(self)
+
+    @classmethod
+    def of(cls, model: Any, optimizer: Any) -> ScorePool:
+        """Returns the pool of a model with wrapped layers."""
+        return cls(collect_wrappers(model, PruneProgressiveGradient), model.distribute_strategy, optimizer)
+
+    def leave(self) -> None:
+        """Unlinks the wrappers; a training function that is traced without the callback is an error then."""
+        for wrapper in self.wrappers:
+            wrapper.join(None)
+
+    @property
+    def epochs(self) -> int:
+        """The number of epochs of the schedule that are finished."""
+        # A layer that was frozen for a while has missed some.
+        return max(int(wrapper.pruning_step.numpy()) for wrapper in self._clocks)
+
+    @property
+    def scales(self) -> bool:
+        """Whether the optimizer finds the scale of the loss by trying, and skips updates that have overflowed."""
+        return self._skips.possible
+
+    @property
+    def skipped(self) -> int:
+        """The number of updates since the wrappers were joined that the optimizer has counted and not made."""
+        return self._skips.count()
+
+    @property
+    def scored(self) -> list[ScoredWeight]:
+        """All scored weights, in call order."""
+        return [scored for wrapper in self.wrappers for scored in wrapper.scored]
+
+    def advance(self) -> None:
+        """Settles the update before the one that begins; does nothing when called again in the same update."""
+        if not (self._watches_training or self.scales):
+            return
+        replica = tf.distribute.get_replica_context()
+        if replica is None:
+            self._advance(self.strategy)
+        else:
+            replica.merge_call(self._advance)
+
+    def settle(self) -> None:
+        """Settles the last update, which no other follows; forgets one that was begun and not made."""
+        criterion = self.settings.criterion
+        if not criterion.watches:
+            return
+        made = optimizers.iterations(self.optimizer).numpy() != self.leader.last_iterations.numpy()
+        with self.strategy.scope():
+            if criterion.extra_pass:
+                self._settle(self.strategy, tf.constant(False))
+            elif made:
+                self._settle(self.strategy, self._skips.last())
+            else:
+                self._clear(self.strategy)
+
+    def has_seen_enough(self) -> bool:
+        """Whether there is something to rank by: for criteria that watch or compare, anything but zeros."""
+        criterion = self.settings.criterion
+        if criterion.watches:
+            return any(each.total.numpy().any() for each in self.scored)
+        # A wrapped model that has not begun an epoch has zeros there, and every weight differs from them.
+        pairs = [
+            (each.start.numpy(), weight_at(wrapper.layer, each.path).numpy().astype(np.float32))
+            for wrapper in self.wrappers
+            for each in wrapper.scored
+            if each.start is not None
+        ]
+        moved = any((start != now).any() for start, now in pairs)
+        return not criterion.compares or (moved and any(start.any() for start, _ in pairs))
+
+    def begin_epoch(self) -> None:
+        """Forgets the scores of the epoch that has ended."""
+        with self.strategy.scope():
+            for wrapper in self.wrappers:
+                for scored in wrapper.scored:
+                    scored.total.assign(tf.zeros_like(scored.total))
+                    if scored.update is not None:
+                        scored.update.assign(tf.zeros(scored.update.shape))
+                    if scored.start is not None:
+                        weight = weight_at(wrapper.layer, scored.path).read_value()
+                        scored.start.assign(tf.cast(weight, scored.start.dtype))
+
+    @property
+    def _watches_training(self) -> bool:
+        criterion = self.settings.criterion
+        return not self.is_done and bool(criterion.watches) and not criterion.extra_pass
+
+    def _advance(self, strategy: tf.distribute.Strategy) -> None:
+        skipped = self._skips.begin_update(strategy)
+        if not self._watches_training:
+            return
+        now = optimizers.iterations(self.optimizer).read_value()
+        last = self.leader.last_iterations.read_value()
+        is_new = tf.not_equal(now, last) & tf.not_equal(last, -1)
+        tf.cond(is_new, lambda: self._settle(strategy, skipped), lambda: tf.constant(True))
+        assign(strategy, self.leader.last_iterations, now)
+
+    def _settle(self, strategy: tf.distribute.Strategy, skipped: tf.Tensor) -> tf.Tensor:
+        # Read from outside the replicas they are the sums of their parts.
+        updates = [(each, each.update.read_value()) for each in self.scored if each.update is not None]
+        for scored, update in updates:
+            added = self.settings.criterion.settled(update, scored.axis)
+            assign(strategy, scored.total, scored.total.read_value() + tf.where(skipped, tf.zeros_like(added), added))
+        return self._clear(strategy)
+
+    def _clear(self, strategy: tf.distribute.Strategy) -> tf.Tensor:
+        for scored in self.scored:
+            if scored.update is not None:
+                assign(strategy, scored.update, tf.zeros(scored.update.shape))
+        return tf.constant(True)

@@ -1,0 +1,144 @@
+"""What to do with a model's filters at the end of an epoch: its groups, their scores, the verdict on each."""
+
+from __future__ import annotations
+
+import dataclasses
+import zlib
+from typing import Any
+
+import numpy as np
+
+from tfmot_swd.channels.groups import ChannelGroup, ChannelGroups, channel_groups, parts_of
+from tfmot_swd.keras2.weight_paths import weight_at
+from tfmot_swd.pgp.criteria import ChannelCriterion
+from tfmot_swd.pgp.pool import ScorePool
+from tfmot_swd.pgp.ranking import Ranked, Verdict, judge
+from tfmot_swd.pgp.wrapper import ScoredWeight
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    """The scores of one weight's filters, and whose they are."""
+
+    scored: ScoredWeight
+    values: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Decision:
+    """The verdicts on the groups of one model.
+
+    Args:
+      groups: of the model as it is.
+      verdicts: by name of the group, for those that are ranked.
+      threshold: the largest score among the weak filters; 0 where none is.
+    """
+
+    groups: ChannelGroups
+    verdicts: dict[str, Verdict]
+    threshold: float
+
+    @property
+    def hard(self) -> int:
+        """How many channels leave."""
+        return sum(len(verdict.hard) for verdict in self.verdicts.values())
+
+    @property
+    def soft(self) -> int:
+        """How many channels are silenced."""
+        return sum(len(verdict.soft) for verdict in self.verdicts.values())
+
+    def keep(self) -> dict[str, np.ndarray]:
+        """Returns the keep-masks of the groups that lose channels."""
+        masks = {}
+        for name, verdict in self.verdicts.items():
+            if len(verdict.hard):
+                masks[name] = np.ones(self.groups[name].size, bool)
+                masks[name][verdict.hard] = False
+        return masks
+
+
+def decide(model: Any, pool: ScorePool, criterion: ChannelCriterion, epoch: int) -> Decision:
+    """Returns the verdicts on the filters of `model` after `epoch` epochs of the schedule, by `criterion`.
+
+    Raises:
+      ValueError: a score is NaN or infinite, or there is not one a filter.
+    """
+    schedule, settings = pool.schedule, pool.settings
+    is_last = epoch >= schedule.epochs
+    groups = channel_groups(model)
+    layers = {record.path: record.layer for record in groups.trace.records.values()}
+    scores = _scores(pool, criterion, epoch)
+    parts = parts_of(groups)
+    ranked = []
+    for group in groups.values():
+        # A layer frozen after wrapping keeps what the others in its group would lose.
+        if all(layers[member.layer].trainable for member in group.producers):
+            found = _reduced(group, scores, settings.reduction)
+            if found is not None:
+                ranked.append(Ranked(group.name, *found, tuple(parts.get(group.name, ()))))
+    # More than one epoch may have ended since filters were ranked last.
+    removes = any(schedule.removes_after(each) for each in range(pool.epochs + 1, epoch + 1))
+    hard_share = 1.0 if is_last else settings.hard_share if removes else 0.0
+    verdicts = judge(
+        ranked,
+        schedule.share_left(epoch),
+        hard_share,
+        scope=settings.scope,
+        round_to=settings.round_to,
+        minimum=settings.minimum,
+        final_left=schedule.share_left(schedule.epochs),
+    )
+    if is_last:
+        # What rounding keeps is to work on.
+        verdicts = {name: dataclasses.replace(each, soft=each.soft[:0]) for name, each in verdicts.items()}
+    by_name = {each.name: each.scores for each in ranked}
+    weak = [by_name[name][np.append(each.hard, each.soft)] for name, each in verdicts.items()]
+    return Decision(groups, verdicts, max((float(each.max()) for each in weak if len(each)), default=0.0))
+
+
+def _scores(pool: ScorePool, criterion: ChannelCriterion, epoch: int) -> dict[int, Scores]:
+    """Returns the scores of every scored weight, by the identity of its variable."""
+    found = {}
+    for wrapper in pool.wrappers:
+        for scored in wrapper.scored:
+            variable = weight_at(wrapper.layer, scored.path)
+            name = f"{wrapper.layer.name}/{scored.path}"
+            rng = np.random.default_rng([pool.settings.seed, epoch, zlib.crc32(name.encode())])
+            start = None if scored.start is None else scored.start.numpy()
+            values = criterion.scores(variable.numpy(), scored.total.numpy(), start, scored.axis, rng)
+            if np.shape(values) != tuple(scored.mask.shape):
+                raise ValueError(
+                    f"{type(criterion).__name__}.scores must return one number a filter, of shape "
+                    f"{tuple(scored.mask.shape)} for {name}. Received: shape {np.shape(values)}"
+                )
+            if not np.isfinite(values).all():
+                raise ValueError(
+                    "Filters cannot be ranked by scores that are NaN or infinite: the training has diverged; lower "
+                    f"the learning rate or clip gradients. Received: such a score of {name} after epoch {epoch}"
+                )
+            found[id(variable)] = Scores(scored, values)
+    return found
+
+
+def _reduced(group: ChannelGroup, scores: dict[int, Scores], reduction: str) -> tuple[float, np.ndarray] | None:
+    """Returns (initial size, scores of its channels), or None for a group that is not ranked."""
+    initial, now, total, count = 0, 0, np.zeros(group.size), np.zeros(group.size)
+    for member in group.producers:
+        found = scores.get(member.variable_id)
+        if found is None or found.scored.axis != member.axis:
+            continue
+        own = member.channels >= 0
+        sizes = found.scored.initial.numpy()[own]
+        if not sizes.any():
+            continue
+        initial, now = initial + int(sizes.max()), now + len(sizes)
+        counted = own & found.scored.leads.numpy() if reduction == "leader" else own
+        # More than one filter may belong to a channel, as in grouped convolutions.
+        np.add.at(total, member.channels[counted], found.values[counted])
+        count[np.unique(member.channels[counted])] += 1
+    if not initial:
+        return None
+    # In filters and not in channels: a grouped convolution has other channels once groups have left.
+    size = initial * group.size / now
+    return size, total / np.maximum(count, 1) if reduction == "mean" else total

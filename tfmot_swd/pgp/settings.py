@@ -1,0 +1,65 @@
+"""How filters are chosen and what becomes of them: the settings that all wrappers of a model share."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from tfmot_swd.keras2.compat import keras
+from tfmot_swd.keras2.validation import whole_number
+from tfmot_swd.pgp.criteria import ChannelCriterion, resolve_criterion
+from tfmot_swd.pgp.ranking import SCOPES
+
+REDUCTIONS = ("leader", "sum", "mean")
+SOFT_RESETS = ("all", "kernel")
+
+
+@keras.utils.register_keras_serializable("tfmot_swd")
+@dataclasses.dataclass(frozen=True)
+class ProgressiveSettings:
+    """Settings of Progressive Gradient Pruning beside its schedule; arguments of `prune_progressive_gradient`.
+
+    Raises:
+      ValueError: an argument is outside its range.
+      TypeError: the criterion is none.
+    """
+
+    criterion: ChannelCriterion
+    hard_share: float = 0.5
+    reduction: str = "leader"
+    scope: str = "layer"
+    soft_reset: str = "all"
+    reset_slots: bool = True
+    round_to: int = 1
+    minimum: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "criterion", resolve_criterion(self.criterion))
+        share = self.hard_share
+        if isinstance(share, bool) or not isinstance(share, int | float | np.number) or not 0 <= share <= 1:
+            raise ValueError(
+                f"hard_share must be in [0, 1], the share of the weak filters that leave at once. Received: {share!r}"
+            )
+        object.__setattr__(self, "hard_share", float(share))
+        for name, known in (("reduction", REDUCTIONS), ("scope", SCOPES), ("soft_reset", SOFT_RESETS)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}. Received: {getattr(self, name)!r}")
+        for name, least in (("round_to", 1), ("minimum", 1), ("seed", 0)):
+            object.__setattr__(self, name, whole_number(name, getattr(self, name), least))
+
+    def get_config(self) -> dict[str, Any]:
+        config = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {**config, "criterion": as_entry(self.criterion)}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> ProgressiveSettings:
+        criterion = keras.utils.deserialize_keras_object(config["criterion"])
+        return cls(**{**config, "criterion": criterion})
+
+
+def as_entry(part: Any) -> dict[str, Any]:
+    """Returns what a registered object is in the config of another, in a form that HDF5 files bring back too."""
+    return {"class_name": keras.utils.get_registered_name(type(part)), "config": part.get_config()}

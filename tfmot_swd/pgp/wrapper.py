@@ -1,0 +1,191 @@
+"""The TFMOT wrapper of a layer whose filters Progressive Gradient Pruning ranks."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfmot_swd.keras2.compat import is_saving, is_tracing_keras_graph, keras
+from tfmot_swd.keras2.optimizers import loss_scale
+from tfmot_swd.keras2.weight_paths import weight_at
+from tfmot_swd.pgp.gradient_hooks import watched, weight_watched
+from tfmot_swd.pgp.schedule import ProgressiveRate
+from tfmot_swd.pgp.settings import ProgressiveSettings, as_entry
+from tfmot_swd.pruning.wrapper import PruningWrapper
+
+if TYPE_CHECKING:
+    from tfmot_swd.pgp.pool import ScorePool
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoredWeight:
+    """One weight whose filters are ranked, with the state of its scores.
+
+    Args:
+      path: of the weight in the wrapped layer, dots for parts.
+      axis: of the filters.
+      origin: int32 `(filters,)`, the place that each filter had before any pruning.
+      initial: int32 `(filters,)`, how many filters this weight had in the group of each before any pruning; 0 for
+        filters of groups that stay whole.
+      leads: bool `(filters,)`, whether it decides for its channel where the reduction is "leader".
+      mask: float32 `(filters,)`, 0 for filters that were silenced after the last epoch.
+      total: float32 `(filters,)`, what the updates of this epoch have added.
+      update: what the running update adds; None where the criterion watches nothing.
+      start: the weight at the epoch's start; None where the criterion does not compare.
+    """
+
+    path: str
+    axis: int
+    origin: tf.Variable
+    initial: tf.Variable
+    leads: tf.Variable
+    mask: tf.Variable
+    total: tf.Variable
+    update: tf.Variable | None
+    start: tf.Variable | None
+
+    def states(self) -> list[tf.Variable]:
+        """Returns the variables of this state, those of the weight's shape and those of its filters alone."""
+        found = (self.origin, self.initial, self.leads, self.mask, self.total, self.update, self.start)
+        return [each for each in found if each is not None]
+
+
+@keras.utils.register_keras_serializable("tfmot_swd")
+class PruneProgressiveGradient(PruningWrapper):
+    """Holds the scores of a layer's filters and which of them are silenced; a `ScorePool` decides.
+
+    `prune_progressive_gradient` puts it on; use that. In a training step it adds to the scores what the criterion
+    sees in the backward pass; it changes no value that passes through.
+
+    Variables of its own: those of `ScoredWeight` for each weight, `pruning_step` (int64: epochs finished),
+    `last_iterations` (int64), `updates_since` (int64: updates since the last epoch of `updates_per_epoch`) and
+    `threshold` (float32: the largest score that was pruned last).
+
+    Args:
+      layer: any Keras layer whose filters are ranked.
+      pruning_schedule: a `ProgressiveRate`.
+      settings: the `ProgressiveSettings`, both shared by all wrappers of a model.
+      ranked_weights: (path, axis) of each weight.
+    """
+
+    missing_callback = (
+        "This model is wrapped for Progressive Gradient Pruning and trains only with its callback: pass "
+        "callbacks=[tfmot_swd.UpdatePruningStep()] to model.fit, or call its set_model and on_train_begin before a "
+        "custom training loop, and its on_epoch_end(epoch) after each epoch. Received: a training step without it."
+    )
+
+    def __init__(
+        self,
+        layer: Any,
+        pruning_schedule: ProgressiveRate,
+        settings: ProgressiveSettings,
+        ranked_weights: Sequence[Sequence[Any]],
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(layer, pruning_schedule, **kwargs)
+        if settings.criterion.watches == "output" and len(ranked_weights) > 1:
+            raise ValueError(
+                "The maps of a layer with several weights do not tell which of them matters: choose a criterion of "
+                f"weights, or leave the layer out with skip. Received: {type(settings.criterion).__name__} for layer "
+                f"{layer.name!r}"
+            )
+        self.settings = settings
+        self.ranked_weights = [tuple(each) for each in ranked_weights]
+        self.scored: list[ScoredWeight] = []
+
+    def build(self, input_shape: Any = None) -> None:
+        self._build_layer(input_shape)
+        self._add_clock()
+        self.updates_since = self._add_state("updates_since", [], tf.int64)
+        self.scored = [self._scored(index, *row) for index, row in enumerate(self.ranked_weights)]
+        weights = [weight_at(self.layer, each.path) for each in self.scored]
+        self._set_pruning_vars(weights, [each.mask for each in self.scored])
+
+    def _scored(self, index: int, path: str, axis: int) -> ScoredWeight:
+        criterion, shape = self.settings.criterion, weight_at(self.layer, path).shape
+        vector, suffix = shape[axis : axis + 1], "" if index == 0 else f"_{index}"
+        update = start = None
+        if criterion.watches:
+            update = self._add_state(f"update{suffix}", shape if criterion.full else vector, per_replica=True)
+        if criterion.compares:
+            start = self._add_state(f"start{suffix}", shape)
+        return ScoredWeight(
+            path,
+            axis,
+            origin=self._add_state(
+                f"origin{suffix}", vector, tf.int32, keras.initializers.Constant(list(range(vector[0])))
+            ),
+            initial=self._add_state(f"initial{suffix}", vector, tf.int32),
+            leads=self._add_state(f"leads{suffix}", vector, tf.bool),
+            mask=self._add_state(f"mask{suffix}", vector, initializer="ones"),
+            total=self._add_state(f"total{suffix}", vector),
+            update=update,
+            start=start,
+        )
+
+    def enlist(self, path: str, filters: np.ndarray, leads: np.ndarray) -> None:
+        """Has these filters of a scored weight, all that one group has of it, ranked; `leads` says which decide."""
+        scored = next(each for each in self.scored if each.path == path)
+        for variable, value in ((scored.initial, len(filters)), (scored.leads, leads)):
+            values = variable.numpy()
+            values[filters] = value
+            variable.assign(values)
+
+    def join(self, pool: ScorePool | None) -> None:
+        """Puts the wrapper under a pool; None: under none."""
+        self._pool = pool
+
+    def _call_layer(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        if not self._watches_now():
+            return self.layer(inputs, *args, **kwargs)
+        if self.settings.criterion.watches == "output":
+            outputs = self.layer(inputs, *args, **kwargs)
+            (scored,) = self.scored
+            return watched(outputs, functools.partial(self._add, scored, outputs, _channel_axis(self.layer, outputs)))
+        with contextlib.ExitStack() as stack:
+            for scored in self.scored:
+                weight = weight_at(self.layer, scored.path)
+                watch = functools.partial(self._add, scored, weight, scored.axis)
+                stack.enter_context(weight_watched(self.layer, scored.path, watch))
+            return self.layer(inputs, *args, **kwargs)
+
+    def _watches_now(self) -> bool:
+        criterion = self.settings.criterion
+        if self._pool is None or self._pool.is_done or not criterion.watches or is_saving() or is_tracing_keras_graph():
+            return False
+        return self._pool.in_extra_pass if criterion.extra_pass else self._in_training_call
+
+    def _add(self, scored: ScoredWeight, value: Any, axis: int, gradient: tf.Tensor) -> Any:
+        """Adds what one backward pass has shown, runs inside it, and returns the operation that does it."""
+        pool = self._pool
+        if pool is None or scored.update is None:
+            return None
+        gradient = tf.cast(gradient, tf.float32) / loss_scale(pool.optimizer)
+        value = tf.cast(tf.convert_to_tensor(value), tf.float32)
+        added = self.settings.criterion.contribution(value, gradient, axis)
+        if pool.in_extra_pass and pool.scales:
+            # A training step would be skipped that has overflowed.
+            added = tf.where(tf.reduce_all(tf.math.is_finite(added)), added, tf.zeros_like(added))
+        return scored.update.assign_add(added, read_value=False)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "settings": as_entry(self.settings),
+            "ranked_weights": [list(each) for each in self.ranked_weights],
+        }
+
+    @classmethod
+    def _parts_of_config(cls) -> tuple[str, ...]:
+        return ("pruning_schedule", "settings")
+
+
+def _channel_axis(layer: Any, outputs: tf.Tensor) -> int:
+    first = getattr(layer, "data_format", None) == "channels_first"
+    return outputs.shape.rank - 1 - layer.rank if first else outputs.shape.rank - 1

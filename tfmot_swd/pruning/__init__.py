@@ -1,0 +1,1 @@
+"""The frame of every pruning method: wrappers, runs, callbacks, backups, stripping."""

@@ -1,0 +1,123 @@
+"""The Keras callback that has another one look at pruned models alone."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from tfmot_swd.keras2.compat import keras
+from tfmot_swd.keras2.pruning_warning import PruningWarning
+from tfmot_swd.pruning.strip import is_pruned
+from tfmot_swd.pruning.wrapper import PruningWrapper, collect_wrappers
+
+
+class AfterPruning(keras.callbacks.Callback):
+    """Holds a callback back until the model is pruned, so that it compares pruned models with each other alone.
+
+    `ModelCheckpoint(save_best_only=True)` and `EarlyStopping(restore_best_weights=True)` keep the best epoch, which as
+    a rule is one from before the final pruning step: a model that is better and not pruned, and that `strip_pruning`
+    refuses. In here they begin with the first epoch whose numbers are those of the pruned model: of a `val_` metric
+    that in which the model is pruned, of another one the epoch after it, as training metrics are means over an epoch.
+    Put it behind `UpdatePruningStep`.
+
+    Args:
+      callback: any Keras callback; it is told of the ends of batches and epochs only then, and of all else as usual.
+
+    Raises:
+      TypeError: `callback` is no tf_keras callback.
+
+    >>> import tf_keras as keras
+    >>> best = AfterPruning(keras.callbacks.ModelCheckpoint("best.keras", save_best_only=True))
+    >>> best.callback.monitor
+    'val_loss'
+    """
+
+    def __init__(self, callback: keras.callbacks.Callback) -> None:
+        super().__init__()
+        if not isinstance(callback, keras.callbacks.Callback):
+            raise TypeError(
+                "AfterPruning takes a callback of tf_keras, as tf_keras.callbacks.EarlyStopping(patience=3). "
+                f"Received: {callback!r}"
+            )
+        self.callback = callback
+        self._is_pruned = self._epoch_began_pruned = self._was_pruned_for_test = self._has_told = False
+
+    def set_params(self, params: dict[str, Any]) -> None:
+        super().set_params(params)
+        self.callback.set_params(params)
+
+    def set_model(self, model: Any) -> None:
+        super().set_model(model)
+        self.callback.set_model(model)
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        if not collect_wrappers(self.model, PruningWrapper):
+            raise ValueError(
+                "AfterPruning waits for the final pruning step of a wrapped model: make it with "
+                "tfmot_swd.prune_selective_decay or prune_progressive_gradient first, or use the callback as it is. "
+                f"Received: {self.model.name!r} without wrappers"
+            )
+        self._is_pruned = self._has_told = False
+        self.callback.on_train_begin(logs)
+
+    def on_train_end(self, logs: Any = None) -> None:
+        if not self._has_told:
+            warnings.warn(
+                f"{type(self.callback).__name__} has seen no epoch of the pruned model: let the schedule end earlier, "
+                "train for longer, or monitor a metric of validation data. "
+                f"Received: {'no epoch after' if self._looks_pruned() else 'a training that ended before'} the final "
+                "pruning step",
+                PruningWarning,
+                stacklevel=2,
+            )
+        self.callback.on_train_end(logs)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._epoch_began_pruned, self._was_pruned_for_test = self._looks_pruned(), False
+        self.callback.on_epoch_begin(epoch, logs)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        validates = str(getattr(self.callback, "monitor", "val_")).startswith("val_")
+        if self._epoch_began_pruned or (validates and self._was_pruned_for_test):
+            self._has_told = True
+            self.callback.on_epoch_end(epoch, logs)
+        # A custom loop need not say that an epoch begins.
+        self._epoch_began_pruned = self._looks_pruned()
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        self.callback.on_train_batch_begin(batch, logs)
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        # Asking costs a read of each wrapper.
+        if self.callback._implements_train_batch_hooks() and self._looks_pruned():
+            self.callback.on_train_batch_end(batch, logs)
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        self._was_pruned_for_test = self._looks_pruned()
+        self.callback.on_test_begin(logs)
+
+    def on_test_end(self, logs: Any = None) -> None:
+        self.callback.on_test_end(logs)
+
+    def on_test_batch_begin(self, batch: int, logs: Any = None) -> None:
+        self.callback.on_test_batch_begin(batch, logs)
+
+    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.callback.on_test_batch_end(batch, logs)
+
+    def on_predict_begin(self, logs: Any = None) -> None:
+        self.callback.on_predict_begin(logs)
+
+    def on_predict_end(self, logs: Any = None) -> None:
+        self.callback.on_predict_end(logs)
+
+    def on_predict_batch_begin(self, batch: int, logs: Any = None) -> None:
+        self.callback.on_predict_batch_begin(batch, logs)
+
+    def on_predict_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.callback.on_predict_batch_end(batch, logs)
+
+    def _looks_pruned(self) -> bool:
+        # Once it is pruned it stays so; asking the model reads from the device.
+        self._is_pruned = self._is_pruned or is_pruned(self.model)
+        return self._is_pruned

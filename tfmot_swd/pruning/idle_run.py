@@ -1,0 +1,97 @@
+"""A phase of a training in which all that is wrapped for pruning is frozen."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from absl import logging
+
+from tfmot_swd.keras2 import optimizers
+from tfmot_swd.keras2.pruning_warning import PruningWarning
+from tfmot_swd.pruning.run import PruningRun, RunOptions
+from tfmot_swd.pruning.wrapper import PruningWrapper
+from tfmot_swd.swd.decay_wrapper import DecayWrapper
+
+
+class IdleRun(PruningRun):
+    """Lets a model train of which nothing can be pruned for now, as in the first phase of transfer learning.
+
+    The clock of Selective Weight Decay goes on, as its schedules count the updates of all phases; the epochs of
+    Progressive Gradient Pruning are those in which filters can leave, so that its clock stands.
+    """
+
+    wrapper_class: ClassVar[type[PruningWrapper]] = PruningWrapper
+
+    def __init__(
+        self, model: Any, options: RunOptions, params: dict[str, Any], wrappers: Sequence[PruningWrapper]
+    ) -> None:
+        super().__init__(model, options, params)
+        self._wrappers = list(wrappers)
+        self._counted = self._updates()
+        self._has_warned = False
+        for wrapper in self._wrappers:
+            wrapper.run = self
+        logging.info("tfmot_swd prunes nothing in this fit: the %d wrapped layers are frozen", len(self._wrappers))
+
+    @property
+    def skipped(self) -> int:
+        return 0
+
+    @property
+    def is_over(self) -> bool:
+        # Nothing is pruned for now, whoever trains the model.
+        return True
+
+    @property
+    def wrappers(self) -> list[PruningWrapper]:
+        return list(self._wrappers)
+
+    def scalars(self) -> tuple[int, dict[str, float]]:
+        return max(int(wrapper.pruning_step.numpy()) for wrapper in self._wrappers), {}
+
+    def on_batch_end(self, batch: int) -> None:
+        """Does nothing: the clock is set at the end of each epoch."""
+
+    def on_test_begin(self) -> None:
+        """Does nothing: the model is what it was."""
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None) -> None:
+        self._count()
+
+    def on_train_end(self) -> None:
+        self._count()
+        for wrapper in self._wrappers:
+            wrapper.run = None
+
+    def _count(self) -> None:
+        now = self._updates()
+        with self.model.distribute_strategy.scope():
+            for wrapper in self._wrappers:
+                if isinstance(wrapper, DecayWrapper):
+                    wrapper.pruning_step.assign_add(now - self._counted)
+        self._counted = now
+        self._warn_of_lost_time()
+
+    def _warn_of_lost_time(self) -> None:
+        """Says once that the schedule is running while nothing can be decayed."""
+        clocks = [each for each in self._wrappers if isinstance(each, DecayWrapper)]
+        if self._has_warned or not clocks or any(bool(each.cut.numpy()) for each in clocks):
+            return
+        schedule, step = clocks[0].pruning_schedule, max(int(each.pruning_step.numpy()) for each in clocks)
+        if step <= schedule.begin_step:
+            return
+        self._has_warned = True
+        warnings.warn(
+            "The pruning schedule has begun while all wrapped layers are frozen: it counts the updates of all phases, "
+            "and decays nothing in these. Set begin_step to the number of updates of this phase, and count end_step "
+            "from the same start. "
+            f"Received: update {step}, begin_step={schedule.begin_step}, end_step={schedule.end_step}, "
+            f"{len(clocks)} wrapped layers",
+            PruningWarning,
+            stacklevel=6,
+        )
+
+    def _updates(self) -> int:
+        return int(optimizers.iterations(self.optimizer).numpy())

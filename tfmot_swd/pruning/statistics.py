@@ -1,0 +1,72 @@
+"""Batch-norm statistics of a model as it is now, measured anew."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfmot_swd.keras2.compat import keras
+from tfmot_swd.keras2.validation import check_keras_model
+from tfmot_swd.pruning.wrapper import find_wrapped
+
+
+def reestimate_batch_norm(model: Any, data: Iterable[Any], batches: int = 20) -> int:
+    """Replaces the moving means and variances of a model's batch norms by averages over a few batches.
+
+    After a cut that changed something, such as prune-once, moving statistics are those of the model before it. A cut of
+    Selective Weight Decay changes nothing, and needs none of this. Trained weights stay as they are; dropout drops.
+
+    Args:
+      model: a built Sequential or Functional tf_keras model without pruning wrappers, `strip_pruning`'s for example.
+      data: batches of inputs, each alone or as (x, y) or (x, y, sample_weight); a `tf.data.Dataset` or any iterable.
+      batches: how many of them are used at most.
+
+    Returns:
+      The number of batches used.
+
+    Raises:
+      TypeError: no tf_keras model, or an array in the place of batches.
+      ValueError: a subclassed model, one that is not built or is wrapped still; no data; `batches` below 1.
+
+    >>> import tf_keras as keras
+    >>> net = keras.Sequential([keras.layers.BatchNormalization(input_shape=(1,))])
+    >>> reestimate_batch_norm(net, [np.array([[1.0], [3.0]]), np.array([[5.0], [7.0]])])
+    2
+    >>> net.layers[0].moving_mean.numpy().tolist()
+    [4.0]
+    """
+    check_keras_model(model)
+    wrapped = find_wrapped(model)
+    if wrapped:
+        raise ValueError(
+            "A forward pass in training mode would count as a step of the wrapped layers: strip the model first "
+            f"(tfmot_swd.strip_pruning). Received: wrapped layers {', '.join(wrapped)}"
+        )
+    if isinstance(data, np.ndarray | tf.Tensor):
+        raise TypeError(
+            "data must be batches: tf.data.Dataset.from_tensor_slices(x).batch(128), or [x]. "
+            f"Received: {type(data).__name__}"
+        )
+    if isinstance(batches, bool) or not isinstance(batches, int) or batches < 1:
+        raise ValueError(f"batches must be a whole number, 1 or more. Received: {batches!r}")
+    norms = [each for each in model.submodules if isinstance(each, keras.layers.BatchNormalization)]
+    before = [(norm, norm.momentum) for norm in norms]
+    used = 0
+    try:
+        for batch in data:
+            if used == batches:
+                break
+            for norm in norms:
+                # The first batch replaces what was there, each further one weighs as much as those before it.
+                norm.momentum = used / (used + 1)
+            model(batch[0] if isinstance(batch, tuple) else batch, training=True)
+            used += 1
+    finally:
+        for norm, momentum in before:
+            norm.momentum = momentum
+    if not used:
+        raise ValueError("Statistics need one batch at least. Received: no data")
+    return used

@@ -1,8 +1,0 @@
-"""Selective Weight Decay on whole channels, to a budget."""
-
-from tfmot_swd.structured import channel_rule as _channel_rule  # noqa: F401  (registers the rule)
-from tfmot_swd.structured.schedule import StructuredDecay
-from tfmot_swd.structured.scores import channel_scores
-from tfmot_swd.structured.wrapper import PruneStructuredDecay
-
-__all__ = ["PruneStructuredDecay", "StructuredDecay", "channel_scores"]

@@ -1,0 +1,1 @@
+"""Selective Weight Decay."""

@@ -1,0 +1,210 @@
+"""What a wrapped model looks like at a moment of its training, as numbers; changes nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfmot_swd.keras2.layer_weights import elements
+from tfmot_swd.swd.pool import DecayPool
+from tfmot_swd.swd.removed_share import removed_shares
+from tfmot_swd.swd.weight_pool import WeightPool
+
+
+@dataclasses.dataclass(frozen=True)
+class PruningStatus:
+    """State of Selective Weight Decay after some update.
+
+    Args:
+      step: updates begun since the model was wrapped.
+      target_sparsity: share of the pool that the schedule targets now.
+      a: a(t); None where the strength is automatic, and for the forward form.
+      shrink: X of the implicit step; None for the other forms.
+      threshold: magnitude below which a weight, or what is pooled of its block, is targeted.
+      pool: number of weights that the rate counts.
+      targeted: how many of them are below the threshold.
+      entered, left: how many came into and went out of the targeted set since the last status.
+      penalty: mu · a / 2 · sum of squared targeted weights, the part of the loss that is not the
+        task's; 0 for the implicit form.
+      sparsity: share of exact zeros in the counted weights, by layer.
+      is_cut: whether the final cut has been made.
+      is_finite: whether no counted weight is NaN or infinite.
+      floored: layers with a kernel that keeps weights below the threshold, as few as `minimum_kept` says.
+      kernels: number of all kernel weights of the model, those too that the rate does not count.
+      targeted_kernels: how many of them are below the threshold.
+    """
+
+    step: int
+    target_sparsity: float
+    a: float | None
+    shrink: float | None
+    threshold: float
+    pool: int
+    targeted: int
+    entered: int
+    left: int
+    penalty: float
+    sparsity: dict[str, float]
+    is_cut: bool
+    is_finite: bool = True
+    floored: tuple[str, ...] = ()
+    kernels: int = 0
+    targeted_kernels: int = 0
+
+    @property
+    def targeted_share(self) -> float:
+        """Targeted weights as a share of the pool."""
+        return self.targeted / self.pool
+
+    @property
+    def targeted_kernel_share(self) -> float:
+        """Targeted kernel weights as a share of all that the model has, counted by the rate or not."""
+        return self.targeted_kernels / max(self.kernels, 1)
+
+    def logs(self) -> dict[str, Any]:
+        """Returns the numbers that join Keras's epoch logs, and so History and the progress bar."""
+        logs: dict[str, Any] = {
+            "target_sparsity": self.target_sparsity,
+            "targeted_share": self.targeted_share,
+            "targeted_kernel_share": self.targeted_kernel_share,
+            "threshold": self.threshold,
+        }
+        if self.a is not None:
+            logs["a"] = self.a
+        if self.shrink is None:
+            logs["penalty"] = self.penalty
+        else:
+            logs["shrink"] = self.shrink
+        return logs
+
+    def scalars(self) -> dict[str, float]:
+        """Returns the numbers for TensorBoard."""
+        shares = ("target_sparsity", "targeted_share", "targeted_kernel_share")
+        names = ("a", "shrink", "threshold", *shares, "entered", "left", "penalty")
+        known = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return known | {f"sparsity/{name}": share for name, share in self.sparsity.items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class CutReport:
+    """What the final cut removed, and what it changed.
+
+    Args:
+      step: the update after which it was made.
+      removed: number of weights set to zero, batch-norm and biases included where those are targets.
+      largest_removed: the largest magnitude among them, measured just before.
+      removed_norm: their Euclidean norm, as a share of that of all target weights.
+      removed_shares: by layer, the norm of the removed weights over that of those that stay: about how much the layer's
+        outputs change. Weights that are not decayed on their own do not count.
+      floored: layers with a kernel that keeps weights below the threshold, as few as `minimum_kept` says.
+      losses: what is to be said of layers of which the threshold leaves nothing; empty where there are none.
+      before, after: what `evaluate` returned on the callback's validation data; None without.
+    """
+
+    step: int
+    removed: int
+    largest_removed: float
+    removed_norm: float
+    removed_shares: dict[str, float] = dataclasses.field(default_factory=dict)
+    floored: tuple[str, ...] = ()
+    losses: tuple[str, ...] = ()
+    before: dict[str, float] | None = None
+    after: dict[str, float] | None = None
+
+
+class Monitor:
+    """Measures a pool; remembers the targeted set to count who entered and who left."""
+
+    def __init__(self, pool: WeightPool) -> None:
+        self._pool = pool
+        self._targeted: np.ndarray | None = None
+
+    def status(self) -> PruningStatus:
+        """Returns the state now. Reads every weight once: for epoch ends, not for every update."""
+        pool = self._pool
+        pool.settle()
+        # The update just made had this index; before the first one it is the first.
+        step = max(pool.step - 1, 0)
+        threshold = float(pool.leader.threshold.numpy())
+        counted = pool.counted()
+        weights = [np.asarray(weight.numpy(), np.float32) for weight in counted]
+        targeted = pool.targeted()
+        entered = left = 0
+        if self._targeted is not None:
+            entered = int(np.count_nonzero(targeted & ~self._targeted))
+            left = int(np.count_nonzero(self._targeted & ~targeted))
+        self._targeted = targeted
+        is_kernel = np.repeat([id(each) in pool.kernels for each in counted], [each.size for each in weights])
+        strength, schedule = pool.strength, pool.schedule
+        automatic = schedule.is_forward or (schedule.is_automatic and not strength.coupled)
+        return PruningStatus(
+            step=pool.step,
+            target_sparsity=float(schedule.sparsity(step)),
+            a=None if automatic else float(schedule.a(step)),
+            shrink=None if strength.coupled or schedule.is_forward else float(strength.shrink(step)),
+            threshold=threshold,
+            pool=pool.size,
+            targeted=int(np.count_nonzero(targeted)),
+            entered=entered,
+            left=left,
+            penalty=float(sum(pool.penalty(wrapper) for wrapper in pool.wrappers)) if strength.coupled else 0.0,
+            kernels=pool.all_kernels,
+            targeted_kernels=int(np.count_nonzero(targeted & is_kernel)),
+            sparsity=self._sparsity(),
+            is_cut=pool.is_cut,
+            is_finite=all(bool(np.isfinite(weight).all()) for weight in weights),
+            floored=pool.floored(),
+        )
+
+    def _sparsity(self) -> dict[str, float]:
+        shares = {}
+        for wrapper in self._pool.wrappers:
+            counted = self._pool.counted_of(wrapper)
+            size = elements(counted)
+            zeros = sum(int(np.count_nonzero(weight.numpy() == 0)) for weight in counted)
+            if size:
+                shares[wrapper.layer.name] = zeros / size
+        return shares
+
+
+def foreseen_shares(pool: DecayPool[Any]) -> dict[str, float]:
+    """Returns by layer what `CutReport.removed_shares` would be if training ended now.
+
+    Extrapolated to the final pruning step: the coupled form leaves a weight where decay and gradient balance, at
+    |g| / (mu (1 + a)), and a still grows; the implicit form divides it once more.
+    """
+    pool.settle()
+    now = removed_shares(
+        (layer, weight.numpy(), np.broadcast_to(stays.numpy(), weight.shape))
+        for layer, weight, stays in pool.decayed_by_layer()
+    )
+    end = tf.constant(pool.schedule.end_step)
+    if pool.strength.coupled:
+        left = (1.0 + float(pool.schedule.a(pool.step))) / (1.0 + float(pool.schedule.a(end)))
+    else:
+        left = 1.0 / (1.0 + float(pool.strength.shrink(end)))
+    return {layer: share * left for layer, share in now.items()}
+
+
+def cut_and_report(pool: DecayPool[Any]) -> CutReport:
+    """Makes the final cut and reports what it removed."""
+    before = [weight.numpy().astype(np.float64) for weight, _ in pool.targets()]
+    decayed = [(layer, weight, weight.numpy()) for layer, weight, _ in pool.decayed_by_layer()]
+    pool.finish()
+    masks = [
+        np.broadcast_to(mask.numpy(), values.shape) for values, (_, mask) in zip(before, pool.targets(), strict=True)
+    ]
+    gone = np.concatenate([values[mask == 0] for values, mask in zip(before, masks, strict=True)])
+    whole = np.sqrt(sum(float((values**2).sum()) for values in before))
+    return CutReport(
+        step=pool.step,
+        removed=int(gone.size),
+        largest_removed=float(np.abs(gone).max(initial=0.0)),
+        removed_norm=float(np.sqrt((gone**2).sum()) / whole) if whole else 0.0,
+        removed_shares=removed_shares((layer, values, weight.numpy() != 0) for layer, weight, values in decayed),
+        floored=pool.floored(),
+        losses=tuple(pool.losses()),
+    )

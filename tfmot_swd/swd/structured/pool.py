@@ -1,0 +1,239 @@
+"""All ranked channels of one model under one budget."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Self
+
+import numpy as np
+import tensorflow as tf
+
+from tfmot_swd.channels.groups import ChannelGroup, Member, channel_groups
+from tfmot_swd.channels.plan import makers_of
+from tfmot_swd.costs.counts import ChannelCosts
+from tfmot_swd.costs.search import ChannelSearch
+from tfmot_swd.keras2.compat import master_variable
+from tfmot_swd.keras2.weight_paths import weight_at
+from tfmot_swd.layers.call import CONSUME, FOLLOW, PRODUCE
+from tfmot_swd.pruning.wrapper import NothingTrainedError, assign, made_anew, wrapped_graphs
+from tfmot_swd.swd.pool import DecayPool
+from tfmot_swd.swd.structured.scores import ChannelScores, scales, shares_within
+from tfmot_swd.swd.structured.wrapper import OwnedAxis, PruneStructuredDecay, along
+
+
+class ChannelPool(DecayPool[PruneStructuredDecay]):
+    """The channels that the wrapped layers make, follow and read, decayed and cut as wholes; see `DecayPool`.
+
+    Args:
+      wrappers: the model's wrappers in call order.
+      strategy: the `tf.distribute.Strategy` under which the model was built.
+      graph: the Sequential or Functional model that is wrapped.
+    """
+
+    wrapper_class = PruneStructuredDecay
+
+    def __init__(self, wrappers: Sequence[PruneStructuredDecay], strategy: tf.distribute.Strategy, graph: Any) -> None:
+        super().__init__(wrappers, strategy)
+        self.graph, self.limits = graph, self.leader.limits
+        schedule = self.schedule
+        groups = channel_groups(graph)
+        flags = {
+            (id(weight_at(wrapper.layer, owned.path)), owned.axis): owned.ranked.numpy()
+            for wrapper in wrappers
+            for owned in wrapper.owned
+        }
+        if not any(flag.any() for flag in flags.values()):
+            raise ValueError(made_anew(wrappers))
+        variables = {id(each): each for each in map(master_variable, graph.trainable_weights)}
+        # A layer frozen after wrapping keeps its channels.
+        ranked = [
+            group
+            for group in groups.values()
+            if _is_ranked(group, flags) and all(each.variable_id in variables for each in group.producers)
+        ]
+        # It also keeps what it reads of others' where that is constant and not zero, which no count knows.
+        self.has_frozen_readers = any(each.variable_id not in variables for group in ranked for each in group.consumers)
+        if not ranked:
+            raise NothingTrainedError(
+                "No channel can be removed while the layers that make them are frozen: set layer.trainable = True "
+                "on some and compile again, or pass UpdatePruningStep(partial_fit=True) where this is the first phase "
+                "of a training that unfreezes them later. "
+                f"Received: {sum(each.trainable for each in wrappers)} of {len(wrappers)} layers trainable"
+            )
+        costs = ChannelCosts(groups)
+        self.search = ChannelSearch(
+            groups,
+            [group.name for group in ranked],
+            self.limits.terms(costs),
+            costs,
+            minimum=schedule.minimum,
+            round_to=schedule.round_to,
+        )
+        least = self.search.costs_of(np.concatenate(list(self.search.smallest().values())))
+        allowed = self.limits.final.values()
+        # Nothing is decayed that could not suffice: the layers that are trained now would bear it all.
+        self.waits = any(cost > limit for cost, limit in zip(least, allowed, strict=True))
+        makers = [makers_of(group, variables) for group in ranked]
+        self._scores = ChannelScores(ranked, makers, variables, schedule.criterion)
+        self._places = _places(ranked, self.search, lambda group, member: True)
+        decayed = _places(
+            ranked, self.search, lambda group, member: _is_decayed(group, member, schedule.mode, variables)
+        )
+        mine = {id(weight_at(wrapper.layer, each.path)) for wrapper in self.wrappers for each in wrapper.owned}
+        self._decayed: dict[int, list[tuple[int, np.ndarray]]] = {}
+        for (variable, axis), places in decayed.items():
+            if variable in mine and variable in variables and (places < self.search.channels).any():
+                self._decayed.setdefault(variable, []).append((axis, places))
+        self._weights = [variables[each] for each in self._decayed]
+        self._shrunk = tf.function(self._shrunk_in_one, jit_compile=True)
+        self._traced: dict[bool, Any] = {}
+
+    @classmethod
+    def of(cls, model: Any) -> Self:
+        wrappers, graphs = cls._wrappers_of(model), wrapped_graphs(model)
+        if len(graphs) > 1:
+            raise ValueError(
+                "A budget is of one network: put the parts into one Functional model and wrap that. "
+                f"Received: {', '.join(graph.name for graph in graphs)}, wrapped one by one"
+            )
+        pool = cls(wrappers, model.distribute_strategy, graphs[0])
+        now = dict(zip(pool.limits.final, pool.search.costs_of(np.ones(pool.search.channels, bool)), strict=True))
+        if any(cost > pool.limits.whole[name] for name, cost in now.items()):
+            raise ValueError(
+                "The budget is that of the model that was wrapped, and this one is larger: wrap the whole model, with "
+                f"skip for what is to stay whole. Received: {now} in place of {dict(pool.limits.whole)}"
+            )
+        return pool
+
+    def scores(self) -> tf.Tensor:
+        """Returns what channels are compared by, float32 `(channels,)`."""
+        found = self._scores()
+        return found if self.schedule.scope == "global" else shares_within(found, self.search.group)
+
+    def limits_at(self, step: tf.Tensor | int) -> tf.Tensor:
+        """Returns the limits at `step`, float64, in the order of `limits.final`."""
+        return self.limits.at(self.schedule.way_left(step))
+
+    def keep(self) -> tf.Tensor:
+        """Returns which channels are not targeted by the threshold as it is, bool `(channels,)`; before the cut."""
+        return self.search.above(self.scores(), self.leader.threshold.read_value())
+
+    def left(self) -> np.ndarray:
+        """Returns which channels the cut has left, bool `(channels,)`; all of them before it."""
+        left = np.ones(self.search.channels + 1, bool)
+        for wrapper in self.wrappers:
+            for owned in wrapper.owned:
+                left[self._places_of(wrapper, owned)[owned.mask.numpy() == 0]] = False
+        return left[:-1]
+
+    def decayed(self) -> list[tuple[tf.Variable, tf.Tensor]]:
+        return list(zip(self._weights, self._stays(self.keep()), strict=True))
+
+    def penalty(self, wrapper: PruneStructuredDecay) -> tf.Tensor:
+        """Returns mu · a(step) / 2 · sum of the squares of all that is targeted: the leader's; 0 of other wrappers."""
+        if wrapper is not self.leader or self.waits:
+            return tf.zeros([])
+        step = self._step_now()
+        keep = self.keep()
+        total = tf.zeros([])
+        for weight, stays in zip(self._weights, self._stays(keep), strict=True):
+            total += tf.nn.l2_loss(tf.where(stays, 0.0, tf.cast(weight, tf.float32)))
+        return tf.where(self._is_active(step), self.strength.mu * self.schedule.a(step) * total, 0.0)
+
+    def _refresh(self, strategy: tf.distribute.Strategy, step: tf.Tensor) -> tf.Tensor:
+        def compute() -> tf.Tensor:
+            keep, threshold = self._fitted(self.limits_at(step), keep_ties=True)
+            assign(strategy, self.leader.threshold, threshold)
+            return keep
+
+        if self.schedule.frequency == 1:
+            return compute()
+        return tf.cond(self.schedule.is_due(step), compute, self.keep)
+
+    def _decay(self, strategy: tf.distribute.Strategy, shrink_by: tf.Tensor, targeted: tf.Tensor) -> None:
+        factor = 1.0 / (1.0 + shrink_by)
+        values = self._shrunk([weight.read_value() for weight in self._weights], targeted, factor)
+        for weight, value in zip(self._weights, values, strict=True):
+            assign(strategy, weight, value)
+
+    def _choose(self, strategy: tf.distribute.Strategy) -> None:
+        keep, _ = self._fitted(self.limits_at(self.schedule.end_step), keep_ties=False)
+        kept = tf.concat([tf.cast(keep, tf.float32), [1.0]], axis=0)
+        for wrapper in self.wrappers:
+            for owned in wrapper.owned:
+                assign(strategy, owned.mask, tf.gather(kept, self._places_of(wrapper, owned)))
+
+    def _fitted(self, limits: tf.Tensor, keep_ties: bool) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the channels to keep, and their threshold."""
+        if keep_ties not in self._traced:
+            # Once, though Keras traces a training step twice, each time in another context.
+            with tf.init_scope():
+                self._traced[keep_ties] = self._trace(keep_ties)
+        found: tuple[tf.Tensor, tf.Tensor] = self._traced[keep_ties](self.scores(), limits)
+        return found
+
+    def _trace(self, keep_ties: bool) -> Any:
+        def within(scores: tf.Tensor, limits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            fitted = self.search.within(scores, limits, keep_ties=keep_ties)
+            return fitted.keep, fitted.threshold
+
+        scores = tf.TensorSpec([self.search.channels], tf.float32)
+        limits = tf.TensorSpec([len(self.limits.final)], tf.float64)
+        return tf.function(within, input_signature=[scores, limits], autograph=False).get_concrete_function()
+
+    def _places_of(self, wrapper: PruneStructuredDecay, owned: OwnedAxis) -> np.ndarray:
+        place = id(weight_at(wrapper.layer, owned.path)), owned.axis
+        return self._places.get(place, np.full(owned.mask.shape, self.search.channels))
+
+    def _stays(self, keep: tf.Tensor) -> list[tf.Tensor]:
+        """Returns for each decayed weight a mask that broadcasts to it, false in the slices of targeted channels."""
+        kept = tf.concat([keep, [True]], axis=0)
+        found = []
+        for weight in self._weights:
+            masks = [
+                along(tf.gather(kept, places), axis, len(weight.shape)) for axis, places in self._decayed[id(weight)]
+            ]
+            found.append(functools.reduce(tf.logical_and, masks))
+        return found
+
+    def _shrunk_in_one(self, values: Sequence[tf.Tensor], keep: tf.Tensor, factor: tf.Tensor) -> list[tf.Tensor]:
+        """Returns w · factor in the slices of targeted channels, w elsewhere; all tensors in one fused pass."""
+        return [
+            tf.where(stays, value, tf.cast(tf.cast(value, tf.float32) * factor, value.dtype))
+            for value, stays in zip(values, self._stays(keep), strict=True)
+        ]
+
+
+def _is_ranked(group: ChannelGroup, flags: dict[tuple[int, int], np.ndarray]) -> bool:
+    """Whether the wrappers say that a group is ranked."""
+    return any(
+        flags[member.variable_id, member.axis][member.channels >= 0].any()
+        for member in group.members
+        if (member.variable_id, member.axis) in flags
+    )
+
+
+def _is_decayed(group: ChannelGroup, member: Member, mode: str, variables: Collection[int]) -> bool:
+    """Whether what a channel owns of one weight is decayed."""
+    if mode == "filter":
+        return member.role in (PRODUCE, FOLLOW, CONSUME)
+    if not scales(group, variables):
+        return bool(member.role == PRODUCE)
+    return member.role == FOLLOW and member.weight.split(".")[-1] in ("gamma", "beta")
+
+
+def _places(
+    ranked: list[ChannelGroup], search: ChannelSearch, wanted: Callable[[ChannelGroup, Member], bool]
+) -> dict[tuple[int, int], np.ndarray]:
+    """Returns by (variable, axis) the place of each index among all channels; where there is none, their number."""
+    found: dict[tuple[int, int], np.ndarray] = {}
+    for start, group in zip(search.starts, ranked, strict=False):
+        for member in group.members:
+            if wanted(group, member):
+                places = found.setdefault(
+                    (member.variable_id, member.axis), np.full(len(member.channels), search.channels)
+                )
+                own = member.channels >= 0
+                places[own] = start + member.channels[own]
+    return found

@@ -1,0 +1,139 @@
+"""Schedule and target of Selective Weight Decay on whole channels."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import tensorflow as tf
+
+from tfmot_swd.costs.budget import Budget, as_budget
+from tfmot_swd.keras2.compat import keras
+from tfmot_swd.keras2.validation import whole_number
+from tfmot_swd.pruning.foreign_wrapper import check_not_in_tfmots_wrapper
+from tfmot_swd.swd.schedules import PAPER_A_MAX, PAPER_A_MIN, DecaySchedule
+
+CRITERIA = ("auto", "scale", "magnitude")
+MODES = ("filter", "scale")
+SCOPES = ("global", "layer")
+LAYERS = ("all", "convolutions")
+
+
+@keras.utils.register_keras_serializable("tfmot_swd")
+@dataclasses.dataclass(frozen=True)
+class StructuredDecay(DecaySchedule):
+    """Schedule of Selective Weight Decay that removes whole channels, until what is left meets a budget.
+
+    At step k of K = end_step - begin_step, with t = k/K, a cost may be at most
+
+        limit(t) = final + (whole - final) · (1 - t/ramp)^power  for t < ramp, then final
+
+    and the weakest channels of the model, the fewest that bring the net that would be left within every limit, are
+    targeted: what they own is decayed with the strength of `SelectiveDecay`. At `end_step` it becomes zero for good,
+    and `strip_pruning` takes the channels out. One threshold holds for all groups of channels; channels that an
+    addition joins are one.
+
+    Source: Tessier et al., "Rethinking Weight Decay For Efficient Neural Network Pruning", arXiv 2011.10520.
+
+    Args:
+      budget: a `Budget`, or the share of the parameters to remove, in (0, 1).
+      end_step: optimizer update after which the final cut is made, counted from wrapping on.
+      criterion: how channels are ranked. "scale", as published: by |gamma| of the batch norms behind them (the mean,
+        where there are several), and where there is none by the L2 norm of the filter: both are what an input of
+        variance 1 is scaled by. "auto": the same divided by the mean over the group, which keeps wide layers, whose
+        scales are larger, from outliving all others (BUILD_NOTES.md). "magnitude": by the L2 norm of all that a channel
+        owns, divided by the mean over its group.
+      mode: what is decayed of a targeted channel. "filter": all that it owns, the slices that make it and those that
+        read it. "scale": gamma and beta alone, and where there is no batch norm the filter and its bias. What becomes
+        zero at the cut is all that it owns, in both.
+      scope: "global" compares all channels; "layer" takes the same share of every group.
+      layers: "all" ranks every group of channels that can leave, units of dense layers too; "convolutions" those that a
+        convolution makes.
+      minimum: how many channels of each group stay at least.
+      round_to: the number kept of a group is a multiple of this, as far as the group goes.
+      epochs, begin_step, ramp, power, mu, a_min, a_max, shrink_min, shrink_max, penalty, frequency: as
+        `SelectiveDecay`.
+
+    Raises:
+      TypeError: `budget` is neither a Budget nor a number.
+      ValueError: an argument is outside its range.
+
+    >>> schedule = StructuredDecay(Budget(macs=0.5), end_step=300)
+    >>> schedule.budget.limits({"macs": 1000})
+    {'macs': 500}
+    """
+
+    budget: Budget | float
+    end_step: int = 0
+    criterion: str = dataclasses.field(default="auto", kw_only=True)
+    mode: str = dataclasses.field(default="filter", kw_only=True)
+    scope: str = dataclasses.field(default="global", kw_only=True)
+    layers: str = dataclasses.field(default="all", kw_only=True)
+    minimum: int = dataclasses.field(default=1, kw_only=True)
+    round_to: int = dataclasses.field(default=1, kw_only=True)
+
+    @classmethod
+    def paper(
+        cls,
+        budget: Budget | float,
+        end_step: int = 0,
+        *,
+        epochs: int | None = None,
+        mode: str = "filter",
+        mu: float | None = None,
+        a_min: float = PAPER_A_MIN,
+        a_max: float = PAPER_A_MAX,
+        penalty: str = "auto",
+        frequency: int = 1,
+    ) -> StructuredDecay:
+        """Returns the schedule as published: the final budget from the start, |gamma|, coupled, a from 0.1 to 1e5.
+
+        On residual networks it departs from the authors' code, which ranks each block's own norms: channels that
+        additions join are one group here, across the blocks of a stage, and count by the mean |gamma| of all its norms.
+
+        >>> StructuredDecay.paper(0.9, end_step=600).ramp
+        0.0
+        """
+        return cls(
+            budget,
+            end_step,
+            epochs=epochs,
+            criterion="scale",
+            mode=mode,
+            ramp=0.0,
+            mu=mu,
+            a_min=a_min,
+            a_max=a_max,
+            penalty=penalty,
+            frequency=frequency,
+        )
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "budget", as_budget(self.budget))
+        for name, known in (("criterion", CRITERIA), ("mode", MODES), ("scope", SCOPES), ("layers", LAYERS)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}. Received: {getattr(self, name)!r}")
+        for name in ("minimum", "round_to"):
+            object.__setattr__(self, name, whole_number(name, getattr(self, name), 1))
+        super().__post_init__()
+        if self.is_forward:
+            raise ValueError(
+                "The forward form exists for single weights (SelectiveDecay): use penalty='implicit', 'coupled' or "
+                f"'auto' for channels. Received: penalty={self.penalty!r}"
+            )
+
+    def __call__(self, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns TFMOT's pair: whether the targeted set is chosen anew at `step`, and the share of the way made.
+
+        Raises:
+          ValueError: TFMOT's own wrapper asks, which cannot follow this schedule.
+        """
+        check_not_in_tfmots_wrapper(self, "prune_selective_decay")
+        return self.is_due(step), tf.cast(1.0 - self.way_left(step), tf.float32)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"class_name": "tfmot_swd>StructuredDecay", "config": dataclasses.asdict(self)}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> StructuredDecay:
+        return cls(**{**config, "budget": Budget.from_config(config["budget"])})

@@ -1,0 +1,107 @@
+"""The TFMOT wrapper of a layer whose channels Selective Weight Decay acts on."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfmot_swd.costs.limits import CostLimits
+from tfmot_swd.keras2.compat import keras
+from tfmot_swd.keras2.weight_paths import weight_at
+from tfmot_swd.swd.decay_wrapper import DecayWrapper
+from tfmot_swd.swd.structured.schedule import StructuredDecay
+
+
+@dataclasses.dataclass(frozen=True)
+class OwnedAxis:
+    """One axis of one weight whose slices belong to channels.
+
+    Args:
+      path: of the weight in the wrapped layer, dots for parts.
+      axis: of the weight.
+      mask: float32 `(size of the axis,)`: zero where the cut has taken the slice.
+      ranked: bool, alike: whether the slice belongs to a channel that is ranked.
+    """
+
+    path: str
+    axis: int
+    mask: tf.Variable
+    ranked: tf.Variable
+
+
+@keras.utils.register_keras_serializable("tfmot_swd")
+class PruneStructuredDecay(DecayWrapper):
+    """Wraps a layer that makes, follows or reads channels, and leaves every decision to a `ChannelPool`.
+
+    `prune_selective_decay` puts it on when it is given a `StructuredDecay`; use that. Masks stay ones until the cut.
+
+    Variables of its own: those of `OwnedAxis` for each axis, `threshold` (float32), `pruning_step` (int64, updates
+    begun), `last_iterations` (int64) and `cut` (bool).
+
+    Args:
+      layer: any Keras layer.
+      pruning_schedule: the `StructuredDecay`.
+      limits: what its budget is for this model; both are shared by all wrappers of a model.
+      owned_axes: (path, axis) of each axis of a weight that channels own slices of.
+    """
+
+    def __init__(
+        self,
+        layer: Any,
+        pruning_schedule: StructuredDecay,
+        limits: CostLimits,
+        owned_axes: Sequence[Sequence[Any]],
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(layer, pruning_schedule, **kwargs)
+        self.limits = limits
+        self.owned_axes = [tuple(each) for each in owned_axes]
+        self.owned: list[OwnedAxis] = []
+
+    def build(self, input_shape: Any = None) -> None:
+        self._build_layer(input_shape)
+        self._add_clock()
+        self.owned = [self._owned(index, *row) for index, row in enumerate(self.owned_axes)]
+        weights = [weight_at(self.layer, each.path) for each in self.owned]
+        self._set_pruning_vars(weights, [each.mask for each in self.owned])
+
+    def _owned(self, index: int, path: str, axis: int) -> OwnedAxis:
+        size, suffix = [weight_at(self.layer, path).shape[axis]], f"_{index}" if index else ""
+        return OwnedAxis(
+            path,
+            axis,
+            self._add_state(f"mask{suffix}", size, initializer="ones"),
+            self._add_state(f"ranked{suffix}", size, tf.bool),
+        )
+
+    def enlist(self, path: str, axis: int, indices: np.ndarray) -> None:
+        """Has the channels ranked that own these slices."""
+        owned = next(each for each in self.owned if (each.path, each.axis) == (path, axis))
+        ranked = owned.ranked.numpy()
+        ranked[indices] = True
+        owned.ranked.assign(ranked)
+
+    def masked_weights(self) -> list[tuple[tf.Variable, tf.Tensor]]:
+        found: dict[int, tuple[tf.Variable, tf.Tensor]] = {}
+        for each in self.owned:
+            weight = weight_at(self.layer, each.path)
+            mask = along(each.mask.read_value(), each.axis, len(weight.shape))
+            found[id(weight)] = (weight, found[id(weight)][1] * mask if id(weight) in found else mask)
+        return list(found.values())
+
+    def get_config(self) -> dict[str, Any]:
+        limits = {"class_name": keras.utils.get_registered_name(CostLimits), "config": self.limits.get_config()}
+        return {**super().get_config(), "limits": limits, "owned_axes": [list(each) for each in self.owned_axes]}
+
+    @classmethod
+    def _parts_of_config(cls) -> tuple[str, ...]:
+        return ("pruning_schedule", "limits")
+
+
+def along(vector: tf.Tensor, axis: int, rank: int) -> tf.Tensor:
+    """Returns a vector in the shape in which it broadcasts along one axis of a tensor of this rank."""
+    return tf.reshape(vector, [-1 if each == axis else 1 for each in range(rank)])

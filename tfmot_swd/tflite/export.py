@@ -1,0 +1,333 @@
+"""From a stripped model to a proven TFLite file."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import warnings
+from typing import Any
+
+from tfmot_swd.io.atomic import check_target, placed
+from tfmot_swd.keras2.compat import keras
+from tfmot_swd.keras2.pruning_warning import PruningWarning
+from tfmot_swd.tflite.checks import check_exportable
+from tfmot_swd.tflite.conversion import convert, prepare
+from tfmot_swd.tflite.diagnosis import explain
+from tfmot_swd.tflite.errors import ExportError
+from tfmot_swd.tflite.file_rows import sha256
+from tfmot_swd.tflite.interpreter import run_tflite
+from tfmot_swd.tflite.layout import open_size
+from tfmot_swd.tflite.metadata import compact
+from tfmot_swd.tflite.micro.decode import check_largest
+from tfmot_swd.tflite.micro.interpreter import run_micro
+from tfmot_swd.tflite.parity import compare, count_bad
+from tfmot_swd.tflite.proof import Bounds, check_share, require
+from tfmot_swd.tflite.recipes import Recipe, get_recipe
+from tfmot_swd.tflite.result import ExportResult
+from tfmot_swd.tflite.samples import HELD_OUT, Array, Samples, random_samples, read_samples
+from tfmot_swd.tflite.serving import float32_twin, keras_outputs
+from tfmot_swd.tflite.sizes import gzip_size, zstd_size
+from tfmot_swd.tflite.zeros import check_zeros
+
+# Ranges settle within a few hundred samples; TensorFlow's own guide names 100 to 500.
+CALIBRATION_SAMPLES = 500
+# Fewer than that are warned of.
+_FEW_SAMPLES = 20
+# Half precision over a deep model strays by some thousandths of the range, a wrong copy by much.
+_TWIN_TOLERANCE = 0.02
+
+
+def export_tflite(
+    model: keras.Model,
+    path: str | os.PathLike[str],
+    quantize: str = "float32",
+    representative_data: Any = None,
+    check_data: Any = None,
+    tolerance: float | None = None,
+    keep_names: bool = False,
+    largest: int | None = None,
+    min_agreement: float | None = None,
+    max_accuracy_loss: float | None = None,
+    calibration_percentile: float | None = None,
+) -> ExportResult:
+    """Converts a model to a TFLite file and puts it in place only if it computes the same.
+
+    The file has batch 1 when the model's batch is open, and one signature with the names of the
+    Keras inputs and outputs (the layers' names where those are dicts); their positions in the file
+    are those of `model.inputs` and `model.outputs`. It is written beside `path`,
+    run there on `check_data` against the Keras model, and moved to `path` in one step if it passes
+    and the zeros of the weights are still zeros; if anything fails, what was at `path` stays, also
+    when the process is killed. Missing parent directories are created.
+
+    | `quantize` | weights | activations | inputs, outputs | the proof bounds |
+    |---|---|---|---|---|
+    | `"float32"` | float32 | float32 | float32 | the worst difference, 1e-4 |
+    | `"float16"` | float16 | float32 | float32 | the worst difference, 1e-2 |
+    | `"dynamic"` | int8 from 1,024 elements on | float32 | float32 | the mean difference, 0.1 |
+    | `"int8"` | int8, per channel | int8 | int8 | the mean difference, 0.1 |
+    | `"int8_float_io"` | int8, per channel | int8 | float32 | the mean difference, 0.1 |
+    | `"int16x8"` | int8, per channel | int16 | int16 | the mean difference, 0.05 |
+    | `"sparse_float32"` | float32 without zeros | float32 | float32 | the worst difference, 1e-4 |
+    | `"sparse_float16"` | float16 without zeros | float32 | float32 | the worst difference, 1e-2 |
+    | `"int8_pruned"` | int8 without zeros | int8 | int8 | the mean difference, 0.1 |
+
+    The sparse ones are small on disk and are unpacked when they are loaded; `recipes.REFUSED` has
+    those that do not work. `"int8_pruned"` is small in the flash of a microcontroller, see
+    `micro.encode_pruned`; it runs in TFLite Micro only and is proven there, on plain C kernels, so
+    pass some hundred samples of `check_data` rather than thousands.
+
+    Differences are shares of the Keras output range, defined in `parity.Parity`. A file of a
+    classifier (a single output of shape (N, 2 or more)) also fails where it names another class than
+    Keras on more than 30 % of the samples, or where labels are known and its accuracy is more than 10
+    points lower; from 10 % and from 2 points on a `PruningWarning` says so. A single sample is never
+    held against it. A model under a mixed precision policy is converted from a float32 copy, which
+    is then also the reference.
+
+    Args:
+        model: a built tf_keras model without pruning wrappers.
+        path: the file to write.
+        quantize: name of the recipe.
+        representative_data: what the model sees in use, scaled as in training, for the recipes
+            with integer activations: an array (N, ...), for several inputs a list or dict of arrays, or an iterable or
+            `tf.data.Dataset` of batches, each alone or as `(x, y)`. Ranges are measured on up to 500 samples,
+            evenly spaced ones of arrays and the first ones of an iterable.
+        check_data: data for the proof, in the same forms; all of it is used, so an iterable must
+            end. Integer labels (N,) or (N, 1), or one-hot ones (N, classes), give the accuracies. Defaults
+            to the representative samples; for recipes that measure ranges on those, to every fifth of them, which is
+            then left out of the measuring (of 10 samples or more). Without either, to 64 random normal samples.
+        tolerance: bound of the proof, in place of the recipe's own.
+        keep_names: whether the names of tensors stay in the file, for reading it in Netron; they
+            cost some kB, and no runtime needs them.
+        largest: for `"int8_pruned"`, leaves kernels of more than so many weights plain in flash. TFLite Micro restores
+            each encoded kernel in the arena, beside the activations of its operator and at one byte a weight: so this
+            bounds what the arena grows by, and a large dense layer, whose zeros then stay in flash, takes no RAM. None
+            encodes them all.
+        min_agreement: least share of the samples on which the file must name the same class as Keras, in place of 0.7
+            and the warning below 0.9.
+        max_accuracy_loss: by how much the accuracy of the file may be lower, in place of 0.1 and the warning above
+            0.02.
+        calibration_percentile: for recipes that measure ranges, clips each float input of `representative_data` to the
+            range of so many percent of its values, 99.9 for example: one outlier otherwise stretches the range, and
+            leaves few of 256 steps to all other values. None takes the data as they are.
+
+    Returns:
+        The size and the numbers of the proof.
+
+    Raises:
+        TypeError: a Keras 3 model, data of a wrong kind or dtype.
+        ValueError: a model not built or still wrapped, a recipe that is unknown or does not work,
+            missing, empty, misshapen, non-finite or constant data; `largest` not positive, or with a recipe that
+            encodes nothing.
+        OSError: nothing can be written at `path`.
+        ImportError: `"int8_pruned"` without the package tflite-micro.
+        ExportError: the model cannot be converted, or the file failed its proof.
+
+    Example:
+        >>> import tempfile, numpy as np, tf_keras as keras
+        >>> model = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(2)])
+        >>> x = np.random.default_rng(0).normal(size=(100, 4)).astype("float32")
+        >>> path = tempfile.mkdtemp() + "/model.tflite"
+        >>> result = export_tflite(model, path, quantize="int8", representative_data=x)
+        >>> result.recipe, result.samples, result.bytes < 2000
+        ('int8', 20, True)
+    """
+    recipe = get_recipe(quantize)
+    _check_runtime(recipe)
+    _check_largest(largest, recipe)
+    check_exportable(model)
+    _check_sizes(model, recipe)
+    bounds = Bounds(recipe.tolerance if tolerance is None else tolerance, min_agreement, max_accuracy_loss)
+    _check_percentile(calibration_percentile, recipe)
+    target = check_target(path)
+    twin = float32_twin(model)
+    calibration, check = _data(twin, recipe, representative_data, check_data)
+    if calibration is not None and calibration_percentile is not None:
+        calibration = calibration.clipped(calibration_percentile)
+    prepare(recipe)
+    reference = _reference(model, twin, check)
+
+    content = compact(convert(twin, recipe, calibration), keep_names, twin.input_names, twin.output_names)
+    kernels = check_zeros(twin, content, recipe.name)
+    _check_danger(recipe, content)
+    content = recipe.encoded(content, largest)
+    with placed(target, content) as temporary:
+        written = temporary.read_bytes()
+        outputs, interpreter = _run(written, recipe, dict(zip(twin.input_names, check.inputs, strict=True)))
+        parity = compare(reference, outputs, check.labels)
+        _warn_of_no_accuracy(check, parity.accuracy)
+        require(parity, recipe, bounds, lambda: _explain(twin, recipe, calibration, written))
+    return ExportResult(
+        recipe=recipe.name,
+        path=os.fspath(path),
+        bytes=len(written),
+        gzip_bytes=gzip_size(written),
+        zstd_bytes=zstd_size(written),
+        weights=sum(kernel.size for kernel in kernels),
+        keras_zeros=sum(kernel.keras_zeros for kernel in kernels),
+        zeros=sum(kernel.zeros for kernel in kernels),
+        accuracy=parity.accuracy,
+        keras_accuracy=parity.keras_accuracy,
+        worst_difference=parity.worst_difference,
+        mean_difference=parity.mean_difference,
+        agreement=parity.agreement,
+        samples=len(check),
+        interpreter=interpreter,
+        sha256=sha256(written),
+    )
+
+
+def file_bytes(model: keras.Model, quantize: str) -> int:
+    """Returns the size of a model's TFLite file without writing or proving it: for int8 on random samples.
+
+    Raises:
+        ExportError: the model cannot be converted.
+    """
+    recipe, twin = get_recipe(quantize), float32_twin(model)
+    samples = random_samples(twin)
+    few = Samples(tuple(array[:2] for array in samples.inputs), None)
+    return len(recipe.encoded(compact(convert(twin, recipe, few))))
+
+
+def _check_runtime(recipe: Recipe) -> None:
+    if recipe.runtime == "micro" and importlib.util.find_spec("tflite_micro") is None:
+        raise ImportError(
+            f"A file of {recipe.name!r} is proven in the TFLite Micro interpreter, which is missing: "
+            "pip install 'tfmot_swd[micro]'. Received: no package tflite_micro"
+        )
+
+
+def _check_sizes(model: keras.Model, recipe: Recipe) -> None:
+    for name, tensor in zip(model.input_names, model.inputs, strict=True):
+        if recipe.runtime == "micro" and None in tuple(tensor.shape[1:]):
+            raise ValueError(f"{recipe.name!r} is for TFLite Micro. {open_size(name, tuple(tensor.shape))}")
+
+
+def _check_largest(largest: int | None, recipe: Recipe) -> None:
+    check_largest(largest)
+    if largest is not None and recipe.encode is None:
+        raise ValueError(
+            "largest bounds the kernels that are encoded: leave it out, or use quantize='int8_pruned'. "
+            f"Received: largest={largest!r} with quantize={recipe.name!r}"
+        )
+
+
+def _check_danger(recipe: Recipe, content: bytes) -> None:
+    danger = recipe.danger(content)
+    if danger is not None:
+        raise ExportError(
+            f"The {recipe.name} file was not put in place: {danger}. Use 'float32' or 'float16'. "
+            f"Received: a file of {len(content):,} bytes"
+        )
+
+
+def _check_percentile(percentile: float | None, recipe: Recipe) -> None:
+    if percentile is None:
+        return
+    check_share("calibration_percentile", percentile, 100)
+    if percentile <= 50:
+        raise ValueError(
+            "calibration_percentile is the share of the values that stay as they are, 99.9 for example. "
+            f"Received: calibration_percentile={percentile!r}"
+        )
+    if not recipe.needs_data:
+        raise ValueError(
+            "calibration_percentile is for recipes that measure ranges, such as int8: leave it out. "
+            f"Received: calibration_percentile={percentile!r} with quantize={recipe.name!r}"
+        )
+
+
+def _data(
+    model: keras.Model, recipe: Recipe, representative_data: Any, check_data: Any
+) -> tuple[Samples | None, Samples]:
+    """Reads both data arguments, the representative one no more than once."""
+    if recipe.needs_data and representative_data is None:
+        raise ValueError(
+            f"quantize={recipe.name!r} measures the ranges of all activations: pass "
+            "representative_data, 100 or more samples as the model sees them in use. "
+            "Received: representative_data=None"
+        )
+    if representative_data is None:
+        calibration = None
+    else:
+        splits = recipe.needs_data and check_data is None
+        most = CALIBRATION_SAMPLES * HELD_OUT // (HELD_OUT - 1) if splits else CALIBRATION_SAMPLES
+        calibration = read_samples(representative_data, model, "representative_data", most)
+        if recipe.needs_data:
+            _check_varied(calibration)
+            _warn_of_few(calibration)
+        if splits:
+            return calibration.held_out()
+    if check_data is not None:
+        return calibration, read_samples(check_data, model, "check_data")
+    return calibration, random_samples(model) if calibration is None else calibration
+
+
+def _warn_of_few(calibration: Samples) -> None:
+    if len(calibration) < _FEW_SAMPLES:
+        warnings.warn(
+            "The ranges of all activations are measured on representative_data: values beyond them are cut off. Pass "
+            f"100 samples or more. Received: {len(calibration)} of them",
+            PruningWarning,
+            stacklevel=4,
+        )
+
+
+def _check_varied(calibration: Samples) -> None:
+    """Refuses data from which no ranges can be learnt, but from which a file is made that passes on the same data."""
+    values = [array.reshape(-1)[0] for array in calibration.inputs]
+    if all((array == value).all() for array, value in zip(calibration.inputs, values, strict=True)):
+        raise ValueError(
+            "representative_data must vary, as the ranges of all activations are measured on it: pass samples as the "
+            f"model sees them in use. Received: {len(calibration)} samples that are {values[0]} everywhere"
+        )
+
+
+def _warn_of_no_accuracy(check: Samples, accuracy: float | None) -> None:
+    if check.labels is not None and accuracy is None:
+        warnings.warn(
+            "Accuracies are not measured, as classes are told from a single output of shape (N, classes), with two "
+            f"classes or more. Received: {len(check)} labels for a model with other outputs",
+            PruningWarning,
+            stacklevel=3,
+        )
+
+
+def _reference(model: keras.Model, twin: keras.Model, check: Samples) -> dict[str, Array]:
+    """Returns the outputs the file has to match, or says that there are none to match."""
+    reference = keras_outputs(twin, check.inputs)
+    for name, array in reference.items():
+        bad = count_bad(array)
+        if bad:
+            raise ExportError(
+                f"The Keras model's own output {name!r} is not finite on the check data: look for "
+                "NaN weights or an exploding layer before exporting. "
+                f"Received: {bad} of {array.size} values NaN or infinite"
+            )
+    if twin is not model:
+        some = tuple(array[:64] for array in check.inputs)
+        parity = compare({name: array[:64] for name, array in reference.items()}, keras_outputs(model, some))
+        if parity.relative_mean > _TWIN_TOLERANCE:
+            raise ExportError(
+                "The model does not compute in float32, and a float32 copy of it gives other "
+                "predictions: rebuild it under the float32 policy, set its weights from this one, "
+                f"and export that. Received: a mean difference of {parity.relative_mean:.3g} of "
+                "the output range"
+            )
+    return reference
+
+
+def _run(content: bytes, recipe: Recipe, inputs: dict[str, Array]) -> tuple[dict[str, Array], str]:
+    """Runs the file where the recipe says that it is used."""
+    try:
+        if recipe.runtime == "tflite":
+            return run_tflite(content, inputs)
+        return run_micro(content, inputs).outputs, "tflite_micro"
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise ExportError(
+            f"The {recipe.name} file was converted but does not run, so it was not put in place: "
+            f"try another recipe. Received: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _explain(model: keras.Model, recipe: Recipe, calibration: Samples | None, content: bytes) -> tuple[str, ...]:
+    return explain(model, calibration, content) if recipe.needs_data and calibration is not None else ()

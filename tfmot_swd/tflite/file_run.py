@@ -1,0 +1,60 @@
+"""A file run on samples in the runtime that it is made for, without the danger that it takes this process down."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+
+from tfmot_swd.tflite.file_bytes import read_file
+from tfmot_swd.tflite.graph import FileGraph, read_graph
+from tfmot_swd.tflite.interpreter import run_tflite
+from tfmot_swd.tflite.layout import read_layout
+from tfmot_swd.tflite.memory import peak_memory
+from tfmot_swd.tflite.micro.interpreter import run_micro
+from tfmot_swd.tflite.micro.operators import DECODE
+from tfmot_swd.tflite.samples import Array
+
+
+def is_encoded(graph: FileGraph) -> bool:
+    """Whether weights are kept as `encode_pruned` makes them, which TFLite Micro alone runs."""
+    return any(operator.name == DECODE for operator in graph.operators)
+
+
+def try_out(path: str | os.PathLike[str], graph: FileGraph) -> None:
+    """Runs a file in a process of its own first: the interpreter ends the process on some.
+
+    Raises:
+        ExportError: it does so, or does not run.
+    """
+    if graph.open_inputs:
+        return
+    # Some systems do not tell the memory, which is not what it is run for.
+    with contextlib.suppress(OSError):
+        peak_memory(path)
+
+
+def run_file(path: str | os.PathLike[str], names: Sequence[str], inputs: Sequence[Array]) -> dict[str, Array]:
+    """Runs a file where it is made for: in TFLite Micro if its weights are encoded, else in LiteRT.
+
+    Args:
+        path: the file.
+        names: of the model's inputs. A file whose inputs are called otherwise gets them by position.
+        inputs: one array (N, ...) for each name.
+
+    Returns:
+        One array (N, ...) for each output name, dequantized.
+
+    Raises:
+        ExportError, ImportError, OSError, RuntimeError, TypeError, ValueError: it does not run, or takes other inputs.
+    """
+    content = read_file(path, "path")
+    ports = read_layout(content).inputs
+    if {port.name for port in ports} != set(names) and len(ports) == len(names):
+        names = [port.name for port in ports]
+    given = dict(zip(names, inputs, strict=True))
+    graph = read_graph(content)
+    if is_encoded(graph):
+        return dict(run_micro(content, given).outputs)
+    try_out(path, graph)
+    return run_tflite(content, given)[0]

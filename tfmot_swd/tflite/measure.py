@@ -1,0 +1,291 @@
+"""What files weigh, take and contain, measured side by side on this machine."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from tfmot_swd.tflite.errors import ExportError
+from tfmot_swd.tflite.file_bytes import read_file
+from tfmot_swd.tflite.file_facts import form_of
+from tfmot_swd.tflite.file_rows import OperatorRow, PortRow, operator_rows, port_rows, sha256
+from tfmot_swd.tflite.graph import FileGraph, read_graph
+from tfmot_swd.tflite.latency import Latency, measure_latency, noises, random_input
+from tfmot_swd.tflite.layout import read_layout
+from tfmot_swd.tflite.memory import peak_memory
+from tfmot_swd.tflite.micro.operators import DECODE
+from tfmot_swd.tflite.sizes import gzip_size, zstd_size
+
+
+@dataclass(frozen=True)
+class FileMeasure:
+    """What was measured of one file; what could not be is None, and says why.
+
+    Attributes:
+        name: as given.
+        path: the same.
+        bytes: its size.
+        gzip_bytes: after gzip at level 9.
+        zstd_bytes: after Zstandard at level 19; None where the package `zstandard` is not installed.
+        latency: one for each number of threads, with the ratio to the dense file; empty if the file does not run here.
+        peak_memory_bytes: what one run adds to a process, see `memory.peak_memory`.
+        runtime_reason: why latency, its ratio to the dense file or memory are missing; empty where they are not.
+        operators: in the order of execution.
+        weights: elements of its weights, None where some are stored sparse or encoded.
+        zeros: how many of them are zero, None as `weights`.
+        arena_bytes: working memory in TFLite Micro.
+        micro_ms: median time of a run in TFLite Micro on this machine: a figure to compare files by.
+        micro_reason: why those two are missing; empty where they are not.
+        form: the numbers that it computes with and keeps: `"float32"`, `"float16"`, `"dynamic"`, `"int8"` or
+            `"int16x8"`.
+        sha256: of the file's bytes, in hexadecimal.
+        inputs, outputs: in the order of their positions; empty where a dtype is none of NumPy's.
+    """
+
+    name: str
+    path: str
+    bytes: int
+    gzip_bytes: int
+    zstd_bytes: int | None
+    latency: tuple[Latency, ...]
+    peak_memory_bytes: int | None
+    runtime_reason: str
+    operators: tuple[OperatorRow, ...]
+    weights: int | None
+    zeros: int | None
+    arena_bytes: int | None
+    micro_ms: float | None
+    micro_reason: str
+    form: str = ""
+    sha256: str = ""
+    inputs: tuple[PortRow, ...] = ()
+    outputs: tuple[PortRow, ...] = ()
+
+    @property
+    def operator_counts(self) -> dict[str, int]:
+        """How often the file uses each operator, the most frequent first."""
+        return dict(Counter(row.name for row in self.operators).most_common())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the fields as plain types, ready for JSON."""
+        return {**dataclasses.asdict(self), "operator_counts": self.operator_counts}
+
+
+def measure_files(
+    files: Mapping[str, str | os.PathLike[str]],
+    dense: str | Mapping[str, str] | None = None,
+    threads: Sequence[int] = (1, 2),
+    rounds: int = 50,
+) -> tuple[FileMeasure, ...]:
+    """Measures files side by side.
+
+    A file that TensorFlow Lite cannot run, such as one for microcontrollers alone, keeps its sizes and operators. If
+    that is the dense file, the others have no ratios and say so.
+
+    Args:
+        files: paths by name.
+        dense: name of the file that the latencies of the others are compared with; or names by name, where there is a
+            dense file of each form.
+        threads, rounds: as `measure_latency` takes them.
+
+    Raises:
+        TypeError, ValueError: no files or no paths, an unknown `dense`, no TFLite file, or as `measure_latency`.
+        OSError: a file is not there or cannot be read.
+
+    >>> import tempfile, tf_keras as keras, tfmot_swd
+    >>> net = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(2)])
+    >>> path = tempfile.mkdtemp() + "/model.tflite"
+    >>> _ = tfmot_swd.export_tflite(net, path)
+    >>> (found,) = measure_files({"float32": path}, dense="float32", threads=(1,), rounds=3)
+    >>> found.operator_counts, found.weights, found.latency[0].ratio
+    ({'FULLY_CONNECTED': 1}, 8, 1.0)
+    """
+    if not isinstance(files, Mapping) or not files:
+        raise ValueError(f"files must hold at least one path by name. Received: files={files!r}")
+    references = dict.fromkeys(files, dense) if isinstance(dense, str) else dict(dense or {})
+    unknown = [each for each in (*references, *references.values()) if each not in files]
+    if unknown:
+        raise ValueError(f"dense must be one of {', '.join(files)}. Received: dense={unknown[0]!r}")
+    contents = {name: read_file(path, f"files[{name!r}]") for name, path in files.items()}
+    graphs = {name: read_graph(content) for name, content in contents.items()}
+    encoded = [name for name, graph in graphs.items() if any(each.name == DECODE for each in graph.operators)]
+    unsized = _unsized(contents)
+    memory, failures, reasons = _memory(
+        {name: path for name, path in files.items() if name not in (*encoded, *unsized)}
+    )
+    failures |= dict.fromkeys(encoded, f"It is for TFLite Micro alone, which knows {DECODE}.") | unsized
+    running = {name: content for name, content in contents.items() if name not in failures}
+    latencies: tuple[Latency, ...] = ()
+    if running:
+        both = {name: each for name, each in references.items() if name in running and each in running}
+        latencies = measure_latency(running, threads, rounds, both)
+    for name, each in references.items():
+        if name in running and each in failures:
+            told = f"Its latency has no ratio, as the dense file, {each}, does not run here."
+            reasons[name] = f"{told} {reasons.get(name, '')}".rstrip()
+    reasons |= failures
+    arenas, times, micro_reasons = _micro(contents, min(rounds, 20))
+    return tuple(
+        dataclasses.replace(
+            _described(name, files[name], content, graphs[name]),
+            latency=tuple(each for each in latencies if each.name == name),
+            peak_memory_bytes=memory.get(name),
+            runtime_reason=reasons.get(name, ""),
+            arena_bytes=arenas.get(name),
+            micro_ms=times.get(name),
+            micro_reason=micro_reasons.get(name, ""),
+        )
+        for name, content in contents.items()
+    )
+
+
+def describe_file(name: str, path: str | os.PathLike[str]) -> FileMeasure:
+    """Returns what a file weighs and contains; nothing is run, so that times and memory are None, without a reason.
+
+    Args:
+        name: as it is to be called.
+        path: of the file.
+
+    Raises:
+        TypeError, ValueError: no path, or no TFLite file.
+        OSError: the file cannot be read.
+    """
+    content = read_file(path, "path")
+    return _described(name, path, content, read_graph(content))
+
+
+def _described(name: str, path: str | os.PathLike[str], content: bytes, graph: FileGraph) -> FileMeasure:
+    weights, zeros = _weights(graph)
+    inputs, outputs = port_rows(content)
+    return FileMeasure(
+        name=name,
+        path=os.fspath(path),
+        bytes=len(content),
+        gzip_bytes=gzip_size(content),
+        zstd_bytes=zstd_size(content),
+        latency=(),
+        peak_memory_bytes=None,
+        runtime_reason="",
+        operators=operator_rows(graph),
+        weights=weights,
+        zeros=zeros,
+        arena_bytes=None,
+        micro_ms=None,
+        micro_reason="",
+        form=form_of(graph),
+        sha256=sha256(content),
+        inputs=inputs,
+        outputs=outputs,
+    )
+
+
+def measures_table(measures: Sequence[FileMeasure]) -> Table:
+    """Returns a row for each file, for a terminal."""
+    numbers = list(dict.fromkeys(each.threads for measure in measures for each in measure.latency))
+    table = Table(
+        title="Files, measured on this machine (median, 10th to 90th percentile; "
+        "0.5x: half of the dense file's time, in the median of the rounds)"
+    )
+    table.add_column("file", overflow="fold")
+    headings = ["bytes", "gzip", "zstd", *(f"ms, {count} thread{'s' * (count > 1)}" for count in numbers)]
+    for heading in (*headings, "peak KiB", "arena", "Micro ms", "zeros"):
+        table.add_column(heading, justify="right")
+    for measure in measures:
+        by_threads = {each.threads: each for each in measure.latency}
+        table.add_row(
+            escape(measure.name),
+            f"{measure.bytes:,}",
+            f"{measure.gzip_bytes:,}",
+            _shown(measure.zstd_bytes),
+            *(_shown_latency(by_threads.get(count)) for count in numbers),
+            _shown(measure.peak_memory_bytes and measure.peak_memory_bytes // 1024),
+            _shown(measure.arena_bytes),
+            "-" if measure.micro_ms is None else f"{measure.micro_ms:.3g}",
+            "-" if not measure.weights or measure.zeros is None else f"{measure.zeros / measure.weights:.1%}",
+        )
+    told = [f"{each.name}: {text}" for each in measures for text in (each.runtime_reason, each.micro_reason) if text]
+    told += noises(latency for each in measures for latency in each.latency)
+    table.caption = escape("\n".join(told)) or None
+    return table
+
+
+def _shown(count: int | None) -> str:
+    return "-" if count is None else f"{count:,}"
+
+
+def _shown_latency(latency: Latency | None) -> str:
+    if latency is None:
+        return "-"
+    ratio = "" if latency.ratio is None else f" {latency.ratio:.2f}x"
+    ratio = " too noisy to compare" if latency.noise else ratio
+    return f"{latency.median_ms:.3f} ({latency.low_ms:.3f} to {latency.high_ms:.3f}){ratio}"
+
+
+def _unsized(contents: Mapping[str, bytes]) -> dict[str, str]:
+    """Returns by name why files cannot be measured that leave the size of an input open."""
+    found = {}
+    for name, content in contents.items():
+        try:
+            read_layout(content).require_sizes()
+        except ValueError as error:
+            found[name] = str(error)
+    return found
+
+
+def _memory(files: Mapping[str, str | os.PathLike[str]]) -> tuple[dict[str, int], dict[str, str], dict[str, str]]:
+    """Returns the peak memory by name, by name why a file does not run, and by name why only the figure is missing.
+
+    First of all, and in processes of its own: a file that crashes the interpreter is found here.
+    """
+    found, failures, untold = {}, {}, {}
+    for name, path in files.items():
+        try:
+            found[name] = peak_memory(path)
+        except ExportError as error:
+            failures[name] = str(error)
+        except OSError as error:
+            # Nothing is wrong with the file: this system does not tell.
+            untold[name] = str(error)
+    return found, failures, untold
+
+
+def _weights(graph: FileGraph) -> tuple[int | None, int | None]:
+    """Returns how many weights there are and how many of them are zero; None where they are not stored plainly."""
+    kernels = list(graph.kernels())
+    values = [tensor.values for tensor in kernels if tensor.values is not None]
+    if len(values) < len(kernels) or any(operator.name == DECODE for operator in graph.operators):
+        return None, None
+    # Zero points of weights are 0, in every form that the converter makes.
+    return sum(each.size for each in values), sum(int((each == 0).sum()) for each in values)
+
+
+def _micro(contents: Mapping[str, bytes], rounds: int) -> tuple[dict[str, int], dict[str, float], dict[str, str]]:
+    """Returns arena and milliseconds by name, and by name why a file has none."""
+    # Its interpreter is an extra that many will not have.
+    from tfmot_swd.tflite.micro import run_micro, time_micro
+    from tfmot_swd.tflite.micro.interpreter import LARGEST_PORT
+
+    arenas: dict[str, int] = {}
+    reasons: dict[str, str] = {}
+    for name, content in contents.items():
+        try:
+            layout = read_layout(content)
+            layout.require_sizes(LARGEST_PORT)
+            # Real values, which are quantized on their way in.
+            dtypes = {port.name: (port.shape, float if port.scale else port.dtype) for port in layout.inputs}
+            inputs = {name: random_input(*given) for name, given in dtypes.items()}
+            arenas[name] = run_micro(content, inputs).arena_bytes
+        except (ExportError, ImportError, ValueError) as error:
+            reasons[name] = str(error)
+    times: dict[str, float] = {}
+    if arenas:
+        measured = time_micro([contents[name] for name in arenas], rounds)
+        times = {name: each.median for name, each in zip(arenas, measured, strict=True)}
+    return arenas, times, reasons

@@ -1,0 +1,67 @@
+"""Programs in a process of their own, which may crash or hang: neither takes this one along."""
+
+from __future__ import annotations
+
+import math
+import signal
+import subprocess
+from collections.abc import Sequence
+from numbers import Real
+from typing import Any
+
+from tfmot_swd.tflite.errors import ExportError
+
+# Seconds, for a file as large as they come; imports included.
+TIMEOUT = 600.0
+
+
+def check_timeout(timeout: Any) -> None:
+    """Refuses what is no time to wait for.
+
+    Raises:
+        TypeError: no number.
+        ValueError: not above 0, or not finite.
+    """
+    if isinstance(timeout, bool) or not isinstance(timeout, Real):
+        raise TypeError(f"timeout must be a number of seconds. Received: timeout={timeout!r}")
+    if not (math.isfinite(timeout) and float(timeout) > 0):
+        raise ValueError(f"timeout must be a finite number of seconds above 0. Received: timeout={timeout!r}")
+
+
+def ending(code: int) -> str:
+    """Returns how a process ended, from its exit code: what a crash is called by the system, or the number."""
+    if code >= 0:
+        return f"it ended with exit code {code}"
+    try:
+        return f"it ended with {signal.Signals(-code).name}"
+    except ValueError:
+        return f"it ended with signal {-code}"
+
+
+def run_child(command: Sequence[str], timeout: float, what: str) -> subprocess.CompletedProcess[str]:
+    """Runs a program to its end, without input, and returns its exit code and all that it said.
+
+    Args:
+        command: the program and its arguments.
+        timeout: seconds after which it is killed.
+        what: it is, as the beginning of a sentence.
+
+    Raises:
+        ExportError: it did not end in time.
+        OSError: no process can be started.
+    """
+    try:
+        return subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ExportError(
+            f"{what} had not ended after {timeout:g} s and was stopped: pass a larger timeout if it needs longer, or "
+            f"fewer samples or a smaller file. Received: timeout={timeout:g}"
+        ) from error
