@@ -1,0 +1,82 @@
+"""Deprecated names and arguments, which work for one release and name what replaces them."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def warn_deprecated(old: str, new: str, *, stacklevel: int = 3) -> None:
+    """Warns that `old` goes in the next release, and says what to write.
+
+    Args:
+      old: what was written, as code.
+      new: what to write in its place, as code.
+      stacklevel: that of `warnings.warn`, seen from the caller of this function; 3 points at the user's line where the
+        caller is a public function.
+    """
+    warnings.warn(
+        f"{old} is deprecated and will be removed in the next release: write {new} instead.",
+        DeprecationWarning,
+        stacklevel=stacklevel,
+    )
+
+
+def renamed_arguments(**renamed: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Returns a decorator that accepts keyword arguments under their old names too, with a `DeprecationWarning`.
+
+    Args:
+      renamed: old name → new name.
+
+    Raises:
+      TypeError: (the decorated function) an argument is given under both names.
+
+    >>> @renamed_arguments(protect="skip")
+    ... def remove(model, skip=()):
+    ...     return skip
+    >>> remove("net", skip=["head"])
+    ['head']
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def accept(*args: P.args, **kwargs: P.kwargs) -> R:
+            for old, new in renamed.items():
+                if old in kwargs:
+                    if new in kwargs:
+                        raise TypeError(
+                            f"{old} is the deprecated name of {new}: pass {new} alone. "
+                            f"Received: {old}={kwargs[old]!r} and {new}={kwargs[new]!r}"
+                        )
+                    warn_deprecated(f"{function.__name__}({old}=...)", f"{new}=")
+                    kwargs[new] = kwargs.pop(old)
+            return function(*args, **kwargs)
+
+        return accept
+
+    return decorate
+
+
+def deprecated_names(module: str, moved: Mapping[str, str]) -> Callable[[str], Any]:
+    """Returns a module's `__getattr__` that finds names where they have moved, with a `DeprecationWarning`.
+
+    Args:
+      module: name of the module whose names have moved.
+      moved: old name → "module.name" of today.
+    """
+
+    def find(name: str) -> Any:
+        place = moved.get(name)
+        if place is None:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        warn_deprecated(f"{module}.{name}", place)
+        holder, _, attribute = place.rpartition(".")
+        return getattr(importlib.import_module(holder), attribute)
+
+    return find
