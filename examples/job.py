@@ -13,7 +13,8 @@ import tf_keras as keras
 
 from tfmot_swd import UpdatePruningStep
 from tfmot_swd.pgp.status import ProgressiveStatus
-from tfmot_swd.swd.monitor import CutReport, PruningStatus
+from tfmot_swd.swd.final_step import CutReport
+from tfmot_swd.swd.monitor import PruningStatus
 from tfmot_swd.swd.structured.monitor import StructuredStatus
 
 # Methods that have no rate.

@@ -10,7 +10,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from tfmot_swd.layers.prunable import counted_weights
-from tfmot_swd.swd.thresholds import concat_magnitude_bits, magnitude_bits, select_bits
+from tfmot_swd.pruning.thresholds import concat_magnitude_bits, magnitude_bits, select_bits
 
 Rates = Callable[[int], float | None]
 

@@ -25,7 +25,7 @@ from rich.table import Table
 import tfmot_swd
 from examples.networks import NETWORKS
 from research.journal import Journal
-from tfmot_swd.swd.thresholds import concat_magnitude_bits, kth_magnitude, magnitude_bits, select_bits_near
+from tfmot_swd.pruning.thresholds import concat_magnitude_bits, kth_magnitude, magnitude_bits, select_bits_near
 
 RESULTS = Path(__file__).parent / "results" / "step_overhead.jsonl"
 RATE = 0.9

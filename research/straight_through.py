@@ -14,7 +14,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from tfmot_swd.layers.prunable import counted_weights
-from tfmot_swd.swd.thresholds import bits_to_float, concat_magnitude_bits, select_bits
+from tfmot_swd.pruning.thresholds import bits_to_float, concat_magnitude_bits, select_bits
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,8 @@ import tf_keras as keras
 
 import tfmot_swd
 from tfmot_swd.keras2.layer_weights import kernels_of
-from tfmot_swd.pruning.wrapper import PruningWrapper, collect_wrappers
+from tfmot_swd.pruning.wrapped_models import collect_wrappers
+from tfmot_swd.pruning.wrapper import PruningWrapper
 
 L = keras.layers
 STEPS, BATCH = 3, 4
@@ -205,7 +206,7 @@ def test_a_schedule_that_ends_while_all_is_frozen_is_refused_once_layers_are_tra
     unfreeze(model)
     with pytest.raises(ValueError, match="passed without a decay.*Received: 3 updates made, begin_step=0, end_step=3"):
         fit(model)
-    tfmot_swd.cut_now(model)
+    tfmot_swd.prune_now(model)
     fit(model)
     tfmot_swd.strip_pruning(model)
 

@@ -13,8 +13,8 @@ import tf_keras as keras
 
 from examples.networks import resnet20
 from tfmot_swd import SelectiveDecay, UpdatePruningStep, plan_pruning, prune_selective_decay
+from tfmot_swd.pruning.thresholds import kth_magnitude
 from tfmot_swd.swd.strength import DecayStrength, _coupled_forecast
-from tfmot_swd.swd.thresholds import kth_magnitude
 from tfmot_swd.swd.weight_pool import WeightPool
 
 L = keras.layers

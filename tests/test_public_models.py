@@ -16,7 +16,7 @@ SCHEDULE = tfmot_swd.SelectiveDecay(0.5, end_step=2)
 CALLS = {
     "channel_groups": tfmot_swd.channel_groups,
     "channel_scores": tfmot_swd.channel_scores,
-    "cut_now": tfmot_swd.cut_now,
+    "prune_now": tfmot_swd.prune_now,
     "device_report": lambda model: tfmot_swd.device_report(model, model),
     "export_tflite": lambda model: tfmot_swd.export_tflite(model, "never_written.tflite"),
     "fit_budget": lambda model: tfmot_swd.fit_budget(model, {"hidden": np.arange(5)}, 0.3),

@@ -244,7 +244,7 @@ def test_early_stopping_that_restores_old_weights_is_refused_aloud(data):
     fit(model, data, [stop], epochs=2)
     with pytest.raises(ValueError, match="final cut has not been made.*restore_best_weights"):
         tfmot_swd.strip_pruning(model)
-    tfmot_swd.cut_now(model)
+    tfmot_swd.prune_now(model)
     assert zeros(tfmot_swd.strip_pruning(model)) == pytest.approx(0.8, abs=0.01)
 
 
@@ -322,7 +322,7 @@ def test_training_on_after_an_early_cut_keeps_the_zeros(data):
     model = compiled(schedule(end_step=10 * STEPS))
     first = tfmot_swd.UpdatePruningStep(partial_fit=True)
     model.fit(*data, batch_size=BATCH, verbose=0, callbacks=[first])
-    tfmot_swd.cut_now(model)
+    tfmot_swd.prune_now(model)
     cut = [weight.numpy() == 0 for weight in first._run._pool.counted()]
 
     class Look(keras.callbacks.Callback):

@@ -4,6 +4,7 @@
 from tfmot_swd.keras2 import compat as _compat  # noqa: F401
 
 # isort: split
+from tfmot_swd import magnitude as _magnitude  # noqa: F401  (registers the method)
 from tfmot_swd._version import __version__ as __version__
 from tfmot_swd.channels import (
     ChannelGroup,
@@ -22,12 +23,14 @@ from tfmot_swd.channels.plan import ChannelPlan, plan_channels
 from tfmot_swd.costs.budget import Budget
 from tfmot_swd.costs.limits import BudgetFit, fit_budget
 from tfmot_swd.costs.profile import Profile, profile
+from tfmot_swd.io.deprecation import deprecated_names
 from tfmot_swd.keras2.pruning_warning import PruningWarning
 from tfmot_swd.pgp import ChannelCriterion, ProgressiveRate, PruneProgressiveGradient, prune_progressive_gradient
 from tfmot_swd.pruning.after_pruning import AfterPruning
 from tfmot_swd.pruning.callbacks import UpdatePruningStep
+from tfmot_swd.pruning.low_magnitude import prune_low_magnitude
 from tfmot_swd.pruning.plan import PruningPlan, plan_pruning
-from tfmot_swd.pruning.prune_now import cut_now
+from tfmot_swd.pruning.prune_now import prune_now
 from tfmot_swd.pruning.sparsity import SparsityReport, sparsity_report
 from tfmot_swd.pruning.statistics import reestimate_batch_norm
 from tfmot_swd.pruning.strip import strip_pruning
@@ -73,7 +76,6 @@ __all__ = [
     "advise",
     "channel_groups",
     "channel_scores",
-    "cut_now",
     "device_report",
     "export_tflite",
     "fit_budget",
@@ -83,6 +85,8 @@ __all__ = [
     "plan_pruning",
     "plan_removal",
     "profile",
+    "prune_low_magnitude",
+    "prune_now",
     "prune_progressive_gradient",
     "prune_selective_decay",
     "quantize_aware",
@@ -98,3 +102,10 @@ __all__ = [
     "strip_pruning",
     "write_c_source",
 ]
+
+__getattr__ = deprecated_names(
+    __name__,
+    {
+        "cut_now": "tfmot_swd.prune_now",
+    },
+)

@@ -103,7 +103,7 @@ def test_a_wrong_rule_is_seen_before_a_wrong_model_is_given_back():
 @pytest.mark.usefixtures("_wrong_rule")
 def test_a_wrong_rule_leaves_a_stripped_model_whole():
     pruned = tfmot_swd.prune_selective_decay(dying(), tfmot_swd.SelectiveDecay(final_sparsity=0.1, end_step=4))
-    tfmot_swd.cut_now(pruned)
+    tfmot_swd.prune_now(pruned)
     with pytest.warns(tfmot_swd.PruningWarning, match=r"keeps all its channels.* RuntimeError: The model without"):
         stripped = tfmot_swd.strip_pruning(pruned)
 

@@ -200,7 +200,7 @@ def test_stripping_takes_dead_channels_along_unless_told_not_to():
     model = randomize(fashion_net((28, 28, 1), 10))
     schedule = tfmot_swd.SelectiveDecay(final_sparsity=0.999, end_step=4)
     pruned = tfmot_swd.prune_selective_decay(model, schedule)
-    tfmot_swd.cut_now(pruned)
+    tfmot_swd.prune_now(pruned)
 
     whole, small = tfmot_swd.strip_pruning(pruned, remove_channels=False), tfmot_swd.strip_pruning(pruned)
 

@@ -339,7 +339,7 @@ def assert_dead_removal_is_exact(model: keras.Model, generator: np.random.Genera
         schedule = tfmot_swd.SelectiveDecay(final_sparsity=0.5, end_step=1)
         pruned = tfmot_swd.prune_selective_decay(model, schedule)
         close(outputs(pruned, inputs), outputs(model, inputs), 1e-5, "wrapped")
-        tfmot_swd.cut_now(pruned)
+        tfmot_swd.prune_now(pruned)
         stripped = tfmot_swd.strip_pruning(pruned)
         close(outputs(stripped, inputs), outputs(pruned, inputs), 1e-4, "stripped")
 

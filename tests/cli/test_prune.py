@@ -8,7 +8,7 @@ import pytest
 import tf_keras as keras
 
 from tfmot_swd import profile
-from tfmot_swd.cli.methods import METHODS, Wanted
+from tfmot_swd.pruning.methods import Target, method_named
 
 
 def load(path):
@@ -56,7 +56,7 @@ def test_a_structured_training_is_within_its_budget(run, net, train, tmp_path):
 
 def test_a_rate_of_weights_is_for_the_whole_training(net):
     # It trains as above; only what is wrapped, and how, is another.
-    pruned = METHODS["swd"].wrap(load(net), Wanted(0.75, None, ("head",)), 3, 10)
+    pruned = method_named("swd").wrap_to(load(net), Target(0.75, None, 3, 10), skip=("head",))
     hidden, head = pruned.layers
     assert (hidden.pruning_schedule.final_sparsity, hidden.pruning_schedule.end_step) == (0.75, 30)
     assert type(head) is keras.layers.Dense

@@ -12,7 +12,8 @@ from tfmot_swd import (
     prune_selective_decay,
 )
 from tfmot_swd.keras2.layer_choice import LayerChoice
-from tfmot_swd.pruning.wrapper import PruningWrapper, collect_wrappers
+from tfmot_swd.pruning.wrapped_models import collect_wrappers
+from tfmot_swd.pruning.wrapper import PruningWrapper
 
 layers = keras.layers
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 import tfmot_swd
-from tfmot_swd.keras2.cloning import wrap_with
+from tfmot_swd.pruning.wrapping import wrap_with
 
 L = keras.layers
 X = np.random.default_rng(0).normal(size=(2, 3)).astype("float32")
@@ -74,7 +74,7 @@ def test_a_changed_layer_goes_on_in_a_pruned_training():
     by_closure(layer)
     pruned = tfmot_swd.prune_selective_decay(model, tfmot_swd.SelectiveDecay(final_sparsity=0.5, end_step=4))
     np.testing.assert_allclose(pruned(X), model(X), rtol=1e-6)
-    tfmot_swd.cut_now(pruned)
+    tfmot_swd.prune_now(pruned)
 
     np.testing.assert_allclose(tfmot_swd.strip_pruning(pruned)(X), pruned(X), rtol=1e-6)
 

@@ -267,7 +267,7 @@ ENTRIES = [
 
 def stripped(model: keras.Model, schedule) -> keras.Model:
     pruned = tfmot_swd.prune_selective_decay(model, schedule)
-    tfmot_swd.cut_now(pruned)
+    tfmot_swd.prune_now(pruned)
     return tfmot_swd.strip_pruning(pruned)
 
 

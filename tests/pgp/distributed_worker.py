@@ -58,7 +58,7 @@ def fitted(strategy: tf.distribute.Strategy, net: Callable[[], keras.Model], cri
     history = model.fit(data, epochs=2, verbose=0, callbacks=[callback], validation_data=validation).history
     found = numbers(model)
     # Once more, out of the scope in which fit runs its callbacks.
-    tfmot_swd.cut_now(model)
+    tfmot_swd.prune_now(model)
     return {**found, "logs": history, "left": [row.sizes for row in callback.history], "in the end": sizes(model)}
 
 

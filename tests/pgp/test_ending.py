@@ -18,9 +18,9 @@ def test_a_fit_that_ends_early_warns_and_is_not_stripped():
     model = compiled(wrapped(small(), rate=0.5, epochs=2), run_eagerly=True)
     with pytest.warns(tfmot_swd.PruningWarning, match="ended after 1 of 2 epochs.*Train on.*2 updates, 1 reported"):
         fit(model, 2, callbacks=[Stop()])
-    with pytest.raises(ValueError, match="schedule is not finished.*cut_now.*Received: 1 of 2 epochs finished"):
+    with pytest.raises(ValueError, match="schedule is not finished.*prune_now.*Received: 1 of 2 epochs finished"):
         tfmot_swd.strip_pruning(model)
-    tfmot_swd.cut_now(model)
+    tfmot_swd.prune_now(model)
     assert widths(tfmot_swd.strip_pruning(model))["a"] == 3
 
 
@@ -44,7 +44,7 @@ def test_cut_now_in_the_middle_of_a_fit(seen):
     class Cut(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
             if batch == 1 and not seen:
-                tfmot_swd.cut_now(self.model)
+                tfmot_swd.prune_now(self.model)
 
     model = compiled(wrapped(small(), rate=0.5, epochs=3))
     callback = fit(model, 3, callbacks=[Cut()])
@@ -61,9 +61,9 @@ def test_cut_now_ranks_by_weights_where_nothing_has_been_seen():
     model = wrapped(small(), rate=0.5, epochs=3)
     norms = np.array([1, 8, 2, 7, 3, 6, 4, 5], np.float32)
     layer_of(model, "a").kernel.assign(np.broadcast_to(norms, (3, 3, 2, 8)))
-    tfmot_swd.cut_now(model)
+    tfmot_swd.prune_now(model)
     np.testing.assert_array_equal(layer_of(model, "a").kernel[0, 0, 0], [8, 7, 6, 5])
-    tfmot_swd.cut_now(model)
+    tfmot_swd.prune_now(model)
     assert widths(model)["a"] == 4
 
 

@@ -120,10 +120,10 @@ def test_a_loaded_model_can_be_cut_at_once(tmp_path):
     callback.on_epoch_end(0)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras", compile=False)
-    tfmot_swd.cut_now(loaded)
+    tfmot_swd.prune_now(loaded)
     assert widths(tfmot_swd.strip_pruning(loaded)) == {"a": 4, "b": 3, "head": 3}
 
 
 def test_a_plain_model_is_not_cut():
     with pytest.raises(ValueError, match="Received: "):
-        tfmot_swd.cut_now(network())
+        tfmot_swd.prune_now(network())

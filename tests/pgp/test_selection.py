@@ -19,7 +19,7 @@ def cut(net: keras.Model, norms: dict, rate: float = 0.5, **settings) -> keras.M
     model = wrapped(net, rate=rate, epochs=4, **settings)
     for name, values in norms.items():
         set_kernel(model, name, values)
-    tfmot_swd.cut_now(model)
+    tfmot_swd.prune_now(model)
     return model
 
 
@@ -112,7 +112,7 @@ def test_global_ends_with_as_many_as_asked_over_several_epochs():
         callback.on_epoch_end(epoch)
     # 14·(1 - e/8)
     assert [each.channels for each in callback.history] == [13, 11, 9, 7]
-    tfmot_swd.cut_now(model)
+    tfmot_swd.prune_now(model)
     assert {name: widths(model)[name] for name in "ab"} == {"a": 1, "b": 6}
 
 
@@ -164,7 +164,7 @@ def test_other_kinds_of_convolutions_lose_the_filters_of_their_own_axis():
     set_kernel(model, "transposed", [6, 1, 5, 2, 4, 3])
     pointwise = layer_of(model, "separable").pointwise_kernel
     pointwise.assign(np.broadcast_to(np.array([1, 4, 2, 3], np.float32), pointwise.shape))
-    tfmot_swd.cut_now(model)
+    tfmot_swd.prune_now(model)
     kernel = layer_of(model, "transposed").kernel.numpy()
     assert kernel.shape == (2, 2, 3, 2)
     np.testing.assert_allclose(kernel[0, 0, :, 0] * 8, [6, 5, 4])
@@ -216,7 +216,7 @@ def test_a_unit_of_a_recurrent_layer_is_scored_over_its_gates_and_kernels():
     # The first unit has the larger kernel, the second more than that in its recurrent kernel, in one gate.
     cell.kernel.assign(np.tile([3.0, 1.0], (2, 4)))
     cell.recurrent_kernel.assign(np.array([[1, 1, 1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 1, 18, 1, 1]]))
-    tfmot_swd.cut_now(model)
+    tfmot_swd.prune_now(model)
     # 2·4·3 + 2·4 against 2·4·1 + 2·4 + 17
     np.testing.assert_array_equal(layer_of(model, "lstm").cell.kernel[0], [1, 1, 1, 1])
 

@@ -5,7 +5,14 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-from tfmot_swd import SelectiveDecay, StructuredDecay, UpdatePruningStep, cut_now, prune_selective_decay, strip_pruning
+from tfmot_swd import (
+    SelectiveDecay,
+    StructuredDecay,
+    UpdatePruningStep,
+    prune_now,
+    prune_selective_decay,
+    strip_pruning,
+)
 
 X, Y = np.ones((12, 3), np.float32), np.ones((12, 2), np.float32)
 KINDS = [SelectiveDecay, StructuredDecay]
@@ -76,7 +83,7 @@ def test_weights_that_were_trained_for_longer_are_told(tmp_path):
     other.load_weights(tmp_path / "half.h5")
     with pytest.raises(ValueError, match="Received: epochs=4 of 3 steps, 12 updates made$"):
         other.fit(X, Y, batch_size=4, epochs=4, verbose=0, callbacks=[UpdatePruningStep()])
-    cut_now(other)
+    prune_now(other)
 
 
 def test_where_nobody_knows_the_steps_it_is_said_at_once():
@@ -109,7 +116,7 @@ def test_before_a_fit_it_has_no_end_yet():
 @pytest.mark.parametrize("kind", KINDS)
 def test_pruning_at_once_needs_no_end(kind):
     model = wrapped(kind(0.5, epochs=2))
-    cut_now(model)
+    prune_now(model)
     weights = np.concatenate([each.ravel() for each in strip_pruning(model, remove_channels=False).get_weights()])
     # Half of 26 parameters: single ones, or channels of 6.
     assert np.count_nonzero(weights == 0) >= 13

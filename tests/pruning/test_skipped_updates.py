@@ -87,7 +87,7 @@ def test_a_skipped_update_changes_nothing_that_follows():
     without.fit(x.reshape(-1, 6), y.ravel(), batch_size=BATCH, shuffle=False, verbose=0, callbacks=[callback])
     callback._run._pool.join(without.optimizer)
     callback._run._pool.decay()
-    tfmot_swd.cut_now(without)
+    tfmot_swd.prune_now(without)
     for a, b in zip(without.trainable_weights, between.trainable_weights, strict=True):
         np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-5, atol=1e-7)
 

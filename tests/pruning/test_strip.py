@@ -6,7 +6,7 @@ import tf_keras as keras
 from tensorflow_model_optimization.sparsity.keras import prune_low_magnitude
 
 import tfmot_swd
-from tfmot_swd import PruneSelectiveDecay, SelectiveDecay, cut_now, prune_selective_decay, strip_pruning
+from tfmot_swd import PruneSelectiveDecay, SelectiveDecay, prune_now, prune_selective_decay, strip_pruning
 
 L = keras.layers
 SCHEDULE = SelectiveDecay(final_sparsity=0.5, end_step=4)
@@ -23,7 +23,7 @@ def build() -> keras.Model:
 @pytest.fixture
 def cut() -> keras.Model:
     pruned = prune_selective_decay(build(), SCHEDULE)
-    cut_now(pruned)
+    prune_now(pruned)
     return pruned
 
 
@@ -74,7 +74,7 @@ def test_a_sequential_model_comes_back_built(first):
     else:
         model = keras.Sequential([keras.Input((4,)), *layers])
     pruned = prune_selective_decay(model, SCHEDULE)
-    cut_now(pruned)
+    prune_now(pruned)
     stripped = strip_pruning(pruned)
 
     assert stripped.built
@@ -87,7 +87,7 @@ def test_frozen_layers_stay_frozen():
     model = build()
     model.layers[1].trainable = False
     pruned = prune_selective_decay(model, SCHEDULE)
-    cut_now(pruned)
+    prune_now(pruned)
 
     assert not strip_pruning(pruned).layers[1].trainable
     assert strip_pruning(pruned).layers[2].trainable
@@ -95,13 +95,13 @@ def test_frozen_layers_stay_frozen():
 
 def test_a_stripped_model_can_be_pruned_further(cut):
     further = prune_selective_decay(strip_pruning(cut), SelectiveDecay(final_sparsity=0.75, end_step=4))
-    cut_now(further)
+    prune_now(further)
 
     assert tfmot_swd.sparsity_report(strip_pruning(further)).pool_kept == 16
 
 
 def test_a_model_that_is_not_cut_is_refused():
-    message = r"this model is not pruned: train on until end_step.*cut_now.*Received: 0 of 4 updates made"
+    message = r"this model is not pruned: train on until end_step.*prune_now.*Received: 0 of 4 updates made"
     with pytest.raises(ValueError, match=message):
         strip_pruning(prune_selective_decay(build(), SCHEDULE))
 
@@ -125,14 +125,14 @@ def test_what_is_no_model_is_refused():
 @pytest.mark.parametrize("given", [None, "model.keras"])
 def test_what_is_no_model_is_not_cut(given):
     with pytest.raises(TypeError, match=f"A tf_keras model is needed. Received: {type(given).__name__}"):
-        cut_now(given)
+        prune_now(given)
 
 
 @pytest.mark.parametrize("first", [L.BatchNormalization, L.PReLU, lambda: L.Lambda(lambda x: x * 2.0)])
 def test_what_real_nets_begin_with_is_stripped(first):
     model = keras.Sequential([keras.Input((5,)), first(), L.BatchNormalization(), L.Dense(8, "relu"), L.Dense(2)])
     pruned = prune_selective_decay(model, SelectiveDecay(final_sparsity=0.9, end_step=4))
-    cut_now(pruned)
+    prune_now(pruned)
     x = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32)
 
     stripped = strip_pruning(pruned)

@@ -6,9 +6,9 @@ import tensorflow as tf
 import tf_keras as keras
 
 import tfmot_swd
+from tfmot_swd.pruning.thresholds import bits_to_float, concat_magnitude_bits, magnitude_bits
 from tfmot_swd.swd.floors import FloorSelection, floors_of
 from tfmot_swd.swd.monitor import Monitor
-from tfmot_swd.swd.thresholds import bits_to_float, concat_magnitude_bits, magnitude_bits
 from tfmot_swd.swd.weight_pool import WeightPool
 
 L = keras.layers
@@ -253,7 +253,7 @@ def test_weights_that_are_zero_already_take_no_place(zeros):
     net.get_layer("empty").set_weights([values.reshape(4, 6)])
     pruned = tfmot_swd.prune_selective_decay(net, tfmot_swd.SelectiveDecay(0.5, end_step=8, minimum_kept=8))
 
-    tfmot_swd.cut_now(pruned)
+    tfmot_swd.prune_now(pruned)
 
     kept = [np.count_nonzero(wrapper.layer.kernel.numpy()) for wrapper in pruned.layers]
     # Of 72 weights 36 are pruned; what the empty kernel has is kept by its floor.

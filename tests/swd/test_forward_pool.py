@@ -10,8 +10,8 @@ import tf_keras as keras
 import tfmot_swd
 from research.straight_through import ForwardPruning, StraightThrough
 from tfmot_swd import SelectiveDecay, UpdatePruningStep, prune_selective_decay, strip_pruning
+from tfmot_swd.pruning.thresholds import magnitude_bits
 from tfmot_swd.swd.forward_pool import ForwardPool, used_weights, weight_pool_of
-from tfmot_swd.swd.thresholds import magnitude_bits
 
 W = np.array([0.1, -0.2, 0.3, -0.4], np.float32)
 
@@ -162,14 +162,14 @@ def test_pruned_at_once():
     pruned = one_layer(forward(end_step=100, ramp=2 / 3))
     fit(pruned, 3)
 
-    tfmot_swd.cut_now(pruned)
+    tfmot_swd.prune_now(pruned)
 
     assert np.count_nonzero(kernel(pruned)) == 2
     assert isinstance(weight_pool_of(pruned), ForwardPool)
 
 
 @pytest.mark.parametrize("power", [1.0, 3.0, math.inf])
-@pytest.mark.parametrize("again", ["fit", "load", "cut_now"])
+@pytest.mark.parametrize("again", ["fit", "load", "prune_now"])
 def test_what_is_fine_tuned_after_the_final_pruning_step_stays(power, again, tmp_path):
     weights = np.linspace(-1, 1, 20, dtype=np.float32)
     pruned = one_layer(forward(0.6, end_step=4, threshold_power=power), weights, keras.optimizers.SGD(0.3))
@@ -179,8 +179,8 @@ def test_what_is_fine_tuned_after_the_final_pruning_step_stays(power, again, tmp
         pruned.save(tmp_path / "model.keras")
         pruned = keras.models.load_model(tmp_path / "model.keras", compile=False)
         pruned.compile(keras.optimizers.SGD(0.3), lambda _, y: tf.reduce_mean(y))
-    if again == "cut_now":
-        tfmot_swd.cut_now(pruned)
+    if again == "prune_now":
+        tfmot_swd.prune_now(pruned)
     else:
         pruned.optimizer.learning_rate.assign(0.0)
         fit(pruned, 2)

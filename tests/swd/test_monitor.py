@@ -5,7 +5,8 @@ import pytest
 import tf_keras as keras
 
 from tfmot_swd import SelectiveDecay, UpdatePruningStep, prune_selective_decay
-from tfmot_swd.swd.monitor import Monitor, cut_and_report
+from tfmot_swd.swd.final_step import cut_and_report
+from tfmot_swd.swd.monitor import Monitor
 from tfmot_swd.swd.weight_pool import WeightPool
 
 L = keras.layers

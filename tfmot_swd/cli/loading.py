@@ -27,7 +27,10 @@ def define_loading_flags(values: flags.FlagValues) -> None:
         flag_values=values,
     )
     flags.DEFINE_list(
-        "modules", [], "Python modules of yours to import first, which have layers of your own", flag_values=values
+        "modules",
+        [],
+        "Python modules of yours to import first, with layers or methods of your own",
+        flag_values=values,
     )
 
 
@@ -44,7 +47,7 @@ def load_model(call: Call, path: str) -> keras.Model:
     place = Path(path)
     if not place.exists():
         raise UsageError(f"There is no such file. Received: {path!r}")
-    _import_modules(call.flags.modules)
+    import_modules(call.flags.modules)
     with contextlib.ExitStack() as stack, _told(path, stack) as copies:
         if call.flags.unsafe:
             copies.append(place)
@@ -120,7 +123,7 @@ def _told(path: str, stack: contextlib.ExitStack) -> Iterator[list[Path]]:
         ) from error
 
 
-def _import_modules(names: list[str]) -> None:
+def import_modules(names: list[str]) -> None:
     # Scripts that were installed do not look into the working directory, where one's own modules are.
     if names and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())

@@ -1,22 +1,21 @@
-"""The pruning methods by name, with the rate or the budget that the flags ask for."""
+"""Flags of the pruning methods: which one, of which layers, to what rate or budget."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 from tfmot_swd.cli.command import UsageError
+from tfmot_swd.cli.loading import import_modules
 from tfmot_swd.cli.words import in_shell_words
 
 if TYPE_CHECKING:
     from tfmot_swd.costs.budget import Budget
     from tfmot_swd.keras2.compat import keras
+    from tfmot_swd.pruning.methods import PruningMethod, Target
 
-# Share of the epochs in which filters leave; those that remain fine-tune.
-_PRUNING_SHARE = 2 / 3
 LayerNames = dict[str, Any]
 _LIMITS = ("parameters", "macs", "bytes", "sparsity")
 
@@ -39,79 +38,52 @@ class Wanted:
     round_to: int = 1
     only: tuple[str, ...] | None = None
 
+    def target(self, epochs: int = 1, steps_per_epoch: int = 1) -> Target:
+        """Returns what the model is to become by the end of a training of so many epochs."""
+        from tfmot_swd.pruning.methods import Target
+
+        return Target(self.rate, self.budget, epochs, steps_per_epoch, self.round_to)
+
     @property
     def choice(self) -> LayerNames:
         """The layers by name, as the functions of the package take them."""
         return {"skip": self.skip, "only": self.only}
 
 
-@dataclasses.dataclass(frozen=True)
-class Method:
-    """One way to prune.
-
-    Args:
-      rate_of: what its rate is a share of.
-      takes_budget: whether it can be given a budget.
-      plan: model, layers by name → what would be pruned, printable.
-      wrap: model, what is wanted, epochs, updates in an epoch → the model to train.
-    """
-
-    rate_of: str
-    takes_budget: bool
-    plan: Callable[[Any, LayerNames], Any]
-    wrap: Callable[[Any, Wanted, int, int], keras.Model]
-
-
-def _plan_weights(model: Any, choice: LayerNames) -> Any:
-    from tfmot_swd.pruning.plan import plan_pruning
-
-    return plan_pruning(model, **choice)
-
-
-def _plan_channels(model: Any, choice: LayerNames) -> Any:
-    from tfmot_swd.channels.plan import plan_channels
-
-    return plan_channels(model, layers="all", **choice)
-
-
-def _selective(model: Any, wanted: Wanted, epochs: int, updates: int) -> keras.Model:
-    from tfmot_swd import SelectiveDecay, prune_selective_decay
-
-    if wanted.rate is None:
-        raise UsageError("--method=swd takes --rate. Received: a budget")
-    return prune_selective_decay(model, SelectiveDecay(wanted.rate, epochs * updates), **wanted.choice)
-
-
-def _structured(model: Any, wanted: Wanted, epochs: int, updates: int) -> keras.Model:
-    from tfmot_swd import StructuredDecay, prune_selective_decay
-
-    schedule = StructuredDecay(budget_of(wanted), epochs * updates, round_to=wanted.round_to)
-    return prune_selective_decay(model, schedule, **wanted.choice)
-
-
-def _progressive(model: Any, wanted: Wanted, epochs: int, updates: int) -> keras.Model:
-    from tfmot_swd import ProgressiveRate, prune_progressive_gradient
-
-    target: Any = wanted.rate if wanted.budget is None else wanted.budget
-    schedule = ProgressiveRate(target, max(round(_PRUNING_SHARE * epochs), 1), "geometric")
-    return prune_progressive_gradient(model, schedule, layers="all", round_to=wanted.round_to, **wanted.choice)
-
-
-METHODS: dict[str, Method] = {
-    "structured": Method("the parameters", True, _plan_channels, _structured),
-    "swd": Method("the weights", False, _plan_weights, _selective),
-    "pgp": Method("the filters of each layer", True, _plan_channels, _progressive),
+# As they are registered, where the library is not loaded yet.
+BUILT_IN = {
+    "structured": "whole channels are decayed until the rest is within a budget",
+    "swd": "single weights become zero",
+    "pgp": "filters leave, by their gradients",
+    "magnitude": "the smallest weights of each layer become zero, ever more, as in TFMOT",
 }
+
+
+def method_of(values: Any) -> PruningMethod:
+    """Returns the pruning method that `--method` names; one of your own is registered by a module of `--modules`.
+
+    Raises:
+      UsageError: there is no such method, or a module cannot be imported.
+    """
+    from tfmot_swd.pruning.methods import method_named
+
+    import_modules(values.modules)
+    try:
+        return method_named(values.method)
+    except ValueError as error:
+        raise UsageError(in_shell_words(str(error))) from error
 
 
 def define_method_flags(values: flags.FlagValues) -> None:
     """Defines `--method`, `--skip` and `--only`."""
-    flags.DEFINE_enum(
-        "method",
-        "structured",
-        list(METHODS),
-        "structured: whole channels are decayed until the rest is within a budget; swd: single weights become zero; "
-        "pgp: filters leave, by their gradients",
+    known = "; ".join(f"{name}: {summary}" for name, summary in BUILT_IN.items())
+    flags.DEFINE_string(
+        "method", "structured", f"{known}; or one that a module in --modules registers", flag_values=values
+    )
+    flags.register_multi_flags_validator(
+        ["method", "modules"],
+        lambda given: given["method"] in BUILT_IN or bool(given["modules"]),
+        f"it is one of <{'|'.join(BUILT_IN)}>, or one that a module in --modules registers",
         flag_values=values,
     )
     flags.DEFINE_list("skip", [], "names of layers that stay whole", flag_values=values)
@@ -130,8 +102,13 @@ def check_names(model: keras.Model, names: LayerNames) -> None:
 
 def define_target_flags(values: flags.FlagValues) -> None:
     """Defines what may be left: a rate, or the limits of a budget."""
-    shares = ", ".join(f"of {method.rate_of} ({name})" for name, method in METHODS.items())
-    flags.DEFINE_float("rate", None, f"share to remove, between 0 and 1: {shares}", flag_values=values)
+    flags.DEFINE_float(
+        "rate",
+        None,
+        "share to remove, between 0 and 1: of the parameters (structured), of the weights (swd), of each "
+        "layer's filters (pgp) or weights (magnitude)",
+        flag_values=values,
+    )
     for name, what in (
         ("macs", "multiply-accumulates that may be left"),
         ("parameters", "parameters that may be left"),
@@ -160,7 +137,7 @@ def wanted_of(values: Any) -> Wanted:
     from tfmot_swd.costs.budget import Budget
 
     limits = {name: values[name].value for name in _LIMITS if values[name].value is not None}
-    method, rate = METHODS[values.method], values.rate
+    method, rate = method_of(values), values.rate
     given = ", ".join(f"--{name}={value:g}" for name, value in {"rate": rate, **limits}.items() if value is not None)
     if not given:
         raise UsageError(
@@ -182,10 +159,3 @@ def wanted_of(values: Any) -> Wanted:
         raise UsageError(in_shell_words(str(error))) from error
     names = layer_names(values)
     return Wanted(rate, budget, names["skip"], values.round_to, names["only"])
-
-
-def budget_of(wanted: Wanted) -> Budget:
-    """Returns the budget; a rate is the share of the parameters to remove."""
-    from tfmot_swd.costs.budget import Budget
-
-    return Budget(sparsity=wanted.rate) if wanted.budget is None else wanted.budget

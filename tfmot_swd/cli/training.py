@@ -10,14 +10,14 @@ from rich.console import Console
 
 from tfmot_swd.channels import channel_groups, remove_channels
 from tfmot_swd.cli.data import Data, length
-from tfmot_swd.cli.methods import METHODS, Wanted, budget_of
+from tfmot_swd.cli.methods import Wanted
 from tfmot_swd.cli.progress import FitProgress
 from tfmot_swd.cli.task import Task
 from tfmot_swd.costs.limits import fit_budget
 from tfmot_swd.keras2.compat import keras
 from tfmot_swd.pruning.callbacks import UpdatePruningStep
+from tfmot_swd.pruning.methods import method_named
 from tfmot_swd.pruning.strip import strip_pruning
-from tfmot_swd.swd.monitor import CutReport
 from tfmot_swd.swd.structured import channel_scores
 
 
@@ -54,7 +54,7 @@ class Trained:
     model: keras.Model
     history: dict[str, list[float]] = dataclasses.field(default_factory=dict)
     statuses: tuple[Any, ...] = ()
-    cut: CutReport | None = None
+    cut: Any = None
 
 
 def prune_at_once(model: keras.Model, wanted: Wanted) -> keras.Model:
@@ -65,10 +65,10 @@ def prune_at_once(model: keras.Model, wanted: Wanted) -> keras.Model:
     """
     scores = channel_scores(model, **wanted.choice)
     if not scores:
-        plan = METHODS["structured"].plan(model, wanted.choice)
+        plan = method_named("structured").plan(model, **wanted.choice)
         raise ValueError(f"No channel of this model can be removed. Received: {plan.summary()}")
     groups = channel_groups(model)
-    fitted = fit_budget(model, scores, budget_of(wanted), round_to=wanted.round_to, groups=groups)
+    fitted = fit_budget(model, scores, wanted.target().as_budget(), round_to=wanted.round_to, groups=groups)
     return remove_channels(model, fitted.keep)
 
 
@@ -79,7 +79,7 @@ def prune_in_training(
 
     Args:
       model: the whole one; stays as it is.
-      method: of `METHODS`.
+      method: name of a registered pruning method.
       wanted: the target.
       data: with a validation part.
       task: the loss.
@@ -91,7 +91,7 @@ def prune_in_training(
     """
     keras.utils.set_random_seed(training.seed)
     updates = math.ceil(length(data.x) / training.batch_size)
-    pruned = METHODS[method].wrap(model, wanted, training.epochs, updates)
+    pruned = method_named(method).wrap_to(model, wanted.target(training.epochs, updates), **wanted.choice)
     rate = keras.optimizers.schedules.CosineDecay(training.learning_rate, training.epochs * updates)
     pruned.compile(keras.optimizers.Adam(rate), task.make_loss(), metrics=[task.make_metric()])
     validation = (data.x_val, data.y_val)

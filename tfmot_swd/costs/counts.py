@@ -13,7 +13,7 @@ from tfmot_swd.channels.groups import ChannelGroups
 from tfmot_swd.costs.liveness import CallTrace
 from tfmot_swd.keras2.compat import master_variable
 from tfmot_swd.layers.macs import count_macs, macs_by_weight
-from tfmot_swd.pruning.wrapper import own_weights
+from tfmot_swd.pruning.wrapped_models import own_weights
 
 
 @dataclasses.dataclass(frozen=True)

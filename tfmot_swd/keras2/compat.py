@@ -51,6 +51,9 @@ from tensorflow_model_optimization.python.core.quantization.keras.quantize_wrapp
 from tensorflow_model_optimization.python.core.sparsity.keras.prunable_layer import (
     PrunableLayer,
 )
+from tensorflow_model_optimization.python.core.sparsity.keras.prune_registry import (
+    PruneRegistry,
+)
 from tensorflow_model_optimization.python.core.sparsity.keras.pruning_callbacks import (
     UpdatePruningStep,
 )
@@ -61,6 +64,8 @@ from tensorflow_model_optimization.python.core.sparsity.keras.pruning_policy imp
     PruningPolicy,
 )
 from tensorflow_model_optimization.python.core.sparsity.keras.pruning_schedule import (
+    ConstantSparsity,
+    PolynomialDecay,
     PruningSchedule,
 )
 from tensorflow_model_optimization.python.core.sparsity.keras.pruning_wrapper import (
@@ -74,7 +79,9 @@ from tf_keras.src.mixed_precision.autocast_variable import (
 
 __all__ = [
     "AutoCastVariable",
+    "ConstantSparsity",
     "Functional",
+    "PolynomialDecay",
     "PrunableLayer",
     "PruneLowMagnitude",
     "Pruning",
@@ -89,7 +96,9 @@ __all__ = [
     "is_tracing_keras_graph",
     "keras",
     "layer_being_called",
+    "make_prunable_as_tfmot",
     "master_variable",
+    "tfmot_mask",
     "variables_of",
 ]
 
@@ -105,6 +114,34 @@ def variables_of(layer: Any) -> list[tf.Variable]:
     Keras counts the vocabulary of a lookup (`StringLookup`, `TextVectorization`) too, which is no variable.
     """
     return [each for each in map(master_variable, layer.weights) if isinstance(each, tf.Variable)]
+
+
+def make_prunable_as_tfmot(layer: Any) -> None:
+    """Gives a layer that TFMOT's registry knows the method that says which weights TFMOT prunes of it."""
+    if not hasattr(layer, "get_prunable_weights") and PruneRegistry.supports(layer):
+        PruneRegistry.make_prunable(layer)
+
+
+def tfmot_mask(
+    weight: Any, sparsity: Any, block_size: tuple[int, int], pooling: str, m_by_n: tuple[int, int] | None
+) -> tf.Tensor:
+    """Returns the mask that TFMOT prunes one weight with, by its own arithmetic: ones and zeros of its dtype.
+
+    Args:
+      weight: tensor or variable; of rank 2 where it is pruned in blocks.
+      sparsity: float scalar, share of the weight that becomes zero; not looked at for an m by n pattern.
+      block_size, pooling: of the blocks.
+      m_by_n: (zeros, of consecutive weights), or None.
+    """
+    pruning = Pruning(
+        training_step_fn=lambda: 0,
+        pruning_vars=[],
+        pruning_schedule=lambda step: (True, sparsity),
+        block_size=block_size,
+        block_pooling_type=pooling,
+        sparsity_m_by_n=m_by_n,
+    )
+    return pruning._maybe_update_block_mask(weight)[1]
 
 
 def forget_gradients(variables: Iterable[tf.Variable]) -> None:

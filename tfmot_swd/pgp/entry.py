@@ -12,7 +12,6 @@ from absl import logging
 from tfmot_swd.channels.groups import parts_of
 from tfmot_swd.channels.plan import ChannelPlan, plan_channels
 from tfmot_swd.costs.budget import Budget
-from tfmot_swd.keras2.cloning import wrap_with
 from tfmot_swd.keras2.layer_choice import LayerChoice
 from tfmot_swd.keras2.pruning_warning import PruningWarning
 from tfmot_swd.pgp.budget_rate import with_rate
@@ -22,7 +21,8 @@ from tfmot_swd.pgp.schedule import ProgressiveRate
 from tfmot_swd.pgp.settings import ProgressiveSettings
 from tfmot_swd.pgp.wrapper import PruneProgressiveGradient
 from tfmot_swd.pruning.dense_kernels import warn_of_unknown_kernels
-from tfmot_swd.pruning.wrapper import check_can_wrap
+from tfmot_swd.pruning.wrapped_models import check_can_wrap
+from tfmot_swd.pruning.wrapping import wrap_with
 
 
 def prune_progressive_gradient(

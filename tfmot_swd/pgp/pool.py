@@ -7,27 +7,20 @@ so it holds for `model.fit`, for custom loops, for several steps in one call and
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from tfmot_swd.keras2 import optimizers
 from tfmot_swd.keras2.weight_paths import weight_at
-from tfmot_swd.pgp.schedule import ProgressiveRate
 from tfmot_swd.pgp.settings import ProgressiveSettings
 from tfmot_swd.pgp.wrapper import PruneProgressiveGradient, ScoredWeight
-from tfmot_swd.pruning.skipped_updates import SkippedUpdates
-from tfmot_swd.pruning.wrapper import assign, collect_wrappers, made_anew, taking_part
+from tfmot_swd.pruning.pool import PruningPool
+from tfmot_swd.pruning.wrapped_models import assign, made_anew
 
 
-class ScorePool:
-    """Joins the wrappers of a model under its optimizer.
-
-    Args:
-      wrappers: in call order; those take part of which a weight is trained, and the first leads.
-      strategy: the `tf.distribute.Strategy` under which the model was built.
-      optimizer: whose updates are counted.
+class ScorePool(PruningPool[PruneProgressiveGradient]):
+    """Joins the wrappers of a model under its optimizer; see `PruningPool`.
 
     Attributes:
       is_done: whether the schedule was finished when the wrappers were joined; nothing is watched then.
@@ -38,11 +31,10 @@ class ScorePool:
       ValueError: their schedules or settings differ, or they were made anew from a config.
     """
 
-    def __init__(
-        self, wrappers: Sequence[PruneProgressiveGradient], strategy: tf.distribute.Strategy, optimizer: Any
-    ) -> None:
-        self.wrappers = taking_part(wrappers)
-        self._clocks = tuple(wrappers)
+    wrapper_class = PruneProgressiveGradient
+
+    def __init__(self, wrappers: Sequence[PruneProgressiveGradient], strategy: tf.distribute.Strategy) -> None:
+        super().__init__(wrappers, strategy)
         shared = {(wrapper.pruning_schedule, wrapper.settings) for wrapper in self.wrappers}
         if len(shared) > 1:
             raise ValueError(
@@ -51,29 +43,9 @@ class ScorePool:
             )
         if not any(scored.initial.numpy().any() for wrapper in wrappers for scored in wrapper.scored):
             raise ValueError(made_anew(wrappers))
-        self.strategy = strategy
-        self.optimizer = optimizer
-        self.leader = self.wrappers[0]
-        self.schedule: ProgressiveRate = self.leader.pruning_schedule
         self.settings: ProgressiveSettings = self.leader.settings
         self.in_extra_pass = False
         self.is_done = self.epochs >= self.schedule.epochs
-        with strategy.scope():
-            self._skips = SkippedUpdates(optimizer, self.leader)
-            # The first forward pass of a fit always begins an update, whatever was saved.
-            self.leader.last_iterations.assign(-1)
-        for wrapper in self.wrappers:
-            wrapper.join(self)
-
-    @classmethod
-    def of(cls, model: Any, optimizer: Any) -> ScorePool:
-        """Returns the pool of a model with wrapped layers."""
-        return cls(collect_wrappers(model, PruneProgressiveGradient), model.distribute_strategy, optimizer)
-
-    def leave(self) -> None:
-        """Unlinks the wrappers; a training function that is traced without the callback is an error then."""
-        for wrapper in self.wrappers:
-            wrapper.join(None)
 
     @property
     def epochs(self) -> int:
@@ -82,29 +54,14 @@ class ScorePool:
         return max(int(wrapper.pruning_step.numpy()) for wrapper in self._clocks)
 
     @property
-    def scales(self) -> bool:
-        """Whether the optimizer finds the scale of the loss by trying, and skips updates that have overflowed."""
-        return self._skips.possible
-
-    @property
-    def skipped(self) -> int:
-        """The number of updates since the wrappers were joined that the optimizer has counted and not made."""
-        return self._skips.count()
-
-    @property
     def scored(self) -> list[ScoredWeight]:
         """All scored weights, in call order."""
         return [scored for wrapper in self.wrappers for scored in wrapper.scored]
 
     def advance(self) -> None:
         """Settles the update before the one that begins; does nothing when called again in the same update."""
-        if not (self._watches_training or self.scales):
-            return
-        replica = tf.distribute.get_replica_context()
-        if replica is None:
-            self._advance(self.strategy)
-        else:
-            replica.merge_call(self._advance)
+        if self._watches_training or self.scales:
+            super().advance()
 
     def settle(self) -> None:
         """Settles the last update, which no other follows; forgets one that was begun and not made."""
@@ -116,7 +73,7 @@ class ScorePool:
             if criterion.extra_pass:
                 self._settle(self.strategy, tf.constant(False))
             elif made:
-                self._settle(self.strategy, self._skips.last())
+                self._settle(self.strategy, self._skipped_updates.last())
             else:
                 self._clear(self.strategy)
 
@@ -153,7 +110,8 @@ class ScorePool:
         return not self.is_done and bool(criterion.watches) and not criterion.extra_pass
 
     def _advance(self, strategy: tf.distribute.Strategy) -> None:
-        skipped = self._skips.begin_update(strategy)
+        # The clock of the wrappers counts epochs; only `last_iterations` follows the updates.
+        skipped = self._skipped_updates.begin_update(strategy)
         if not self._watches_training:
             return
         now = optimizers.iterations(self.optimizer).read_value()

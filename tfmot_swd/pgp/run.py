@@ -21,7 +21,8 @@ from tfmot_swd.pgp.soft_pruning import silence
 from tfmot_swd.pgp.status import ProgressiveStatus
 from tfmot_swd.pgp.wrapper import PruneProgressiveGradient
 from tfmot_swd.pruning.run import PruningRun, RunOptions, mark_pinned, warn_of_frozen
-from tfmot_swd.pruning.wrapper import PruningWrapper, collect_wrappers, own_weights, plain_name, wrapped_graphs
+from tfmot_swd.pruning.wrapped_models import collect_wrappers, own_weights, plain_name, wrapped_graphs
+from tfmot_swd.pruning.wrapper import PruningWrapper
 
 
 class ProgressiveRun(PruningRun):
@@ -58,6 +59,10 @@ class ProgressiveRun(PruningRun):
         self._epoch_begun_at = self._begun_at - under_way
         if not under_way:
             self._pool.begin_epoch()
+
+    @classmethod
+    def prune_now(cls, model: Any) -> None:
+        finish_now(model)
 
     @property
     def skipped(self) -> int:
@@ -115,7 +120,7 @@ class ProgressiveRun(PruningRun):
                 hint = "In a custom loop call callback.on_epoch_end(epoch) after each epoch"
             warnings.warn(
                 f"Training ended after {done} of {schedule.epochs} epochs of the schedule, so that fewer filters left "
-                f"than asked. {hint}, or call tfmot_swd.cut_now(model) to remove the rest at once. "
+                f"than asked. {hint}, or call tfmot_swd.prune_now(model) to remove the rest at once. "
                 f"Received: {updates} updates, {self._reported} reported ends of epochs",
                 PruningWarning,
                 stacklevel=3,
@@ -126,7 +131,8 @@ class ProgressiveRun(PruningRun):
 
     def _link(self) -> None:
         mark_pinned(self.model)
-        self._pool = ScorePool.of(self.model, self.optimizer)
+        self._pool = ScorePool.of(self.model)
+        self._pool.join(self.optimizer)
         self._extra_pass = ExtraPass(self.model, self._pool, self.options.training_loss)
         for wrapper in self._pool.wrappers:
             wrapper.run = self
@@ -191,7 +197,8 @@ def finish_now(model: Any) -> None:
         return
     graphs = wrapped_graphs(model)
     _check_apart(graphs)
-    pool = ScorePool.of(model, optimizers.main_optimizer(model))
+    pool = ScorePool.of(model)
+    pool.join(optimizers.main_optimizer(model))
     try:
         prune_after(model, graphs, pool, pool.schedule.epochs)
     finally:

@@ -15,7 +15,7 @@ from tfmot_swd.keras2.weight_paths import weight_at
 from tfmot_swd.pgp.pool import ScorePool
 from tfmot_swd.pgp.selection import Decision
 from tfmot_swd.pgp.wrapper import PruneProgressiveGradient, ScoredWeight
-from tfmot_swd.pruning.wrapper import collect_wrappers
+from tfmot_swd.pruning.wrapped_models import collect_wrappers
 
 
 def silence(model: Any, pool: ScorePool, decision: Decision, optimizers: list[Any]) -> None:

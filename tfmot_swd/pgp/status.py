@@ -1,13 +1,16 @@
-"""What a progressively pruned model looks like after an epoch, as numbers."""
+"""Status of a training by Progressive Gradient Pruning."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
+
+from tfmot_swd.pruning.status import Chart, ChartLine, Status
 
 
 @dataclasses.dataclass(frozen=True)
-class ProgressiveStatus:
+class ProgressiveStatus(Status):
     """State after an epoch of Progressive Gradient Pruning.
 
     Args:
@@ -22,6 +25,9 @@ class ProgressiveStatus:
       done: whether the schedule is finished.
     """
 
+    clock: ClassVar[str] = "epoch"
+    log_names: ClassVar[frozenset[str]] = frozenset({"channels", "soft_channels", "parameters"})
+
     epoch: int
     rate: float
     channels: int
@@ -35,6 +41,15 @@ class ProgressiveStatus:
     def logs(self) -> dict[str, Any]:
         """Returns the numbers that join Keras's epoch logs, and so History and the progress bar."""
         return {"channels": self.channels, "soft_channels": self.silenced, "parameters": self.parameters}
+
+    @classmethod
+    def charts(cls, states: Sequence[Mapping[str, Any]]) -> Iterable[Chart]:
+        def line(label: str, name: str) -> ChartLine:
+            return ChartLine(label, [each[name] for each in states])
+
+        yield Chart("filters", "count", [line("left", "channels"), line("silenced", "silenced")])
+        yield Chart("parameters left", "count", [line("left", "parameters")])
+        yield Chart("threshold", "number", [line("threshold", "threshold")])
 
     def scalars(self) -> dict[str, float]:
         """Returns the numbers for TensorBoard."""

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 import numpy as np
 import tensorflow as tf
@@ -17,10 +17,7 @@ from tfmot_swd.keras2.weight_paths import weight_at
 from tfmot_swd.pgp.gradient_hooks import watched, weight_watched
 from tfmot_swd.pgp.schedule import ProgressiveRate
 from tfmot_swd.pgp.settings import ProgressiveSettings, as_entry
-from tfmot_swd.pruning.wrapper import PruningWrapper
-
-if TYPE_CHECKING:
-    from tfmot_swd.pgp.pool import ScorePool
+from tfmot_swd.pruning.wrapper import ChannelState, KeptFilters, PruningWrapper
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +71,7 @@ class PruneProgressiveGradient(PruningWrapper):
       ranked_weights: (path, axis) of each weight.
     """
 
+    counts_updates = False
     missing_callback = (
         "This model is wrapped for Progressive Gradient Pruning and trains only with its callback: pass "
         "callbacks=[tfmot_swd.UpdatePruningStep()] to model.fit, or call its set_model and on_train_begin before a "
@@ -137,9 +135,39 @@ class PruneProgressiveGradient(PruningWrapper):
             values[filters] = value
             variable.assign(values)
 
-    def join(self, pool: ScorePool | None) -> None:
-        """Puts the wrapper under a pool; None: under none."""
-        self._pool = pool
+    @classmethod
+    def unfinished(cls, wrappers: Sequence[Self]) -> str | None:
+        done, epochs = max(int(each.pruning_step.numpy()) for each in wrappers), wrappers[0].pruning_schedule.epochs
+        if done >= epochs:
+            return None
+        return (
+            "The schedule is not finished, so fewer filters have left than asked: train on, with "
+            "callbacks=[tfmot_swd.UpdatePruningStep()] in fit or its on_epoch_end(epoch) called after each epoch of a "
+            "custom loop; or call tfmot_swd.prune_now(model) to remove the rest at once. "
+            f"Received: {done} of {epochs} epochs finished"
+        )
+
+    def masked_weights(self) -> list[tuple[Any, tf.Tensor]]:
+        # Silenced filters are zeros of the weights themselves.
+        return []
+
+    def channel_states(self) -> list[ChannelState]:
+        found = []
+        for scored in self.scored:
+            weight = weight_at(self.layer, scored.path)
+            for state in scored.states():
+                is_vector = len(state.shape) == 1 and len(weight.shape) > 1
+                found.append(ChannelState(weight, state, scored.axis if is_vector else None))
+        return found
+
+    def kept_filters(self) -> list[KeptFilters]:
+        return [
+            KeptFilters(weight_at(self.layer, each.path), each.origin.numpy().tolist(), each.initial.numpy().tolist())
+            for each in self.scored
+        ]
+
+    def method_config(self) -> dict[str, Any]:
+        return super().method_config() | {"settings": keras.utils.serialize_keras_object(self.settings)}
 
     def _call_layer(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         if not self._watches_now():

@@ -8,7 +8,8 @@ from typing import Any
 from tfmot_swd.keras2.compat import keras
 from tfmot_swd.keras2.pruning_warning import PruningWarning
 from tfmot_swd.pruning.strip import is_pruned
-from tfmot_swd.pruning.wrapper import PruningWrapper, collect_wrappers
+from tfmot_swd.pruning.wrapped_models import collect_wrappers
+from tfmot_swd.pruning.wrapper import PruningWrapper
 
 
 class AfterPruning(keras.callbacks.Callback):

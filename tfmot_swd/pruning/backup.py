@@ -1,4 +1,4 @@
-"""A pruned training that can be killed: after each epoch everything it needs to go on is on the disk."""
+"""Checkpoint and resume for pruning runs."""
 
 from __future__ import annotations
 
@@ -17,12 +17,11 @@ from tfmot_swd.channels.removal import plan_removal
 from tfmot_swd.channels.shrink import shrink_to
 from tfmot_swd.keras2.optimizers import build, built_on, held_optimizers
 from tfmot_swd.keras2.pruning_warning import PruningWarning
-from tfmot_swd.keras2.weight_paths import weight_at
-from tfmot_swd.pgp.wrapper import PruneProgressiveGradient, ScoredWeight
 from tfmot_swd.pruning.backup_directory import BackupDirectory
 from tfmot_swd.pruning.backup_identity import difference, model_of, training_of
 from tfmot_swd.pruning.backup_note import STATE, damaged, read_note, write_note
-from tfmot_swd.pruning.wrapper import collect_wrappers, wrapped_graphs
+from tfmot_swd.pruning.wrapped_models import collect_wrappers, wrapped_graphs
+from tfmot_swd.pruning.wrapper import KeptFilters, PruningWrapper
 
 # TensorFlow prints the values of all variables that it does not find.
 _LONGEST_REASON = 300
@@ -71,7 +70,7 @@ class TrainingBackup:
         note = {
             "epoch": epoch,
             "training": training_of(model, _optimizers(model)),
-            "filters": [_filters(each) for each in _scored(model)],
+            "filters": [{"origin": each.origin, "initial": each.initial} for each in _kept_filters(model)],
             "optimizers": [built_on(each, trained) for each in _optimizers(model)],
             "model": self._model,
         }
@@ -100,7 +99,8 @@ class TrainingBackup:
         note = read_note(path)
         self._check(model, note, path)
         # By variable, as Keras gives layers other names in each process.
-        kept = dict(zip(map(id, _weights(model)), (set(each["origin"]) for each in note["filters"]), strict=True))
+        weights = [id(each.weight) for each in _kept_filters(model)]
+        kept = dict(zip(weights, (set(each["origin"]) for each in note["filters"]), strict=True))
         for graph in wrapped_graphs(model):
             groups = channel_groups(graph)
             keep = {name: mask for name, group in groups.items() if not (mask := _mask(group, kept)).all()}
@@ -132,13 +132,13 @@ class TrainingBackup:
         if len(_optimizers(model)) != len(note["optimizers"]):
             raise ValueError(_another(path, f"{len(note['optimizers'])} optimizers, and {len(_optimizers(model))} now"))
         self._check_model(note.get("model"), path)
-        now = [_filters(each) for each in _scored(model)]
+        now = _kept_filters(model)
         if len(now) != len(note["filters"]):
             raise ValueError(
                 _another(path, f"{len(note['filters'])} weights with filters that are ranked, and {len(now)}")
             )
         for before, after in zip(note["filters"], now, strict=True):
-            at = dict(zip(after["origin"], after["initial"], strict=True))
+            at = dict(zip(after.origin, after.initial, strict=True))
             if [at.get(place) for place in before["origin"]] != before["initial"]:
                 raise ValueError(
                     _another(
@@ -184,18 +184,8 @@ class Resumed:
         return max(self.epoch, initial_epoch), 0
 
 
-def _scored(model: Any) -> list[ScoredWeight]:
-    return [each for wrapper in collect_wrappers(model, PruneProgressiveGradient) for each in wrapper.scored]
-
-
-def _weights(model: Any) -> list[Any]:
-    """Returns the variable of each scored weight."""
-    wrappers = collect_wrappers(model, PruneProgressiveGradient)
-    return [weight_at(wrapper.layer, each.path) for wrapper in wrappers for each in wrapper.scored]
-
-
-def _filters(scored: ScoredWeight) -> dict[str, list[int]]:
-    return {"origin": scored.origin.numpy().tolist(), "initial": scored.initial.numpy().tolist()}
+def _kept_filters(model: Any) -> list[KeptFilters]:
+    return [each for wrapper in collect_wrappers(model, PruningWrapper) for each in wrapper.kept_filters()]
 
 
 def _mask(group: ChannelGroup, kept: dict[int, set[int]]) -> np.ndarray:

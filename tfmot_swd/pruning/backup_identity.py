@@ -7,7 +7,8 @@ import json
 from typing import Any
 
 from tfmot_swd.keras2.compat import keras
-from tfmot_swd.pruning.wrapper import PruningWrapper, collect_wrappers, wrapped_graphs
+from tfmot_swd.pruning.wrapped_models import collect_wrappers, wrapped_graphs
+from tfmot_swd.pruning.wrapper import PruningWrapper
 
 # Where a class was found, which moves from one release to the next, and names, which Keras numbers by process.
 _NOT_COMPARED = frozenset({"module", "registered_name", "name", "inbound_nodes", "shared_object_id"})
@@ -18,11 +19,7 @@ _LONGEST = 500
 def training_of(model: Any, optimizers: list[Any]) -> dict[str, Any]:
     """Returns the settings that belong to the method, as JSON has them; with others the training cannot go on."""
     wrapper = collect_wrappers(model, PruningWrapper)[0]
-    parts: dict[str, Any] = {"schedule": wrapper.pruning_schedule.get_config()}
-    settings = getattr(wrapper, "settings", None)
-    if settings is not None:
-        parts["settings"] = keras.utils.serialize_keras_object(settings)
-    parts["optimizer"] = [type(each).__name__ for each in optimizers]
+    parts = wrapper.method_config() | {"optimizer": [type(each).__name__ for each in optimizers]}
     found: dict[str, Any] = json.loads(json.dumps(parts))
     return found
 

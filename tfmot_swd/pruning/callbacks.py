@@ -1,4 +1,4 @@
-"""The Keras callback of a pruned training, whatever the method."""
+"""Keras callback of pruned trainings, of any method."""
 
 from __future__ import annotations
 
@@ -8,17 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from tfmot_swd.keras2 import compat as _compat
-from tfmot_swd.pgp.run import ProgressiveRun
 from tfmot_swd.pruning.backup import Resumed, TrainingBackup
 from tfmot_swd.pruning.idle_run import IdleRun
+from tfmot_swd.pruning.methods import method_of
 from tfmot_swd.pruning.run import PruningRun, RunOptions
 from tfmot_swd.pruning.schedule_end import set_end
-from tfmot_swd.pruning.wrapper import NothingTrainedError, PruningWrapper, collect_wrappers, find_wrapped
-from tfmot_swd.swd.monitor import CutReport
-from tfmot_swd.swd.run import SelectiveRun
-from tfmot_swd.swd.structured.run import StructuredRun
-
-_RUNS: tuple[type[PruningRun], ...] = (SelectiveRun, StructuredRun, ProgressiveRun)
+from tfmot_swd.pruning.wrapped_models import NothingTrainedError, collect_wrappers, find_wrapped
+from tfmot_swd.pruning.wrapper import PruningWrapper
 
 
 class UpdatePruningStep(_compat.UpdatePruningStep):
@@ -123,7 +119,7 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
         pass
 
     @property
-    def cut_report(self) -> CutReport | None:
+    def cut_report(self) -> Any:
         return getattr(self._run, "cut_report", None)
 
     @property
@@ -140,8 +136,8 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
         return self._run
 
     def on_train_begin(self, logs: Any = None) -> None:
-        kind = next((each for each in _RUNS if collect_wrappers(self.model, each.wrapper_class)), None)
-        foreign = find_wrapped(self.model) if kind is None else []
+        method = method_of(self.model)
+        foreign = find_wrapped(self.model) if method is None else []
         if foreign:
             raise ValueError(
                 "This model is wrapped by TFMOT's own prune_low_magnitude, which trains with "
@@ -149,7 +145,7 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
                 "tfmot_swd.prune_selective_decay or tfmot_swd.prune_progressive_gradient. "
                 f"Received: {len(foreign)} such layers ({', '.join(foreign[:5])})"
             )
-        if kind is None:
+        if method is None:
             raise ValueError(
                 "The model has no wrapped layers: make it with tfmot_swd.prune_selective_decay or "
                 "tfmot_swd.prune_progressive_gradient first. "
@@ -163,11 +159,11 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
             # Keras's fit asks there where to begin.
             self.model._training_state = Resumed(self._finished_epochs)
         try:
-            self._run = kind(self.model, self._options, params)
+            self._run = method.run(self.model, self._options, params)
         except NothingTrainedError:
             if not self._options.partial_fit:
                 raise
-            self._run = IdleRun(self.model, self._options, params, collect_wrappers(self.model, kind.wrapper_class))
+            self._run = IdleRun(self.model, self._options, params, collect_wrappers(self.model, method.wrapper))
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         # Only now have all callbacks done at the epoch's end what they do, to the learning rate for example.

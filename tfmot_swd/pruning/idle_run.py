@@ -12,14 +12,12 @@ from tfmot_swd.keras2 import optimizers
 from tfmot_swd.keras2.pruning_warning import PruningWarning
 from tfmot_swd.pruning.run import PruningRun, RunOptions
 from tfmot_swd.pruning.wrapper import PruningWrapper
-from tfmot_swd.swd.decay_wrapper import DecayWrapper
 
 
 class IdleRun(PruningRun):
     """Lets a model train of which nothing can be pruned for now, as in the first phase of transfer learning.
 
-    The clock of Selective Weight Decay goes on, as its schedules count the updates of all phases; the epochs of
-    Progressive Gradient Pruning are those in which filters can leave, so that its clock stands.
+    A clock of updates goes on, as schedules count those of all phases; one of epochs in which filters can leave stands.
     """
 
     wrapper_class: ClassVar[type[PruningWrapper]] = PruningWrapper
@@ -34,6 +32,10 @@ class IdleRun(PruningRun):
         for wrapper in self._wrappers:
             wrapper.run = self
         logging.info("tfmot_swd prunes nothing in this fit: the %d wrapped layers are frozen", len(self._wrappers))
+
+    @classmethod
+    def prune_now(cls, model: Any) -> None:
+        raise ValueError("Nothing can be pruned while all wrapped layers are frozen. Received: an idle phase")
 
     @property
     def skipped(self) -> int:
@@ -69,15 +71,15 @@ class IdleRun(PruningRun):
         now = self._updates()
         with self.model.distribute_strategy.scope():
             for wrapper in self._wrappers:
-                if isinstance(wrapper, DecayWrapper):
+                if wrapper.counts_updates:
                     wrapper.pruning_step.assign_add(now - self._counted)
         self._counted = now
         self._warn_of_lost_time()
 
     def _warn_of_lost_time(self) -> None:
         """Says once that the schedule is running while nothing can be decayed."""
-        clocks = [each for each in self._wrappers if isinstance(each, DecayWrapper)]
-        if self._has_warned or not clocks or any(bool(each.cut.numpy()) for each in clocks):
+        clocks = [each for each in self._wrappers if each.counts_updates]
+        if self._has_warned or not clocks or type(clocks[0]).unfinished(clocks) is None:
             return
         schedule, step = clocks[0].pruning_schedule, max(int(each.pruning_step.numpy()) for each in clocks)
         if step <= schedule.begin_step:

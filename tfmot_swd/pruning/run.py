@@ -1,4 +1,4 @@
-"""What a pruning method does in the course of one training: the part of a method that the callback drives."""
+"""One training of a pruned model: the part of a method that the callback drives."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from tfmot_swd.keras2.layer_weights import elements, kernels_of
 from tfmot_swd.keras2.optimizers import KINDS, iterations, loss_scale, main_optimizer
 from tfmot_swd.keras2.pruning_warning import PruningWarning
 from tfmot_swd.pruning.optimizer_check import OptimizerCheck
-from tfmot_swd.pruning.wrapper import PruningWrapper, collect_wrappers, wrapped_graphs
+from tfmot_swd.pruning.wrapped_models import collect_wrappers, wrapped_graphs
+from tfmot_swd.pruning.wrapper import PruningWrapper
 
 # A dynamic loss scale finds its size by a few skipped updates at the start; more than these are worth a warning.
 _FEW_SKIPPED = 3
@@ -132,6 +133,11 @@ class PruningRun(abc.ABC):
         found[0].unsaved.clock = self.optimizer
         models = (self.model, *wrapped_graphs(self.model))
         self._optimizer_check = OptimizerCheck(self.optimizer, _trained_weights(found), models)
+
+    @classmethod
+    @abc.abstractmethod
+    def prune_now(cls, model: Any) -> None:
+        """Prunes a wrapped model to its final rate, in the middle of a training too."""
 
     @property
     @abc.abstractmethod

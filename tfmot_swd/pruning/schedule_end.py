@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tfmot_swd.pruning.wrapper import collect_wrappers
-from tfmot_swd.swd.decay_wrapper import DecayWrapper
+from tfmot_swd.pruning.wrapped_models import collect_wrappers
+from tfmot_swd.pruning.wrapper import PruningWrapper
 
 
 def set_end(model: Any, steps_per_epoch: int | None) -> None:
@@ -18,14 +18,14 @@ def set_end(model: Any, steps_per_epoch: int | None) -> None:
       ValueError: there is such a schedule, and nobody knows how many steps an epoch has; or more updates than it lasts
         have been made.
     """
-    wrappers = collect_wrappers(model, DecayWrapper)
+    wrappers = _clocks(model)
     made = latest_update(model)
     if not made:
         for wrapper in wrappers:
             before = getattr(wrapper.unsaved, "schedule_in_epochs", None)
             if before is not None:
                 wrapper.follow(before)
-    open_ended = [each for each in wrappers if not each.pruning_schedule.has_end]
+    open_ended = [each for each in wrappers if not getattr(each.pruning_schedule, "has_end", True)]
     if not open_ended:
         return
     epochs = open_ended[0].pruning_schedule.epochs
@@ -52,4 +52,9 @@ def set_end(model: Any, steps_per_epoch: int | None) -> None:
 
 def latest_update(model: Any) -> int:
     """Returns how many updates a wrapped model has been trained for; wrappers of frozen layers may lag behind."""
-    return max((int(each.pruning_step.numpy()) for each in collect_wrappers(model, DecayWrapper)), default=0)
+    return max((int(each.pruning_step.numpy()) for each in _clocks(model)), default=0)
+
+
+def _clocks(model: Any) -> list[PruningWrapper]:
+    """Returns the wrappers whose clock counts updates."""
+    return [each for each in collect_wrappers(model, PruningWrapper) if each.counts_updates]

@@ -7,7 +7,8 @@ from typing import Any
 import tensorflow as tf
 
 from tfmot_swd.keras2 import optimizers
-from tfmot_swd.pruning.wrapper import PruningWrapper, assign
+from tfmot_swd.pruning.wrapped_models import assign
+from tfmot_swd.pruning.wrapper import PruningWrapper
 
 
 class SkippedUpdates:

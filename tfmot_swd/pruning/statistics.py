@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tfmot_swd.keras2.compat import keras
 from tfmot_swd.keras2.validation import check_keras_model
-from tfmot_swd.pruning.wrapper import find_wrapped
+from tfmot_swd.pruning.wrapped_models import find_wrapped
 
 
 def reestimate_batch_norm(model: Any, data: Iterable[Any], batches: int = 20) -> int:

@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from tfmot_swd.keras2.compat import keras
 from tfmot_swd.pruning.run import PruningRun, check_update_freq
-from tfmot_swd.pruning.wrapper import PruningWrapper, collect_wrappers
+from tfmot_swd.pruning.wrapped_models import collect_wrappers
+from tfmot_swd.pruning.wrapper import PruningWrapper
 
 
 class PruningSummaries(keras.callbacks.Callback):

@@ -1,32 +1,56 @@
-"""What all wrapper layers of this package have in common, and how they are found in a model."""
+"""The base class of all pruning wrappers, and the questions that the rest of the package asks them."""
 
 from __future__ import annotations
 
-import re
+import dataclasses
 import types
 import weakref
-from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self
 
+import numpy as np
 import tensorflow as tf
 
 from tfmot_swd.keras2.compat import (
-    Functional,
     PruneLowMagnitude,
     Pruning,
-    QuantizeWrapper,
     is_recording,
     is_saving,
     is_tracing_keras_graph,
     keras,
     master_variable,
-    variables_of,
 )
-from tfmot_swd.keras2.validation import check_finite_weights, check_keras_model
 from tfmot_swd.layers.prunable import build_parts, make_prunable
 
-# What TFMOT puts before the name of a layer that it wraps: the class.
-_PREFIX = re.compile("^prune_(selective_decay|structured_decay|progressive_gradient)_")
+
+@dataclasses.dataclass(frozen=True)
+class ChannelState:
+    """A variable of a wrapper that is cut as channels of a weight of its layer are removed.
+
+    Args:
+      weight: of the wrapped layer.
+      state: of the weight's shape, or a vector along one of its axes.
+      axis: of the weight that a vector runs along; None for a variable of the weight's shape.
+    """
+
+    weight: Any
+    state: Any
+    axis: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class KeptFilters:
+    """Which filters of a weight are left in a training that removes them, for its backup.
+
+    Args:
+      weight: of the wrapped layer.
+      origin: the place that each filter had before any pruning.
+      initial: how many filters this weight had in the group of each before any pruning; 0 where they are not ranked.
+    """
+
+    weight: Any
+    origin: list[int]
+    initial: list[int]
 
 
 class PruningWrapper(PruneLowMagnitude):
@@ -48,6 +72,8 @@ class PruningWrapper(PruneLowMagnitude):
 
     # What a training step without the callback is told.
     missing_callback: ClassVar[str]
+    # Whether `pruning_step` counts the updates of all phases of a training; False where it counts epochs that pruned.
+    counts_updates: ClassVar[bool] = True
 
     def __init__(self, layer: Any, pruning_schedule: Any, **kwargs: Any) -> None:
         for tfmot_only in ("block_size", "block_pooling_type"):
@@ -99,6 +125,10 @@ class PruningWrapper(PruneLowMagnitude):
             block_size=(1, 1),
             block_pooling_type="AVG",
         )
+
+    def join(self, pool: Any) -> None:
+        """Puts the wrapper under a pool; None: under none."""
+        self._pool = pool
 
     def follow(self, schedule: Any) -> None:
         """Has the wrapper follow another schedule, before any training step is traced."""
@@ -175,6 +205,46 @@ class PruningWrapper(PruneLowMagnitude):
         trained = {id(master_variable(each)) for each in self.layer.trainable_weights}
         return any(id(master_variable(each)) in trained for each in self.prunable_weights)
 
+    # What the rest of the package asks, of all methods alike.
+
+    @classmethod
+    def unfinished(cls, wrappers: Sequence[Self]) -> str | None:
+        """Returns why a model with these wrappers is not pruned yet, a message for the user; None where it is."""
+        raise NotImplementedError(f"{cls.__name__} must say whether its model is pruned: define unfinished")
+
+    def masked_weights(self) -> list[tuple[Any, tf.Tensor]]:
+        """Returns (weight, mask that broadcasts to it) of what this method sets to zero; zero where it has."""
+        return [(weight, mask.read_value()) for weight, mask, _ in self.pruning_vars]
+
+    def final_weights(self) -> list[np.ndarray]:
+        """Returns the values of the layer's weights, in Keras's order, that the stripped model gets.
+
+        What the optimizer has moved since it was masked is zero again.
+        """
+        masks = {id(weight): mask.numpy() for weight, mask in self.masked_weights()}
+        values = []
+        for variable, value in zip(self.layer.weights, self.layer.get_weights(), strict=True):
+            mask = masks.get(id(master_variable(variable)))
+            values.append(value if mask is None else np.where(mask > 0, value, np.zeros_like(value)))
+        return values
+
+    def channel_states(self) -> list[ChannelState]:
+        """Returns the variables that follow the channels of the layer's weights; all others stay as they are."""
+        return [ChannelState(weight, mask) for weight, mask, _ in self.pruning_vars]
+
+    def held_axes(self, layer: Any) -> list[tuple[Any, int]]:
+        """Returns (weight, axis) of a copy of the wrapped layer along which no channel may leave with stripping."""
+        return []
+
+    def kept_filters(self) -> list[KeptFilters]:
+        """Returns the filters that are left of each weight, for a method that removes some in training."""
+        return []
+
+    def method_config(self) -> dict[str, Any]:
+        """Returns the settings that must be the same for a training to go on from a backup."""
+        config: dict[str, Any] = {"schedule": self.pruning_schedule.get_config()}
+        return config
+
     @property
     def losses(self) -> list[tf.Tensor]:
         # TFMOT's wrapper forgets the losses that are callables.
@@ -210,134 +280,3 @@ class PruningWrapper(PruneLowMagnitude):
     def _parts_of_config(cls) -> tuple[str, ...]:
         """Returns the entries of the config that are serialized objects."""
         return ("pruning_schedule",)
-
-
-Kind = TypeVar("Kind", bound=PruningWrapper)
-
-
-def collect_wrappers(model: Any, kind: type[Kind]) -> list[Kind]:
-    """Returns the wrappers of one kind in a model, nested models included, in call order.
-
-    A layer that is shared stands once, where it is called first.
-    """
-    found: list[Kind] = []
-    for layer in model.layers:
-        if isinstance(layer, kind):
-            found.append(layer)
-        elif isinstance(layer, keras.Model):
-            found += collect_wrappers(layer, kind)
-    return list(dict.fromkeys(found))
-
-
-class NothingTrainedError(ValueError):
-    """Nothing that is wrapped for pruning can be pruned, as the model is frozen where it is."""
-
-
-def taking_part(wrappers: Sequence[Kind]) -> tuple[Kind, ...]:
-    """Returns the wrappers of which a weight is trained as the model is now.
-
-    Raises:
-      NothingTrainedError: there is none.
-    """
-    found = tuple(wrapper for wrapper in wrappers if wrapper.takes_part())
-    if not found:
-        raise NothingTrainedError(
-            "No wrapped layer is trainable, so nothing can be pruned: set layer.trainable = True on some and compile "
-            "again, or pass UpdatePruningStep(partial_fit=True) where this is the first phase of a training that "
-            f"unfreezes them later. Received: {len(wrappers)} wrapped layers, all frozen."
-        )
-    return found
-
-
-def wrapped_graphs(model: Any) -> list[Any]:
-    """Returns the graph models of a model, itself or those inside it, that have wrappers of this package."""
-    if isinstance(model, keras.Sequential | Functional):
-        return [model] if collect_wrappers(model, PruningWrapper) else []
-    inside = [each for each in model.layers if isinstance(each, keras.Model)]
-    return list({id(graph): graph for each in inside for graph in wrapped_graphs(each)}.values())
-
-
-def own_weights(model: Any) -> list[Any]:
-    """Returns the variables of a model's layers, each once, in full precision; not those of wrappers and metrics."""
-    kept: set[int] = set()
-    for layer in model.submodules:
-        if isinstance(layer, keras.metrics.Metric):
-            # A class with a training step of its own holds them, and Keras counts them among its weights.
-            kept |= {id(master_variable(each)) for each in layer.weights}
-        if isinstance(layer, PruneLowMagnitude):
-            inside = {id(master_variable(each)) for each in layer.layer.weights}
-            kept |= {id(each) for each in map(master_variable, layer.weights)} - inside
-    found = {id(each): each for each in variables_of(model)}
-    return [variable for place, variable in found.items() if place not in kept]
-
-
-def assign(strategy: tf.distribute.Strategy, variable: tf.Variable, value: tf.Tensor) -> None:
-    """Assigns a value on all replicas."""
-    strategy.extended.update(variable, lambda var, new: var.assign(new), args=(value,))
-
-
-def check_can_wrap(model: Any) -> None:
-    """Raises unless `model` is a built graph model with finite weights, neither wrapped nor quantization-aware.
-
-    Raises:
-      TypeError: not a tf_keras model; layers of one, which TFMOT wraps one by one.
-      ValueError: otherwise.
-    """
-    parts = list(model) if isinstance(model, list | tuple) else [model]
-    if parts and all(isinstance(each, keras.layers.Layer) and not isinstance(each, keras.Model) for each in parts):
-        names = [each.name for each in parts]
-        raise TypeError(
-            "Layers are pruned together, under one threshold and one clock, so the model as a whole is wrapped: build "
-            f"it of plain layers, wrap it, and name the layers to prune, as only={names}. "
-            f"Received: {', '.join(f'{each.name} ({type(each).__name__})' for each in parts)}, not a model"
-        )
-    check_keras_model(model)
-    if find_wrapped(model):
-        raise ValueError(
-            "The model is wrapped for pruning already: strip it first "
-            f"(tfmot_swd.strip_pruning). Received: {model.name!r} with wrapped layers"
-        )
-    aware = [each.name for each in model.submodules if isinstance(each, QuantizeWrapper)]
-    if aware:
-        raise ValueError(
-            "The model is quantization-aware: prune and strip it first, and call tfmot_swd.quantize_aware then. "
-            f"Received: {model.name!r} with {len(aware)} quantization wrappers ({', '.join(aware[:5])})"
-        )
-    check_finite_weights(model)
-
-
-def find_wrapped(model: Any) -> list[str]:
-    """Returns the names of all layers under any TFMOT wrapper, ours or not, at any depth.
-
-    Wrappers that Keras has revived from a SavedModel without their class count too.
-    """
-    return sorted(each.name for each in model.submodules if isinstance(each, PruneLowMagnitude) or is_revived(each))
-
-
-def made_anew(wrappers: Sequence[PruningWrapper]) -> str:
-    """Returns what to say of wrappers that know no channel: which ones they rank is part of their weights."""
-    return (
-        "This wrapped model was made anew from its config (clone_model, model_from_json), which does not say which "
-        "channels are ranked: wrap the model that was not wrapped, or call set_weights with the weights of the first "
-        f"wrapped one. Received: {len(wrappers)} wrapped layers that know no channel"
-    )
-
-
-def plain_name(name: str) -> str:
-    """Returns the name that a group of channels had before its layers were wrapped."""
-    *path, layer = name.split("/")
-    return "/".join([*path, _PREFIX.sub("", layer)])
-
-
-def is_revived(layer: Any) -> bool:
-    """Whether a layer is the lifeless copy of a wrapper of ours that Keras makes without this package."""
-    kind = type(layer)
-    ours = tuple(each.__name__ for each in _kinds_of(PruningWrapper))
-    return kind.__module__.startswith("tf_keras.src.saving") and kind.__name__.endswith(ours)
-
-
-def _kinds_of(kind: type) -> Iterator[type]:
-    subclasses: list[type] = kind.__subclasses__()
-    for each in subclasses:
-        yield each
-        yield from _kinds_of(each)

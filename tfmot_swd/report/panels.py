@@ -1,4 +1,4 @@
-"""The training as a few pictures: Keras's history and the states of a pruning, side by side."""
+"""Charts of a training: Keras's history and the statuses of a pruning."""
 
 from __future__ import annotations
 
@@ -7,16 +7,13 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from tfmot_swd.pruning.methods import methods
+from tfmot_swd.pruning.status import Status
 from tfmot_swd.report.result import Panel, Series
 from tfmot_swd.report.scoring import metric_unit
 
-# What the callbacks of this package add to the epoch logs; statuses tell the same, more often.
-_STATE_LOGS = frozenset(
-    {
-        *("target_sparsity", "targeted_share", "targeted_kernel_share", "threshold", "a", "shrink", "penalty"),
-        *("channels_left", "channels", "soft_channels", "parameters", "lr", "learning_rate"),
-    }
-)
+# Keras's learning rate callbacks log it; no metric.
+_LEARNING_RATES = frozenset({"lr", "learning_rate"})
 # From this ratio of the largest to the smallest value on, a picture is logarithmic.
 _LOG_FROM = 50
 
@@ -34,16 +31,15 @@ def training_panels(history: Any, statuses: Iterable[Any], steps_per_epoch: int 
         TypeError: a history or status of another kind.
     """
     logs, params = _logs(history)
-    states = [_state(status) for status in statuses]
+    given = list(statuses)
+    states = [_state(status) for status in given]
     epochs = max((len(values) for values in logs.values()), default=0)
     steps = steps_per_epoch or params.get("steps")
     if not steps and states and len(states) == epochs and "step" in states[-1]:
         steps = states[-1]["step"] // epochs
     panels = list(_log_panels(logs, steps))
-    if states and "step" in states[0]:
-        panels += _update_panels(states)
-    elif states:
-        panels += _epoch_panels(states, steps)
+    if states:
+        panels += _status_panels(_kind(given[0]), states, steps)
     return tuple(panel for panel in panels if panel.series)
 
 
@@ -71,7 +67,9 @@ def _log_panels(logs: Mapping[str, Sequence[float]], steps: int | None) -> Itera
     """Yields the metrics first, then the loss."""
     x_label = "updates" if steps else "epochs"
     bases = dict.fromkeys(name.removeprefix("val_") for name in logs)
-    metrics = [base for base in bases if base not in _STATE_LOGS and not base.endswith("_left")]
+    # What pruning callbacks add to the epoch logs; statuses tell the same, more often.
+    others = _LEARNING_RATES.union(*(method.status.log_names for method in methods()))
+    metrics = [base for base in bases if base not in others and not base.endswith("_left")]
     for base in sorted(metrics, key=lambda name: name.endswith("loss")):
         lines = []
         for name, shown in ((base, "training"), (f"val_{base}", "validation")):
@@ -84,39 +82,26 @@ def _log_panels(logs: Mapping[str, Sequence[float]], steps: int | None) -> Itera
         yield _panel(base, x_label, metric_unit(base), lines)
 
 
-def _update_panels(states: Sequence[Mapping[str, Any]]) -> Iterable[Panel]:
-    x = [state["step"] for state in states]
-
-    def line(name: str, values: Iterable[Any], is_target: bool = False) -> Series:
-        return _series(name, x, list(values), is_target)
-
-    if "target_sparsity" in states[0]:
-        targeted = line("below the threshold", (state["targeted"] / state["pool"] for state in states))
-        wanted = line("wanted", (state["target_sparsity"] for state in states), is_target=True)
-        yield _panel("weights targeted", "updates", "share", [targeted, wanted])
-    else:
-        for cost in states[0]["costs"]:
-            left = line("left", (state["costs"][cost] for state in states))
-            limit = line("allowed", (state["limits"].get(cost) for state in states), is_target=True)
-            yield _panel(f"{cost} without what is targeted", "updates", "count", [left, limit])
-        left = line("left", (state["channels"] - state["targeted"] for state in states))
-        yield _panel("channels left", "updates", "count", [left])
-    yield _panel("threshold", "updates", "number", [line("threshold", (state["threshold"] for state in states))])
-    strength = [line("a", (state["a"] for state in states)), line("shrink", (state["shrink"] for state in states))]
-    yield _panel("penalty", "updates", "number", [line("penalty", (state["penalty"] for state in states))])
-    yield _panel("strength of the decay", "updates", "number", strength)
+def _status_panels(kind: type[Status], states: Sequence[Mapping[str, Any]], steps: int | None) -> Iterable[Panel]:
+    counts_updates = kind.clock == "step"
+    x = [state[kind.clock] * (1 if counts_updates else steps or 1) for state in states]
+    x_label = "updates" if counts_updates or steps else "epochs"
+    for chart in kind.charts(states):
+        lines = [_series(line.label, x, line.values, line.is_target) for line in chart.lines]
+        yield _panel(chart.title, x_label, chart.unit, lines)
 
 
-def _epoch_panels(states: Sequence[Mapping[str, Any]], steps: int | None) -> Iterable[Panel]:
-    x = [state["epoch"] * (steps or 1) for state in states]
-    x_label = "updates" if steps else "epochs"
-
-    def line(name: str, key: str) -> Series:
-        return _series(name, x, [state[key] for state in states])
-
-    yield _panel("filters", x_label, "count", [line("left", "channels"), line("silenced", "silenced")])
-    yield _panel("parameters left", x_label, "count", [line("left", "parameters")])
-    yield _panel("threshold", x_label, "number", [line("threshold", "threshold")])
+def _kind(status: Any) -> type[Status]:
+    """Returns the class of a status, that of a dictionary by its keys."""
+    if isinstance(status, Status):
+        return type(status)
+    for method in methods():
+        if {field.name for field in dataclasses.fields(method.status)} <= set(status):  # type: ignore[arg-type]
+            return method.status
+    raise TypeError(
+        "statuses must be what UpdatePruningStep keeps in its history, or the same as dictionaries with all fields. "
+        f"Received: a dictionary of {', '.join(map(str, status))}"
+    )
 
 
 def _series(name: str, x: Sequence[float], y: Sequence[Any], is_target: bool = False) -> Series:

@@ -1,16 +1,14 @@
-"""What the wrappers of both forms of Selective Weight Decay have in common."""
+"""Base of the wrappers of both forms of Selective Weight Decay."""
 
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any, Self
 
 import tensorflow as tf
 
 from tfmot_swd.pruning.wrapper import PruningWrapper
-
-if TYPE_CHECKING:
-    from tfmot_swd.swd.pool import DecayPool
 
 
 class DecayWrapper(PruningWrapper):
@@ -30,15 +28,31 @@ class DecayWrapper(PruningWrapper):
         super()._add_clock()
         self.cut = self._add_state("cut", [], tf.bool)
 
-    def join(self, pool: DecayPool[Any] | None, coupled: bool = False) -> None:
-        """Puts the wrapper under a pool (None: under none); `coupled` adds its penalty to the loss."""
-        self._pool = pool
-        if coupled and not self._callable_losses:
+    def join(self, pool: Any) -> None:
+        super().join(pool)
+        if pool is not None and pool.strength.coupled and not self._callable_losses:
             self.add_loss(functools.partial(self._penalty))
 
-    def masked_weights(self) -> list[tuple[tf.Variable, tf.Tensor]]:
-        """Returns (weight, mask that broadcasts to it) of what the cut may set to zero; zero where it has."""
-        return [(weight, mask.read_value()) for weight, mask, _ in self.pruning_vars]
+    @classmethod
+    def unfinished(cls, wrappers: Sequence[Self]) -> str | None:
+        uncut = [wrapper for wrapper in wrappers if not bool(wrapper.cut.numpy())]
+        # A layer that was frozen when the others were cut is meant to be whole; a model frozen later is not.
+        if len(uncut) < len(wrappers) and not any(wrapper.takes_part() for wrapper in uncut):
+            return None
+        done = max(int(wrapper.pruning_step.numpy()) for wrapper in wrappers)
+        schedule, unfrozen = wrappers[0].pruning_schedule, ""
+        if len(uncut) < len(wrappers) or (schedule.has_end and done >= schedule.end_step):
+            unfrozen = (
+                "Where layers have been unfrozen: Keras trains those that were trainable when the model was compiled, "
+                "so compile it after setting layer.trainable, and fit then. "
+            )
+        return (
+            "The final cut has not been made, so this model is not pruned: train on until end_step, or "
+            "call tfmot_swd.prune_now(model) at once. ModelCheckpoint(save_best_only=True), EarlyStopping and its "
+            "restore_best_weights=True lead here too: they keep, or bring back, weights from before the cut, where "
+            "models are better and not pruned; tfmot_swd.AfterPruning(callback) has them look at pruned models alone. "
+            f"{unfrozen}Received: {done} of {schedule.length} made"
+        )
 
     @tf.autograph.experimental.do_not_convert
     def _penalty(self) -> tf.Tensor:

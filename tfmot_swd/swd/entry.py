@@ -7,14 +7,14 @@ from typing import Any
 
 from absl import logging
 
-from tfmot_swd.keras2.cloning import wrap_with
 from tfmot_swd.keras2.compat import PruningPolicy
 from tfmot_swd.keras2.layer_choice import LayerChoice
 from tfmot_swd.keras2.layer_weights import kernels_of
+from tfmot_swd.pruning.blocks import Blocks
 from tfmot_swd.pruning.dense_kernels import warn_of_uncounted
 from tfmot_swd.pruning.plan import PruningPlan, plan_pruning
-from tfmot_swd.pruning.wrapper import check_can_wrap, collect_wrappers
-from tfmot_swd.swd.block_magnitudes import Blocks
+from tfmot_swd.pruning.wrapped_models import check_can_wrap, collect_wrappers
+from tfmot_swd.pruning.wrapping import wrap_with
 from tfmot_swd.swd.schedules import SelectiveDecay
 from tfmot_swd.swd.structured.entry import wrap_channels
 from tfmot_swd.swd.structured.schedule import StructuredDecay

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfmot_swd.swd.thresholds import ABOVE_ALL, select_and_count_near, select_bits, select_bits_near
+from tfmot_swd.pruning.thresholds import ABOVE_ALL, select_and_count_near, select_bits, select_bits_near
 
 
 def floors_of(

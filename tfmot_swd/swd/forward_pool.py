@@ -8,8 +8,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfmot_swd.pruning.wrapper import assign, collect_wrappers
-from tfmot_swd.swd.thresholds import bits_to_float, magnitude_bits
+from tfmot_swd.pruning.thresholds import bits_to_float, magnitude_bits
+from tfmot_swd.pruning.wrapped_models import assign, collect_wrappers
 from tfmot_swd.swd.weight_pool import WeightPool
 from tfmot_swd.swd.wrapper import PruneSelectiveDecay, Target
 

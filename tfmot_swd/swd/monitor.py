@@ -1,21 +1,23 @@
-"""What a wrapped model looks like at a moment of its training, as numbers; changes nothing."""
+"""Status of a training by Selective Weight Decay, measured without changing it."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
 
 from tfmot_swd.keras2.layer_weights import elements
+from tfmot_swd.pruning.status import Chart, ChartLine, Status
 from tfmot_swd.swd.pool import DecayPool
 from tfmot_swd.swd.removed_share import removed_shares
 from tfmot_swd.swd.weight_pool import WeightPool
 
 
 @dataclasses.dataclass(frozen=True)
-class PruningStatus:
+class PruningStatus(Status):
     """State of Selective Weight Decay after some update.
 
     Args:
@@ -36,6 +38,10 @@ class PruningStatus:
       kernels: number of all kernel weights of the model, those too that the rate does not count.
       targeted_kernels: how many of them are below the threshold.
     """
+
+    log_names: ClassVar[frozenset[str]] = frozenset(
+        {"target_sparsity", "targeted_share", "targeted_kernel_share", "threshold", "a", "shrink", "penalty"}
+    )
 
     step: int
     target_sparsity: float
@@ -80,6 +86,13 @@ class PruningStatus:
             logs["shrink"] = self.shrink
         return logs
 
+    @classmethod
+    def charts(cls, states: Sequence[Mapping[str, Any]]) -> Iterable[Chart]:
+        targeted = ChartLine("below the threshold", [each["targeted"] / each["pool"] for each in states])
+        wanted = ChartLine("wanted", [each["target_sparsity"] for each in states], is_target=True)
+        yield Chart("weights targeted", "share", [targeted, wanted])
+        yield from decay_charts(states)
+
     def scalars(self) -> dict[str, float]:
         """Returns the numbers for TensorBoard."""
         shares = ("target_sparsity", "targeted_share", "targeted_kernel_share")
@@ -88,31 +101,15 @@ class PruningStatus:
         return known | {f"sparsity/{name}": share for name, share in self.sparsity.items()}
 
 
-@dataclasses.dataclass(frozen=True)
-class CutReport:
-    """What the final cut removed, and what it changed.
+def decay_charts(states: Sequence[Mapping[str, Any]]) -> Iterable[Chart]:
+    """Yields the charts of what both forms of Selective Weight Decay have: threshold, penalty and strength."""
 
-    Args:
-      step: the update after which it was made.
-      removed: number of weights set to zero, batch-norm and biases included where those are targets.
-      largest_removed: the largest magnitude among them, measured just before.
-      removed_norm: their Euclidean norm, as a share of that of all target weights.
-      removed_shares: by layer, the norm of the removed weights over that of those that stay: about how much the layer's
-        outputs change. Weights that are not decayed on their own do not count.
-      floored: layers with a kernel that keeps weights below the threshold, as few as `minimum_kept` says.
-      losses: what is to be said of layers of which the threshold leaves nothing; empty where there are none.
-      before, after: what `evaluate` returned on the callback's validation data; None without.
-    """
+    def line(name: str) -> ChartLine:
+        return ChartLine(name, [each[name] for each in states])
 
-    step: int
-    removed: int
-    largest_removed: float
-    removed_norm: float
-    removed_shares: dict[str, float] = dataclasses.field(default_factory=dict)
-    floored: tuple[str, ...] = ()
-    losses: tuple[str, ...] = ()
-    before: dict[str, float] | None = None
-    after: dict[str, float] | None = None
+    yield Chart("threshold", "number", [line("threshold")])
+    yield Chart("penalty", "number", [line("penalty")])
+    yield Chart("strength of the decay", "number", [line("a"), line("shrink")])
 
 
 class Monitor:
@@ -187,24 +184,3 @@ def foreseen_shares(pool: DecayPool[Any]) -> dict[str, float]:
     else:
         left = 1.0 / (1.0 + float(pool.strength.shrink(end)))
     return {layer: share * left for layer, share in now.items()}
-
-
-def cut_and_report(pool: DecayPool[Any]) -> CutReport:
-    """Makes the final cut and reports what it removed."""
-    before = [weight.numpy().astype(np.float64) for weight, _ in pool.targets()]
-    decayed = [(layer, weight, weight.numpy()) for layer, weight, _ in pool.decayed_by_layer()]
-    pool.finish()
-    masks = [
-        np.broadcast_to(mask.numpy(), values.shape) for values, (_, mask) in zip(before, pool.targets(), strict=True)
-    ]
-    gone = np.concatenate([values[mask == 0] for values, mask in zip(before, masks, strict=True)])
-    whole = np.sqrt(sum(float((values**2).sum()) for values in before))
-    return CutReport(
-        step=pool.step,
-        removed=int(gone.size),
-        largest_removed=float(np.abs(gone).max(initial=0.0)),
-        removed_norm=float(np.sqrt((gone**2).sum()) / whole) if whole else 0.0,
-        removed_shares=removed_shares((layer, values, weight.numpy() != 0) for layer, weight, values in decayed),
-        floored=pool.floored(),
-        losses=tuple(pool.losses()),
-    )

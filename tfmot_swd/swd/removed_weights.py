@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfmot_swd.pruning.wrapper import assign
+from tfmot_swd.pruning.wrapped_models import assign
 
 
 @dataclasses.dataclass(frozen=True)

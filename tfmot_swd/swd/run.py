@@ -1,4 +1,4 @@
-"""One training by Selective Weight Decay: the link of its clock to the optimizer, the forecast, the final cut."""
+"""One training by Selective Weight Decay: forecast, final pruning step, status."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 
 from tfmot_swd.keras2.compat import keras
 from tfmot_swd.keras2.pruning_warning import PruningWarning
-from tfmot_swd.pruning.final_step import report_of_cut, tell_of_final_step
 from tfmot_swd.pruning.run import PruningRun, RunOptions
 from tfmot_swd.pruning.wrapper import PruningWrapper
+from tfmot_swd.swd.final_step import CutReport, cut_and_report, report_of_cut, tell_of_final_step
 from tfmot_swd.swd.forward_pool import weight_pool_of
-from tfmot_swd.swd.monitor import CutReport, Monitor, cut_and_report, foreseen_shares
+from tfmot_swd.swd.monitor import Monitor, foreseen_shares
 from tfmot_swd.swd.pool import DecayPool
 from tfmot_swd.swd.removed_share import visible_shares
 from tfmot_swd.swd.wrapper import PruneSelectiveDecay
@@ -59,16 +59,32 @@ class SelectiveRun(PruningRun):
             for problem in forecast.problems() + _held_norms(pool.wrappers) + lost:
                 warnings.warn(problem, PruningWarning, stacklevel=4)
         self._pool, self._monitor = pool, self.monitor_class(pool)
-        # Whether all is said of the final pruning step, which may be made in graph as well, or by cut_now.
+        # Whether all is said of the final pruning step, which may be made in graph as well, or by prune_now.
         self._has_told_of_cut = pool.is_cut
         # TensorBoard counts who entered and left since its own last look.
         self._summaries = self.monitor_class(pool)
         for wrapper in pool.wrappers:
             wrapper.run = self
 
-    def pool_of(self, model: Any) -> DecayPool[Any]:
-        """Returns what trains the model as one."""
+    @classmethod
+    def pool_of(cls, model: Any) -> DecayPool[Any]:
+        """Returns the pool of a wrapped model."""
         return weight_pool_of(model)
+
+    @classmethod
+    def problems_after(cls, pool: DecayPool[Any]) -> tuple[str, ...]:
+        """Returns sentences to warn with after the final pruning step, beside those of its report."""
+        return ()
+
+    @classmethod
+    def prune_now(cls, model: Any) -> None:
+        pool = cls.pool_of(model)
+        report = cut_and_report(pool)
+        run = pool.leader.run
+        if isinstance(run, SelectiveRun):
+            # It would take it for a final pruning step that was made in graph.
+            run.note_cut(report)
+        tell_of_final_step(model, pool, report, cls.problems_after(pool))
 
     @property
     def skipped(self) -> int:
@@ -128,7 +144,7 @@ class SelectiveRun(PruningRun):
         elif not self.options.partial_fit:
             warnings.warn(
                 f"Training ended after {self._pool.step} of {self._pool.schedule.end_step} updates, before the "
-                "final cut: the model is NOT pruned. Train on, or call tfmot_swd.cut_now(model)."
+                "final cut: the model is NOT pruned. Train on, or call tfmot_swd.prune_now(model)."
                 + (f" Received: {self.skipped} more updates that the optimizer skipped" if self.skipped else ""),
                 PruningWarning,
                 stacklevel=3,
@@ -195,7 +211,7 @@ class SelectiveRun(PruningRun):
 
     def _tell_of_cut(self, report: CutReport) -> None:
         self.note_cut(report)
-        tell_of_final_step(self.model, self._pool, report)
+        tell_of_final_step(self.model, self._pool, report, self.problems_after(self._pool))
         self._warn_of_visible(report.removed_shares, "The final pruning step has changed the outputs")
 
     def note_cut(self, report: CutReport) -> None:
@@ -252,8 +268,8 @@ def _check_has_decayed(pool: DecayPool[Any]) -> None:
     raise ValueError(
         "The pruning schedule has passed without a decay, as all wrapped layers were frozen: the final pruning step "
         "would remove weights at full size. Schedules count the updates of all phases: wrap the model with a "
-        "begin_step and an end_step in the phase in which the layers are trained; or call tfmot_swd.cut_now(model) to "
-        "prune at once all the same. "
+        "begin_step and an end_step in the phase in which the layers are trained; or call tfmot_swd.prune_now(model) "
+        "all the same. "
         f"Received: {step} updates made, begin_step={schedule.begin_step}, end_step={schedule.end_step}"
     )
 

@@ -9,12 +9,12 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_swd.keras2.layer_weights import elements, kernels_of
-from tfmot_swd.pruning.wrapper import assign
+from tfmot_swd.pruning.thresholds import bits_to_float, concat_magnitude_bits, magnitude_bits, select_bits_near
+from tfmot_swd.pruning.wrapped_models import assign
 from tfmot_swd.swd.floors import FloorSelection, floors_of
 from tfmot_swd.swd.lost_layers import foreseen_losses, losses
 from tfmot_swd.swd.pool import DecayPool
 from tfmot_swd.swd.schedules import SelectiveDecay
-from tfmot_swd.swd.thresholds import bits_to_float, concat_magnitude_bits, magnitude_bits, select_bits_near
 from tfmot_swd.swd.wrapper import PruneSelectiveDecay, Target
 
 

@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from tfmot_swd.keras2.compat import keras, master_variable
 from tfmot_swd.layers.prunable import counted_weights, target_weights
-from tfmot_swd.swd.block_magnitudes import Blocks
+from tfmot_swd.pruning.blocks import Blocks
+from tfmot_swd.pruning.wrapper import ChannelState
 from tfmot_swd.swd.decay_wrapper import DecayWrapper
 from tfmot_swd.swd.schedules import SelectiveDecay
 
@@ -107,6 +108,18 @@ class PruneSelectiveDecay(DecayWrapper):
     def dense_copies(self) -> list[tuple[Any, Any]]:
         """Each weight with its dense copy; empty but in the forward form."""
         return [(weight, self._dense[id(weight)]) for weight in self.prunable_weights if id(weight) in self._dense]
+
+    def channel_states(self) -> list[ChannelState]:
+        return super().channel_states() + [ChannelState(weight, dense) for weight, dense in self.dense_copies]
+
+    def held_axes(self, layer: Any) -> list[tuple[Any, int]]:
+        # Behind a channel that leaves every block of the weight would be torn.
+        return [
+            (master_variable(weight), len(weight.shape) - 2 + axis)
+            for weight in counted_weights(layer)
+            for axis, side in enumerate(self.blocks.size)
+            if side > 1 and self.blocks.tie(weight.shape)
+        ]
 
     def trained_targets(self) -> list[Target]:
         """Returns the targets that are trained as the model is now; frozen ones are left as they are."""

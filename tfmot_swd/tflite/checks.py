@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tfmot_swd.keras2.validation import check_keras_model
-from tfmot_swd.pruning.wrapper import find_wrapped
+from tfmot_swd.pruning.wrapped_models import find_wrapped
 
 
 def check_exportable(model: Any) -> None:

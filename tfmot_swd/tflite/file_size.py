@@ -9,7 +9,7 @@ import numpy as np
 from tfmot_swd.channels.removal import plan_removal
 from tfmot_swd.costs.counts import ChannelCosts, CostTerms
 from tfmot_swd.layers.call import FOLLOW, PRODUCE
-from tfmot_swd.pruning.wrapper import own_weights
+from tfmot_swd.pruning.wrapped_models import own_weights
 from tfmot_swd.tflite import file_bytes
 
 # Of each element of a matrix, and of each channel that one makes: an int32 bias with its scale and zero point, and

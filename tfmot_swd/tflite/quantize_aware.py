@@ -19,11 +19,11 @@ from tensorflow_model_optimization.quantization.keras import (
 from tensorflow_model_optimization.quantization.keras.default_8bit import Default8BitQuantizeScheme
 from tensorflow_model_optimization.quantization.keras.quantizers import MovingAverageQuantizer
 
-from tfmot_swd.keras2.cloning import wrap_with
 from tfmot_swd.keras2.compat import keras, master_variable
 from tfmot_swd.keras2.validation import check_finite_weights, check_keras_model
 from tfmot_swd.layers.prunable import counted_weights
-from tfmot_swd.pruning.wrapper import find_wrapped
+from tfmot_swd.pruning.wrapped_models import find_wrapped
+from tfmot_swd.pruning.wrapping import wrap_with
 from tfmot_swd.tflite.serving import float32_twin
 
 layers = keras.layers

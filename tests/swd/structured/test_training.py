@@ -135,7 +135,7 @@ def test_cut_now_ends_a_training_early():
     model.fit(X, Y, batch_size=BATCH, verbose=0, callbacks=[callback])
     with pytest.raises(ValueError, match="final cut has not been made"):
         tfmot_swd.strip_pruning(model)
-    tfmot_swd.cut_now(model)
+    tfmot_swd.prune_now(model)
     assert tfmot_swd.strip_pruning(model).count_params() <= network().count_params() / 2
 
 
@@ -222,7 +222,7 @@ def test_nothing_is_penalised_after_an_early_cut():
     class Cut(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
             if epoch == 1:
-                tfmot_swd.cut_now(self.model)
+                tfmot_swd.prune_now(self.model)
 
     callback = tfmot_swd.UpdatePruningStep()
     model.fit(X, Y, batch_size=BATCH, epochs=EPOCHS, verbose=0, callbacks=[callback, Cut()])

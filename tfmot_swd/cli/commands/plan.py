@@ -6,7 +6,7 @@ from absl import flags
 
 from tfmot_swd.cli.command import Call, Command, define_full_flag
 from tfmot_swd.cli.loading import define_loading_flags, load_model
-from tfmot_swd.cli.methods import METHODS, check_names, define_method_flags, layer_names
+from tfmot_swd.cli.methods import check_names, define_method_flags, layer_names, method_of
 
 _EXAMPLE = """
 # Which channels can leave, which stay and why, and which do nothing already
@@ -29,7 +29,7 @@ def _run(call: Call) -> int:
     model = load_model(call, call.operands[0])
     names = layer_names(call.flags)
     check_names(model, names)
-    call.show(METHODS[call.flags.method].plan(model, names))
+    call.show(method_of(call.flags).plan(model, **names))
     dead = plan_dead_removal(model)
     rows = ", ".join(f"{row.channels - row.kept} of {row.group}" for row in dead.rows if row.kept < row.channels)
     call.say(

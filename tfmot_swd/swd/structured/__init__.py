@@ -1,6 +1,5 @@
 """Selective Weight Decay on whole channels, to a budget."""
 
-from tfmot_swd.swd.structured import channel_rule as _channel_rule  # noqa: F401  (registers the rule)
 from tfmot_swd.swd.structured.schedule import StructuredDecay
 from tfmot_swd.swd.structured.scores import channel_scores
 from tfmot_swd.swd.structured.wrapper import PruneStructuredDecay

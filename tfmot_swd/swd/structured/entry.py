@@ -11,10 +11,10 @@ from tfmot_swd.channels.plan import plan_channels
 from tfmot_swd.costs.budget import as_budget
 from tfmot_swd.costs.counts import ChannelCosts
 from tfmot_swd.costs.limits import resolve_limits
-from tfmot_swd.keras2.cloning import wrap_with
 from tfmot_swd.keras2.compat import variables_of
 from tfmot_swd.keras2.layer_choice import LayerChoice
 from tfmot_swd.pruning.dense_kernels import warn_of_unknown_kernels
+from tfmot_swd.pruning.wrapping import wrap_with
 from tfmot_swd.swd.structured.schedule import StructuredDecay
 from tfmot_swd.swd.structured.wrapper import PruneStructuredDecay
 

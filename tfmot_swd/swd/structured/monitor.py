@@ -1,18 +1,21 @@
-"""What a model whose channels are decayed looks like at a moment of its training, as numbers; changes nothing."""
+"""Status of a training by structured Selective Weight Decay, measured without changing it."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 
-from tfmot_swd.pruning.wrapper import plain_name
+from tfmot_swd.pruning.status import Chart, ChartLine, Status
+from tfmot_swd.pruning.wrapped_models import plain_name
+from tfmot_swd.swd.monitor import decay_charts
 from tfmot_swd.swd.structured.pool import ChannelPool
 
 
 @dataclasses.dataclass(frozen=True)
-class StructuredStatus:
+class StructuredStatus(Status):
     """State of structured Selective Weight Decay after some update.
 
     Args:
@@ -31,6 +34,8 @@ class StructuredStatus:
       is_cut: whether the final cut has been made.
       is_finite: whether no score is NaN or infinite.
     """
+
+    log_names: ClassVar[frozenset[str]] = frozenset({"channels_left", "threshold", "a", "shrink", "penalty"})
 
     step: int
     costs: dict[str, int]
@@ -59,6 +64,15 @@ class StructuredStatus:
         logs |= {"channels_left": float(self.channels - self.targeted), "threshold": self.threshold}
         logs |= {} if self.a is None else {"a": self.a}
         return logs | ({"penalty": self.penalty} if self.shrink is None else {"shrink": self.shrink})
+
+    @classmethod
+    def charts(cls, states: Sequence[Mapping[str, Any]]) -> Iterable[Chart]:
+        for cost in states[0]["costs"]:
+            left = ChartLine("left", [each["costs"][cost] for each in states])
+            limit = ChartLine("allowed", [each["limits"].get(cost) for each in states], is_target=True)
+            yield Chart(f"{cost} without what is targeted", "count", [left, limit])
+        yield Chart("channels left", "count", [ChartLine("left", [x["channels"] - x["targeted"] for x in states])])
+        yield from decay_charts(states)
 
     def scalars(self) -> dict[str, float]:
         """Returns the numbers for TensorBoard."""

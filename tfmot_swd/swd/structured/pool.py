@@ -16,7 +16,7 @@ from tfmot_swd.costs.search import ChannelSearch
 from tfmot_swd.keras2.compat import master_variable
 from tfmot_swd.keras2.weight_paths import weight_at
 from tfmot_swd.layers.call import CONSUME, FOLLOW, PRODUCE
-from tfmot_swd.pruning.wrapper import NothingTrainedError, assign, made_anew, wrapped_graphs
+from tfmot_swd.pruning.wrapped_models import NothingTrainedError, assign, made_anew, wrapped_graphs
 from tfmot_swd.swd.pool import DecayPool
 from tfmot_swd.swd.structured.scores import ChannelScores, scales, shares_within
 from tfmot_swd.swd.structured.wrapper import OwnedAxis, PruneStructuredDecay, along

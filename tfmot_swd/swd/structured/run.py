@@ -10,6 +10,7 @@ from tfmot_swd.pruning.run import RunOptions
 from tfmot_swd.swd.pool import DecayPool
 from tfmot_swd.swd.run import SelectiveRun
 from tfmot_swd.swd.structured.monitor import ChannelMonitor
+from tfmot_swd.swd.structured.over_budget import over_budget
 from tfmot_swd.swd.structured.pool import ChannelPool
 from tfmot_swd.swd.structured.wrapper import PruneStructuredDecay
 
@@ -32,5 +33,10 @@ class StructuredRun(SelectiveRun):
                 stacklevel=4,
             )
 
-    def pool_of(self, model: Any) -> DecayPool[Any]:
+    @classmethod
+    def pool_of(cls, model: Any) -> DecayPool[Any]:
         return ChannelPool.of(model)
+
+    @classmethod
+    def problems_after(cls, pool: Any) -> tuple[str, ...]:
+        return over_budget(pool)

@@ -12,6 +12,7 @@ import tensorflow as tf
 from tfmot_swd.costs.limits import CostLimits
 from tfmot_swd.keras2.compat import keras
 from tfmot_swd.keras2.weight_paths import weight_at
+from tfmot_swd.pruning.wrapper import ChannelState
 from tfmot_swd.swd.decay_wrapper import DecayWrapper
 from tfmot_swd.swd.structured.schedule import StructuredDecay
 
@@ -92,6 +93,14 @@ class PruneStructuredDecay(DecayWrapper):
             mask = along(each.mask.read_value(), each.axis, len(weight.shape))
             found[id(weight)] = (weight, found[id(weight)][1] * mask if id(weight) in found else mask)
         return list(found.values())
+
+    def channel_states(self) -> list[ChannelState]:
+        found = []
+        for each in self.owned:
+            weight = weight_at(self.layer, each.path)
+            axis = each.axis if len(weight.shape) > 1 else None
+            found += [ChannelState(weight, state, axis) for state in (each.mask, each.ranked)]
+        return found
 
     def get_config(self) -> dict[str, Any]:
         limits = {"class_name": keras.utils.get_registered_name(CostLimits), "config": self.limits.get_config()}

@@ -6,7 +6,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfmot_swd.swd.thresholds import (
+from tfmot_swd.pruning.thresholds import (
     _BRACKET,
     bits_to_float,
     concat_magnitude_bits,

@@ -12,7 +12,7 @@ from tensorflow_model_optimization.python.core.sparsity.keras import pruning_uti
 
 import tfmot_swd
 from tfmot_swd import PruneSelectiveDecay, SelectiveDecay, prune_selective_decay
-from tfmot_swd.swd.block_magnitudes import Blocks
+from tfmot_swd.pruning.blocks import Blocks
 from tfmot_swd.swd.weight_pool import WeightPool
 from tfmot_swd.tflite.graph import read_graph
 
@@ -88,7 +88,7 @@ def test_the_cut_takes_whole_blocks(options, kept):
     # weights (0, 0, 1, 1, 1, ...) that is 1, of means (.5, 1, 2.5, 4) 2.5, of maxima (1, 1, 5, 7) 5, of columns
     # (7/4, 9/4) 9/4.
     pruned = dense(SelectiveDecay(0.5, end_step=4), **options)
-    tfmot_swd.cut_now(pruned)
+    tfmot_swd.prune_now(pruned)
 
     np.testing.assert_array_equal(pruned.layers[0].layer.kernel, KERNEL * np.array(kept))
 
@@ -214,7 +214,7 @@ def test_tflite_runs_dense_blocks_without_unpacking_them():
     keras.utils.set_random_seed(2)
     net = keras.Sequential([L.Dense(32, activation="relu", input_shape=(64,)), L.Dense(16)])
     pruned = prune_selective_decay(net, SelectiveDecay(0.8, end_step=4), block_size=(4, 1))
-    tfmot_swd.cut_now(pruned)
+    tfmot_swd.prune_now(pruned)
     stripped = tfmot_swd.strip_pruning(pruned)
     converter = tf.lite.TFLiteConverter.from_keras_model(stripped)
     converter.optimizations = [tf.lite.Optimize.EXPERIMENTAL_SPARSITY]
@@ -244,7 +244,7 @@ def test_stripping_tears_no_blocks(block_size, units):
     net.set_weights([kernel, np.zeros(8), np.ones((8, 2)), np.zeros(2)])
     # 58 weights count: the ten biases and the four of that column are the smallest.
     pruned = prune_selective_decay(net, SelectiveDecay(14 / 58, end_step=4), block_size=block_size)
-    tfmot_swd.cut_now(pruned)
+    tfmot_swd.prune_now(pruned)
     stripped = tfmot_swd.strip_pruning(pruned)
 
     assert stripped.get_layer("hidden").units == units

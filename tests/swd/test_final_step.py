@@ -1,4 +1,4 @@
-"""Whoever makes the final pruning step, the callback, the graph or `cut_now`: the same is said of it."""
+"""Whoever makes the final pruning step, the callback, the graph or `prune_now`: the same is said of it."""
 
 import warnings
 
@@ -134,14 +134,14 @@ def test_cut_now_says_the_same_once(in_training):
     model = compiled(tfmot_swd.prune_selective_decay(net(), schedule(end=100)))
     if not in_training:
         with pytest.warns(tfmot_swd.PruningWarning, match="stay whole.*Received: frozen, 64 of 304") as told:
-            tfmot_swd.cut_now(model)
+            tfmot_swd.prune_now(model)
         assert len(said_at_the_end(told)) == 2
         return
 
     class Early(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
             if batch == 3:
-                tfmot_swd.cut_now(self.model)
+                tfmot_swd.prune_now(self.model)
 
     callback = tfmot_swd.UpdatePruningStep(partial_fit=True)
     with pytest.warns(tfmot_swd.PruningWarning) as told:
@@ -156,7 +156,7 @@ def test_cut_now_of_filters_tells_of_what_is_frozen():
     model = tfmot_swd.prune_progressive_gradient(model, tfmot_swd.ProgressiveRate(0.5, 2), "l1", layers="all")
     model.layers[0].trainable = False
     with pytest.warns(tfmot_swd.PruningWarning, match="stay whole.*Received: frozen, 64 of 304"):
-        tfmot_swd.cut_now(compiled(model))
+        tfmot_swd.prune_now(compiled(model))
 
 
 def test_channels_cut_now_over_their_budget_are_told():
@@ -165,7 +165,7 @@ def test_channels_cut_now_over_their_budget_are_told():
     for layer in model.layers[:2]:
         layer.trainable = False
     with pytest.warns(tfmot_swd.PruningWarning, match="over its budget.*Received: {'parameters'"):
-        tfmot_swd.cut_now(compiled(model))
+        tfmot_swd.prune_now(compiled(model))
 
 
 def test_frozen_readers_are_counted_without_a_fixed_input_size(monkeypatch):

@@ -1,4 +1,4 @@
-"""The magnitude of a weight that stands or falls with its block: what TFMOT pools of the block.
+"""Block sparsity: magnitudes pooled over the blocks of a kernel, as TFMOT pools them.
 
 A kernel of shape (inputs, outputs) is cut into tiles from its first row and column on; each weight of a tile has the
 mean, or the maximum, of the tile's |w|. So a tile is below a threshold whole or not at all, and counts as many times as

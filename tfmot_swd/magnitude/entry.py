@@ -1,0 +1,120 @@
+"""Magnitude pruning of a Keras model on a schedule of TFMOT."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from absl import logging
+
+from tfmot_swd.keras2.compat import PolynomialDecay, PruningPolicy, PruningSchedule
+from tfmot_swd.magnitude.pool import MagnitudePool
+from tfmot_swd.magnitude.wrapper import PruneMagnitude
+from tfmot_swd.pruning.dense_kernels import warn_of_uncounted
+from tfmot_swd.pruning.mask_run import MaskRun, MaskStatus
+from tfmot_swd.pruning.methods import PruningMethod, Target, register_method
+from tfmot_swd.pruning.plan import plan_pruning
+from tfmot_swd.pruning.wrapped_models import check_can_wrap
+from tfmot_swd.pruning.wrapping import wrap_with
+
+# Share of the updates in which the sparsity grows; those that remain fine-tune.
+_PRUNING_SHARE = 2 / 3
+# How often masks are chosen, in updates: TFMOT's own default.
+_FREQUENCY = 100
+
+
+def prune_magnitude(
+    model: Any,
+    schedule: PruningSchedule,
+    *,
+    scope: str = "layer",
+    skip: Collection[str] = (),
+    only: Collection[str] | None = None,
+    pruning_policy: PruningPolicy | None = None,
+    block_size: tuple[int, int] = (1, 1),
+    block_pooling_type: str = "AVG",
+    sparsity_m_by_n: tuple[int, int] | None = None,
+) -> Any:
+    """Returns a copy of `model` that is pruned by magnitude while it trains; the original stays as it is.
+
+    The masks are those of TFMOT's `prune_low_magnitude`; what is around them is that of this package: the clock counts
+    updates, validation sees the pruned model, `strip_pruning` removes the channels that became zero, and backup, report
+    and export work as for any other method. For a script of TFMOT's use `prune_low_magnitude`.
+
+    Source: Zhu and Gupta, "To prune, or not to prune", arXiv 1710.01878.
+
+    Args:
+      model: a built tf_keras Sequential or Functional model, nested models included.
+      schedule: a TFMOT schedule, as `tfmot.sparsity.keras.PolynomialDecay`.
+      scope: "layer" prunes each weight to the sparsity of the schedule, as TFMOT does; "global" compares all weights of
+        the model under one threshold, which keeps more accuracy at high rates.
+      skip, only: names of layers that stay whole, or of those that alone may be pruned.
+      pruning_policy: a TFMOT `PruningPolicy`; layers it does not allow are left whole.
+      block_size, block_pooling_type: blocks that are pruned together, as in `prune_low_magnitude`.
+      sparsity_m_by_n: (2, 4) sets the smallest two of each four consecutive weights to zero, at the first update,
+        whatever the schedule says.
+
+    Returns:
+      An uncompiled tf_keras model with the same weights and predictions.
+
+    Raises:
+      TypeError: `model` is no tf_keras model, or `schedule` none of TFMOT's.
+      ValueError: the model is subclassed, not built, already wrapped, holds NaN, or has nothing to prune; an argument
+        is malformed; an m by n pattern with a shape that it does not divide.
+
+    >>> import tf_keras as keras, tensorflow_model_optimization as tfmot
+    >>> net = keras.Sequential([keras.layers.Dense(2, input_shape=(3,))])
+    >>> pruned = prune_magnitude(net, tfmot.sparsity.keras.ConstantSparsity(0.5, 0), scope="global")
+    >>> [type(layer).__name__ for layer in pruned.layers]
+    ['PruneMagnitude']
+    """
+    check_can_wrap(model)
+    if pruning_policy is not None:
+        pruning_policy.ensure_model_supports_pruning(model)
+    plan = plan_pruning(model, skip=skip, only=only, pruning_policy=pruning_policy)
+    wanted = plan.layers()
+    if not wanted:
+        raise ValueError(f"Nothing in this model can be pruned. Received: {plan.summary()}")
+
+    def wrap(layer: Any, inner: Any) -> Any:
+        if id(layer) not in wanted:
+            return inner
+        return PruneMagnitude(inner, schedule, block_size, block_pooling_type, sparsity_m_by_n, scope)
+
+    pruned = wrap_with(model, wrap)
+    warn_of_uncounted(plan)
+    if plan.skipped:
+        logging.info("tfmot_swd leaves whole: %s", plan.summary())
+    return pruned
+
+
+class MagnitudeRun(MaskRun):
+    """As `MaskRun`, on a schedule of TFMOT."""
+
+    wrapper_class = PruneMagnitude
+    pool_class = MagnitudePool
+
+
+def _wrap_to(model: Any, target: Target, **layers: Any) -> Any:
+    end = max(round(_PRUNING_SHARE * target.steps), 1)
+    schedule = PolynomialDecay(0.0, target.rate, 0, end, frequency=min(_FREQUENCY, max(end // 10, 1)))
+    return prune_magnitude(model, schedule, **layers)
+
+
+METHOD = register_method(
+    PruningMethod(
+        name="magnitude",
+        title="magnitude pruning",
+        wrapper=PruneMagnitude,
+        run=MagnitudeRun,
+        status=MaskStatus,
+        schedules=(PruningSchedule,),
+        wrap=prune_magnitude,
+        wrap_layer=PruneMagnitude,
+        wrap_to=_wrap_to,
+        plan=plan_pruning,
+        rate_of="the weights of each layer",
+        takes_budget=False,
+        summary="the smallest weights of each layer become zero, ever more, as in TFMOT",
+    )
+)

@@ -1,0 +1,92 @@
+"""The wrapper of a layer that is pruned by magnitude, on a schedule of TFMOT."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tfmot_swd.keras2.compat import PruningSchedule, keras, make_prunable_as_tfmot, master_variable
+from tfmot_swd.layers.prunable import make_prunable
+from tfmot_swd.pruning.blocks import Blocks
+from tfmot_swd.pruning.mask_wrapper import MaskWrapper
+
+SCOPES = ("layer", "global")
+
+
+@keras.utils.register_keras_serializable("tfmot_swd")
+class PruneMagnitude(MaskWrapper):
+    """Wraps a layer as TFMOT's `PruneLowMagnitude` does, with the same masks, under the callback of this package.
+
+    `prune_low_magnitude` puts it on, given a schedule of TFMOT; use that.
+
+    Args:
+      layer: any Keras layer. Of those that TFMOT knows the weights are pruned that TFMOT prunes, of others those that a
+        pruning rate counts.
+      pruning_schedule: a TFMOT `PruningSchedule`.
+      block_size, block_pooling_type, sparsity_m_by_n: as in `prune_low_magnitude`.
+      scope: "layer" prunes each weight to the sparsity of the schedule, as TFMOT does; "global" compares all weights of
+        the model under one threshold.
+
+    Raises:
+      TypeError: the schedule is none of TFMOT's.
+      ValueError: an argument is malformed, or an m by n pattern was asked of a global threshold.
+    """
+
+    def __init__(
+        self,
+        layer: Any,
+        pruning_schedule: PruningSchedule,
+        block_size: tuple[int, int] = (1, 1),
+        block_pooling_type: str = "AVG",
+        sparsity_m_by_n: tuple[int, int] | None = None,
+        scope: str = "layer",
+        **kwargs: Any,
+    ) -> None:
+        if not isinstance(pruning_schedule, PruningSchedule):
+            raise TypeError(
+                "pruning_schedule must be a tfmot.sparsity.keras.PruningSchedule, as PolynomialDecay. "
+                f"Received: {pruning_schedule!r}"
+            )
+        if scope not in SCOPES:
+            raise ValueError(f"scope must be one of {SCOPES}. Received: scope={scope!r}")
+        pattern = None if sparsity_m_by_n is None else tuple(sparsity_m_by_n)
+        if pattern is not None and (scope == "global" or tuple(block_size) != (1, 1)):
+            raise ValueError(
+                "An m by n pattern is chosen within each few weights, so there is neither a global threshold nor a "
+                f"block beside it. Received: sparsity_m_by_n={sparsity_m_by_n}, scope={scope!r}, {block_size=}"
+            )
+        make_prunable_as_tfmot(layer)
+        blocks = Blocks(block_size, block_pooling_type)
+        super().__init__(layer, pruning_schedule, **kwargs)
+        # TFMOT's own names.
+        self.block_size, self.block_pooling_type, self.sparsity_m_by_n = blocks.size, blocks.pooling, pattern
+        self.blocks, self.scope = blocks, scope
+
+    def weights_to_prune(self) -> Sequence[Any]:
+        found: Sequence[Any] = self.layer.get_prunable_weights()
+        return found
+
+    def held_axes(self, layer: Any) -> list[tuple[Any, int]]:
+        # Behind a channel that leaves every block, or every group of an m by n pattern, would be torn.
+        make_prunable_as_tfmot(layer)
+        weights = [master_variable(each) for each in make_prunable(layer).get_prunable_weights()]
+        if self.sparsity_m_by_n:
+            return [(weight, axis) for weight in weights for axis in range(len(weight.shape))]
+        return [
+            (weight, len(weight.shape) - 2 + axis)
+            for weight in weights
+            for axis, side in enumerate(self.blocks.size)
+            if side > 1 and self.blocks.tie(weight.shape)
+        ]
+
+    def method_config(self) -> dict[str, Any]:
+        own = {name: getattr(self, name) for name in ("block_size", "block_pooling_type", "sparsity_m_by_n", "scope")}
+        return super().method_config() | {"masks": own}
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {
+            "block_size": self.block_size,
+            "block_pooling_type": self.block_pooling_type,
+            "sparsity_m_by_n": self.sparsity_m_by_n,
+            "scope": self.scope,
+        }

@@ -1,0 +1,106 @@
+"""Drop-in for TFMOT's `prune_low_magnitude`: the class of the schedule chooses the method."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from tfmot_swd.keras2.compat import ConstantSparsity, PruneLowMagnitude, PruningPolicy, keras
+from tfmot_swd.pruning.methods import PruningMethod, method_for
+from tfmot_swd.pruning.wrapped_models import check_can_wrap
+
+
+def prune_low_magnitude(
+    to_prune: Any,
+    pruning_schedule: Any = None,
+    block_size: tuple[int, int] = (1, 1),
+    block_pooling_type: str = "AVG",
+    pruning_policy: PruningPolicy | None = None,
+    sparsity_m_by_n: tuple[int, int] | None = None,
+    **kwargs: Any,
+) -> Any:
+    """Returns what TFMOT's `prune_low_magnitude` would, pruned by the method that the schedule asks for.
+
+    A script of TFMOT's changes its import and, to prune better, its schedule:
+
+    | schedule | what is pruned |
+    |---|---|
+    | `SelectiveDecay` | single weights, by Selective Weight Decay |
+    | `StructuredDecay` | whole channels, by Selective Weight Decay |
+    | `ProgressiveRate` | whole filters during training, by Progressive Gradient Pruning |
+    | TFMOT's `PolynomialDecay`, `ConstantSparsity` | single weights, by magnitude, with TFMOT's masks |
+    | of a class that `register_method` knows | as that method does |
+
+    The result trains with `tfmot_swd.UpdatePruningStep`, and `tfmot_swd.strip_pruning` ends it. Functions with more
+    arguments are `prune_selective_decay`, `prune_progressive_gradient` and `tfmot_swd.magnitude.prune_magnitude`.
+    The model is copied where TFMOT shares its variables, and layers that cannot be pruned stay whole, with a warning,
+    where TFMOT raises.
+
+    Args:
+      to_prune: a built tf_keras model; a layer or a list of layers, to build a model of, where the method prunes single
+        weights.
+      pruning_schedule: says when, how much, and by its class how; None for TFMOT's default, half of the weights of
+        each layer from the start.
+      block_size: (height, width) of blocks of a dense kernel that are pruned together.
+      block_pooling_type: "AVG" or "MAX", the magnitude of a block.
+      pruning_policy: a TFMOT `PruningPolicy`; layers of a model that it does not allow are left whole.
+      sparsity_m_by_n: (2, 4) for two zeros in each four consecutive weights; with a schedule of TFMOT's.
+      kwargs: of the wrapper, as `input_shape`, where `to_prune` is a layer.
+
+    Returns:
+      An uncompiled model; or a wrapped layer, or a list of them.
+
+    Raises:
+      TypeError: a schedule of another class; something that is neither a model nor layers.
+      ValueError: as the functions above; an argument that the method has no use for.
+
+    >>> import tf_keras as keras, tfmot_swd
+    >>> net = keras.Sequential([keras.layers.Dense(2, input_shape=(3,))])
+    >>> pruned = prune_low_magnitude(net, tfmot_swd.SelectiveDecay(final_sparsity=0.9, end_step=100))
+    >>> [type(layer).__name__ for layer in pruned.layers]
+    ['PruneSelectiveDecay']
+    """
+    schedule = ConstantSparsity(0.5, 0) if pruning_schedule is None else pruning_schedule
+    method = method_for(schedule)
+    given = {
+        name: value
+        for name, value, default in (
+            ("block_size", tuple(block_size), (1, 1)),
+            ("block_pooling_type", block_pooling_type, "AVG"),
+            ("sparsity_m_by_n", sparsity_m_by_n, None),
+        )
+        if value != default
+    }
+    if isinstance(to_prune, list):
+        return [_wrapped_layer(each, method, schedule, given) for each in to_prune]
+    if isinstance(to_prune, keras.layers.Layer) and not isinstance(to_prune, keras.Model):
+        return _wrapped_layer(to_prune, method, schedule, given | kwargs)
+    if pruning_policy is not None:
+        given["pruning_policy"] = pruning_policy
+    _check_takes(method, method.wrap, given)
+    return method.wrap(to_prune, schedule, **given)
+
+
+def _wrapped_layer(layer: Any, method: PruningMethod, schedule: Any, given: dict[str, Any]) -> Any:
+    if isinstance(layer, PruneLowMagnitude):
+        return layer
+    if isinstance(layer, keras.layers.InputLayer):
+        return type(layer).from_config(layer.get_config())
+    if not isinstance(layer, keras.layers.Layer) or method.wrap_layer is None:
+        # Says what to do with layers of a method that needs the whole model.
+        check_can_wrap(layer)
+        raise TypeError(f"to_prune must be a model, or layers. Received: {layer!r}")
+    _check_takes(method, method.wrap_layer, given)
+    return method.wrap_layer(layer, schedule, **given)
+
+
+def _check_takes(method: PruningMethod, function: Any, given: dict[str, Any]) -> None:
+    parameters = inspect.signature(function).parameters
+    takes_all = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+    tfmots = ("block_size", "block_pooling_type", "sparsity_m_by_n", "pruning_policy")
+    unknown = [name for name in given if name not in parameters and (name in tfmots or not takes_all)]
+    if unknown:
+        raise ValueError(
+            f"{method.title} has no use for {', '.join(unknown)}: leave it out, or use a schedule of another method. "
+            f"Received: {', '.join(f'{name}={given[name]!r}' for name in unknown)}"
+        )

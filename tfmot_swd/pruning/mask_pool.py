@@ -1,0 +1,79 @@
+"""All masks of a model: chosen at the updates that a schedule names, applied at every update."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any, TypeVar
+
+import tensorflow as tf
+
+from tfmot_swd.pruning.mask_wrapper import MaskWrapper
+from tfmot_swd.pruning.pool import PruningPool
+from tfmot_swd.pruning.wrapped_models import assign
+
+Wrapper = TypeVar("Wrapper", bound=MaskWrapper)
+
+
+class MaskPool(PruningPool[Wrapper]):
+    """A pool that prunes by masks; see `PruningPool`.
+
+    Before the forward pass of each update masks are chosen, where that is due, and the weights under a zero of their
+    mask are set to zero. A method derives from it and defines `is_due` and `choose`.
+    """
+
+    @abc.abstractmethod
+    def is_due(self, step: tf.Tensor) -> tf.Tensor:
+        """Returns whether masks are chosen before this update, a bool scalar; in graph.
+
+        Args:
+          step: int64 scalar, the index of the update.
+        """
+
+    @abc.abstractmethod
+    def choose(self, step: tf.Tensor) -> list[tf.Tensor]:
+        """Returns a mask for each weight of `weights()`: zeros where it is pruned, in its shape and dtype; in graph.
+
+        Args:
+          step: int64 scalar, the index of the update; that of the end of the schedule where it is pruned at once.
+        """
+
+    @abc.abstractmethod
+    def end(self) -> int:
+        """Returns the index of the last update at which masks are chosen."""
+
+    def weights(self) -> list[tf.Variable]:
+        """Returns the weights that are pruned, those of frozen layers left out."""
+        return [weight for wrapper in self.wrappers for weight, _, _ in wrapper.pruning_vars]
+
+    def masks(self) -> list[tf.Variable]:
+        """Returns the variables of their masks."""
+        return [mask for wrapper in self.wrappers for _, mask, _ in wrapper.pruning_vars]
+
+    @property
+    def is_pruned(self) -> bool:
+        """Whether masks have been chosen."""
+        return bool(self.leader.chosen.numpy())
+
+    def finish(self) -> None:
+        """Prunes to where the schedule ends, at once."""
+        with self.strategy.scope():
+            self._choose(self.strategy, tf.constant(max(self.end(), self.step), tf.int64))
+            self._mask(self.strategy)
+
+    def _act(self, strategy: tf.distribute.Strategy, step: tf.Tensor, is_new: tf.Tensor) -> None:
+        tf.cond(
+            self.is_due(step) & is_new,
+            lambda: self._choose(strategy, step),
+            lambda: tf.constant(True),
+        )
+        self._mask(strategy)
+
+    def _choose(self, strategy: tf.distribute.Strategy, step: tf.Tensor) -> tf.Tensor:
+        def set_to(variable: tf.Variable, value: tf.Tensor) -> Any:
+            return variable.assign(tf.cast(value, variable.dtype))
+
+        for variable, mask in zip(self.masks(), self.choose(step), strict=True):
+            strategy.extended.update(variable, set_to, args=(mask,))
+        for wrapper in self.wrappers:
+            assign(strategy, wrapper.chosen, tf.constant(True))
+        return tf.constant(True)

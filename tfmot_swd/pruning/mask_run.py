@@ -1,0 +1,138 @@
+"""One training by a method that prunes by masks, and its status."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from tfmot_swd.keras2.layer_weights import elements
+from tfmot_swd.keras2.pruning_warning import PruningWarning
+from tfmot_swd.pruning.mask_pool import MaskPool
+from tfmot_swd.pruning.run import PruningRun, RunOptions, warn_of_frozen
+from tfmot_swd.pruning.status import Chart, ChartLine, Status
+from tfmot_swd.pruning.wrapped_models import collect_wrappers
+from tfmot_swd.pruning.wrapper import PruningWrapper
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskStatus(Status):
+    """State of a training that prunes by masks.
+
+    Args:
+      step: updates begun since the model was wrapped.
+      sparsity: share of exact zeros among the weights that are pruned.
+      layers: the same, by layer.
+      zeros: how many of them are zero.
+      weights: how many weights have a mask.
+      is_pruned: whether masks have been chosen.
+    """
+
+    log_names: ClassVar[frozenset[str]] = frozenset({"sparsity"})
+
+    step: int
+    sparsity: float
+    layers: dict[str, float]
+    zeros: int
+    weights: int
+    is_pruned: bool
+
+    def logs(self) -> dict[str, Any]:
+        return {"sparsity": self.sparsity}
+
+    def scalars(self) -> dict[str, float]:
+        return {"sparsity": self.sparsity} | {f"sparsity/{name}": share for name, share in self.layers.items()}
+
+    @classmethod
+    def charts(cls, states: Sequence[Mapping[str, Any]]) -> Iterable[Chart]:
+        yield Chart("weights that are zero", "share", [ChartLine("sparsity", [each["sparsity"] for each in states])])
+
+
+class MaskRun(PruningRun):
+    """Keeps what is pruned at zero through validation and the end of each epoch, and tells how far it is.
+
+    A method derives from it and names its pool in `pool_class`.
+    """
+
+    pool_class: ClassVar[type[MaskPool[Any]]]
+
+    def __init__(self, model: Any, options: RunOptions, params: dict[str, Any]) -> None:
+        pool = self.pool_class.of(model)
+        super().__init__(model, options, params)
+        self._batches = 0
+        pool.join(self.optimizer)
+        self._pool = pool
+        for wrapper in pool.wrappers:
+            wrapper.run = self
+
+    @classmethod
+    def prune_now(cls, model: Any) -> None:
+        pool = cls.pool_class.of(model)
+        pool.finish()
+        warn_of_frozen(model, collect_wrappers(model, pool.wrapper_class))
+
+    @property
+    def skipped(self) -> int:
+        return self._pool.skipped
+
+    @property
+    def is_over(self) -> bool:
+        return self._pool.step > self._pool.end()
+
+    @property
+    def wrappers(self) -> list[PruningWrapper]:
+        return list(self._pool.wrappers)
+
+    def status(self) -> MaskStatus:
+        """Returns the state now."""
+        zeros: dict[str, tuple[int, int]] = {}
+        for wrapper in self._pool.wrappers:
+            weights = [weight for weight, _, _ in wrapper.pruning_vars]
+            zeros[wrapper.layer.name] = (
+                sum(int(np.count_nonzero(each.numpy() == 0)) for each in weights),
+                elements(weights),
+            )
+        count, size = (sum(each[place] for each in zeros.values()) for place in (0, 1))
+        shares = {name: found / of for name, (found, of) in zeros.items() if of}
+        return MaskStatus(self._pool.step, count / max(size, 1), shares, count, size, self._pool.is_pruned)
+
+    def scalars(self) -> tuple[int, dict[str, float]]:
+        status = self.status()
+        return status.step, status.scalars()
+
+    def on_batch_end(self, batch: int) -> None:
+        super().on_batch_end(batch)
+        self._batches += 1
+        if self.options.update_freq != "epoch" and self._batches % int(self.options.update_freq) == 0:
+            self.history.append(self.status())
+
+    def on_test_begin(self) -> None:
+        self._pool.apply_masks()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None) -> None:
+        super().on_epoch_end(epoch, logs)
+        self._pool.apply_masks()
+        status = self.status()
+        if self.options.update_freq == "epoch":
+            self.history.append(status)
+        if logs is not None:
+            logs.update(status.logs())
+
+    def on_train_end(self) -> None:
+        self._pool.apply_masks()
+        if not self.options.partial_fit:
+            warn_of_frozen(self.model, collect_wrappers(self.model, self.wrapper_class))
+            if self._pool.step < self._pool.end():
+                warnings.warn(
+                    f"Training ended after {self._pool.step} updates and the schedule at {self._pool.end()}, so fewer "
+                    "weights are pruned than asked. Train on, or call tfmot_swd.prune_now(model). "
+                    f"Received: sparsity {self.status().sparsity:.4f}",
+                    PruningWarning,
+                    stacklevel=3,
+                )
+        for wrapper in self._pool.wrappers:
+            wrapper.run = None
+        self._pool.leave()

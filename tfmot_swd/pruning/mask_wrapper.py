@@ -1,0 +1,62 @@
+"""Wrapper with a mask for each weight that is pruned, chosen and applied by a `MaskPool`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import tensorflow as tf
+
+from tfmot_swd.keras2.compat import master_variable
+from tfmot_swd.layers.prunable import counted_weights
+from tfmot_swd.pruning.wrapper import PruningWrapper
+
+
+class MaskWrapper(PruningWrapper):
+    """Base of wrappers that prune single weights by masks of the weights' shapes.
+
+    A method derives from it, registers the class with Keras, and says in `weights_to_prune` what is pruned.
+
+    Variables of its own: a mask for each weight (ones until one is chosen), `threshold` (float32), `pruning_step`
+    (int64, updates begun), `last_iterations` (int64) and `chosen` (bool), whether masks have been chosen.
+    """
+
+    missing_callback = (
+        "This model is wrapped for pruning and trains only with its callback: pass "
+        "callbacks=[tfmot_swd.UpdatePruningStep()] to model.fit (TFMOT's own UpdatePruningStep does not do), or call "
+        "its set_model and on_train_begin before a custom training loop. Received: a training step without it."
+    )
+
+    def build(self, input_shape: Any = None) -> None:
+        self._build_layer(input_shape)
+        weights = [master_variable(weight) for weight in self.weights_to_prune()]
+        masks = [
+            self.add_weight(
+                f"mask_{index}" if index else "mask",
+                shape=weight.shape,
+                dtype=weight.dtype,
+                initializer="ones",
+                trainable=False,
+                aggregation=tf.VariableAggregation.MEAN,
+            )
+            for index, weight in enumerate(weights)
+        ]
+        self._add_clock()
+        self.chosen = self._add_state("chosen", [], tf.bool)
+        self._set_pruning_vars(weights, masks)
+
+    def weights_to_prune(self) -> Sequence[Any]:
+        """Returns the weights of the built layer that get a mask; by default those that a pruning rate counts."""
+        found: Sequence[Any] = counted_weights(self.layer)
+        return found
+
+    @classmethod
+    def unfinished(cls, wrappers: Sequence[Self]) -> str | None:
+        if any(bool(each.chosen.numpy()) for each in wrappers):
+            return None
+        done = max(int(each.pruning_step.numpy()) for each in wrappers)
+        return (
+            "No weight has been pruned yet: train beyond the begin_step of the schedule with "
+            "callbacks=[tfmot_swd.UpdatePruningStep()], or call tfmot_swd.prune_now(model). "
+            f"Received: {done} updates made"
+        )

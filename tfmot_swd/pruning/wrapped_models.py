@@ -1,0 +1,145 @@
+"""Wrapped models: their wrappers, graphs and own weights, and the checks before a model is wrapped."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
+
+import tensorflow as tf
+
+from tfmot_swd.keras2.compat import Functional, PruneLowMagnitude, QuantizeWrapper, keras, master_variable, variables_of
+from tfmot_swd.keras2.validation import check_finite_weights, check_keras_model
+from tfmot_swd.pruning.wrapper import PruningWrapper
+
+Kind = TypeVar("Kind", bound=PruningWrapper)
+
+
+def collect_wrappers(model: Any, kind: type[Kind]) -> list[Kind]:
+    """Returns the wrappers of one kind in a model, nested models included, in call order.
+
+    A layer that is shared stands once, where it is called first.
+    """
+    found: list[Kind] = []
+    for layer in model.layers:
+        if isinstance(layer, kind):
+            found.append(layer)
+        elif isinstance(layer, keras.Model):
+            found += collect_wrappers(layer, kind)
+    return list(dict.fromkeys(found))
+
+
+class NothingTrainedError(ValueError):
+    """Nothing that is wrapped for pruning can be pruned, as the model is frozen where it is."""
+
+
+def taking_part(wrappers: Sequence[Kind]) -> tuple[Kind, ...]:
+    """Returns the wrappers of which a weight is trained as the model is now.
+
+    Raises:
+      NothingTrainedError: there is none.
+    """
+    found = tuple(wrapper for wrapper in wrappers if wrapper.takes_part())
+    if not found:
+        raise NothingTrainedError(
+            "No wrapped layer is trainable, so nothing can be pruned: set layer.trainable = True on some and compile "
+            "again, or pass UpdatePruningStep(partial_fit=True) where this is the first phase of a training that "
+            f"unfreezes them later. Received: {len(wrappers)} wrapped layers, all frozen."
+        )
+    return found
+
+
+def wrapped_graphs(model: Any) -> list[Any]:
+    """Returns the graph models of a model, itself or those inside it, that have wrappers of this package."""
+    if isinstance(model, keras.Sequential | Functional):
+        return [model] if collect_wrappers(model, PruningWrapper) else []
+    inside = [each for each in model.layers if isinstance(each, keras.Model)]
+    return list({id(graph): graph for each in inside for graph in wrapped_graphs(each)}.values())
+
+
+def own_weights(model: Any) -> list[Any]:
+    """Returns the variables of a model's layers, each once, in full precision; not those of wrappers and metrics."""
+    kept: set[int] = set()
+    for layer in model.submodules:
+        if isinstance(layer, keras.metrics.Metric):
+            # A class with a training step of its own holds them, and Keras counts them among its weights.
+            kept |= {id(master_variable(each)) for each in layer.weights}
+        if isinstance(layer, PruneLowMagnitude):
+            inside = {id(master_variable(each)) for each in layer.layer.weights}
+            kept |= {id(each) for each in map(master_variable, layer.weights)} - inside
+    found = {id(each): each for each in variables_of(model)}
+    return [variable for place, variable in found.items() if place not in kept]
+
+
+def assign(strategy: tf.distribute.Strategy, variable: tf.Variable, value: tf.Tensor) -> None:
+    """Assigns a value on all replicas."""
+    strategy.extended.update(variable, lambda var, new: var.assign(new), args=(value,))
+
+
+def check_can_wrap(model: Any) -> None:
+    """Raises unless `model` is a built graph model with finite weights, neither wrapped nor quantization-aware.
+
+    Raises:
+      TypeError: not a tf_keras model; layers of one, which TFMOT wraps one by one.
+      ValueError: otherwise.
+    """
+    parts = list(model) if isinstance(model, list | tuple) else [model]
+    if parts and all(isinstance(each, keras.layers.Layer) and not isinstance(each, keras.Model) for each in parts):
+        names = [each.name for each in parts]
+        raise TypeError(
+            "Layers are pruned together, under one threshold and one clock, so the model as a whole is wrapped: build "
+            f"it of plain layers, wrap it, and name the layers to prune, as only={names}. "
+            f"Received: {', '.join(f'{each.name} ({type(each).__name__})' for each in parts)}, not a model"
+        )
+    check_keras_model(model)
+    if find_wrapped(model):
+        raise ValueError(
+            "The model is wrapped for pruning already: strip it first "
+            f"(tfmot_swd.strip_pruning). Received: {model.name!r} with wrapped layers"
+        )
+    aware = [each.name for each in model.submodules if isinstance(each, QuantizeWrapper)]
+    if aware:
+        raise ValueError(
+            "The model is quantization-aware: prune and strip it first, and call tfmot_swd.quantize_aware then. "
+            f"Received: {model.name!r} with {len(aware)} quantization wrappers ({', '.join(aware[:5])})"
+        )
+    check_finite_weights(model)
+
+
+def find_wrapped(model: Any) -> list[str]:
+    """Returns the names of all layers under any TFMOT wrapper, ours or not, at any depth.
+
+    Wrappers that Keras has revived from a SavedModel without their class count too.
+    """
+    return sorted(each.name for each in model.submodules if isinstance(each, PruneLowMagnitude) or is_revived(each))
+
+
+def made_anew(wrappers: Sequence[PruningWrapper]) -> str:
+    """Returns what to say of wrappers that know no channel: which ones they rank is part of their weights."""
+    return (
+        "This wrapped model was made anew from its config (clone_model, model_from_json), which does not say which "
+        "channels are ranked: wrap the model that was not wrapped, or call set_weights with the weights of the first "
+        f"wrapped one. Received: {len(wrappers)} wrapped layers that know no channel"
+    )
+
+
+def plain_name(name: str) -> str:
+    """Returns the name that a group of channels had before its layers were wrapped."""
+    *path, layer = name.split("/")
+    # TFMOT puts the class of the wrapper before the name of the layer.
+    prefixes = [re.sub("(?<!^)(?=[A-Z])", "_", each.__name__).lower() + "_" for each in _kinds_of(PruningWrapper)]
+    return "/".join([*path, next((layer.removeprefix(each) for each in prefixes if layer.startswith(each)), layer)])
+
+
+def is_revived(layer: Any) -> bool:
+    """Whether a layer is the lifeless copy of a wrapper of ours that Keras makes without this package."""
+    kind = type(layer)
+    ours = tuple(each.__name__ for each in _kinds_of(PruningWrapper))
+    return kind.__module__.startswith("tf_keras.src.saving") and kind.__name__.endswith(ours)
+
+
+def _kinds_of(kind: type) -> Iterator[type]:
+    subclasses: list[type] = kind.__subclasses__()
+    for each in subclasses:
+        yield each
+        yield from _kinds_of(each)
