@@ -49,7 +49,7 @@ class PruneMagnitude(MaskWrapper):
             )
         if scope not in SCOPES:
             raise ValueError(f"scope must be one of {SCOPES}. Received: scope={scope!r}")
-        pattern = None if sparsity_m_by_n is None else tuple(sparsity_m_by_n)
+        pattern = None if sparsity_m_by_n is None else (int(sparsity_m_by_n[0]), int(sparsity_m_by_n[1]))
         if pattern is not None and (scope == "global" or tuple(block_size) != (1, 1)):
             raise ValueError(
                 "An m by n pattern is chosen within each few weights, so there is neither a global threshold nor a "
