@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tfmot_swd.keras2.compat import PruningSchedule, keras, make_prunable_as_tfmot, master_variable
+from tfmot_swd.keras2.compat import (
+    ConstantSparsity,
+    PolynomialDecay,
+    PruningSchedule,
+    keras,
+    make_prunable_as_tfmot,
+    master_variable,
+)
 from tfmot_swd.layers.prunable import make_prunable
 from tfmot_swd.pruning.blocks import Blocks
 from tfmot_swd.pruning.mask_wrapper import MaskWrapper
@@ -82,6 +89,12 @@ class PruneMagnitude(MaskWrapper):
     def method_config(self) -> dict[str, Any]:
         own = {name: getattr(self, name) for name in ("block_size", "block_pooling_type", "sparsity_m_by_n", "scope")}
         return super().method_config() | {"masks": own}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
+        # TFMOT registers its schedules nowhere.
+        known = {each.__name__: each for each in (ConstantSparsity, PolynomialDecay)}
+        return super().from_config(config, custom_objects={**known, **(custom_objects or {})})
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
