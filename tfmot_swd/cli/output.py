@@ -40,9 +40,9 @@ def target_of(flag: str, path: str | None, suffix: str, inputs: Sequence[str | N
 
 def write_json(target: Path, content: dict[str, Any]) -> None:
     """Writes plain types as JSON, in one step; numbers that JSON does not know, as of a net that diverged, are null."""
-    from tfmot_swd.io.atomic import placed
+    from tfmot_swd.io.atomic import atomic_write
 
-    with placed(target, (json.dumps(_finite(content), indent=1, allow_nan=False) + "\n").encode()):
+    with atomic_write(target, (json.dumps(_finite(content), indent=1, allow_nan=False) + "\n").encode()):
         pass
 
 
@@ -56,11 +56,11 @@ def _finite(value: Any) -> Any:
 
 def write_model(target: Path, model: Any) -> None:
     """Saves a model as a `.keras` file, in one step."""
-    from tfmot_swd.io.atomic import placed
+    from tfmot_swd.io.atomic import atomic_write
 
     with tempfile.TemporaryDirectory() as directory:
         saved = Path(directory) / "model.keras"
         model.save(saved)
         content = saved.read_bytes()
-    with placed(target, content):
+    with atomic_write(target, content):
         pass

@@ -14,7 +14,7 @@ import numpy as np
 from tfmot_swd.channels import RemovalPlan, channel_groups
 from tfmot_swd.channels.plan import ChannelPlan
 from tfmot_swd.costs.profile import LayerProfile, Profile, profile
-from tfmot_swd.io.json_values import plain
+from tfmot_swd.io.json_files import plain
 from tfmot_swd.keras2.layer_weights import layers_with_weights, unwrapped
 from tfmot_swd.pruning.sparsity import LayerSparsity, sparsity_report
 from tfmot_swd.report import provenance

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from rich.table import Table
 
-from tfmot_swd.io.atomic import check_target, placed
+from tfmot_swd.io.atomic import atomic_write, check_target
 from tfmot_swd.io.tables import COMPACT, Printable, View
 from tfmot_swd.tflite.file_rows import OperatorRow, OperatorTotal, PortRow
 from tfmot_swd.tflite.latency import Latency, without_noise
@@ -289,7 +289,7 @@ class DeviceReport(Printable):
 
 def _write(path: str | os.PathLike[str], text: str) -> Path:
     target = check_target(path)
-    with placed(target, text.encode()):
+    with atomic_write(target, text.encode()):
         pass
     return target
 

@@ -7,7 +7,7 @@ import os
 import warnings
 from typing import Any
 
-from tfmot_swd.io.atomic import check_target, placed
+from tfmot_swd.io.atomic import atomic_write, check_target
 from tfmot_swd.keras2.compat import keras
 from tfmot_swd.keras2.pruning_warning import PruningWarning
 from tfmot_swd.tflite.checks import check_exportable
@@ -150,7 +150,7 @@ def export_tflite(
     kernels = check_zeros(twin, content, recipe.name)
     _check_danger(recipe, content)
     content = recipe.encoded(content, largest)
-    with placed(target, content) as temporary:
+    with atomic_write(target, content) as temporary:
         written = temporary.read_bytes()
         outputs, interpreter = _run(written, recipe, dict(zip(twin.input_names, check.inputs, strict=True)))
         parity = compare(reference, outputs, check.labels)

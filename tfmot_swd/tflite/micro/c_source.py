@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tfmot_swd.io.atomic import check_target, path_text, placed
+from tfmot_swd.io.atomic import atomic_write, check_target, path_text
 from tfmot_swd.tflite.alignment import ALIGNMENT, padded
 from tfmot_swd.tflite.errors import ExportError
 from tfmot_swd.tflite.file_bytes import read_content
@@ -143,8 +143,8 @@ def write_c_source(
             proven_run(content, layout)
     made = CSource(source, header, name, len(content), arena, operators, layout.inputs, layout.outputs)
     with (
-        placed(source, _source_text(made, content).encode()),
-        placed(header, _header_text(made, zlib.crc32(content)).encode()),
+        atomic_write(source, _source_text(made, content).encode()),
+        atomic_write(header, _header_text(made, zlib.crc32(content)).encode()),
     ):
         pass
     return made
