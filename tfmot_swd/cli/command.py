@@ -118,6 +118,26 @@ def define_full_flag(values: flags.FlagValues) -> None:
     flags.DEFINE_bool("full", False, f"show all rows of a table, not the {MOST_ROWS} largest", flag_values=values)
 
 
+def define_bound_flags(values: flags.FlagValues) -> None:
+    """Defines `--min_agreement` and `--max_accuracy_loss`, bounds of `tflite.proof.Bounds`, which has the defaults."""
+    flags.DEFINE_float(
+        "min_agreement",
+        None,
+        "share of the samples on which file and model must name the same class; 0.7, and a warning below 0.9",
+        0.0,
+        1.0,
+        flag_values=values,
+    )
+    flags.DEFINE_float(
+        "max_accuracy_loss",
+        None,
+        "by how much the accuracy of the file may be lower, 0.05 for five points; 0.1, and a warning above 0.02",
+        0.0,
+        1.0,
+        flag_values=values,
+    )
+
+
 def print_plain(console: Console, text: str) -> None:
     """Prints text as it is, without colours or folds, to be searched and copied; control characters are written out."""
     console.print(visible(text), markup=False, highlight=False, soft_wrap=True)

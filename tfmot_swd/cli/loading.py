@@ -48,7 +48,7 @@ def load_model(call: Call, path: str) -> keras.Model:
     if not place.exists():
         raise UsageError(f"There is no such file. Received: {path!r}")
     import_modules(call.flags.modules)
-    with contextlib.ExitStack() as stack, _told(path, stack) as copies:
+    with contextlib.ExitStack() as stack, _told(path) as copies:
         if call.flags.unsafe:
             copies.append(place)
         else:
@@ -73,9 +73,8 @@ def _checked_model(place: Path, path: str, modules: Sequence[str], unsafe: bool)
     """Returns the model of a private copy, once it is known to be harmless or was said to be trusted."""
     import tensorflow_model_optimization as tfmot
 
-    from tfmot_swd.cli.declared_weights import limited_weights
     from tfmot_swd.cli.model_copy import stored_bytes
-    from tfmot_swd.cli.safety import code_in, saved_by
+    from tfmot_swd.cli.safety import code_in, limited_weights, saved_by
     from tfmot_swd.keras2.compat import keras
 
     version = saved_by(place)
@@ -103,7 +102,7 @@ def _checked_model(place: Path, path: str, modules: Sequence[str], unsafe: bool)
 
 
 @contextlib.contextmanager
-def _told(path: str, stack: contextlib.ExitStack) -> Iterator[list[Path]]:
+def _told(path: str) -> Iterator[list[Path]]:
     """Has errors name the file that was given, and cuts those of Keras, whose messages run over pages."""
     copies: list[Path] = []
     try:

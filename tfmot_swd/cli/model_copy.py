@@ -15,6 +15,8 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import h5py
+
 from tfmot_swd.tflite.subprocesses import TIMEOUT, ending, run_child
 
 # What `model.save` writes, and nothing else, is copied of a SavedModel.
@@ -92,8 +94,6 @@ def _copy_file(path: Path, place: Path) -> None:
 
 def _check(place: Path, path: Path) -> None:
     """Checks a copy; messages name what it is a copy of."""
-    import h5py
-
     if is_archive(place):
         with zipfile.ZipFile(place) as archive:
             entries = archive.infolist()

@@ -7,13 +7,19 @@ a file may name is listed (`allowed_classes.py` and its neighbours), for all thr
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import zipfile
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import h5py
+import tensorflow as tf
+from tf_keras.protobuf import saved_metadata_pb2
+from tf_keras.src.layers import serialization
 
 from tfmot_swd.cli.allowed_classes import (
     CLASSES,
@@ -33,6 +39,8 @@ from tfmot_swd.keras2.compat import keras
 _LAMBDAS = frozenset({"Lambda", "__lambda__"})
 # Strings under such keys are names of objects that Keras makes.
 _NAMING = ("activation", "_initializer", "_regularizer", "_constraint")
+# Layers make small weights that no file has, random generators for example.
+_SLACK_BYTES, _SLACK_TIMES = 2**26, 8
 _SHORT = frozenset(name.lower().replace("_", "") for name in CLASSES | FUNCTIONS)
 
 
@@ -70,6 +78,35 @@ def saved_by(path: Path) -> str:
     return version.decode() if isinstance(version, bytes) else str(version)
 
 
+@contextlib.contextmanager
+def limited_weights(stored: int) -> Iterator[None]:
+    """Limits the weights that a model makes while it loads: no more than its file of `stored` bytes can fill.
+
+    The block raises before variables are made that take far more. Weights that are stored in a smaller dtype, or
+    compressed, may take eight times as much.
+
+    Raises:
+      ValueError: a model declares more weights than its file has.
+    """
+    limit, made = _SLACK_BYTES + _SLACK_TIMES * stored, 0
+
+    def create(make: Callable[..., Any], **options: Any) -> Any:
+        nonlocal made
+        shape = tf.TensorShape(options.get("shape"))
+        count = shape.num_elements()
+        # Whatever the dtype: eight bytes are the most that weights have.
+        made += 8 * (count or 0)
+        if made > limit:
+            raise ValueError(
+                "This model declares more weights than its file can hold: it is damaged, or made to fill the memory. "
+                f"Received: a weight of shape {tuple(shape.as_list())}, and a model of {stored:,} bytes"
+            )
+        return make(**options)
+
+    with tf.variable_creator_scope(create):
+        yield
+
+
 def _configs(path: Path) -> list[Any]:
     """Returns the descriptions of the model, from where `keras.models.load_model` takes them."""
     if path.is_dir():
@@ -96,21 +133,15 @@ def _configs(path: Path) -> list[Any]:
 
 
 def _is_hdf5(path: Path) -> bool:
-    import h5py
-
     return bool(h5py.is_hdf5(path))
 
 
 def _attributes(path: Path) -> dict[str, Any]:
-    import h5py
-
     with h5py.File(path, "r") as file:
         return dict(file.attrs)
 
 
 def _configs_of_saved_model(path: Path) -> list[Any]:
-    from tf_keras.protobuf import saved_metadata_pb2
-
     metadata = path / "keras_metadata.pb"
     if not (path / "saved_model.pb").is_file() or not metadata.is_file():
         raise ValueError(
@@ -263,8 +294,6 @@ def _is_registered(name: Any) -> bool:
 @functools.cache
 def _known_to_keras() -> frozenset[str]:
     """Returns all names that Keras finds a class or function for, in a format that names no modules."""
-    from tf_keras.src.layers import serialization
-
     serialization.populate_deserializable_objects()
     modules = [keras.activations, keras.constraints, keras.initializers, keras.losses, keras.metrics]
     modules += [keras.optimizers, keras.optimizers.legacy, keras.optimizers.schedules, keras.regularizers]

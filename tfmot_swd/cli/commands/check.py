@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 from rich.table import Table
 
-from tfmot_swd.cli.bounds import define_bound_flags
-from tfmot_swd.cli.command import Call, Command, UsageError
+from tfmot_swd.cli.command import Call, Command, UsageError, define_bound_flags
 from tfmot_swd.cli.data import read_data
+from tfmot_swd.cli.files import require_tflite, target_of
 from tfmot_swd.cli.loading import define_loading_flags, load_model
-from tfmot_swd.cli.output import target_of, write_json
-from tfmot_swd.cli.tflite_files import require_tflite
 from tfmot_swd.cli.words import in_shell_words
+from tfmot_swd.io.json_files import write_json
 
 if TYPE_CHECKING:
     from tfmot_swd.tflite.parity import Parity

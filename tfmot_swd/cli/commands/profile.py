@@ -5,8 +5,9 @@ from __future__ import annotations
 from absl import flags
 
 from tfmot_swd.cli.command import Call, Command, define_full_flag
+from tfmot_swd.cli.files import target_of
 from tfmot_swd.cli.loading import define_loading_flags, load_model, named
-from tfmot_swd.cli.output import target_of, write_json
+from tfmot_swd.io.json_files import write_json
 
 _EXAMPLE = """
 # What it costs, layer by layer

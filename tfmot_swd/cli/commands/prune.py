@@ -10,10 +10,11 @@ from rich.table import Table
 
 from tfmot_swd.cli.command import Call, Command, UsageError
 from tfmot_swd.cli.data import Data, length, read_data
+from tfmot_swd.cli.files import target_of, write_model
 from tfmot_swd.cli.loading import define_loading_flags, load_model
 from tfmot_swd.cli.methods import Wanted, check_names, define_method_flags, define_target_flags, wanted_of
-from tfmot_swd.cli.output import target_of, write_json, write_model
 from tfmot_swd.cli.task import LOSSES, Task, task_of
+from tfmot_swd.io.json_files import write_json
 from tfmot_swd.io.tables import ResultTable
 
 if TYPE_CHECKING:

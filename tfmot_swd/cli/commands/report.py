@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from tfmot_swd.cli.command import Call, Command, UsageError, define_full_flag
+from tfmot_swd.cli.data import Data, length, read_data
+from tfmot_swd.cli.files import require_tflite, target_of
 from tfmot_swd.cli.loading import define_loading_flags, load_model
-from tfmot_swd.cli.output import target_of
-from tfmot_swd.cli.task import LOSSES
-from tfmot_swd.cli.tflite_files import require_tflite
+from tfmot_swd.cli.task import LOSSES, task_of
 
 if TYPE_CHECKING:
     from tfmot_swd.tflite import ExportResult
@@ -128,9 +128,6 @@ def _scored_on(call: Call, dense: Any) -> tuple[Any, Any]:
     Raises:
       UsageError: --data without y.
     """
-    from tfmot_swd.cli.data import Data, length, read_data
-    from tfmot_swd.cli.task import task_of
-
     if not call.flags.data:
         return None, None
     found = read_data("data", call.flags.data, dense)
