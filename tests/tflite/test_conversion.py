@@ -10,7 +10,7 @@ import tf_keras as keras
 
 from tfmot_swd.tflite import RECIPES, ExportError, conversion, export_tflite
 from tfmot_swd.tflite.conversion import convert
-from tfmot_swd.tflite.metadata import compact
+from tfmot_swd.tflite.flatbuffer import compact
 from tfmot_swd.tflite.samples import Samples
 from tfmot_swd.tflite.serving import serving_function
 from tfmot_swd.tflite.silence import quiet

@@ -1,12 +1,14 @@
 """What is taken as a file, and what is said of the rest."""
 
+import gzip
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tfmot_swd import advise, measure_files, run_tflite
-from tfmot_swd.tflite.file_bytes import describe, read_content, read_file
+from tfmot_swd.tflite.file_bytes import describe, gzip_size, read_content, read_file, zstd_size
 
 
 def test_bytes_and_paths(tmp_path):
@@ -52,3 +54,18 @@ def test_messages_on_a_file_name_it(tmp_path):
     for read in (advise, lambda path: run_tflite(path, {}), lambda path: measure_files({"a": path})):
         with pytest.raises(ValueError, match=f"damaged or incomplete.*Received: 16 bytes of {str(path)!r}, and "):
             read(path)
+
+
+CONTENT = b"one two three " * 50
+
+
+def test_gzip_is_at_its_best_level():
+    assert gzip_size(CONTENT) == len(gzip.compress(CONTENT, 9)) < len(gzip.compress(CONTENT, 0))
+
+
+def test_zstandard_where_it_is_installed(monkeypatch):
+    zstandard = pytest.importorskip("zstandard")
+    assert zstandard.ZstdDecompressor().decompress(zstandard.ZstdCompressor(level=19).compress(CONTENT)) == CONTENT
+    assert zstd_size(CONTENT) == len(zstandard.ZstdCompressor(level=19).compress(CONTENT))
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+    assert zstd_size(CONTENT) is None

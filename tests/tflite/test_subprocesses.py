@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from tfmot_swd.tflite.errors import ExportError
+from tfmot_swd.tflite.result import ExportError
 from tfmot_swd.tflite.subprocesses import check_timeout, ending, run_child
 
 

@@ -11,10 +11,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_swd.keras2.compat import keras
-from tfmot_swd.tflite.errors import ExportError
 from tfmot_swd.tflite.file_run import run_file
 from tfmot_swd.tflite.parity import classes_of
-from tfmot_swd.tflite.result import ExportResult
+from tfmot_swd.tflite.result import ExportError, ExportResult
 from tfmot_swd.tflite.samples import Array, Samples, read_samples
 from tfmot_swd.tflite.serving import float32_twin, keras_outputs
 

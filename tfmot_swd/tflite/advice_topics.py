@@ -16,9 +16,9 @@ from tfmot_swd.tflite.advice_case import (
     sides,
     smaller,
 )
-from tfmot_swd.tflite.findings import Finding, place
+from tfmot_swd.tflite.graph import Finding, place
 from tfmot_swd.tflite.micro.decode import encode_pruned
-from tfmot_swd.tflite.micro.operators import DECODE, micro_problems
+from tfmot_swd.tflite.micro.operators import DECODE, is_encoded, micro_problems
 from tfmot_swd.tflite.sparse_kernels import block_sparse, dense_kernels, in_blocks, xnnpack_sparse
 from tfmot_swd.tflite.sparse_layout import xnnpack_outcome
 
@@ -71,7 +71,7 @@ def _download(case: Case) -> Iterator[Advice]:
 
 def _at_rest(case: Case) -> Iterator[Advice]:
     topic, file = "size at rest", case.file
-    if _is_encoded(case):
+    if is_encoded(case.file.graph):
         reason = "kernels are stored as a bit mask and the values left"
         yield Advice(topic, HELPS, reason, "for TFLite Micro alone: elsewhere take the file that was encoded")
         return
@@ -113,7 +113,7 @@ def _at_rest(case: Case) -> Iterator[Advice]:
 
 def _phone(case: Case) -> Iterator[Advice]:
     topic, file = "speed on a phone", case.file
-    if _is_encoded(case):
+    if is_encoded(case.file.graph):
         yield Advice(topic, FAILS, f"{DECODE} is known to TFLite Micro only", "take the file that was encoded")
         return
     findings = xnnpack_sparse(file.graph)
@@ -145,7 +145,7 @@ def _phone(case: Case) -> Iterator[Advice]:
 
 def _x86(case: Case) -> Iterator[Advice]:
     topic = "speed on x86"
-    if _is_encoded(case):
+    if is_encoded(case.file.graph):
         yield Advice(topic, FAILS, f"{DECODE} is known to TFLite Micro only", "take the file that was encoded")
         return
     if case.is_smaller:
@@ -157,7 +157,7 @@ def _x86(case: Case) -> Iterator[Advice]:
 
 def _dense_layers(case: Case) -> Iterator[Advice]:
     topic, graph = "speed of dense layers", case.file.graph
-    if _is_encoded(case):
+    if is_encoded(case.file.graph):
         return
     layers = list(dense_kernels(graph))
     ready = [place(graph, each) for each, kernel in layers if in_blocks(kernel)]
@@ -197,7 +197,7 @@ def _flash(case: Case) -> Iterator[Advice]:
         return
     if case.is_smaller:
         yield Advice(topic, HELPS, "channels were removed, and their weights with them", "nothing")
-    if _is_encoded(case):
+    if is_encoded(case.file.graph):
         encoded = sum(each.name == DECODE for each in file.graph.operators)
         reason = f"{encoded} kernels are stored as a mask and the values left"
         yield Advice(topic, HELPS, reason, "build TFLite Micro of 2025 or later with AddDecode()")
@@ -255,7 +255,7 @@ def _ram(case: Case) -> Iterator[Advice]:
 
 def _npu(case: Case) -> Iterator[Advice]:
     topic, file = "NPU", case.file
-    if file.form not in _INTEGERS or _is_encoded(case):
+    if file.form not in _INTEGERS or is_encoded(case.file.graph):
         yield Advice(topic, NO_HELP, "Ethos-U runs int8 operators only", 'export with quantize="int8"')
         return
     compiling = "tfmot_swd.tflite.micro.estimate_npu(path) compiles it with Vela"
@@ -269,10 +269,6 @@ def _npu(case: Case) -> Iterator[Advice]:
         yield Advice(topic, HELPS, reason, compiling)
     elif not case.is_smaller:
         yield Advice(topic, NO_HELP, f"{file.sparsity:.0%} zeros are too few to compress", "prune to 50 % or more")
-
-
-def _is_encoded(case: Case) -> bool:
-    return any(operator.name == DECODE for operator in case.file.graph.operators)
 
 
 def _by_rule(topic: str, verdict: str, findings: Iterable[Finding], prefix: str) -> Iterator[Advice]:

@@ -16,8 +16,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_swd.keras2.compat import keras
-from tfmot_swd.tflite.errors import ExportError
 from tfmot_swd.tflite.recipes import Recipe
+from tfmot_swd.tflite.result import ExportError
 from tfmot_swd.tflite.samples import Samples, chunks
 from tfmot_swd.tflite.serving import batch_size, has_loop, serving_function
 from tfmot_swd.tflite.silence import Noise, quiet

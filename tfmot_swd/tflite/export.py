@@ -10,23 +10,20 @@ from typing import Any
 from tfmot_swd.io.atomic import atomic_write, check_target
 from tfmot_swd.keras2.compat import keras
 from tfmot_swd.keras2.pruning_warning import PruningWarning
-from tfmot_swd.tflite.checks import check_exportable
 from tfmot_swd.tflite.conversion import convert, prepare
 from tfmot_swd.tflite.diagnosis import explain
-from tfmot_swd.tflite.errors import ExportError
-from tfmot_swd.tflite.file_rows import sha256
+from tfmot_swd.tflite.file_bytes import gzip_size, sha256, zstd_size
+from tfmot_swd.tflite.flatbuffer import compact
 from tfmot_swd.tflite.interpreter import run_tflite
 from tfmot_swd.tflite.layout import open_size
-from tfmot_swd.tflite.metadata import compact
 from tfmot_swd.tflite.micro.decode import check_largest
 from tfmot_swd.tflite.micro.interpreter import run_micro
 from tfmot_swd.tflite.parity import compare, count_bad
 from tfmot_swd.tflite.proof import Bounds, check_share, require
 from tfmot_swd.tflite.recipes import Recipe, get_recipe
-from tfmot_swd.tflite.result import ExportResult
+from tfmot_swd.tflite.result import ExportError, ExportResult
 from tfmot_swd.tflite.samples import HELD_OUT, Array, Samples, random_samples, read_samples
-from tfmot_swd.tflite.serving import float32_twin, keras_outputs
-from tfmot_swd.tflite.sizes import gzip_size, zstd_size
+from tfmot_swd.tflite.serving import check_exportable, float32_twin, keras_outputs
 from tfmot_swd.tflite.zeros import check_zeros
 
 # Ranges settle within a few hundred samples; TensorFlow's own guide names 100 to 500.

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tfmot_swd.tflite.findings import place
-from tfmot_swd.tflite.graph import FileGraph, FileOperator, FileTensor, read_graph
+from tfmot_swd.tflite.file_bytes import gzip_size
+from tfmot_swd.tflite.graph import FileGraph, FileOperator, FileTensor, place, read_graph
 from tfmot_swd.tflite.micro.operators import DECODE, is_hybrid
-from tfmot_swd.tflite.sizes import gzip_size
 
 # What stands in front of the values that DECODE puts in place.
 _DECODE_METADATA = 16

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -54,11 +53,6 @@ class PortRow:
     dtype: str
     scale: float | None = None
     zero_point: int | None = None
-
-
-def sha256(content: bytes) -> str:
-    """Returns the SHA-256 digest of a file's bytes, in hexadecimal, as `sha256sum` prints it."""
-    return hashlib.sha256(content).hexdigest()
 
 
 def operator_rows(graph: FileGraph) -> tuple[OperatorRow, ...]:

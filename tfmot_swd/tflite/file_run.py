@@ -12,13 +12,8 @@ from tfmot_swd.tflite.interpreter import run_tflite
 from tfmot_swd.tflite.layout import read_layout
 from tfmot_swd.tflite.memory import peak_memory
 from tfmot_swd.tflite.micro.interpreter import run_micro
-from tfmot_swd.tflite.micro.operators import DECODE
+from tfmot_swd.tflite.micro.operators import is_encoded
 from tfmot_swd.tflite.samples import Array
-
-
-def is_encoded(graph: FileGraph) -> bool:
-    """Whether weights are kept as `encode_pruned` makes them, which TFLite Micro alone runs."""
-    return any(operator.name == DECODE for operator in graph.operators)
 
 
 def try_out(path: str | os.PathLike[str], graph: FileGraph) -> None:

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from tfmot_swd.tflite.errors import ExportError
 from tfmot_swd.tflite.interpreter import open_interpreter
 from tfmot_swd.tflite.layout import open_size
+from tfmot_swd.tflite.result import ExportError
 from tfmot_swd.tflite.samples import Array
 from tfmot_swd.tflite.silence import Noise, quiet
 

@@ -12,16 +12,15 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from tfmot_swd.tflite.errors import ExportError
-from tfmot_swd.tflite.file_bytes import read_file
+from tfmot_swd.tflite.file_bytes import gzip_size, read_file, sha256, zstd_size
 from tfmot_swd.tflite.file_facts import form_of
-from tfmot_swd.tflite.file_rows import OperatorRow, PortRow, operator_rows, port_rows, sha256
+from tfmot_swd.tflite.file_rows import OperatorRow, PortRow, operator_rows, port_rows
 from tfmot_swd.tflite.graph import FileGraph, read_graph
 from tfmot_swd.tflite.latency import Latency, measure_latency, noises, random_input
 from tfmot_swd.tflite.layout import read_layout
 from tfmot_swd.tflite.memory import peak_memory
-from tfmot_swd.tflite.micro.operators import DECODE
-from tfmot_swd.tflite.sizes import gzip_size, zstd_size
+from tfmot_swd.tflite.micro.operators import DECODE, is_encoded
+from tfmot_swd.tflite.result import ExportError
 
 
 @dataclass(frozen=True)
@@ -115,7 +114,7 @@ def measure_files(
         raise ValueError(f"dense must be one of {', '.join(files)}. Received: dense={unknown[0]!r}")
     contents = {name: read_file(path, f"files[{name!r}]") for name, path in files.items()}
     graphs = {name: read_graph(content) for name, content in contents.items()}
-    encoded = [name for name, graph in graphs.items() if any(each.name == DECODE for each in graph.operators)]
+    encoded = [name for name, graph in graphs.items() if is_encoded(graph)]
     unsized = _unsized(contents)
     memory, failures, reasons = _memory(
         {name: path for name, path in files.items() if name not in (*encoded, *unsized)}
@@ -260,7 +259,7 @@ def _weights(graph: FileGraph) -> tuple[int | None, int | None]:
     """Returns how many weights there are and how many of them are zero; None where they are not stored plainly."""
     kernels = list(graph.kernels())
     values = [tensor.values for tensor in kernels if tensor.values is not None]
-    if len(values) < len(kernels) or any(operator.name == DECODE for operator in graph.operators):
+    if len(values) < len(kernels) or is_encoded(graph):
         return None, None
     # Zero points of weights are 0, in every form that the converter makes.
     return sum(each.size for each in values), sum(int((each == 0).sum()) for each in values)

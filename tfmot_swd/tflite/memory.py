@@ -7,8 +7,8 @@ import os
 import sys
 from pathlib import Path
 
-from tfmot_swd.tflite.errors import ExportError
 from tfmot_swd.tflite.layout import open_size
+from tfmot_swd.tflite.result import ExportError
 from tfmot_swd.tflite.subprocesses import TIMEOUT, check_timeout, ending, run_child
 
 # Runs alone, with nothing imported but the interpreter. The peak is reset after the imports, where the system can:

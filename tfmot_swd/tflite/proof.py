@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from tfmot_swd.keras2.pruning_warning import PruningWarning
-from tfmot_swd.tflite.errors import ExportError
 from tfmot_swd.tflite.parity import Parity
 from tfmot_swd.tflite.recipes import Recipe
+from tfmot_swd.tflite.result import ExportError
 
 # A file fails below the first and is warned of below the second.
 LEAST_AGREEMENT, GOOD_AGREEMENT = 0.7, 0.9

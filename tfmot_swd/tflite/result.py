@@ -1,4 +1,4 @@
-"""What came of an export."""
+"""Results of an export: the numbers of the proof, or the error."""
 
 from __future__ import annotations
 
@@ -80,3 +80,14 @@ class ExportResult(Printable):
         table.add_row("worst difference", f"{self.worst_difference:.3g}", "")
         table.add_row("mean difference", f"{self.mean_difference:.3g}", "")
         return (table,)
+
+
+"""The one error of an export that was asked for correctly and still cannot be delivered."""
+
+
+class ExportError(RuntimeError):
+    """A model did not convert, its file does not run, or the file failed its proof.
+
+    Wrong arguments raise `TypeError`, `ValueError` or `OSError` instead. Whenever this is raised,
+    nothing was put in place: a file that was at the path before is still there.
+    """

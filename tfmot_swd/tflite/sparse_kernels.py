@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tfmot_swd.tflite.findings import Finding, place
-from tfmot_swd.tflite.graph import FileGraph, FileOperator, FileTensor
+from tfmot_swd.tflite.graph import FileGraph, FileOperator, FileTensor, Finding, place
 from tfmot_swd.tflite.sparse_layout import (
     CONVOLUTIONS,
     ENTER,

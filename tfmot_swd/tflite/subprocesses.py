@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from numbers import Real
 from typing import Any
 
-from tfmot_swd.tflite.errors import ExportError
+from tfmot_swd.tflite.result import ExportError
 
 # Seconds, for a file as large as they come; imports included.
 TIMEOUT = 600.0

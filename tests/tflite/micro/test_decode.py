@@ -12,7 +12,7 @@ from tensorflow.lite.tools import flatbuffer_utils
 
 from tests.tflite.micro.conftest import zero_smallest
 from tfmot_swd.tflite.advice import HELPS, advise
-from tfmot_swd.tflite.alignment import pack
+from tfmot_swd.tflite.flatbuffer import pack
 from tfmot_swd.tflite.graph import read_graph
 from tfmot_swd.tflite.micro import decode
 from tfmot_swd.tflite.micro.decode import encode_pruned

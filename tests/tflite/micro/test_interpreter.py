@@ -10,11 +10,11 @@ import tensorflow as tf
 import tf_keras as keras
 from tensorflow.lite.tools import flatbuffer_utils
 
-from tfmot_swd.tflite.errors import ExportError
 from tfmot_swd.tflite.interpreter import run_tflite
 from tfmot_swd.tflite.layout import read_layout
 from tfmot_swd.tflite.micro import interpreter as module
 from tfmot_swd.tflite.micro.interpreter import run_micro, time_micro
+from tfmot_swd.tflite.result import ExportError
 
 
 def test_outputs_of_tflite(pruned_file, float_file, pictures, capfd):

@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-from tfmot_swd.tflite.errors import ExportError
 from tfmot_swd.tflite.micro import vela as module
 from tfmot_swd.tflite.micro.vela import _parsed, estimate_npu
+from tfmot_swd.tflite.result import ExportError
 
 _SUMMARY = """\
 experiment,network,inference_time,sram_memory_used,dram_memory_used,on_chip_flash_memory_used,off_chip_flash_memory_used,nn_macs,cycles_total

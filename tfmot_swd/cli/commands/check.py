@@ -132,9 +132,9 @@ def _dense_accuracy(call: Call, model: Any, samples: Samples) -> float | None:
     Raises:
       ValueError: it does not run on them.
     """
-    from tfmot_swd.tflite.errors import ExportError
     from tfmot_swd.tflite.file_run import run_file
     from tfmot_swd.tflite.parity import classes_of
+    from tfmot_swd.tflite.result import ExportError
 
     path, labels = call.flags.dense, samples.labels
     if path is None or labels is None:
@@ -173,12 +173,12 @@ def _random_samples(content: bytes, model: Any) -> Samples:
 
 def _outputs(call: Call, content: bytes, inputs: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Runs the file where it is made for, by runtime: weights that are kept pruned are known to TFLite Micro alone."""
-    from tfmot_swd.tflite.file_run import is_encoded, try_out
+    from tfmot_swd.tflite.file_run import try_out
     from tfmot_swd.tflite.graph import read_graph
     from tfmot_swd.tflite.interpreter import run_tflite
     from tfmot_swd.tflite.micro import run_micro
     from tfmot_swd.tflite.micro.interpreter import has_micro
-    from tfmot_swd.tflite.micro.operators import micro_problems
+    from tfmot_swd.tflite.micro.operators import is_encoded, micro_problems
 
     graph = read_graph(content)
     found = {}

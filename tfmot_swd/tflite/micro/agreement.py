@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from tfmot_swd.tflite.errors import ExportError
 from tfmot_swd.tflite.inputs import random_inputs
 from tfmot_swd.tflite.interpreter import run_tflite
 from tfmot_swd.tflite.layout import FileLayout
 from tfmot_swd.tflite.micro.interpreter import LARGEST_PORT, MicroRun, run_micro
 from tfmot_swd.tflite.micro.operators import DECODE
+from tfmot_swd.tflite.result import ExportError
 from tfmot_swd.tflite.samples import Array
 
 SAMPLES = 16

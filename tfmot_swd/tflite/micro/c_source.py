@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from tfmot_swd.io.atomic import atomic_write, check_target, path_text
-from tfmot_swd.tflite.alignment import ALIGNMENT, padded
-from tfmot_swd.tflite.errors import ExportError
 from tfmot_swd.tflite.file_bytes import read_content
+from tfmot_swd.tflite.flatbuffer import ALIGNMENT, padded
 from tfmot_swd.tflite.inputs import random_inputs
 from tfmot_swd.tflite.layout import FileLayout, Port, read_layout
 from tfmot_swd.tflite.micro.agreement import proven_run
 from tfmot_swd.tflite.micro.interpreter import LARGEST_PORT, has_micro, run_micro
 from tfmot_swd.tflite.micro.operators import DECODE, MICRO_OPERATORS
+from tfmot_swd.tflite.result import ExportError
 
 # Words of both languages, and the one function whose name firmware cannot do without.
 _KEYWORDS = re.compile(

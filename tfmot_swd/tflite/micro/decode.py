@@ -12,8 +12,8 @@ import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.tools import flatbuffer_utils
 
-from tfmot_swd.tflite.alignment import pack, padded
 from tfmot_swd.tflite.file_bytes import describe, read_content
+from tfmot_swd.tflite.flatbuffer import pack, padded
 from tfmot_swd.tflite.graph import FileGraph, read_graph
 from tfmot_swd.tflite.micro.operators import DECODE
 from tfmot_swd.tflite.samples import Array

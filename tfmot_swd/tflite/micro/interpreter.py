@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from tfmot_swd.tflite.errors import ExportError
 from tfmot_swd.tflite.file_bytes import describe, read_content
 from tfmot_swd.tflite.graph import read_graph
 from tfmot_swd.tflite.inputs import check_inputs
 from tfmot_swd.tflite.interpreter import dequantize, quantize
 from tfmot_swd.tflite.layout import Port, read_layout
+from tfmot_swd.tflite.result import ExportError
 from tfmot_swd.tflite.samples import Array, chunks
 from tfmot_swd.tflite.subprocesses import TIMEOUT, check_timeout, ending, run_child
 

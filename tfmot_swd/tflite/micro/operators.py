@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tfmot_swd.tflite.findings import Finding, place
-from tfmot_swd.tflite.graph import FileGraph, FileOperator
+from tfmot_swd.tflite.graph import FileGraph, FileOperator, Finding, place
 
 DECODE = "TFLM_DECODE"
 # Those for which the runtime of the PyPI package tflite-micro, October 2026, finds a kernel: each code was tried.
@@ -39,6 +38,11 @@ def micro_problems(graph: FileGraph) -> tuple[Finding, ...]:
         remedy = "fix the size of the input before the export"
         problems.append(Finding("open size", None, "", "", found, remedy))
     return tuple(problems)
+
+
+def is_encoded(graph: FileGraph) -> bool:
+    """Whether weights are stored as `encode_pruned` writes them, which only TFLite Micro runs."""
+    return any(operator.name == DECODE for operator in graph.operators)
 
 
 def is_hybrid(graph: FileGraph, operator: FileOperator) -> bool:

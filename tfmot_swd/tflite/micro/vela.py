@@ -13,9 +13,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfmot_swd.tflite.errors import ExportError
 from tfmot_swd.tflite.file_bytes import describe, read_content
 from tfmot_swd.tflite.graph import read_graph
+from tfmot_swd.tflite.result import ExportError
 from tfmot_swd.tflite.subprocesses import TIMEOUT, check_timeout, run_child
 
 ACCELERATORS = tuple(
