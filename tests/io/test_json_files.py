@@ -1,10 +1,19 @@
+import dataclasses
 import json
 import math
 
 import numpy as np
 import pytest
 
-from tfmot_swd.io.json_files import plain, write_json
+from tfmot_swd.io.json_files import JsonResult, plain, write_json
+
+
+@dataclasses.dataclass
+class NpuResult(JsonResult):
+    macs: int
+
+    def to_dict(self):
+        return dataclasses.asdict(self)
 
 
 def test_what_json_lacks_becomes_what_it_has():
@@ -33,3 +42,8 @@ def test_what_json_lacks_leaves_the_file_as_it_was(tmp_path):
     with pytest.raises(TypeError, match="not JSON serializable"):
         write_json(path, {"what": json})
     assert path.read_text() == "old"
+
+
+def test_results_write_the_fields_that_they_give(tmp_path):
+    result = NpuResult(7)
+    assert json.loads(result.write_json(tmp_path / "result.json").read_text()) == result.to_dict() == {"macs": 7}

@@ -18,9 +18,10 @@ from tfmot_swd.io.json_files import plain
 from tfmot_swd.keras2.layer_weights import layers_with_weights, unwrapped
 from tfmot_swd.pruning.sparsity import LayerSparsity, sparsity_report
 from tfmot_swd.report import provenance
+from tfmot_swd.report.data import BarrierRow, LayerRow, Totals
 from tfmot_swd.report.files import file_rows
 from tfmot_swd.report.panels import training_panels
-from tfmot_swd.report.result import BarrierRow, DeviceReport, LayerRow, Totals
+from tfmot_swd.report.result import DeviceReport
 from tfmot_swd.report.scoring import Metric, measure_scores, metric_name, scores_of_proofs
 from tfmot_swd.tflite.measure import FileMeasure
 from tfmot_swd.tflite.result import ExportResult

@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from tfmot_swd.report.data import Panel
 from tfmot_swd.report.labels import Box, dot_box, place_labels, tie_box
 from tfmot_swd.report.markup import STYLES, escape, short
-from tfmot_swd.report.result import Panel
 
 # More points than a picture has pixels only make the page heavy.
 _MOST_POINTS = 400

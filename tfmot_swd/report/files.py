@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tfmot_swd.report.result import FileRow
+from tfmot_swd.report.data import FileRow
 from tfmot_swd.report.scoring import Scores
 from tfmot_swd.tflite.file_rows import operator_totals
 from tfmot_swd.tflite.measure import FileMeasure, describe_file

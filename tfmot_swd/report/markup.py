@@ -132,3 +132,8 @@ def key(*entries: tuple[str, str]) -> str:
     """Returns what the colours mean: CSS classes and text."""
     shown = "".join(f'<span><span class="swatch {kind}"></span>{escape(text)}</span>' for kind, text in entries)
     return f'<div class="key">{shown}</div>'
+
+
+def described(facts: Iterable[tuple[str, str]]) -> str:
+    """Returns facts as a list of terms and HTML."""
+    return "<dl>" + "".join(f"<dt>{escape(name)}</dt><dd>{told}</dd>" for name, told in facts) + "</dl>"

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from rich.table import Table
 from rich.text import Text
 
+from tfmot_swd.io.json_files import JsonResult
 from tfmot_swd.io.tables import COMPACT, Printable, ResultTable, View, visible
 from tfmot_swd.tflite.advice_case import FAILS, HELPS, NO_HELP, UNKNOWN, Advice, Case
 from tfmot_swd.tflite.advice_topics import TARGETS, TOPICS
@@ -23,7 +24,7 @@ _COLOURS = {HELPS: "green", NO_HELP: "yellow", UNKNOWN: "cyan", FAILS: "red"}
 
 
 @dataclass(frozen=True)
-class FileAdvice(Printable):
+class FileAdvice(Printable, JsonResult):
     """All that is to be said of a file; prints as a table.
 
     Attributes:

@@ -12,6 +12,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from tfmot_swd.io.json_files import JsonResult
 from tfmot_swd.tflite.file_bytes import gzip_size, read_file, sha256, zstd_size
 from tfmot_swd.tflite.file_facts import form_of
 from tfmot_swd.tflite.file_rows import OperatorRow, PortRow, operator_rows, port_rows
@@ -24,7 +25,7 @@ from tfmot_swd.tflite.result import ExportError
 
 
 @dataclass(frozen=True)
-class FileMeasure:
+class FileMeasure(JsonResult):
     """What was measured of one file; what could not be is None, and says why.
 
     Attributes:

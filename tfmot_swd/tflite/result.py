@@ -8,11 +8,12 @@ from typing import Any
 
 from rich.table import Table
 
+from tfmot_swd.io.json_files import JsonResult
 from tfmot_swd.io.tables import COMPACT, Printable, ResultTable, View
 
 
 @dataclass(frozen=True)
-class ExportResult(Printable):
+class ExportResult(Printable, JsonResult):
     """A file that is in place, and the numbers of its proof. Prints as a table.
 
     Attributes:

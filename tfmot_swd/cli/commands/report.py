@@ -114,9 +114,9 @@ def _run(call: Call) -> int:
         title=values.title,
         seed=training.get("seed"),
     )
-    report.to_html(target)
+    report.write_html(target)
     if record:
-        report.to_json(record)
+        report.write_json(record)
     call.show(report)
     call.say(f"The page: {values.output}")
     return 0
