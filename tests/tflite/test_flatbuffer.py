@@ -19,13 +19,13 @@ from tfmot_swd.tflite.interpreter import run_tflite
 from tfmot_swd.tflite.layout import read_layout
 from tfmot_swd.tflite.micro import write_c_source
 from tfmot_swd.tflite.serving import serving_function
-from tfmot_swd.tflite.silence import quiet
+from tfmot_swd.tflite.silence import silenced_logs
 
 
 def _converted(model, recipe):
     converter = tf.lite.TFLiteConverter.from_concrete_functions([serving_function(model, 1)], model)
     RECIPES[recipe].configure(converter)
-    with quiet():
+    with silenced_logs():
         return converter.convert()
 
 

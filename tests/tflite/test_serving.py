@@ -7,7 +7,7 @@ from tensorflow_model_optimization.python.core.sparsity.keras import prune
 from tfmot_swd.tflite.serving import (
     batch_size,
     check_exportable,
-    float32_twin,
+    float32_copy,
     has_loop,
     keras_outputs,
     serving_function,
@@ -63,13 +63,13 @@ def test_batch_size():
     assert batch_size(late) is None
 
 
-def test_a_float32_model_is_its_own_twin(conv_net):
-    assert float32_twin(conv_net) is conv_net
+def test_a_float32_model_is_its_own_copy(conv_net):
+    assert float32_copy(conv_net) is conv_net
 
 
 def test_a_policy_that_was_never_set_still_follows_floatx():
     model = keras.Sequential([L.Input((4,)), L.Dense(4, dtype="mixed_float16")])
-    assert float32_twin(model) is not model
+    assert float32_copy(model) is not model
     keras.backend.set_floatx("float64")
     try:
         assert keras.mixed_precision.global_policy().name == "float64"
@@ -78,23 +78,23 @@ def test_a_policy_that_was_never_set_still_follows_floatx():
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float16", "float64"])
-def test_the_twin_computes_in_float32_with_the_same_weights(policy):
+def test_the_copy_computes_in_float32_with_the_same_weights(policy):
     keras.mixed_precision.set_global_policy(policy)
     try:
         inner = keras.Sequential([L.Input((4,)), L.Dense(4), Unregistered()], name="inner")
         x = L.Input((4,), name="x")
         wrapped = L.TimeDistributed(L.Dense(2))(L.Reshape((2, 2))(Doubled()(inner(x))))
         model = keras.Model(x, tf.cast(wrapped, policy.removeprefix("mixed_")) + 1)
-        twin = float32_twin(model)
+        copy = float32_copy(model)
         assert keras.mixed_precision.global_policy().name == policy
     finally:
         keras.mixed_precision.set_global_policy("float32")
-    layers = [each for each in twin.submodules if isinstance(each, L.Layer)]
+    layers = [each for each in copy.submodules if isinstance(each, L.Layer)]
     assert {each.compute_dtype for each in layers} == {"float32"}
-    assert {weight.dtype for weight in twin.weights} == {tf.float32}
-    assert twin.output_names == model.output_names
+    assert {weight.dtype for weight in copy.weights} == {tf.float32}
+    assert copy.output_names == model.output_names
     data = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
-    (got,), (wanted,) = keras_outputs(twin, (data,)).values(), keras_outputs(model, (data,)).values()
+    (got,), (wanted,) = keras_outputs(copy, (data,)).values(), keras_outputs(model, (data,)).values()
     assert got.dtype == np.float32
     np.testing.assert_allclose(got, wanted.astype("float32"), atol=0.1 if "bf" in policy else 1e-2)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import h5py
 
-from tfmot_swd.tflite.subprocesses import TIMEOUT, ending, run_child
+from tfmot_swd.tflite.subprocesses import TIMEOUT, describe_exit, run_subprocess
 
 # What `model.save` writes, and nothing else, is copied of a SavedModel.
 _FOLDER = re.compile(
@@ -131,11 +131,11 @@ def _check_hdf5(place: Path, path: Path, stored: int, *member: str) -> None:
     # -P: what lies in the working directory is not to be imported in place of packages.
     command = [sys.executable, "-P", str(_HDF5_WORKER), str(_most(stored)), str(place), *member]
     # It limits itself by the processor time that it takes; this is for a machine on which it gets none.
-    done = run_child(command, TIMEOUT, "Reading the HDF5 file")
+    done = run_subprocess(command, TIMEOUT, "Reading the HDF5 file")
     if done.returncode == -signal.SIGPROF:
         raise ValueError(_damaged("libhdf5 had not read it after many times as long as it takes", path))
     if done.returncode:
-        raise ValueError(_damaged(f"{ending(done.returncode)}: {done.stderr.strip()[-300:]}", path))
+        raise ValueError(_damaged(f"{describe_exit(done.returncode)}: {done.stderr.strip()[-300:]}", path))
     found = json.loads(done.stdout)
     if "damaged" in found:
         raise ValueError(_damaged(found["damaged"], path))

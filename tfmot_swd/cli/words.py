@@ -13,7 +13,7 @@ _NAMES = {
     "check_data": "--data",
     "final_rate": "--rate",
     "final_sparsity": "--rate",
-    "quantize": "--recipes",
+    "recipe": "--recipes",
     "representative_data": "--data",
     **{name: f"--{name}" for name in _FLAGS.split()},
 }
@@ -46,8 +46,8 @@ _SENTENCES = (
         "in Python and save the model again",
     ),
     (r"pass a larger timeout if it needs longer, or fewer samples", "give fewer samples"),
-    (r" and largest=\.\.\., which", ", in Python with largest=..., which"),
-    (r"(tfmot_swd\.macs\.register_macs)(?=\.)", r"\1 in a module, and name it with --modules"),
+    (r" and max_encoded_weights=\.\.\., which", ", in Python with max_encoded_weights=..., which"),
+    (r"(tfmot_swd\.(?:\w+\.)*register_(?:macs|layer))(?=\.)", r"\1 in a module, and name it with --modules"),
     (r"with skip\b", "with --skip"),
     (r"\bpass (?=calibration_percentile|check_data|representative_data|tolerance|min_agreement|max_acc)", "give "),
 )

@@ -15,7 +15,7 @@ from tfmot_swd.tflite.file_run import run_file
 from tfmot_swd.tflite.parity import classes_of
 from tfmot_swd.tflite.result import ExportError, ExportResult
 from tfmot_swd.tflite.samples import Array, Samples, read_samples
-from tfmot_swd.tflite.serving import float32_twin, keras_outputs
+from tfmot_swd.tflite.serving import float32_copy, keras_outputs
 
 ACCURACY = "accuracy"
 # A name, a metric of Keras, or a function: (targets, outputs) -> number. Keras's metrics can be called too.
@@ -96,7 +96,7 @@ def measure_scores(dense: Any, small: Any, paths: Sequence[str], data: Any, metr
     measure = _accuracy_of(samples) if metric is None or isinstance(metric, str) else _measure_of(metric, targets)
     of_models = []
     for model in (dense, small):
-        (outputs,) = keras_outputs(float32_twin(model), read_samples((x, targets), model, "data").inputs).values()
+        (outputs,) = keras_outputs(float32_copy(model), read_samples((x, targets), model, "data").inputs).values()
         of_models.append(measure(outputs))
     files: dict[str, float | None] = {}
     reasons: dict[str, str] = {}

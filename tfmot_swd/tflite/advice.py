@@ -10,11 +10,12 @@ from typing import Any, Literal
 from rich.table import Table
 from rich.text import Text
 
+from tfmot_swd.io.deprecation import renamed_arguments
 from tfmot_swd.io.json_files import JsonResult
 from tfmot_swd.io.tables import COMPACT, Printable, ResultTable, View, visible
 from tfmot_swd.tflite.advice_case import FAILS, HELPS, NO_HELP, UNKNOWN, Advice, Case
 from tfmot_swd.tflite.advice_topics import TARGETS, TOPICS
-from tfmot_swd.tflite.file_bytes import read_content
+from tfmot_swd.tflite.file_bytes import read_bytes_or_path
 from tfmot_swd.tflite.file_facts import read_facts
 
 __all__ = ["FAILS", "HELPS", "NO_HELP", "TARGETS", "UNKNOWN", "Advice", "FileAdvice", "Target", "advise"]
@@ -74,8 +75,9 @@ class FileAdvice(Printable, JsonResult):
         return (table,)
 
 
+@renamed_arguments(content="file")
 def advise(
-    content: bytes | str | os.PathLike[str],
+    file: bytes | str | os.PathLike[str],
     dense: bytes | str | os.PathLike[str] | None = None,
     target: Target | None = None,
     channels_removed: bool | None = None,
@@ -86,7 +88,7 @@ def advise(
     `micro.run_micro` and the latency measurements before you rely on a time.
 
     Args:
-        content: the bytes of the file, or its path.
+        file: the bytes of the file, or its path.
         dense: the same for the model before it was pruned, in the same form; tells removed channels from zeroed ones.
             Without it, what only removed channels help with is `"unknown"`.
         target: where it is to run; None says everything.
@@ -98,7 +100,7 @@ def advise(
         `"speed on x86"`; for microcontrollers `"microcontroller flash"`, `"microcontroller RAM"` and `"NPU"`.
 
     Raises:
-        TypeError: `content` or `dense` is neither bytes nor a path.
+        TypeError: `file` or `dense` is neither bytes nor a path.
         ValueError: no TFLite file, or an unknown target.
         OSError: the file cannot be read.
 
@@ -111,10 +113,10 @@ def advise(
     """
     if target is not None and target not in TARGETS:
         raise ValueError(f"target must be one of {', '.join(map(repr, TARGETS))} or None. Received: target={target!r}")
-    given = read_content(content)
-    file = read_facts(given)
-    before = None if dense is None else read_facts(read_content(dense, "dense"))
-    case = Case(given, file, before, channels_removed)
+    content = read_bytes_or_path(file)
+    facts = read_facts(content)
+    before = None if dense is None else read_facts(read_bytes_or_path(dense, "dense"))
+    case = Case(content, facts, before, channels_removed)
     advice = tuple(each for say, wanted in TOPICS if target is None or target in wanted for each in say(case))
-    path = os.fspath(content) if isinstance(content, str | os.PathLike) else None
-    return FileAdvice(path, file.form, file.bytes, file.gzip_bytes, file.weights, file.zeros, advice)
+    path = os.fspath(file) if isinstance(file, str | os.PathLike) else None
+    return FileAdvice(path, facts.form, facts.bytes, facts.gzip_bytes, facts.weights, facts.zeros, advice)

@@ -30,7 +30,7 @@ def describe(content: bytes) -> str:
     return f"{len(content)} bytes" + (f" of {path!r}" if path else "")
 
 
-def read_content(given: Any, name: str = "content") -> bytes:
+def read_bytes_or_path(given: Any, name: str = "file") -> bytes:
     """Returns the bytes of a file that is given as bytes or as a path; whether they are a TFLite file is not looked at.
 
     Args:

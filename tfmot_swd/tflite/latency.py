@@ -15,7 +15,7 @@ from tfmot_swd.tflite.interpreter import open_interpreter
 from tfmot_swd.tflite.layout import open_size
 from tfmot_swd.tflite.result import ExportError
 from tfmot_swd.tflite.samples import Array
-from tfmot_swd.tflite.silence import Noise, quiet
+from tfmot_swd.tflite.silence import CapturedLogs, silenced_logs
 
 # A timed stretch is at least this long, which the clock and a switch of tasks do not blur.
 LEAST_SECONDS = 0.005
@@ -200,10 +200,10 @@ def tflite_runner(content: bytes, threads: int = 1, name: str = "model") -> Call
     if not isinstance(content, bytes):
         raise TypeError(f"A file is given as its bytes: read it first. Received: {type(content).__name__} for {name!r}")
     try:
-        with quiet() as noise:
+        with silenced_logs() as captured:
             interpreter, _ = open_interpreter(content, threads)
     except (RuntimeError, ValueError) as error:
-        raise _not_running(name, error, noise) from error
+        raise _not_running(name, error, captured) from error
     details = interpreter.get_input_details()
     for detail in details:
         sides = tuple(None if side < 0 and axis else int(side) for axis, side in enumerate(detail["shape_signature"]))
@@ -211,13 +211,13 @@ def tflite_runner(content: bytes, threads: int = 1, name: str = "model") -> Call
             raise ValueError(open_size(detail["name"], sides))
     values = [random_input(detail["shape"], detail["dtype"]) for detail in details]
     try:
-        with quiet() as noise:
+        with silenced_logs() as captured:
             interpreter.allocate_tensors()
             for detail, value in zip(details, values, strict=True):
                 interpreter.set_tensor(detail["index"], value)
             interpreter.invoke()
     except (RuntimeError, ValueError) as error:
-        raise _not_running(name, error, noise) from error
+        raise _not_running(name, error, captured) from error
     invoke: Callable[[], None] = interpreter.invoke
     return invoke
 
@@ -241,8 +241,8 @@ def random_input(shape: Sequence[int], dtype: Any, seed: int = 0) -> Array:
     raise ValueError(f"There is no random input of this dtype: time the file on your own data. Received: {kind}")
 
 
-def _not_running(name: str, error: Exception, noise: Noise) -> ExportError:
-    said = f"{type(error).__name__}: {error} {noise.tail(500)}".rstrip()
+def _not_running(name: str, error: Exception, captured: CapturedLogs) -> ExportError:
+    said = f"{type(error).__name__}: {error} {captured.tail(500)}".rstrip()
     return ExportError(
         f"The file {name!r} does not run on this machine, so it cannot be timed: export it anew, or measure it where "
         f"it is meant to run. Received: {said}"

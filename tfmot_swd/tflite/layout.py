@@ -14,7 +14,7 @@ from tfmot_swd.tflite.file_bytes import describe
 from tfmot_swd.tflite.graph import FileTensor, read_graph
 
 # Bytes of an input or output; no interpreter takes more.
-LARGEST_PORT = 2**31
+MAX_PORT_BYTES = 2**31
 
 _INTEGERS: dict[int, Any] = {
     schema.TensorType.INT8: np.iinfo(np.int8),
@@ -73,14 +73,14 @@ class FileLayout:
     operators: tuple[str, ...]
     file: str = "a file"
 
-    def require_sizes(self, largest: int = LARGEST_PORT) -> None:
+    def require_sizes(self, max_bytes: int = MAX_PORT_BYTES) -> None:
         """Refuses a file that leaves the size of an input open, or that declares one without measure.
 
         The first says 1 for what is open, and would be run, measured and given memory for an image of one pixel. The
         second would fill the memory.
 
         Args:
-            largest: how many bytes an input or output may take.
+            max_bytes: how many bytes an input or output may take.
 
         Raises:
             ValueError: with the input and the way out.
@@ -91,7 +91,7 @@ class FileLayout:
         for port in (*self.inputs, *self.outputs):
             # Beside a side of 0 another one can be anything.
             size = math.prod(max(side, 1) for side in port.shape) * port.dtype.itemsize
-            if size > largest:
+            if size > max_bytes:
                 raise ValueError(
                     "An input or output of this file takes more memory than there is where it is to run: it is "
                     "damaged, or was exported with another batch or image size than it is used with. "

@@ -270,14 +270,14 @@ def _micro(contents: Mapping[str, bytes], rounds: int) -> tuple[dict[str, int], 
     """Returns arena and milliseconds by name, and by name why a file has none."""
     # Its interpreter is an extra that many will not have.
     from tfmot_swd.tflite.micro import run_micro, time_micro
-    from tfmot_swd.tflite.micro.interpreter import LARGEST_PORT
+    from tfmot_swd.tflite.micro.interpreter import MAX_PORT_BYTES
 
     arenas: dict[str, int] = {}
     reasons: dict[str, str] = {}
     for name, content in contents.items():
         try:
             layout = read_layout(content)
-            layout.require_sizes(LARGEST_PORT)
+            layout.require_sizes(MAX_PORT_BYTES)
             # Real values, which are quantized on their way in.
             dtypes = {port.name: (port.shape, float if port.scale else port.dtype) for port in layout.inputs}
             inputs = {name: random_input(*given) for name, given in dtypes.items()}

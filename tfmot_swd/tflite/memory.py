@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tfmot_swd.tflite.layout import open_size
 from tfmot_swd.tflite.result import ExportError
-from tfmot_swd.tflite.subprocesses import TIMEOUT, check_timeout, ending, run_child
+from tfmot_swd.tflite.subprocesses import TIMEOUT, check_timeout, describe_exit, run_subprocess
 
 # Runs alone, with nothing imported but the interpreter. The peak is reset after the imports, where the system can:
 # they touch more memory than a small file. VmHWM belongs to this program, while ru_maxrss begins at the parent's.
@@ -84,13 +84,13 @@ def peak_memory(path: str | os.PathLike[str], threads: int = 1, timeout: float =
         raise FileNotFoundError(f"There is no file to run: export it first. Received: path={os.fspath(path)!r}")
     # -P: what lies in the working directory is not to be imported in place of packages.
     command = [sys.executable, "-P", "-c", _PROGRAM, str(file), str(threads)]
-    done = run_child(command, timeout, f"One run of {os.fspath(path)!r}, to measure its memory,")
+    done = run_subprocess(command, timeout, f"One run of {os.fspath(path)!r}, to measure its memory,")
     last = done.stdout.strip().splitlines()[-1:]
     if done.returncode or not last:
         words = done.stderr.strip()[-1000:]
         raise ExportError(
             "The process that ran the file ended early: if that was for lack of memory, run it where there is more. "
-            f"Received: {ending(done.returncode)}, path={os.fspath(path)!r}. It said:\n{words}"
+            f"Received: {describe_exit(done.returncode)}, path={os.fspath(path)!r}. It said:\n{words}"
         )
     answer = json.loads(last[0])
     if "unmeasured" in answer:

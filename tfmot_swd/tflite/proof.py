@@ -144,7 +144,7 @@ def require(parity: Parity, recipe: Recipe, bounds: Bounds, explain: Callable[[]
         f"The {recipe.name} file passed its proof, and is not close to the Keras model: {said}. {causes} {passed} "
         f"{received}",
         PruningWarning,
-        stacklevel=3,
+        stacklevel=4,
     )
 
 

@@ -24,7 +24,7 @@ from tfmot_swd.keras2.validation import check_finite_weights, check_keras_model
 from tfmot_swd.layers.prunable import counted_weights
 from tfmot_swd.pruning.wrapped_models import find_wrapped
 from tfmot_swd.pruning.wrapping import wrap_with
-from tfmot_swd.tflite.serving import float32_twin
+from tfmot_swd.tflite.serving import float32_copy
 
 layers = keras.layers
 
@@ -71,7 +71,7 @@ def quantize_aware(model: Any) -> Any:
     (1, 2)
     """
     _check(model)
-    model = float32_twin(model)
+    model = float32_copy(model)
     known = _Known()
     own = {type(each).__name__: type(each) for each in model.layers if not type(each).__module__.startswith("tf_keras")}
     with keras.utils.custom_object_scope(own), quantize_scope():

@@ -283,7 +283,7 @@ def _classes(labels: Array | None, argument: str) -> Array | None:
             "numpy.unique(labels, return_inverse=True)[1] makes them in the order of the names. "
             f"Received: labels of dtype {labels.dtype}",
             PruningWarning,
-            stacklevel=5,
+            stacklevel=6,
         )
         return None
     if labels.dtype.kind in "iub" and labels.size == len(labels):

@@ -54,7 +54,7 @@ def keras_outputs(model: keras.Model, inputs: tuple[Array, ...], chunk: int = 64
     return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
 
-def float32_twin(model: keras.Model) -> keras.Model:
+def float32_copy(model: keras.Model) -> keras.Model:
     """Returns the model itself if it computes in float32, or else a copy that does.
 
     A model under a mixed policy keeps float32 weights and computes in half precision, which
@@ -71,13 +71,13 @@ def float32_twin(model: keras.Model) -> keras.Model:
         # Layers that do not write down their dtype take the policy in force.
         keras.mixed_precision.set_global_policy("float32")
         with keras.utils.custom_object_scope(own):
-            twin = kind.from_config(_in_float32(model.get_config()))
+            copied = kind.from_config(_in_float32(model.get_config()))
     finally:
         # Where none was set, the policy follows `set_floatx`, and has to go on doing so.
         follows = policy.name == keras.backend.floatx()
         keras.mixed_precision.set_global_policy(None if follows else policy)
-    twin.set_weights(model.get_weights())
-    return twin
+    copied.set_weights(model.get_weights())
+    return copied
 
 
 def _in_float32(config: Any) -> Any:

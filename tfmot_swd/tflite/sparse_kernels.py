@@ -73,8 +73,8 @@ XNNPACK_RULES = tuple(
             "more than two thirds of the weights of the 1x1 convolutions are zero",
             "prune the 1x1 convolutions to more than 67 %, better 80 %",
         ),
-        ("stored sparse", "the weights are stored sparse", 'export with quantize="sparse_float32"'),
-        ("float", "it computes in floating point", 'export with quantize="sparse_float32"'),
+        ("stored sparse", "the weights are stored sparse", 'export with recipe="sparse_float32"'),
+        ("float", "it computes in floating point", 'export with recipe="sparse_float32"'),
     )
 )
 _RULES = {rule.name: rule for rule in XNNPACK_RULES}
@@ -242,7 +242,7 @@ def in_blocks(kernel: FileTensor) -> bool:
 def _judge_blocks(graph: FileGraph, operator: FileOperator, kernel: FileTensor) -> Finding:
     remedy = (
         "prune dense layers in blocks, prune_selective_decay(model, schedule, block_size=(4, 1)), and export with "
-        'quantize="sparse_float32"'
+        'recipe="sparse_float32"'
     )
     if kernel.dtype != np.float32:
         found = f"weights of {kernel.dtype}"

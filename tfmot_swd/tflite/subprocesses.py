@@ -28,7 +28,7 @@ def check_timeout(timeout: Any) -> None:
         raise ValueError(f"timeout must be a finite number of seconds above 0. Received: timeout={timeout!r}")
 
 
-def ending(code: int) -> str:
+def describe_exit(code: int) -> str:
     """Returns how a process ended, from its exit code: what a crash is called by the system, or the number."""
     if code >= 0:
         return f"it ended with exit code {code}"
@@ -38,7 +38,7 @@ def ending(code: int) -> str:
         return f"it ended with signal {-code}"
 
 
-def run_child(command: Sequence[str], timeout: float, what: str) -> subprocess.CompletedProcess[str]:
+def run_subprocess(command: Sequence[str], timeout: float, what: str) -> subprocess.CompletedProcess[str]:
     """Runs a program to its end, without input, and returns its exit code and all that it said.
 
     Args:

@@ -120,8 +120,8 @@ def test_other_file_names_compile(stem, pruned_file, tmp_path):
 @pytest.mark.parametrize(
     ("tflite", "path", "error", "message"),
     [
-        (5, "net", TypeError, "Received: tflite=int$"),
-        ("absent.tflite", "net", FileNotFoundError, "no such file.*Received: tflite='absent.tflite'$"),
+        (5, "net", TypeError, "Received: file=int$"),
+        ("absent.tflite", "net", FileNotFoundError, "no such file.*Received: file='absent.tflite'$"),
         (b"", 5, TypeError, "Received: path=5$"),
         (b"", b"net", TypeError, "Received: path=b'net'$"),
         (b"", "", ValueError, "must name the files.*Received: path=''$"),

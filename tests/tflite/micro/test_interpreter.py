@@ -106,15 +106,15 @@ def test_what_is_refused(pruned_file, pictures, monkeypatch):
         run_micro(pruned_file, pictures)
     with pytest.raises(TypeError, match="'image' must be an array of numbers. Received: dtype <U1$"):
         run_micro(pruned_file, {"image": np.full((1, 12, 12, 3), "x")})
-    with pytest.raises(TypeError, match="content must be the bytes.*Received: content=ndarray$"):
+    with pytest.raises(TypeError, match="file must be the bytes.*Received: file=ndarray$"):
         run_micro(pictures, {"image": pictures})
-    with pytest.raises(FileNotFoundError, match="no such file.*Received: content='absent.tflite'$"):
+    with pytest.raises(FileNotFoundError, match="no such file.*Received: file='absent.tflite'$"):
         run_micro("absent.tflite", {"image": pictures})
     with pytest.raises(ValueError, match="Received: timeout=0$"):
         run_micro(pruned_file, {"image": pictures}, timeout=0)
-    with pytest.raises(TypeError, match="list of files.*Received: contents=bytes$"):
+    with pytest.raises(TypeError, match="list of TFLite files.*Received: files=bytes$"):
         time_micro(pruned_file)
-    with pytest.raises(TypeError, match="contents\\[1\\] must be.*Received: contents\\[1\\]=int$"):
+    with pytest.raises(TypeError, match="files\\[1\\] must be.*Received: files\\[1\\]=int$"):
         time_micro([pruned_file, 3])
     with pytest.raises(TypeError, match="Received: rounds='2'$"):
         time_micro([pruned_file], rounds="2")

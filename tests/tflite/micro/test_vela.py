@@ -35,7 +35,7 @@ def test_what_is_refused(pruned_file, monkeypatch):
         estimate_npu(pruned_file, "ethos-u11")
     with pytest.raises(ValueError, match="not a TFLite file"):
         estimate_npu(b"no file")
-    with pytest.raises(FileNotFoundError, match="no such file.*Received: content='absent.tflite'$"):
+    with pytest.raises(FileNotFoundError, match="no such file.*Received: file='absent.tflite'$"):
         estimate_npu("absent.tflite")
     with pytest.raises(TypeError, match="Received: timeout='long'$"):
         estimate_npu(pruned_file, timeout="long")

@@ -105,9 +105,9 @@ def _parities(call: Call, content: bytes) -> tuple[dict[str, Parity], float | No
     """Returns how far the file is from its model, by where it was run; and the accuracy of the dense file, if any."""
     from tfmot_swd.tflite.parity import compare
     from tfmot_swd.tflite.samples import read_samples
-    from tfmot_swd.tflite.serving import float32_twin, keras_outputs
+    from tfmot_swd.tflite.serving import float32_copy, keras_outputs
 
-    model = float32_twin(load_model(call, call.flags.model))
+    model = float32_copy(load_model(call, call.flags.model))
     try:
         if call.flags.data:
             samples = read_samples(read_data("data", call.flags.data, model).to_check, model, "--data")

@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from tfmot_swd.io.atomic import atomic_write, check_target, path_text
-from tfmot_swd.tflite.file_bytes import read_content
+from tfmot_swd.io.deprecation import renamed_arguments
+from tfmot_swd.tflite.file_bytes import read_bytes_or_path
 from tfmot_swd.tflite.flatbuffer import ALIGNMENT, padded
 from tfmot_swd.tflite.inputs import random_inputs
 from tfmot_swd.tflite.layout import FileLayout, Port, read_layout
 from tfmot_swd.tflite.micro.agreement import proven_run
-from tfmot_swd.tflite.micro.interpreter import LARGEST_PORT, has_micro, run_micro
+from tfmot_swd.tflite.micro.interpreter import MAX_PORT_BYTES, has_micro, run_micro
 from tfmot_swd.tflite.micro.operators import DECODE, MICRO_OPERATORS
 from tfmot_swd.tflite.result import ExportError
 
@@ -66,8 +67,9 @@ class CSource:
     outputs: tuple[Port, ...]
 
 
+@renamed_arguments(tflite="file")
 def write_c_source(
-    tflite: str | os.PathLike[str] | bytes,
+    file: str | os.PathLike[str] | bytes,
     path: str | os.PathLike[str],
     name: str = "model",
     arena_bytes: int | None = None,
@@ -86,24 +88,24 @@ def write_c_source(
     a device with 32 bits too. Optimized kernels may need scratch memory on top.
 
     Args:
-        tflite: the file, or its bytes.
+        file: the file, or its bytes.
         path: where to write, with or without `.c` or `.h`. Missing directories are created. The source includes the
             header by its name, which therefore holds no quote, backslash, `??` or control character.
         name: of the array, a C identifier.
         arena_bytes: the arena to name, where it is known. None finds it, for which tflite-micro must be installed; a
             given one is not tried, nor is the file then run where that package is missing.
         compare: whether TFLite Micro must compute what LiteRT computes. False for a file that was held against its
-            model in TFLite Micro: by quantize="int8_pruned", or by tfmot-swd check with --model, --data and
+            model in TFLite Micro: by recipe="int8_pruned", or by tfmot-swd check with --model, --data and
             --target=microcontroller.
 
     Returns:
         Paths and numbers.
 
     Raises:
-        TypeError: `tflite` is neither bytes nor a path, or `path` no path.
+        TypeError: `file` is neither bytes nor a path, or `path` no path.
         ValueError: no TFLite file, one that leaves the size of an input open, a name that C or C++ does not take, an
             operator that TFLite Micro lacks.
-        OSError: nothing can be written at `path`, or there is no file `tflite`.
+        OSError: nothing can be written at `path`, or there is no such file.
         ImportError: the arena is to be found and the package tflite-micro is not installed.
         ExportError: TFLite Micro cannot run the file, or computes something else with it than LiteRT.
 
@@ -131,9 +133,9 @@ def write_c_source(
         raise ValueError(f"path must name the files to write, without .c and .h. Received: path={text!r}")
     source, header = check_target(f"{base}.c"), check_target(f"{base}.h")
     _check_file_names(source, header)
-    content = read_content(tflite, "tflite")
+    content = read_bytes_or_path(file)
     layout = read_layout(content)
-    layout.require_sizes(LARGEST_PORT)
+    layout.require_sizes(MAX_PORT_BYTES)
     operators = tuple(_method(operator, layout.file) for operator in layout.operators)
     if arena_bytes is None:
         arena = _arena(content, layout, compare)

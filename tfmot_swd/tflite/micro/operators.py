@@ -20,7 +20,7 @@ _NAMES = (
     "TANH TRANSPOSE TRANSPOSE_CONV UNIDIRECTIONAL_SEQUENCE_LSTM UNPACK VAR_HANDLE WHILE ZEROS_LIKE"
 )
 MICRO_OPERATORS = frozenset(_NAMES.split()) | {DECODE, "TFLite_Detection_PostProcess"}
-_INT8 = 'export with quantize="int8"'
+_INT8 = 'export with recipe="int8"'
 
 
 def micro_problems(graph: FileGraph) -> tuple[Finding, ...]:
