@@ -9,15 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich.markup import escape
-from rich.table import Table
-
 from tfmot_swd.io.json_files import JsonResult
 from tfmot_swd.tflite.file_bytes import gzip_size, read_file, sha256, zstd_size
 from tfmot_swd.tflite.file_facts import form_of
 from tfmot_swd.tflite.file_rows import OperatorRow, PortRow, operator_rows, port_rows
 from tfmot_swd.tflite.graph import FileGraph, read_graph
-from tfmot_swd.tflite.latency import Latency, measure_latency, noises, random_input
+from tfmot_swd.tflite.latency import Latency, measure_latency, random_input
 from tfmot_swd.tflite.layout import read_layout
 from tfmot_swd.tflite.memory import peak_memory
 from tfmot_swd.tflite.micro.operators import DECODE, is_encoded
@@ -184,48 +181,6 @@ def _described(name: str, path: str | os.PathLike[str], content: bytes, graph: F
         inputs=inputs,
         outputs=outputs,
     )
-
-
-def measures_table(measures: Sequence[FileMeasure]) -> Table:
-    """Returns a row for each file, for a terminal."""
-    numbers = list(dict.fromkeys(each.threads for measure in measures for each in measure.latency))
-    table = Table(
-        title="Files, measured on this machine (median, 10th to 90th percentile; "
-        "0.5x: half of the dense file's time, in the median of the rounds)"
-    )
-    table.add_column("file", overflow="fold")
-    headings = ["bytes", "gzip", "zstd", *(f"ms, {count} thread{'s' * (count > 1)}" for count in numbers)]
-    for heading in (*headings, "peak KiB", "arena", "Micro ms", "zeros"):
-        table.add_column(heading, justify="right")
-    for measure in measures:
-        by_threads = {each.threads: each for each in measure.latency}
-        table.add_row(
-            escape(measure.name),
-            f"{measure.bytes:,}",
-            f"{measure.gzip_bytes:,}",
-            _shown(measure.zstd_bytes),
-            *(_shown_latency(by_threads.get(count)) for count in numbers),
-            _shown(measure.peak_memory_bytes and measure.peak_memory_bytes // 1024),
-            _shown(measure.arena_bytes),
-            "-" if measure.micro_ms is None else f"{measure.micro_ms:.3g}",
-            "-" if not measure.weights or measure.zeros is None else f"{measure.zeros / measure.weights:.1%}",
-        )
-    told = [f"{each.name}: {text}" for each in measures for text in (each.runtime_reason, each.micro_reason) if text]
-    told += noises(latency for each in measures for latency in each.latency)
-    table.caption = escape("\n".join(told)) or None
-    return table
-
-
-def _shown(count: int | None) -> str:
-    return "-" if count is None else f"{count:,}"
-
-
-def _shown_latency(latency: Latency | None) -> str:
-    if latency is None:
-        return "-"
-    ratio = "" if latency.ratio is None else f" {latency.ratio:.2f}x"
-    ratio = " too noisy to compare" if latency.noise else ratio
-    return f"{latency.median_ms:.3f} ({latency.low_ms:.3f} to {latency.high_ms:.3f}){ratio}"
 
 
 def _unsized(contents: Mapping[str, bytes]) -> dict[str, str]:
