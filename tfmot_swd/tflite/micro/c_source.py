@@ -21,15 +21,6 @@ from tfmot_swd.tflite.micro.interpreter import MAX_PORT_BYTES, has_micro, run_mi
 from tfmot_swd.tflite.micro.operators import DECODE, MICRO_OPERATORS
 from tfmot_swd.tflite.result import ExportError
 
-# Words of both languages, and the one function whose name firmware cannot do without.
-_KEYWORDS = re.compile(
-    r"alignas|alignof|and|and_eq|asm|auto|bitand|bitor|bool|break|case|catch|char|class|compl|const|const_cast|constexpr"
-    r"|continue|decltype|default|delete|do|double|dynamic_cast|else|enum|explicit|export|extern|false|float|for|friend"
-    r"|goto|if|inline|int|long|main|mutable|namespace|new|noexcept|not|not_eq|nullptr|operator|or|or_eq|private"
-    r"|protected|public|register|reinterpret_cast|restrict|return|short|signed|sizeof|static|static_assert|static_cast"
-    r"|struct|switch|template|this|thread_local|throw|true|try|typedef|typeid|typename|typeof|union|unsigned|using"
-    r"|virtual|void|volatile|wchar_t|while|xor|xor_eq"
-)
 # Where the resolver's method is not the operator's name in capitals and small letters.
 _METHODS = {
     DECODE: "AddDecode",
@@ -103,7 +94,7 @@ def write_c_source(
 
     Raises:
         TypeError: `file` is neither bytes nor a path, or `path` no path.
-        ValueError: no TFLite file, one that leaves the size of an input open, a name that C or C++ does not take, an
+        ValueError: no TFLite file, one that leaves the size of an input open, a name that is not an identifier of C, an
             operator that TFLite Micro lacks.
         OSError: nothing can be written at `path`, or there is no such file.
         ImportError: the arena is to be found and the package tflite-micro is not installed.
@@ -154,10 +145,10 @@ def write_c_source(
 
 def _check_name(name: str) -> None:
     is_identifier = isinstance(name, str) and re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) is not None
-    if not is_identifier or _KEYWORDS.fullmatch(name) or "__" in name:
+    if not is_identifier or "__" in name:
         raise ValueError(
-            "name must be an identifier of C and C++: a letter, then letters, digits and single underscores, and no "
-            f"word of the language. Received: name={name!r}"
+            "name must be an identifier of C and C++: a letter, then letters, digits and single underscores. "
+            f"Received: name={name!r}"
         )
 
 
