@@ -17,6 +17,7 @@ from tfmot_swd.tflite.graph import FileGraph, read_graph
 from tfmot_swd.tflite.latency import Latency, measure_latency, random_input
 from tfmot_swd.tflite.layout import read_layout
 from tfmot_swd.tflite.memory import peak_memory
+from tfmot_swd.tflite.micro.interpreter import MAX_PORT_BYTES, run_micro, time_micro
 from tfmot_swd.tflite.micro.operators import DECODE, is_encoded
 from tfmot_swd.tflite.result import ExportError
 
@@ -223,10 +224,6 @@ def _weights(graph: FileGraph) -> tuple[int | None, int | None]:
 
 def _micro(contents: Mapping[str, bytes], rounds: int) -> tuple[dict[str, int], dict[str, float], dict[str, str]]:
     """Returns arena and milliseconds by name, and by name why a file has none."""
-    # Its interpreter is an extra that many will not have.
-    from tfmot_swd.tflite.micro import run_micro, time_micro
-    from tfmot_swd.tflite.micro.interpreter import MAX_PORT_BYTES
-
     arenas: dict[str, int] = {}
     reasons: dict[str, str] = {}
     for name, content in contents.items():

@@ -9,7 +9,9 @@ from typing import Any, Literal
 
 import tensorflow as tf
 
+from tfmot_swd.tflite.graph import read_graph
 from tfmot_swd.tflite.micro.decode import encode_pruned
+from tfmot_swd.tflite.sparse_layout import xnnpack_outcome
 
 Measure = Literal["worst", "mean"]
 Runtime = Literal["tflite", "micro"]
@@ -24,9 +26,6 @@ def _nothing_wrong(content: bytes) -> str | None:
 
 
 def _wrong_on_arm(content: bytes) -> str | None:
-    from tfmot_swd.tflite.graph import read_graph
-    from tfmot_swd.tflite.sparse_layout import xnnpack_outcome
-
     if xnnpack_outcome(read_graph(content)) != "wrong":
         return None
     return (
