@@ -1,4 +1,4 @@
-"""What a command of `tfmot-swd` is, how its flags are read, and how it is explained."""
+"""Commands of `tfmot-swd`: flags, parsing and help."""
 
 from __future__ import annotations
 

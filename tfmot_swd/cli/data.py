@@ -1,4 +1,4 @@
-"""Samples from `.npz` and `.npy` files, which are read as plain arrays and never unpickled."""
+"""Data files of the shell: `.npz` and `.npy`, read as plain arrays and never unpickled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads a whole HDF5 file, in a process of its own: a damaged one can keep libhdf5 busy for ever, or crash it.
+"""Worker process that reads a whole HDF5 file: a damaged one can hang or crash libhdf5.
 
 Called as a script by `model_copy.py`, so that it starts without TensorFlow; imports nothing of this package. It is
 given the most bytes that the file may declare, the file and, where that is an archive, the name of the part in HDF5.

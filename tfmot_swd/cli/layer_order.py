@@ -1,4 +1,4 @@
-"""Whether the layers of a saved network can be called one after the other; Keras tries for ever where they cannot."""
+"""Call order of the layers of a saved network: a cycle would keep Keras busy for ever."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models from files, without running what is in them unless asked."""
+"""Model files loaded without running code in them, unless asked to."""
 
 from __future__ import annotations
 

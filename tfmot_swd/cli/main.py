@@ -1,4 +1,4 @@
-"""`tfmot-swd`: finds the command, runs it, and turns what goes wrong into one line and an exit code.
+"""Entry point of `tfmot-swd`: runs the command, and turns errors into one line and an exit code.
 
 Exit codes: 0, done; 1, the model, its data or a file failed: it does not load, cannot be pruned, failed its proof, or
 does not run where `check --target` is to have it run; 2, the command line is wrong, as a flag that does not exist or a

@@ -1,4 +1,4 @@
-"""A private copy of a model's files: what is checked is what is loaded, whatever becomes of the files meanwhile."""
+"""Private copy of a model's files, so that the bytes that are checked are the bytes that are loaded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What in a saved model is not known to be harmless, found in its description before anything is loaded.
+"""Safety scan of a saved model: everything not known to be harmless, found before anything is loaded.
 
 Keras's safe mode covers `.keras` files alone, and there it refuses `lambda` but imports any module that the file
 names. `.h5` files and SavedModels are loaded with their Lambda layers, bytecode and all, whatever the mode. So what

@@ -1,4 +1,4 @@
-"""What the graphs in a SavedModel would do beyond computing."""
+"""Operations in the graphs of a SavedModel that do more than compute."""
 
 from __future__ import annotations
 

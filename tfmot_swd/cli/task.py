@@ -1,4 +1,4 @@
-"""What a model is trained for: the loss, guessed from what it is to answer where nobody says, and the metric."""
+"""Training task of a model: its loss, guessed from the data unless given, and its metric."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the library says, with the flags of the shell in place of the arguments of Python."""
+"""The library's messages with flags of the shell in place of Python arguments."""
 
 from __future__ import annotations
 

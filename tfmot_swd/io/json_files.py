@@ -1,4 +1,4 @@
-"""JSON files, and results as JSON can hold them."""
+"""JSON files, and results in the types that JSON has."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Results as tables: plain text for `print`, HTML for notebooks, colours where a terminal is asked for."""
+"""Result tables: plain text for `print`, HTML for notebooks, colours in a terminal where asked for."""
 
 from __future__ import annotations
 

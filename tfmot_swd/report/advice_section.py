@@ -1,4 +1,4 @@
-"""Advice on files: one table of verdicts, and the section of the page."""
+"""Advice on files in a report: the table of verdicts, and the section of the page."""
 
 from __future__ import annotations
 

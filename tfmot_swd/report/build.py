@@ -1,4 +1,4 @@
-"""From models, files and a training to the report on them."""
+"""Assembly of a device report from models, files and a training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures as SVG that fits any width: lengths in percent of the place it gets, text and strokes in pixels."""
+"""Charts as SVG that fits any width: lengths in percent of the place, text and strokes in pixels."""
 
 from __future__ import annotations
 

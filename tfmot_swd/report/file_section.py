@@ -1,4 +1,4 @@
-"""The part of the page on files: accuracy against bytes, and what each weighs and takes, as pictures and tables."""
+"""File section of the page: accuracy against bytes, sizes and times, as charts and tables."""
 
 from __future__ import annotations
 

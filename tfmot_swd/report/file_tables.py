@@ -1,4 +1,4 @@
-"""The tables of the page on files: sizes, proofs, times, inputs and outputs, operators, digests."""
+"""Tables of the file section: sizes, verification, times, inputs and outputs, operators, digests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files of a report: exports, measures and scores of the same file as one row."""
+"""File rows of a report: export, measurement and score of the same file, joined."""
 
 from __future__ import annotations
 

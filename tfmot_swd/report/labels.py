@@ -1,4 +1,4 @@
-"""Labels beside the points of a picture, where they cover nothing and nothing covers them, however wide the page is."""
+"""Label placement beside the points of a chart, without overlaps at any page width."""
 
 from __future__ import annotations
 

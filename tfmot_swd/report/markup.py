@@ -1,4 +1,4 @@
-"""Numbers as people read them, and as HTML that also says which entry of the data they show."""
+"""Numbers formatted for readers, and as HTML that names the entry of the data they show."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report as one page of HTML that loads nothing: text, tables and pictures, and the data itself."""
+"""The report as one self-contained HTML page: text, tables, charts and the data itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a result comes from: the command that made it and the versions of what ran."""
+"""Provenance of a result: the command that made it, the machine and the versions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Device report: printed as tables, written as JSON and as one page of HTML."""
+"""Device report: printed as tables, written as JSON and as one HTML page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How well both models and all files do on the same data, by the metric that the user goes by."""
+"""Scores of both models and all files on the same data, by the user's metric."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report in a terminal."""
+"""Terminal tables of a report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The outcome at a glance: the tiles at the top of the page."""
+"""Tiles at the top of the page: the outcome at a glance."""
 
 from __future__ import annotations
 

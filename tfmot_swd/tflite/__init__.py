@@ -1,4 +1,4 @@
-"""Export: a stripped Keras model to a TFLite file that is proven before it is in place."""
+"""TFLite export: a stripped Keras model converted to a file that is verified before it is written."""
 
 from tfmot_swd.tflite.export import export_tflite, file_bytes
 from tfmot_swd.tflite.recipes import DEFAULT_RECIPES, RECIPES, REFUSED, Recipe

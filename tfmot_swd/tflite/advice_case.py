@@ -1,4 +1,4 @@
-"""One piece of advice on a file, and what is known of the file that it is about."""
+"""One piece of advice, and the facts about the file that it rests on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is to be said of a file on each topic: download, storage, speed, memory, microcontrollers."""
+"""Rules of the advice by topic: download, storage, speed, memory, microcontrollers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a Keras model to the bytes of a file, by TensorFlow's converter."""
+"""Conversion of a Keras model to the bytes of a TFLite file, by TensorFlow's converter."""
 
 from __future__ import annotations
 

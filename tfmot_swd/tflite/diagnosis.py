@@ -1,4 +1,4 @@
-"""Why a quantized file is far from its model: what stretches its ranges, and softmax in 8 bits."""
+"""Diagnosis of quantization error: outliers that stretch a range, indices in float, softmax in 8 bits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a stripped model to a proven TFLite file."""
+"""Export of a stripped model to a verified TFLite file."""
 
 from __future__ import annotations
 

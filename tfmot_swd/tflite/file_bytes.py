@@ -1,4 +1,4 @@
-"""What a caller gives as a TFLite file: its bytes, or the path of them."""
+"""TFLite files given as bytes or paths: reading, compressed sizes, digests."""
 
 from __future__ import annotations
 

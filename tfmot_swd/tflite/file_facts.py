@@ -1,4 +1,4 @@
-"""What advice on a file goes by: its form, its weights and zeros, what it needs in memory."""
+"""Facts of a TFLite file for the advice: number format, weights and zeros, activation memory."""
 
 from __future__ import annotations
 

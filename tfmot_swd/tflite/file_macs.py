@@ -1,4 +1,4 @@
-"""Multiply-accumulates (MACs) of the operators of a TFLite file, from the shapes in its graph."""
+"""Multiply-accumulates (MACs) of the operators of a TFLite file, computed from the shapes in its graph."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows on what a file contains, as plain data: its inputs and outputs, and its operators."""
+"""Plain rows for inputs, outputs and operators of a TFLite file."""
 
 from __future__ import annotations
 

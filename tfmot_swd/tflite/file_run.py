@@ -1,4 +1,4 @@
-"""A file run on samples in the runtime that it is made for, without the danger that it takes this process down."""
+"""Inference with a TFLite file in the runtime that it is made for, safe against crashes of the interpreter."""
 
 from __future__ import annotations
 

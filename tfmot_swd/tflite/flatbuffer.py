@@ -1,4 +1,4 @@
-"""Rewriting the flatbuffer of a TFLite file: metadata stripped, inputs and outputs in Keras's order, buffers aligned.
+"""Flatbuffer rewriting for TFLite files: metadata stripped, inputs and outputs in Keras's order, buffers aligned.
 
 The converter sorts inputs and outputs by name, or in an order of its own. That does not matter where a file is called
 by name, but firmware calls `interpreter.input(0)`, and mobile code an array of inputs.

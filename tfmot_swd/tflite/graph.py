@@ -1,4 +1,4 @@
-"""What is in a TFLite file: its operators, its tensors and the weights that it stores."""
+"""The graph in a TFLite file: operators, tensors, stored weights, and findings about them."""
 
 from __future__ import annotations
 

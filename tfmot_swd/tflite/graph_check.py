@@ -1,4 +1,4 @@
-"""Checks that a TFLite file is whole: sizes before it is unpacked, then every number by which one part names another.
+"""Integrity checks of a TFLite file: list sizes before it is unpacked, then every index and cross-reference.
 
 Readers of a file rely on them: once these have passed, any tensor, buffer or operator that is named exists, operators
 have the inputs and options that their type needs, and the graph has no cycles.

@@ -1,4 +1,4 @@
-"""Inputs for running a file: the one check that every interpreter makes before it runs, and random ones."""
+"""Interpreter inputs: validation shared by all interpreters, and random inputs."""
 
 from __future__ import annotations
 

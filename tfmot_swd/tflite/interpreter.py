@@ -1,4 +1,4 @@
-"""A TFLite file run on data, as a device would run it."""
+"""Inference with LiteRT, or with TensorFlow Lite where LiteRT is not installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long files take to run, measured in turn so that a slow moment of the machine falls on all of them."""
+"""Latency of TFLite files, measured in turn so that a slow moment of the machine affects all of them."""
 
 from __future__ import annotations
 

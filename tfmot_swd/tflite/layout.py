@@ -1,4 +1,4 @@
-"""What a caller of a file must know: its inputs and outputs by position, and its operators."""
+"""Inputs, outputs and operators of a TFLite file, as a caller must know them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What files weigh, take and contain, measured side by side on this machine."""
+"""Size, latency, memory and contents of TFLite files, measured side by side on this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much memory running a file adds to a process, measured in one that does nothing else."""
+"""Peak memory of one inference, measured in a separate process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far a file is from its model, in numbers."""
+"""Numerical differences between the outputs of a TFLite file and of its Keras model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The proof of a file: how far it may be from its model."""
+"""Verification of a TFLite file: bounds on its differences from the Keras model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Quantization-aware fine-tuning that keeps the zeros of a pruned model, by TFMOT's own means."""
+"""Quantization-aware fine-tuning that preserves the zeros of a pruned model, built on TFMOT's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each kind of TFLite file asks of the converter, and how close it must stay to Keras."""
+"""Export recipes: converter settings and verification bounds for each kind of TFLite file."""
 
 from __future__ import annotations
 

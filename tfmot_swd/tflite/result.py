@@ -1,4 +1,4 @@
-"""Results of an export: the numbers of the proof, or the error."""
+"""Results of an export: the numbers of its verification, or the error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Data for calibration and proof, in whatever form a Keras user has it at hand."""
+"""Calibration and verification data, from arrays, batches, datasets or functions."""
 
 from __future__ import annotations
 

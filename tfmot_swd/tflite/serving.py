@@ -1,4 +1,4 @@
-"""A Keras model as the concrete function that is converted and that the file is compared with."""
+"""The Keras model to export: checks, a float32 copy, and its concrete function."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Silence of the converter, whose messages come from C++ and pass Python's streams by."""
+"""Silenced logs of TensorFlow's converter, which writes from C++ past Python's streams."""
 
 from __future__ import annotations
 

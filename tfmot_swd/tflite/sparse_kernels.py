@@ -1,4 +1,4 @@
-"""Whether kernels that skip zeros can run a file, and if not which rule it breaks and where."""
+"""Eligibility of a TFLite file for sparse kernels: XNNPACK's rules and TFLite's block kernel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What XNNPACK decides for each operator of a file: which can run on sparse weights, and which of those will."""
+"""XNNPACK's channels-first rewriting, replayed: the operators that can run on sparse weights, and those that will."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Programs in a process of their own, which may crash or hang: neither takes this one along."""
+"""Subprocesses with a timeout, for programs that may crash or hang."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the zeros of the Keras weights are still zeros in the file."""
+"""Zeros of the Keras weights, checked tensor by tensor in the TFLite file."""
 
 from __future__ import annotations
 

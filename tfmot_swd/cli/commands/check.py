@@ -1,4 +1,4 @@
-"""`tfmot-swd check`: whether a TFLite file does what its model does, and what would keep it from running well."""
+"""`tfmot-swd check`: comparison of a TFLite file with its model, and deployment advice."""
 
 from __future__ import annotations
 

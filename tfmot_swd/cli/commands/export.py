@@ -1,4 +1,4 @@
-"""`tfmot-swd export`: TFLite files, each proven against the model before it is in place."""
+"""`tfmot-swd export`: TFLite files, each verified against the model before it is written."""
 
 from __future__ import annotations
 

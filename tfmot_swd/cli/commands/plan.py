@@ -1,4 +1,4 @@
-"""`tfmot-swd plan`: what would be pruned, before anything is done."""
+"""`tfmot-swd plan`: the layers and channels that pruning would affect, without pruning."""
 
 from __future__ import annotations
 

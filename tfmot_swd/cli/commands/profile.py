@@ -1,4 +1,4 @@
-"""`tfmot-swd profile`: what a model costs."""
+"""`tfmot-swd profile`: the costs of a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`tfmot-swd prune`: a smaller model, trained or not."""
+"""`tfmot-swd prune`: a smaller model, with or without training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`tfmot-swd report`: one page that tells what became of a model."""
+"""`tfmot-swd report`: one page on a pruned model and its files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether TFLite Micro computes what LiteRT computes: a file that is proven there is then proven for both."""
+"""Agreement of TFLite Micro with LiteRT, which carries a file's verification over to microcontrollers."""
 
 from __future__ import annotations
 

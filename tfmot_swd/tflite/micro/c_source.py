@@ -1,4 +1,4 @@
-"""A file as C source and header, with all that firmware must know of it."""
+"""C source and header of a TFLite file, with everything that firmware needs to know."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pruned weights that stay pruned in flash: TFLite Micro's DECODE operator with a bit mask and the values left."""
+"""Weights pruned in flash: TFLite Micro's DECODE operator, with a bit mask and the remaining values."""
 
 from __future__ import annotations
 

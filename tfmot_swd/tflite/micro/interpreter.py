@@ -1,4 +1,4 @@
-"""A TFLite file run in TFLite Micro, the interpreter of microcontrollers, on this host."""
+"""Inference with TFLite Micro, the interpreter of microcontrollers, on this host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether TFLite Micro can run a file: which of its operators it lacks, and which forms of weights."""
+"""Operators of TFLite Micro, and what keeps it from running a file."""
 
 from __future__ import annotations
 

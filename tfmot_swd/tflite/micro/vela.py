@@ -1,4 +1,4 @@
-"""What an Ethos-U NPU would make of a file, as Arm's Vela compiler estimates it."""
+"""Estimates for Ethos-U NPUs, by Arm's Vela compiler."""
 
 from __future__ import annotations
 
