@@ -19,7 +19,7 @@ _WIDEST = 100
 
 
 class UsageError(Exception):
-    """The command line is wrong, and the message says what to type instead."""
+    """A wrong command line; the message says what to type instead."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Call:
     Args:
       operands: what it was given besides flags, one for each of `Command.operands`.
       flags: its flags, parsed; `call.flags.output` is `--output`.
-      console: where the answer goes.
-      notes: where everything else goes: progress, warnings.
+      console: console for the answer.
+      notes: console for progress and warnings.
     """
 
     operands: tuple[str, ...]
@@ -49,7 +49,7 @@ class Call:
         print_plain(self.console, text)
 
     def note(self, text: str) -> None:
-        """Prints a line on how far things are."""
+        """Prints a line of progress."""
         print_plain(self.notes, text)
 
 
@@ -58,8 +58,8 @@ class Command:
     """One command; a row of the table in `main.py`.
 
     Args:
-      name: what is typed.
-      summary: what it does, in one sentence.
+      name: of the command.
+      summary: one sentence for the help.
       example: command lines to copy, one or more, each below a comment that says what it is for.
       define_flags: defines its flags on the given `flags.FlagValues`.
       run: does it, and returns the exit code.
@@ -75,7 +75,7 @@ class Command:
 
     @property
     def usage(self) -> str:
-        """How it is called, in one line."""
+        """The usage line."""
         return f"{PROGRAM} {self.name} {' '.join(self.operands)} [flags]"
 
 

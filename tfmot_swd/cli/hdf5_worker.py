@@ -63,7 +63,7 @@ def _declared(each: Any) -> int:
 
 
 def _read(each: Any) -> None:
-    """Reads what an object holds; where that fails, it does so again for whoever needs it, who then says so."""
+    """Reads the contents of an object; failures are left to the code that reads them later."""
     for name in each.attrs:
         with contextlib.suppress(Exception):
             each.attrs[name]
@@ -77,7 +77,7 @@ class _OutsideError(Exception):
 
 
 def look_into(most: int, path: Path, member: str | None) -> dict[str, Any]:
-    """Returns what there is to say of a file; all of it has been read then, where it declares at most `most` bytes."""
+    """Returns findings on a file, after reading all of it where it declares at most `most` bytes."""
     _limit(path.stat().st_size)
     content: Any = path
     if member is not None:

@@ -39,7 +39,7 @@ def load_model(call: Call, path: str) -> keras.Model:
 
     Raises:
       UsageError: there is nothing at `path`; a module of `--modules` cannot be imported.
-      TypeError, ValueError: it is no model that can be worked on, or it holds code and `--unsafe` was not given.
+      TypeError, ValueError: it is not a model that can be pruned, or it holds code and `--unsafe` was not given.
     """
     from tfmot_swd.cli.model_copy import private_copy
     from tfmot_swd.keras2.validation import check_keras_model
@@ -88,7 +88,7 @@ def _checked_model(place: Path, path: str, modules: Sequence[str], unsafe: bool)
     if found:
         raise ValueError(
             f"This file may run code or touch other files when it is loaded: {', '.join(found[:20])}. If you trust "
-            "whoever made it, add --unsafe; layers that are yours are trusted with --modules=your_module. "
+            "its author, add --unsafe; layers that are yours are trusted with --modules=your_module. "
             f"Received: {path!r}"
         )
     with contextlib.ExitStack() as stack:
@@ -108,7 +108,7 @@ def _told(path: str) -> Iterator[list[Path]]:
     try:
         yield copies
     except Exception as error:
-        # Bytes of a damaged file are no text that can be printed.
+        # Bytes of a damaged file may not be printable text.
         said = str(error).encode(errors="backslashreplace").decode()
         for each in copies:
             said = said.replace(str(each), path)

@@ -101,7 +101,7 @@ def _check(place: Path, path: Path) -> None:
             if other:
                 raise ValueError(
                     "This .keras file holds what model.save does not write, and is not loaded: save the model again, "
-                    "or add --unsafe if you trust whoever made it. "
+                    "or add --unsafe if you trust its author. "
                     f"Received: {other[0]!r} in {str(path)!r}"
                 )
             _check_size(sum(entry.file_size for entry in entries), place.stat().st_size, path)
@@ -116,7 +116,7 @@ def _check_size(declared: int, stored: int, path: Path) -> None:
     if declared > _most(stored):
         raise ValueError(
             "This file declares far more than it stores, and would fill the memory: it is damaged, or made to do that. "
-            "Add --unsafe if you trust whoever made it. "
+            "Add --unsafe if you trust its author. "
             f"Received: {declared:,} bytes in {stored:,} of {str(path)!r}"
         )
 
@@ -127,7 +127,7 @@ def _most(stored: int) -> int:
 
 
 def _check_hdf5(place: Path, path: Path, stored: int, *member: str) -> None:
-    """Has all of an HDF5 file read in a process of its own, without following a link."""
+    """Reads all of an HDF5 file in a separate process, without following links."""
     # -P: what lies in the working directory is not to be imported in place of packages.
     command = [sys.executable, "-P", str(_HDF5_WORKER), str(_most(stored)), str(place), *member]
     # It limits itself by the processor time that it takes; this is for a machine on which it gets none.
@@ -154,6 +154,6 @@ def _damaged(what: str, path: Path) -> str:
 def _outside(what: str, path: Path) -> str:
     return (
         "This file takes data from elsewhere, which model.save never does, and is not loaded: get one that is whole, "
-        "or add --unsafe if you trust whoever made it. "
+        "or add --unsafe if you trust its author. "
         f"Received: {what} in {str(path)!r}"
     )

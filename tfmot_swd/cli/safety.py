@@ -45,14 +45,14 @@ _SHORT = frozenset(name.lower().replace("_", "") for name in CLASSES | FUNCTIONS
 
 
 def code_in(path: Path, trusted: Collection[str] = ()) -> list[str]:
-    """Returns what is not known to be harmless in the model at `path`, each in words; empty where all is.
+    """Describes everything in the model at `path` that is not known to be harmless; empty where all is.
 
     Args:
       path: a `.keras` or HDF5 file, or a SavedModel folder; nobody else may be able to change it before it is loaded.
       trusted: modules whose classes and functions may be named.
 
     Raises:
-      ValueError: no saved model, or a damaged one.
+      ValueError: not a saved model, or a damaged one.
     """
     found: list[str] = []
     scan = _Scan(frozenset(trusted), path.is_dir())

@@ -17,7 +17,7 @@ _NAMES = {
     "representative_data": "--data",
     **{name: f"--{name}" for name in _FLAGS.split()},
 }
-# Names that are no words of a sentence, and so the argument wherever they stand.
+# Names that are not English words, and so arguments wherever they stand.
 _UNMISTAKABLE = sorted(name for name in _NAMES if "_" in name)
 _MISTAKABLE = sorted(set(_NAMES) - set(_UNMISTAKABLE))
 # Advice that the shell has another form of, or none.

@@ -46,7 +46,7 @@ def device_report(
     command: str | None = None,
     seed: int | None = None,
 ) -> DeviceReport:
-    """Returns what happened to a model on its way to a device.
+    """Builds the report on a pruned model: both models by layer, its files, their scores and the training.
 
     Args:
         dense: the model before; built, Sequential or Functional, without wrappers.
@@ -57,11 +57,11 @@ def device_report(
         statuses: `UpdatePruningStep.history`.
         steps_per_epoch: to draw both over updates, where the history does not know it.
         removal: the `RemovalPlan` or `ChannelPlan` that was followed: its reasons join those of the model.
-        advice: what is said of each file: dictionaries, or objects with a `to_dict`.
+        advice: on each file: dictionaries, or objects with a `to_dict`, such as those of `advise`.
         data: `(x, y)`, or a `tf.data.Dataset` of such batches, to measure both models and all files on. Without them
             the accuracies are those of the exports' proofs, and that of the dense model is not known.
-        metric: what is measured: a Keras metric or a function of targets and outputs; None for the first of `compile`
-            where a model was trained with one, else the accuracy. A name is what the accuracy is to be called.
+        metric: a Keras metric or a function of targets and outputs; None for the first of `compile`
+            where a model was trained with one, else the accuracy. A str is the name that the accuracy is shown under.
         title: of the page; the name of the model by default.
         command: that made it; how this process was started by default.
         seed: of the training.

@@ -60,9 +60,9 @@ def bar(parts: Sequence[tuple[float, str]], label: str, whisker: tuple[float, fl
 
     Args:
         parts: lengths as shares of the place, and CSS classes; each is drawn over those before it. What is longer
-            than the place is broken off, visibly.
-        label: what it shows, for those who cannot see it.
-        whisker: shares between which a thin line is drawn. One that goes on beyond the place ends in an arrow.
+            than the place is drawn with a gap.
+        label: text alternative for screen readers.
+        whisker: shares between which a thin line is drawn. A longer one ends in an arrow.
     """
     drawn = "".join(
         f'<rect class="{kind}" width="{100 * min(max(share, 0), 1):.2f}%" height="100%"/>' for share, kind in parts

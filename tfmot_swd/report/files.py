@@ -23,7 +23,7 @@ _MEASURED = (
 def file_rows(
     exports: Iterable[ExportResult], measures: Iterable[FileMeasure], scores: Scores | None = None
 ) -> tuple[FileRow, ...]:
-    """Returns what was measured and not exported, which is the dense file as a rule; then the exports in their order.
+    """Returns the files that were measured but not exported, usually the dense one; then the exports in their order.
 
     Args:
         exports: each is joined by the measure of the same file.
@@ -31,7 +31,7 @@ def file_rows(
         scores: of the files by their paths.
 
     Raises:
-        ValueError: a file is not the one any more that was proven or measured.
+        ValueError: a file has changed since it was verified or measured.
     """
     left = list(measures)
     rows = []

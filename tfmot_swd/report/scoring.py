@@ -24,7 +24,7 @@ Metric = str | Callable[..., Any]
 
 @dataclass(frozen=True)
 class Scores:
-    """What a metric says of the models and files.
+    """Scores of the models and files by one metric.
 
     Attributes:
         metric: its name.
@@ -43,7 +43,7 @@ class Scores:
 
 
 def metric_name(metric: Any, *models: Any) -> str:
-    """Returns what a metric is called: by whom passed it, else in `compile` of the first model that has one.
+    """Returns the name of a metric: the given one, else the first of `compile` of the first model with one.
 
     Raises:
         TypeError: a metric of another kind.
@@ -62,7 +62,7 @@ def metric_name(metric: Any, *models: Any) -> str:
 
 
 def metric_unit(name: str) -> str:
-    """Returns how values of a metric are written: accuracies and areas as a "share", others as a "number"."""
+    """Returns the number style of a metric: "share" for accuracies and areas, "number" for others."""
     lower = name.lower()
     return "share" if "acc" in lower or lower in ("auc", "top_k", "precision", "recall") else "number"
 
@@ -79,7 +79,7 @@ def measure_scores(dense: Any, small: Any, paths: Sequence[str], data: Any, metr
             the share of samples of which the largest output is that of their class.
 
     Raises:
-        TypeError, ValueError: data without targets or unlike the inputs, several outputs, targets that are no classes
+        TypeError, ValueError: data without targets or unlike the inputs, several outputs, targets that are not classes
             where an accuracy is wanted, another kind of metric.
     """
     name = metric_name(metric, small, dense)
@@ -110,7 +110,7 @@ def measure_scores(dense: Any, small: Any, paths: Sequence[str], data: Any, metr
 
 
 def scores_of_proofs(name: str, exports: Sequence[ExportResult], before: int, after: int) -> Scores:
-    """Returns what the proofs of exports tell of the models that they were made of, of the largest proof of each.
+    """Returns the Keras accuracies that exports measured, of the export with the most samples for each model.
 
     Args:
         name: what the accuracy is called.

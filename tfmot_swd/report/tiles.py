@@ -38,12 +38,12 @@ def tiles(report: ReportData, numbers: Numbers) -> str:
 
 
 def has_scores(report: ReportData) -> bool:
-    """Returns whether there is anything whose accuracy is, or could be, known: files, or models that were measured."""
+    """Returns whether there are scores to show: of files, or of models that were measured."""
     return bool(report.files) or report.dense_score is not None or report.small_score is not None
 
 
 def score_field(report: ReportData) -> str:
-    """Returns where the accuracies of files are: "score", or "accuracy" where there are those of the proofs alone."""
+    """Returns the field of the files' accuracies: "score", or "accuracy" where only exports measured them."""
     return "score" if any(each.score is not None for each in report.files) else "accuracy"
 
 
@@ -77,7 +77,7 @@ def _scores(report: ReportData, numbers: Numbers) -> str:
 def _latency(report: ReportData, numbers: Numbers) -> Iterator[tuple[str, str]]:
     """Yields the least ratio to the dense file, of the files that are made as that one is; of all where none is.
 
-    Where the times of all of these vary too much, that is what is said.
+    Yields the reason where all of these are too noisy.
     """
     by_name = {each.name: each for each in report.files}
     compared, noisy = [], []

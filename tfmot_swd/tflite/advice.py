@@ -26,14 +26,14 @@ _COLOURS = {HELPS: "green", NO_HELP: "yellow", UNKNOWN: "cyan", FAILS: "red"}
 
 @dataclass(frozen=True)
 class FileAdvice(Printable, JsonResult):
-    """All that is to be said of a file; prints as a table.
+    """Deployment advice for one TFLite file; prints as a table.
 
     Attributes:
         path: of the file, None where its bytes were given.
         form: `"float32"`, `"float16"`, `"dynamic"`, `"int8"` or `"int16x8"`.
         bytes, gzip_bytes: as it is, and compressed.
         weights, zeros: of all kernels, counts.
-        advice: by topic, in a fixed order; several where several things keep the file from gaining.
+        advice: by topic, in a fixed order; several on a topic with several obstacles.
     """
 
     path: str | None
@@ -45,7 +45,7 @@ class FileAdvice(Printable, JsonResult):
     advice: tuple[Advice, ...]
 
     def on(self, topic: str) -> tuple[Advice, ...]:
-        """Returns the advice on one topic; none if it was not asked for."""
+        """Returns the advice on one topic; empty if the target excludes the topic."""
         return tuple(each for each in self.advice if each.topic == topic)
 
     def to_dict(self) -> dict[str, Any]:
@@ -82,16 +82,16 @@ def advise(
     target: Target | None = None,
     channels_removed: bool | None = None,
 ) -> FileAdvice:
-    """Says what a TFLite file gains from its zeros and from channels that were removed, and what it does not.
+    """Tells where zeros and removed channels help a TFLite file on a device, where they do not, and what to do instead.
 
-    Nothing is run or measured: the file is read, and judged by what was measured of others like it. Run it with
-    `micro.run_micro` and the latency measurements before you rely on a time.
+    The file is read, not run: the rules come from measurements of similar files. Measure with `measure_files`, or run
+    it with `run_micro`, before you rely on a time.
 
     Args:
         file: the bytes of the file, or its path.
         dense: the same for the model before it was pruned, in the same form; tells removed channels from zeroed ones.
             Without it, what only removed channels help with is `"unknown"`.
-        target: where it is to run; None says everything.
+        target: the device; None covers all of them.
         channels_removed: without `dense`, whether the file's model lost channels, where that is known.
 
     Returns:
@@ -101,7 +101,7 @@ def advise(
 
     Raises:
         TypeError: `file` or `dense` is neither bytes nor a path.
-        ValueError: no TFLite file, or an unknown target.
+        ValueError: not a TFLite file, or an unknown target.
         OSError: the file cannot be read.
 
     Example:

@@ -16,7 +16,7 @@ GIVE_DENSE = (
 
 @dataclass(frozen=True)
 class Advice:
-    """What the file gains in one respect.
+    """The verdict on one topic, with its reason and a remedy.
 
     Attributes:
         topic: `"download size"`, `"speed on a phone"` and so on.
@@ -36,9 +36,9 @@ class Advice:
 
 @dataclass(frozen=True)
 class Case:
-    """The file, its dense counterpart if there is one, and its bytes.
+    """Facts on a file, on its dense counterpart where there is one, and its bytes.
 
-    Without a counterpart the models can tell whether channels were removed; None where nobody does.
+    Without a counterpart `removed` tells whether the model lost channels; None where that is unknown.
     """
 
     content: bytes
@@ -74,7 +74,7 @@ class Case:
 
 
 def smaller(file: FileFacts, dense: FileFacts) -> list[str]:
-    """Returns the kernels that lost channels, in words; those of other networks cannot be matched."""
+    """Describes the kernels that lost channels; those of other networks cannot be matched."""
     if [name for name, _ in file.kernels] != [name for name, _ in dense.kernels]:
         return [f"{dense.weights:,} → {file.weights:,} weights"] if file.weights < dense.weights else []
     pairs = [(name, old, new) for (name, new), (_, old) in zip(file.kernels, dense.kernels, strict=True) if new != old]

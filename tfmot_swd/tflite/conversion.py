@@ -27,7 +27,7 @@ _WORKER = Path(__file__).with_name("conversion_worker.py")
 
 
 def convert(model: keras.Model, recipe: Recipe, calibration: Samples | None) -> bytes:
-    """Runs the converter on the model at its fixed batch, 1 unless it has one.
+    """Converts a model at its fixed batch, 1 unless it has one.
 
     Where ranges are measured, the quantizer ends the whole process on some graphs, and the interpreter on some files
     that it writes: those recipes are converted and tried out in another process, which is kept for the next conversion
@@ -58,7 +58,7 @@ def convert(model: keras.Model, recipe: Recipe, calibration: Samples | None) -> 
 
 
 def prepare(recipe: Recipe) -> None:
-    """Starts the process that a recipe is converted in, if it is, while the caller has other things to do."""
+    """Starts the worker process of a recipe that needs one, so that it loads while the caller computes."""
     if recipe.needs_data:
         with _LOCK:
             _process()
@@ -86,7 +86,7 @@ def _save(function: Any, model: keras.Model, path: Path) -> None:
             # Without the Keras model, whose layers would all be traced.
             tf.saved_model.save(module, str(path), signatures)
         except (AssertionError, ValueError):
-            # The function uses what is no variable, such as the table of a lookup: the model holds it.
+            # The function uses a resource that is not a variable, such as a lookup table: the model holds it.
             tf.saved_model.save(model, str(path), signatures)
 
 
@@ -100,7 +100,7 @@ def _failed(recipe: Recipe, said: str, kind: str, message: str) -> ExportError:
 
 
 class _Process:
-    """The process that converts, and what it has said."""
+    """The worker process, and its log."""
 
     def __init__(self) -> None:
         self._said = tempfile.TemporaryFile()  # noqa: SIM115  as long as the process

@@ -49,14 +49,14 @@ def export_tflite(
     max_accuracy_loss: float | None = None,
     calibration_percentile: float | None = None,
 ) -> ExportResult:
-    """Converts a model to a TFLite file and puts it in place only if it computes the same.
+    """Converts a model to a TFLite file, and writes it only if it computes the same as the model.
 
     The file has batch 1 when the model's batch is open, and one signature with the names of the
     Keras inputs and outputs (the layers' names where those are dicts); their positions in the file
-    are those of `model.inputs` and `model.outputs`. It is written beside `path`,
-    run there on `check_data` against the Keras model, and moved to `path` in one step if it passes
-    and the zeros of the weights are still zeros; if anything fails, what was at `path` stays, also
-    when the process is killed. Missing parent directories are created.
+    are those of `model.inputs` and `model.outputs`. It is written to a temporary file
+    beside `path`, run on `check_data` and compared with the Keras model, and renamed to `path` if it passes and all
+    zeros of the weights are still zeros. If anything fails, or the process is killed, an older file at `path` stays.
+    Missing parent directories are created.
 
     | `recipe` | weights | activations | inputs, outputs | the proof bounds |
     |---|---|---|---|---|
@@ -79,7 +79,7 @@ def export_tflite(
     classifier (a single output of shape (N, 2 or more)) also fails where it names another class than
     Keras on more than 30 % of the samples, or where labels are known and its accuracy is more than 10
     points lower; from 10 % and from 2 points on a `PruningWarning` says so. A single sample is never
-    held against it. A model under a mixed precision policy is converted from a float32 copy, which
+    counted against it. A model under a mixed precision policy is converted from a float32 copy, which
     is then also the reference.
 
     Args:
@@ -179,7 +179,9 @@ def export_tflite(
 
 @renamed_arguments(quantize="recipe")
 def file_bytes(model: keras.Model, recipe: str) -> int:
-    """Returns the size of a model's TFLite file without writing or proving it: for int8 on random samples.
+    """Returns the size of a model's TFLite file in bytes, without writing or verifying it.
+
+    Recipes with integer activations are calibrated on random samples, which does not change the size.
 
     Raises:
         ExportError: the model cannot be converted.
@@ -275,7 +277,7 @@ def _warn_of_few(calibration: Samples) -> None:
 
 
 def _check_varied(calibration: Samples) -> None:
-    """Refuses data from which no ranges can be learnt, but from which a file is made that passes on the same data."""
+    """Raises on constant data: no ranges can be learnt from them, and the file would pass on the same data."""
     values = [array.reshape(-1)[0] for array in calibration.inputs]
     if all((array == value).all() for array, value in zip(calibration.inputs, values, strict=True)):
         raise ValueError(
@@ -295,7 +297,7 @@ def _warn_of_no_accuracy(check: Samples, accuracy: float | None) -> None:
 
 
 def _reference(model: keras.Model, float32_model: keras.Model, check: Samples) -> dict[str, Array]:
-    """Returns the outputs the file has to match, or says that there are none to match."""
+    """Returns the Keras outputs that the file has to match."""
     reference = keras_outputs(float32_model, check.inputs)
     for name, array in reference.items():
         bad = count_bad(array)
@@ -319,7 +321,7 @@ def _reference(model: keras.Model, float32_model: keras.Model, check: Samples) -
 
 
 def _run(content: bytes, recipe: Recipe, inputs: dict[str, Array]) -> tuple[dict[str, Array], str]:
-    """Runs the file where the recipe says that it is used."""
+    """Runs the file in the runtime of the recipe."""
     try:
         if recipe.runtime == "tflite":
             return run_tflite(content, inputs)

@@ -19,7 +19,7 @@ _CHANNEL_AXES = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0, "TR
 
 @dataclass(frozen=True)
 class FileFacts:
-    """A file and what is counted in it.
+    """Counts of a file, and its graph.
 
     Attributes:
         graph: its operators and tensors.
@@ -57,10 +57,10 @@ class FileFacts:
 
 
 def read_facts(content: bytes) -> FileFacts:
-    """Counts what is in a file.
+    """Counts the weights, channels and activations of a file.
 
     Raises:
-        ValueError: it is no TFLite file.
+        ValueError: it is not a TFLite file.
     """
     graph = read_graph(content)
     kernels = tuple(graph.kernels())
@@ -102,7 +102,7 @@ def _with_channels(graph: FileGraph) -> Iterator[tuple[FileOperator, FileTensor,
 
 
 def form_of(graph: FileGraph) -> str:
-    """Returns in which numbers a file computes and keeps its weights: `FileFacts.form`."""
+    """Returns the number format of a file, of its arithmetic and weights: `FileFacts.form`."""
     if any(is_hybrid(graph, operator) for operator in graph.operators):
         return "dynamic"
     if any(kernel.dtype == np.float16 for kernel in graph.kernels()):

@@ -87,7 +87,7 @@ def operator_totals(rows: Sequence[OperatorRow]) -> tuple[OperatorTotal, ...]:
 def port_rows(content: bytes) -> tuple[tuple[PortRow, ...], tuple[PortRow, ...]]:
     """Returns the inputs and the outputs of a file, each in the order of their positions.
 
-    Both are empty where a dtype is none of NumPy's, which nothing of this package can fill or read.
+    Both are empty where NumPy lacks a dtype, which nothing of this package can fill or read.
     """
     try:
         layout = read_layout(content)

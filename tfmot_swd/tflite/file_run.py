@@ -17,10 +17,10 @@ from tfmot_swd.tflite.samples import Array
 
 
 def try_out(path: str | os.PathLike[str], graph: FileGraph) -> None:
-    """Runs a file in a process of its own first: the interpreter ends the process on some.
+    """Runs a file once in a separate process, as the interpreter crashes on some.
 
     Raises:
-        ExportError: it does so, or does not run.
+        ExportError: it crashes, or does not run.
     """
     if graph.open_inputs:
         return
@@ -30,7 +30,7 @@ def try_out(path: str | os.PathLike[str], graph: FileGraph) -> None:
 
 
 def run_file(path: str | os.PathLike[str], names: Sequence[str], inputs: Sequence[Array]) -> dict[str, Array]:
-    """Runs a file where it is made for: in TFLite Micro if its weights are encoded, else in LiteRT.
+    """Runs a file in TFLite Micro if its weights are encoded for it, else in LiteRT.
 
     Args:
         path: the file.

@@ -138,7 +138,7 @@ def read_graph(content: bytes) -> FileGraph:
     All numbers by which parts of the file name each other are checked here, so that readers of the graph need not.
 
     Raises:
-        ValueError: the bytes are no TFLite file, or one that is damaged.
+        ValueError: the bytes are not a TFLite file, or one that is damaged.
     """
     if content[4:8] != b"TFL3":
         raise ValueError(

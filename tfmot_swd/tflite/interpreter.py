@@ -20,10 +20,10 @@ from tfmot_swd.tflite.silence import silenced_logs
 
 @renamed_arguments(content="file")
 def run_tflite(file: bytes | str | os.PathLike[str], inputs: Mapping[str, Array]) -> tuple[dict[str, Array], str]:
-    """Runs a file on float or integer data.
+    """Runs a TFLite file on float or integer data, as a device would.
 
-    The file runs in its own batch, 1 as a rule: resized to a larger one, a graph with a reshape
-    in it can answer wrongly without a word, and the larger batch is no faster.
+    Samples run at the batch of the file, usually 1: a graph that contains a reshape can return wrong results without an
+    error once it is resized, and a larger batch is not faster.
 
     Args:
         file: the bytes of the file, or its path.
@@ -35,8 +35,8 @@ def run_tflite(file: bytes | str | os.PathLike[str], inputs: Mapping[str, Array]
         `"ai_edge_litert"` or, where that is not installed, `"tensorflow"`.
 
     Raises:
-        TypeError: `file` is neither bytes nor a path, `inputs` is no dictionary of numbers.
-        ValueError: no TFLite file, an input that is missing or of another shape, as `inputs.check_inputs`.
+        TypeError: `file` is neither bytes nor a path, `inputs` is not a dictionary of numbers.
+        ValueError: not a TFLite file, an input that is missing or of another shape, as `inputs.check_inputs`.
         OSError: the file cannot be read.
         ExportError: the interpreter cannot run the file; with what it said.
 
@@ -72,7 +72,7 @@ def run_tflite(file: bytes | str | os.PathLike[str], inputs: Mapping[str, Array]
 
 
 def open_interpreter(content: bytes, threads: int | None = None) -> tuple[Any, str]:
-    """Returns an interpreter of a file, its memory not yet allocated, and which one it is, as `run_tflite` names it.
+    """Returns an interpreter with its memory not yet allocated, and its name as `run_tflite` gives it.
 
     Args:
         content: the bytes of the file.

@@ -60,7 +60,7 @@ class Port:
 
 @dataclass(frozen=True)
 class FileLayout:
-    """What a caller must know of a file.
+    """Inputs, outputs and operators of a file.
 
     Attributes:
         inputs, outputs: by position.
@@ -74,16 +74,16 @@ class FileLayout:
     file: str = "a file"
 
     def require_sizes(self, max_bytes: int = MAX_PORT_BYTES) -> None:
-        """Refuses a file that leaves the size of an input open, or that declares one without measure.
+        """Raises where a file leaves the size of an input open, or declares an excessive one.
 
-        The first says 1 for what is open, and would be run, measured and given memory for an image of one pixel. The
-        second would fill the memory.
+        An open size is stored as 1: the file would be run and measured for an image of one pixel. An excessive one
+        would fill the memory.
 
         Args:
             max_bytes: how many bytes an input or output may take.
 
         Raises:
-            ValueError: with the input and the way out.
+            ValueError: names the input and the remedy.
         """
         for port in self.inputs:
             if port.open_axes:
@@ -112,7 +112,7 @@ def read_layout(content: bytes) -> FileLayout:
     """Reads the bytes of a TFLite file.
 
     Raises:
-        ValueError: no TFLite file, or an input or output of a dtype that NumPy lacks.
+        ValueError: not a TFLite file, or an input or output of a dtype that NumPy lacks.
     """
     graph = read_graph(content)
     model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))

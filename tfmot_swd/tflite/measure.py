@@ -24,7 +24,7 @@ from tfmot_swd.tflite.result import ExportError
 
 @dataclass(frozen=True)
 class FileMeasure(JsonResult):
-    """What was measured of one file; what could not be is None, and says why.
+    """Measurements of one file; a figure that could not be measured is None, with a reason.
 
     Attributes:
         name: as given.
@@ -44,7 +44,7 @@ class FileMeasure(JsonResult):
         form: the numbers that it computes with and keeps: `"float32"`, `"float16"`, `"dynamic"`, `"int8"` or
             `"int16x8"`.
         sha256: of the file's bytes, in hexadecimal.
-        inputs, outputs: in the order of their positions; empty where a dtype is none of NumPy's.
+        inputs, outputs: in the order of their positions; empty where NumPy lacks a dtype.
     """
 
     name: str
@@ -82,10 +82,10 @@ def measure_files(
     threads: Sequence[int] = (1, 2),
     rounds: int = 50,
 ) -> tuple[FileMeasure, ...]:
-    """Measures files side by side.
+    """Measures size, latency, memory and contents of files side by side on this machine.
 
-    A file that TensorFlow Lite cannot run, such as one for microcontrollers alone, keeps its sizes and operators. If
-    that is the dense file, the others have no ratios and say so.
+    A file that TensorFlow Lite cannot run, such as one for microcontrollers, keeps its sizes and operators. If that is
+    the dense file, the others have no ratios, with the reason in `runtime_reason`.
 
     Args:
         files: paths by name.
@@ -94,7 +94,7 @@ def measure_files(
         threads, rounds: as `measure_latency` takes them.
 
     Raises:
-        TypeError, ValueError: no files or no paths, an unknown `dense`, no TFLite file, or as `measure_latency`.
+        TypeError, ValueError: no files or no paths, an unknown `dense`, not a TFLite file, or as `measure_latency`.
         OSError: a file is not there or cannot be read.
 
     >>> import tempfile, tf_keras as keras, tfmot_swd
@@ -145,14 +145,14 @@ def measure_files(
 
 
 def describe_file(name: str, path: str | os.PathLike[str]) -> FileMeasure:
-    """Returns what a file weighs and contains; nothing is run, so that times and memory are None, without a reason.
+    """Returns size and contents of a file without running it: times and memory are None, without a reason.
 
     Args:
         name: as it is to be called.
         path: of the file.
 
     Raises:
-        TypeError, ValueError: no path, or no TFLite file.
+        TypeError, ValueError: no path, or not a TFLite file.
         OSError: the file cannot be read.
     """
     content = read_file(path, "path")
@@ -198,7 +198,7 @@ def _unsized(contents: Mapping[str, bytes]) -> dict[str, str]:
 def _memory(files: Mapping[str, str | os.PathLike[str]]) -> tuple[dict[str, int], dict[str, str], dict[str, str]]:
     """Returns the peak memory by name, by name why a file does not run, and by name why only the figure is missing.
 
-    First of all, and in processes of its own: a file that crashes the interpreter is found here.
+    Measured first, and in separate processes: a file that crashes the interpreter is found here.
     """
     found, failures, untold = {}, {}, {}
     for name, path in files.items():

@@ -60,7 +60,7 @@ else:
 
 
 def peak_memory(path: str | os.PathLike[str], threads: int = 1, timeout: float = TIMEOUT) -> int:
-    """Returns the bytes by which loading and running a file once raises a process's peak of resident memory.
+    """Returns by how many bytes loading and running a file once raises the peak resident memory of a process.
 
     A fresh process imports the interpreter and nothing more, then loads the file, allocates and runs it on zeros. That
     counts the pages of the file that are touched, the activations, what is packed or unpacked of the weights at load,
@@ -72,7 +72,7 @@ def peak_memory(path: str | os.PathLike[str], threads: int = 1, timeout: float =
         timeout: seconds after which the process is stopped.
 
     Raises:
-        TypeError, ValueError: a timeout that is no time.
+        TypeError, ValueError: `timeout` is not a positive number of seconds.
         ValueError: the file leaves the size of an input open.
         FileNotFoundError: there is no such file.
         ExportError: the file does not run, takes the process down with it, or does not end in time.
@@ -103,7 +103,7 @@ def peak_memory(path: str | os.PathLike[str], threads: int = 1, timeout: float =
         raise ValueError(open_size(name, tuple(None if axis and side < 0 else side for axis, side in enumerate(sides))))
     if "failed" in answer:
         raise ExportError(
-            "The file does not run on this machine, so its memory is not known: export it anew, or measure it where "
+            "The file does not run on this machine, so its memory is not known: export it again, or measure it where "
             f"it is meant to run. Received: {answer['failed']}"
         )
     added: int = answer["bytes"]

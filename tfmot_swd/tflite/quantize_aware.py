@@ -34,9 +34,9 @@ _ALONE = _INSIDE | {"relu6"}
 
 
 def quantize_aware(model: Any) -> Any:
-    """Returns a copy of a stripped model that trains with the rounding of int8 in view, and keeps its zeros.
+    """Returns a quantization-aware copy of a stripped model, whose zeros stay zero in training.
 
-    For where plain `export_tflite(model, path, "int8", ...)` costs accuracy. Compile the result, fit it for a few
+    Use it where plain `export_tflite(model, path, "int8", ...)` costs accuracy. Compile the result, fit it for a few
     epochs at a learning rate of a tenth or less, and hand it to `export_tflite` as it is: the file has the ranges that
     were trained. Weights that are zero in the kernels of `model` stay zero: biases and depthwise kernels, which TFMOT
     leaves out, train on.
@@ -46,8 +46,8 @@ def quantize_aware(model: Any) -> Any:
     with the first batch. Layers that TFMOT does not know train in float, with a warning, and are quantized by what
     `export_tflite` measures; their zeros are kept too. Layers keep their names.
 
-    Save weights, not the whole model, where training is to go on: TFMOT does not write into a file that zeros are kept.
-    `quantize_aware(model)` and `load_weights` bring all back. A whole model saved as h5 loads in
+    Save weights, not the whole model, to continue training later: TFMOT does not save that zeros are kept.
+    `quantize_aware(model)` and `load_weights` restore everything. A whole model saved as h5 loads in
     `tfmot.quantization.keras.quantize_scope()`, to be used and exported.
 
     Args:
@@ -58,7 +58,7 @@ def quantize_aware(model: Any) -> Any:
       An uncompiled tf_keras model.
 
     Raises:
-      TypeError: `model` is no tf_keras model.
+      TypeError: `model` is not a tf_keras model.
       ValueError: the model is subclassed, not built, still wrapped, quantization-aware already, has models inside it,
         or holds NaN; TFMOT knows none of its layers, or cannot take the model apart.
 
@@ -104,7 +104,7 @@ def quantize_aware(model: Any) -> Any:
 
 @keras.utils.register_keras_serializable("tfmot_swd")
 class InFloat(QuantizeConfig):
-    """Leaves a layer as it is, where TFMOT wants a config."""
+    """Config for layers that stay in float."""
 
     def get_weights_and_quantizers(self, layer: Any) -> list[tuple[Any, Any]]:
         return []

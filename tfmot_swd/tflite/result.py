@@ -14,7 +14,7 @@ from tfmot_swd.io.tables import COMPACT, Printable, ResultTable, View
 
 @dataclass(frozen=True)
 class ExportResult(Printable, JsonResult):
-    """A file that is in place, and the numbers of its proof. Prints as a table.
+    """An exported file and the numbers of its verification. Prints as a table.
 
     Attributes:
         recipe: name of the recipe.
@@ -38,7 +38,7 @@ class ExportResult(Printable, JsonResult):
             the model has a single output of shape (N, 2 or more).
         samples: number of check samples.
         interpreter: `"ai_edge_litert"`, `"tensorflow"` or `"tflite_micro"`.
-        sha256: of the file's bytes, in hexadecimal; empty where a version did not tell that yet.
+        sha256: of the file's bytes, in hexadecimal; empty in results of older versions.
     """
 
     recipe: str
@@ -87,8 +87,8 @@ class ExportResult(Printable, JsonResult):
 
 
 class ExportError(RuntimeError):
-    """A model did not convert, its file does not run, or the file failed its proof.
+    """A model that did not convert, or a file that does not run or failed its verification.
 
-    Wrong arguments raise `TypeError`, `ValueError` or `OSError` instead. Whenever this is raised,
-    nothing was put in place: a file that was at the path before is still there.
+    Wrong arguments raise `TypeError`, `ValueError` or `OSError` instead. When this is raised, nothing was written: an
+    older file at the path is still there.
     """

@@ -42,9 +42,9 @@ class Samples:
         return Samples(tuple(array[rows] for array in self.inputs), labels)
 
     def held_out(self) -> tuple[Samples, Samples]:
-        """Returns what ranges are measured on, and every fifth sample, which the file is proven on instead.
+        """Splits the samples for calibration and verification: every fifth is held out for the latter.
 
-        Of fewer than 10 samples none can be spared: both are all of them then.
+        Fewer than 10 samples are not split: both results are all of them.
         """
         if len(self) < _TOO_FEW_TO_SPLIT:
             return self, self

@@ -16,7 +16,7 @@ _NOT_FLOAT32 = frozenset({"float16", "bfloat16", "float64", "mixed_float16", "mi
 
 
 def batch_size(model: keras.Model) -> int | None:
-    """Returns the batch the model insists on, or None when any will do."""
+    """Returns the fixed batch of a model, or None where any will do."""
     # A Sequential without an Input layer remembers the batch it saw first, which nobody asked for.
     if not getattr(model, "_has_explicit_input_shape", True):
         return None
@@ -102,7 +102,7 @@ def _policy(value: Any) -> str | None:
 
 
 def has_loop(function: Any) -> bool:
-    """Tells whether a while loop is left for TFLite to run.
+    """Returns whether a while loop is left for TFLite to run.
 
     An LSTM layer without a mask is one fused TFLite operator, whatever its graph looks like.
     """
@@ -126,12 +126,12 @@ def _is_fused(function: Any) -> bool:
 
 
 def check_exportable(model: Any) -> None:
-    """Refuses what is not a built tf_keras model with known inputs and without pruning wrappers.
+    """Checks that a model is built, with known inputs and without pruning wrappers.
 
     A wrapped model does convert, but to a file about 4 times slower, or to one that does not load.
 
     Raises:
-        TypeError: a Keras 3 model, or no Keras model at all.
+        TypeError: a Keras 3 model, or not a Keras model.
         ValueError: a model that is subclassed, not built, takes strings, or is still wrapped, at any depth.
     """
     check_keras_model(model)

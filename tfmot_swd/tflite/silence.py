@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 @dataclass
 class CapturedLogs:
-    """What was written while it was quiet, filled in when the quiet ends."""
+    """Output captured by `silenced_logs`, filled in when the block ends."""
 
     text: str = ""
 
@@ -24,7 +24,7 @@ class CapturedLogs:
 
 @contextlib.contextmanager
 def silenced_logs() -> Iterator[CapturedLogs]:
-    """Collects file descriptors 1 and 2 of the process, and drops Python warnings.
+    """Captures file descriptors 1 and 2 of the process, and drops Python warnings.
 
     The descriptors are restored whatever happens. They belong to the process: what other threads
     print meanwhile is collected too. A process that runs without them is left as it is.

@@ -16,10 +16,10 @@ TIMEOUT = 600.0
 
 
 def check_timeout(timeout: Any) -> None:
-    """Refuses what is no time to wait for.
+    """Checks that a timeout is a positive number of seconds.
 
     Raises:
-        TypeError: no number.
+        TypeError: not a number.
         ValueError: not above 0, or not finite.
     """
     if isinstance(timeout, bool) or not isinstance(timeout, Real):
@@ -29,7 +29,7 @@ def check_timeout(timeout: Any) -> None:
 
 
 def describe_exit(code: int) -> str:
-    """Returns how a process ended, from its exit code: what a crash is called by the system, or the number."""
+    """Describes an exit code: the name of the signal that ended the process, or the number."""
     if code >= 0:
         return f"it ended with exit code {code}"
     try:
@@ -39,12 +39,12 @@ def describe_exit(code: int) -> str:
 
 
 def run_subprocess(command: Sequence[str], timeout: float, what: str) -> subprocess.CompletedProcess[str]:
-    """Runs a program to its end, without input, and returns its exit code and all that it said.
+    """Runs a program to its end, without input, and returns its exit code and output.
 
     Args:
         command: the program and its arguments.
         timeout: seconds after which it is killed.
-        what: it is, as the beginning of a sentence.
+        what: name of the program, as the subject of an error message.
 
     Raises:
         ExportError: it did not end in time.

@@ -60,7 +60,7 @@ def _define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_float(
         "tolerance",
         None,
-        "how far a file may be from the model, as a share of the range of outputs; each recipe has a bound of its own",
+        "how far a file may be from the model, as a share of the range of outputs; each recipe has its own bound",
         0.0,
         flag_values=values,
     )
@@ -177,7 +177,7 @@ def _table(results: list[ExportResult]) -> Table:
 
 COMMAND = Command(
     "export",
-    "Converts a model to TFLite files; each is run against the model, and put in place only if it computes the same.",
+    "Converts a model to TFLite files; each is compared with the model, and written only if it computes the same.",
     _EXAMPLE,
     _define_flags,
     _run,

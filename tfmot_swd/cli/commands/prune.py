@@ -25,7 +25,7 @@ _EXAMPLE = """
 #   numpy.savez("train.npz", x=images, y=labels)
 tfmot-swd prune net.keras --macs=0.5 --data=train.npz --epochs=20 --output=small.keras
 
-# A file of at most 100 kB; if the machine goes down, the same command goes on where it was
+# A file of at most 100 kB; after a crash, the same command resumes the training
 tfmot-swd prune net.keras --bytes=100_000 --data=train.npz --backup_dir=backup --output=small.keras
 
 # 95 % of the weights zero
@@ -55,7 +55,7 @@ def _define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_enum("loss", None, LOSSES, "what is trained for; guessed from y and the outputs", flag_values=values)
     flags.DEFINE_integer("seed", 0, "of the order of samples and of the validation part", flag_values=values)
     flags.DEFINE_string(
-        "backup_dir", None, "keeps the training here after each epoch, to go on with after a crash", flag_values=values
+        "backup_dir", None, "saves the training here after each epoch, to resume it after a crash", flag_values=values
     )
     flags.DEFINE_string("json", None, "also write what happened to this .json file", flag_values=values)
     define_loading_flags(values)
@@ -92,7 +92,7 @@ def _run(call: Call) -> int:
 def _pruned(
     call: Call, model: Any, wanted: Wanted, measured: list[tuple[str, float, float]]
 ) -> tuple[Trained, Task | None]:
-    """Returns what came of it; `measured` gains what data say of it: name, before, after."""
+    """Returns the pruned model and its task; appends the validation metric, before and after, to `measured`."""
     from tfmot_swd.cli.training import Trained, Training, prune_at_once, prune_in_training
 
     values = call.flags

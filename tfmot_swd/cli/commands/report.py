@@ -168,7 +168,7 @@ def _named(first: list[str], others: list[str]) -> dict[str, str]:
 
     Raises:
       UsageError: one is not there.
-      ValueError: one is no TFLite file.
+      ValueError: one is not a TFLite file.
     """
     paths = list(dict.fromkeys(first)) + [path for path in dict.fromkeys(others) if not _is_among(path, first)]
     for path in paths:
@@ -225,7 +225,7 @@ def _references(files: dict[str, str], dense: tuple[str, ...]) -> dict[str, str]
 
 
 def _advice(files: dict[str, str], references: dict[str, str], channels_removed: bool) -> list[FileAdvice]:
-    """Returns what is to be said of each file that was pruned; beside the dense one, where there is one of its form."""
+    """Returns the advice on each pruned file, compared with the dense file of the same form where there is one."""
     from tfmot_swd.tflite.advice import advise
 
     found = {name: advise(path, channels_removed=channels_removed) for name, path in files.items()}

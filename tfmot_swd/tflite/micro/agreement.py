@@ -20,7 +20,7 @@ _SHARE = 0.01
 
 
 def proven_run(content: bytes, layout: FileLayout) -> MicroRun:
-    """Runs a file in TFLite Micro on random inputs, and in LiteRT on the same if that knows its operators.
+    """Runs a file in TFLite Micro, and checks that LiteRT computes the same on the same random inputs.
 
     Kernels of the two differ, of recurrent layers for one, and a proof in LiteRT then says nothing of a
     microcontroller.

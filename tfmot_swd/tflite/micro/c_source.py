@@ -93,9 +93,9 @@ def write_c_source(
         Paths and numbers.
 
     Raises:
-        TypeError: `file` is neither bytes nor a path, or `path` no path.
-        ValueError: no TFLite file, one that leaves the size of an input open, a name that is not an identifier of C, an
-            operator that TFLite Micro lacks.
+        TypeError: `file` is neither bytes nor a path, or `path` is not a path.
+        ValueError: not a TFLite file, one that leaves the size of an input open, a name that is not a C
+            identifier, an operator that TFLite Micro lacks.
         OSError: nothing can be written at `path`, or there is no such file.
         ImportError: the arena is to be found and the package tflite-micro is not installed.
         ExportError: TFLite Micro cannot run the file, or computes something else with it than LiteRT.

@@ -98,7 +98,7 @@ class _Candidate:
 
 @renamed_arguments(content="file", largest="max_encoded_weights")
 def encode_pruned(file: bytes | str | os.PathLike[str], max_encoded_weights: int | None = None) -> EncodedFile:
-    """Stores the pruned weights of an int8 file as TFLite Micro decodes them: a bit mask and the values that are left.
+    """Stores the pruned weights of an int8 file as a bit mask and the nonzero values, which TFLite Micro decodes.
 
     A tensor of n weights with z zeros takes n/8 + (n - z) + 16 bytes in place of n, and some 100 for the operator that
     restores it just before it is used, bit by bit the same; so it pays from about 15 % zeros on in large tensors. Each
@@ -106,10 +106,10 @@ def encode_pruned(file: bytes | str | os.PathLike[str], max_encoded_weights: int
     or tensors share one. A weight counts as zero at its zero point. What the signature names stays as it is.
 
     The file then runs in TFLite Micro only, built from sources of 2025 or later with `AddDecode()` in its resolver:
-    neither TensorFlow nor LiteRT knows the operator. Weights are restored in the arena, one tensor at a time and anew
-    in each inference: the arena must hold the largest of them beside the activations of its operator, and 200 bytes
-    for each. In convolutional nets that is little, of memory and of time; a large dense layer takes as much RAM as it
-    has weights, and most of its time to decode. `max_encoded_weights` leaves such layers alone.
+    neither TensorFlow nor LiteRT knows the operator. Weights are restored in the arena, one tensor at a time,
+    in each inference: it must hold the largest of them beside the activations of its operator, and 200 bytes for each.
+    Convolutional nets take little more memory and time; a large dense layer takes as much RAM as it has weights, and
+    most of its time to decode. `max_encoded_weights` leaves such layers alone.
 
     Args:
         file: the bytes of an int8 file (or of one with int16 activations and int8 weights), or its path.
@@ -121,7 +121,7 @@ def encode_pruned(file: bytes | str | os.PathLike[str], max_encoded_weights: int
 
     Raises:
         TypeError: `file` is neither bytes nor a path.
-        ValueError: no TFLite file, one that does not compute in integers, or `max_encoded_weights` not positive.
+        ValueError: not a TFLite file, one that does not compute in integers, or `max_encoded_weights` not positive.
         OSError: the file cannot be read.
 
     Source: format of DECODE in TensorFlow's tflite-micro, "TFLM DECODE Operator Design" of May 20, 2025.
@@ -173,7 +173,7 @@ def encode_pruned(file: bytes | str | os.PathLike[str], max_encoded_weights: int
 
 
 def check_max_encoded(max_encoded_weights: Any) -> None:
-    """Refuses what bounds no tensor.
+    """Checks that a bound is None or a positive int.
 
     Raises:
         ValueError: neither None nor a positive int.

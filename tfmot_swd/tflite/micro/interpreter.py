@@ -36,7 +36,7 @@ _INFERENCE_SECONDS = 10
 
 @dataclass(frozen=True)
 class MicroRun:
-    """What came of a file in TFLite Micro.
+    """Outputs, working memory and time of a file in TFLite Micro.
 
     Attributes:
         outputs: one array (N, ...) for each output name of the signature, dequantized to float32.
@@ -54,7 +54,7 @@ class MicroRun:
 
 @dataclass(frozen=True)
 class MicroTime:
-    """How long a file takes in TFLite Micro on this host, in milliseconds.
+    """Latency of a file in TFLite Micro on this host, in milliseconds.
 
     Attributes:
         median: over the rounds.
@@ -74,7 +74,7 @@ def run_micro(
     arena_bytes: int | None = None,
     timeout: float | None = None,
 ) -> MicroRun:
-    """Runs a file with one signature in TFLite Micro, in a process of its own.
+    """Runs a file with one signature in TFLite Micro, in a separate process.
 
     TFLite Micro runs files in int8, in int8 weights with int16 activations, and in float32, at their fixed batch; also
     what `encode_pruned` makes.
@@ -89,9 +89,9 @@ def run_micro(
         Outputs, arena and time.
 
     Raises:
-        TypeError: `file` is neither bytes nor a path, `inputs` is no dictionary of numbers.
-        ValueError: no TFLite file, one that leaves the size of an input open, inputs of other names or shapes than the
-            file's.
+        TypeError: `file` is neither bytes nor a path, `inputs` is not a dictionary of numbers.
+        ValueError: not a TFLite file, one that leaves the size of an input open, inputs of other names or shapes than
+            the file's.
         OSError: the file cannot be read.
         ImportError: the package tflite-micro is not installed.
         ExportError: TFLite Micro cannot run the file, in this arena; with what it said. Or not in time.
@@ -143,7 +143,7 @@ def run_micro(
 def time_micro(
     files: Sequence[bytes | str | os.PathLike[str]], rounds: int = 20, timeout: float | None = None
 ) -> tuple[MicroTime, ...]:
-    """Measures how long files take in TFLite Micro, on random inputs, in turn: one inference each a round.
+    """Measures the latency of files in TFLite Micro in turn, on random inputs: one inference of each file a round.
 
     Args:
         files: the bytes of each file, or its path; to compare files, pass them together.
@@ -154,8 +154,8 @@ def time_micro(
         Times in the order of the files.
 
     Raises:
-        TypeError: `files` is no list of bytes or paths, or `rounds` no int.
-        ValueError: no files or no rounds, or bytes that are no TFLite file.
+        TypeError: `files` is not a list of bytes or paths, or `rounds` not an int.
+        ValueError: no files or no rounds, or bytes that are not a TFLite file.
         OSError: a file cannot be read.
         ImportError: the package tflite-micro is not installed.
         ExportError: TFLite Micro cannot run one of the files, or not in time.

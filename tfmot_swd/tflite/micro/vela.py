@@ -63,21 +63,21 @@ class NpuEstimate:
 def estimate_npu(
     file: bytes | str | os.PathLike[str], accelerator: str = "ethos-u55-128", timeout: float = TIMEOUT
 ) -> NpuEstimate:
-    """Compiles an int8 file with Vela, and returns what it estimates for an Ethos-U NPU.
+    """Compiles an int8 file with Vela, and returns its estimate for an Ethos-U NPU.
 
     Pass the plain int8 file, not one of `encode_pruned`: Vela compresses zeros itself and leaves DECODE to the CPU.
 
     Args:
         file: the bytes of the file, or its path.
         accelerator: one of `ACCELERATORS`; the number is MACs a cycle.
-        timeout: seconds after which the compiler, a process of its own, is stopped.
+        timeout: seconds after which the compiler, which runs in a separate process, is stopped.
 
     Returns:
         The estimate. No board was measured.
 
     Raises:
         TypeError: `file` is neither bytes nor a path.
-        ValueError: no TFLite file, or an unknown accelerator.
+        ValueError: not a TFLite file, or an unknown accelerator.
         OSError: the file cannot be read.
         ImportError: the package ethos-u-vela is not installed.
         ExportError: Vela cannot compile the file, leaves all of it to the CPU, or does not end in time.
