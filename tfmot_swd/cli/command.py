@@ -152,7 +152,7 @@ def folded(text: str, width: int, first: str = "", others: str | None = None) ->
 def _flags_of(command: Command) -> flags.FlagValues:
     values = flags.FlagValues()
     command.define_flags(values)
-    flags.DEFINE_bool("debug", False, "where something fails, show where in the code", flag_values=values)
+    flags.DEFINE_bool("debug", False, "show the traceback of an error", flag_values=values)
     return values
 
 

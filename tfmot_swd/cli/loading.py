@@ -29,7 +29,7 @@ def define_loading_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_list(
         "modules",
         [],
-        "Python modules of yours to import first, with layers or methods of your own",
+        "your own Python modules to import first, which define custom layers or methods",
         flag_values=values,
     )
 

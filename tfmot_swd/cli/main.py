@@ -40,8 +40,8 @@ _INTRODUCTION = (
     f"{PROGRAM} prunes Keras models and ships them as TFLite files. A MODEL is a .keras or .h5 file, or a SavedModel "
     "folder. Its commands:"
 )
-_USUAL_DAY = f"""
-{PROGRAM} COMMAND --help explains each, with examples. A usual day:
+_SESSION = f"""
+{PROGRAM} COMMAND --help explains each, with examples. A typical session:
 
   {PROGRAM} profile net.keras
   {PROGRAM} plan net.keras
@@ -172,7 +172,7 @@ def _trace(debug: bool) -> None:
 def _overview(width: int) -> str:
     column = max(len(each.name) for each in COMMANDS) + 4
     rows = [folded(each.summary, width, f"  {each.name:{column - 2}}", " " * column) for each in COMMANDS]
-    return "\n".join([folded(_INTRODUCTION, width), "", *rows, _USUAL_DAY])
+    return "\n".join([folded(_INTRODUCTION, width), "", *rows, _SESSION])
 
 
 def _unknown(name: str) -> str:

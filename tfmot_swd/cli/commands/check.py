@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from tfmot_swd.tflite.samples import Samples
 
 _EXAMPLE = """
-# What zeros and removed channels do for this file on a microcontroller, and what they do not; ends with 1 where
-# the file does not run there
+# Gains of this file from zeros and removed channels on a microcontroller; exits with 1 where the file does not run
+# there
 tfmot-swd check small_int8.tflite --dense=net_int8.tflite --target=microcontroller
 
-# Everywhere; and whether it answers as its model does, which ends with 1 if not
+# Advice for all devices, and a comparison with the model; exits with 1 if the outputs differ
 tfmot-swd check small_int8.tflite --model=small.keras --data=test.npz
 """
 # What export_tflite allows files in 8 bits; one that has nothing to do with its model is near 1.
@@ -39,16 +39,19 @@ def _define_flags(values: flags.FlagValues) -> None:
         flag_values=values,
     )
     flags.DEFINE_enum(
-        "target", None, ["phone", "desktop", "microcontroller"], "where it is to run; else all", flag_values=values
+        "target", None, ["phone", "desktop", "microcontroller"], "the device; by default all", flag_values=values
     )
-    flags.DEFINE_string("model", None, "the model that the file was made of, to run both", flag_values=values)
+    flags.DEFINE_string("model", None, "the model of the file, to compare the outputs of both", flag_values=values)
     flags.DEFINE_string(
-        "data", None, "an .npz or .npy file of x, and y for accuracies, to run them on; else random", flag_values=values
+        "data",
+        None,
+        "an .npz or .npy file of x, and y for accuracies, to compare them on; by default random",
+        flag_values=values,
     )
     flags.DEFINE_float(
         "tolerance",
         _TOLERANCE,
-        "how far the file may be from the model: the mean difference as a share of the range of outputs",
+        "allowed mean difference from the model, as a share of the output range",
         0.0,
         flag_values=values,
     )
@@ -244,7 +247,7 @@ def _table(runtime: str, parity: Parity, tolerance: float, dense_accuracy: float
 
 COMMAND = Command(
     "check",
-    "What will and what will not help a TFLite file on a device; and whether it answers as its model does.",
+    "Deployment advice for a TFLite file, and a comparison of its outputs with those of its model.",
     _EXAMPLE,
     _define_flags,
     _run,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _EXAMPLE = """
 # Two files in a folder: files/small_float32.tflite and files/small_int8.tflite. int8 needs samples of what the model
-# sees, as it is fed, to measure its activations: x in an .npz file, or an .npy file. With y, accuracies are told
+# sees, as it is fed, to measure its activations: x in an .npz file, or an .npy file. With y, accuracies are reported
 tfmot-swd export small.keras --recipes=float32,int8 --data=train.npz --output=files
 
 # One file
@@ -53,14 +53,14 @@ def _define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
         "data",
         None,
-        "an .npz or .npy file of samples: x to calibrate on, y for accuracies, x_val and y_val to prove on instead; "
-        "without those, a fifth of x is kept for the proof where it is calibrated on",
+        "an .npz or .npy file of samples: x to calibrate on, y for accuracies, x_val and y_val to verify on "
+        "instead; without those, a fifth of x is held out from calibration to verify on",
         flag_values=values,
     )
     flags.DEFINE_float(
         "tolerance",
         None,
-        "how far a file may be from the model, as a share of the range of outputs; each recipe has its own bound",
+        "allowed difference from the model, as a share of the output range; each recipe has its own default",
         0.0,
         flag_values=values,
     )

@@ -9,10 +9,10 @@ from tfmot_swd.cli.loading import define_loading_flags, load_model
 from tfmot_swd.cli.methods import check_names, define_method_flags, layer_names, method_of
 
 _EXAMPLE = """
-# Which channels can leave, which stay and why, and which do nothing already
+# Channels that can be removed, those that stay and why, and dead ones
 tfmot-swd plan net.keras
 
-# Which layers' weights can become zero, the last one left whole
+# Layers whose weights can become zero, without the last one
 tfmot-swd plan net.keras --method=swd --skip=head
 """
 
@@ -42,7 +42,7 @@ def _run(call: Call) -> int:
 
 COMMAND = Command(
     "plan",
-    "What would be pruned of a model, what would stay whole and why, and which channels are dead.",
+    "Layers and channels that pruning would affect, those that would stay and why, and dead channels.",
     _EXAMPLE,
     _define_flags,
     _run,

@@ -25,11 +25,11 @@ _EXAMPLE = """
 tfmot-swd report small.keras --dense=net.keras --dense_file=files/net_int8.tflite --files=files/small_int8.tflite \\
   --output=report.html
 
-# And how well both models and all files do on the same samples: x and y in an .npz file
+# Also with the accuracy of both models and all files on the same samples: x and y in an .npz file
 tfmot-swd report small.keras --dense=net.keras --dense_file=files/net_int8.tflite --files=files/small_int8.tflite \\
   --data=test.npz --output=report.html
 
-# With the curves of the training and the accuracies of the files, which prune and export have written down
+# With training curves and the accuracies of the files, from the records of prune and export
 tfmot-swd prune net.keras --macs=0.5 --data=train.npz --output=small.keras --json=prune.json
 tfmot-swd export small.keras --recipes=float32,int8 --data=train.npz --output=files --json=export.json
 tfmot-swd report small.keras --dense=net.keras --training=prune.json --exports=export.json --output=report.html
@@ -51,7 +51,7 @@ def _define_flags(values: flags.FlagValues) -> None:
         "dense_file",
         None,
         "the .tflite file of the dense model, which the others are compared with; several where there is one of each "
-        "form, and empty if there is none. By default those of --files whose weights tell that they are of that model",
+        "form, and empty if there is none. By default those of --files whose weights show that they are of that model",
         flag_values=values,
     )
     flags.DEFINE_string("training", None, "the .json file that prune wrote", flag_values=values)
@@ -64,7 +64,11 @@ def _define_flags(values: flags.FlagValues) -> None:
         flag_values=values,
     )
     flags.DEFINE_enum(
-        "loss", None, LOSSES, "what the models were trained for; guessed from y and the outputs", flag_values=values
+        "loss",
+        None,
+        LOSSES,
+        "training loss of the models; by default guessed from y and the outputs",
+        flag_values=values,
     )
     flags.DEFINE_bool("measure", True, "time the files on this machine, some seconds for each", flag_values=values)
     flags.DEFINE_string("title", None, "of the page; the name of the model by default", flag_values=values)
@@ -265,7 +269,7 @@ def _export(row: dict[str, Any]) -> ExportResult:
 
 COMMAND = Command(
     "report",
-    "One page on what became of a model: both models by layer, its files by size, time and accuracy, its training.",
+    "One HTML page on a pruned model: both models by layer, its files by size, time and accuracy, its training.",
     _EXAMPLE,
     _define_flags,
     _run,
