@@ -73,7 +73,7 @@ def _read(each: Any) -> None:
 
 
 class _OutsideError(Exception):
-    """What takes its data from elsewhere."""
+    """A file that takes data from elsewhere."""
 
 
 def look_into(most: int, path: Path, member: str | None) -> dict[str, Any]:

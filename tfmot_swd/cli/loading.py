@@ -61,7 +61,7 @@ def load_model(call: Call, path: str) -> keras.Model:
 
 @contextlib.contextmanager
 def named(path: str) -> Iterator[None]:
-    """Has errors on a model end with the file that it is from; a command may be given several."""
+    """Appends the path of the model to errors in the block, as a command may be given several."""
     try:
         yield
     except (TypeError, ValueError) as error:
@@ -103,7 +103,7 @@ def _checked_model(place: Path, path: str, modules: Sequence[str], unsafe: bool)
 
 @contextlib.contextmanager
 def _told(path: str) -> Iterator[list[Path]]:
-    """Has errors name the file that was given, and cuts those of Keras, whose messages run over pages."""
+    """Names the given file in errors of the block, and shortens those of Keras, which run over pages."""
     copies: list[Path] = []
     try:
         yield copies

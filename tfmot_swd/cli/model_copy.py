@@ -32,7 +32,7 @@ _HARMLESS_BYTES, _MOST_TIMES = 2**26, 200
 
 @contextlib.contextmanager
 def private_copy(path: Path) -> Iterator[Path]:
-    """Gives the block a copy of a model in a directory that only this user can reach; it is removed at the end.
+    """Copies a model into a directory that only this user can read, for the block; removed at the end.
 
     Declared sizes, links and storage outside of the file are looked at here, before anything is unpacked.
 
@@ -53,7 +53,7 @@ def private_copy(path: Path) -> Iterator[Path]:
 
 
 def is_archive(path: Path) -> bool:
-    """Whether Keras takes it for a `.keras` file."""
+    """Returns whether Keras takes it for a `.keras` file."""
     return path.is_file() and str(path).endswith(".keras") and zipfile.is_zipfile(path)
 
 

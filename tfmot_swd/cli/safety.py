@@ -216,7 +216,7 @@ class _Scan:
             yield f"class {called!r}"
 
     def _is_allowed(self, node: dict[str, Any], kind: Any, config: Any, module: Any) -> bool:
-        """Whether all that Keras may take an object for is allowed.
+        """Returns whether all that Keras may take an object for is allowed.
 
         Which name it goes by, and whether it looks at the module, depends on the format and on where in a file it is.
         """
@@ -272,7 +272,7 @@ def _is_in(module: str, packages: Collection[str]) -> bool:
 
 
 def _is_of_keras(module: str | None) -> bool:
-    """Whether a module is one of Keras's or TFMOT's with classes that are listed; files without modules mean these."""
+    """Returns whether a module is one of Keras's or TFMOT's with classes that are listed; files without modules mean these."""
     if module is None or module in PACKAGES:
         return True
     package, _, inside = module.removeprefix("tf_").partition(".")
@@ -282,12 +282,12 @@ def _is_of_keras(module: str | None) -> bool:
 
 
 def _is_named(name: str) -> bool:
-    """Whether a name alone stands for a function, initializer or the like that is allowed."""
+    """Returns whether a name alone stands for a function, initializer or the like that is allowed."""
     return name.lower().replace("_", "") in _SHORT or _is_registered(name)
 
 
 def _is_registered(name: Any) -> bool:
-    """Whether Keras takes it from what this process has registered, whatever module is named."""
+    """Returns whether Keras takes it from what this process has registered, whatever module is named."""
     return isinstance(name, str) and keras.utils.get_registered_object(name) is not None
 
 

@@ -51,7 +51,7 @@ class LayerRow:
 
 
 def has_weights(row: LayerRow) -> bool:
-    """Whether a layer has, or had, weights that pruning counts or kernel weights that it does not."""
+    """Returns whether a layer has, or had, weights that pruning counts or kernel weights that it does not."""
     return any((row.weights_before, row.weights_after, row.kernels_before, row.kernels_after))
 
 

@@ -109,7 +109,7 @@ def _times(files: Sequence[FileRow], numbers: Numbers) -> str:
 
 
 def _reasons(files: Sequence[FileRow]) -> str:
-    """Why some figures are missing: what happened, without what the interpreter said of it."""
+    """Returns the reasons for missing figures, without the messages of the interpreter."""
     told = [(each.name, text.partition(" Received:")[0]) for each in files for text in each.reasons]
     if not told:
         return ""

@@ -51,7 +51,7 @@ def _head(report: ReportData) -> str:
 
 
 def _layers(report: ReportData, numbers: Numbers) -> str:
-    """Channels and weights of the layers that have weights to prune, as bars; all layers as a table."""
+    """Returns channels and weights of the layers that have weights to prune, as bars; all layers as a table."""
     widest = max((row.channels_before or 0 for row in report.layers), default=0)
     cells = [
         cell
@@ -134,7 +134,7 @@ def _layer_table(report: ReportData, numbers: Numbers) -> str:
 
 
 def _training(report: ReportData, numbers: Numbers) -> str:
-    """Small pictures over the same axis."""
+    """Returns small charts over the same axis."""
     last: dict[str, list[float]] = {}
     for panel in report.panels:
         last.setdefault(panel.x_label, [0.0]).extend(x for line in panel.series for x in line.x)

@@ -68,7 +68,7 @@ def _pair(row: object, name: str) -> str:
 
 
 def _scores(report: ReportData) -> Table:
-    """The two models and all files, by the metric that the user goes by."""
+    """Returns the scores of both models and all files."""
     table = ResultTable(score_title(report))
     table.add_column("")
     table.add_column(Text(visible(report.metric)), justify="right")

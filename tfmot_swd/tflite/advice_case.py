@@ -52,7 +52,7 @@ class Case:
         return bool(self.removed) if self.dense is None else bool(smaller(self.file, self.dense))
 
     def is_smaller_in(self, operator: str) -> bool:
-        """Whether kernels of such operators lost channels, as far as is known."""
+        """Returns whether kernels of such operators lost channels, as far as is known."""
         if self.dense is None:
             return self.is_smaller and any(name == operator for name, _ in self.file.kernels)
         return any(each.startswith(operator) for each in smaller(self.file, self.dense))

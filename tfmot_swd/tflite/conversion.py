@@ -123,7 +123,7 @@ class _Process:
         return self.owner == os.getpid() and self._subprocess.poll() is None
 
     def convert(self, directory: Path) -> int | None:
-        """Has a directory converted; returns None, or the exit code of a process that ended instead."""
+        """Converts a directory; returns None, or the exit code of a process that ended instead."""
         assert self._subprocess.stdin is not None
         assert self._subprocess.stdout is not None
         self._said.seek(0, os.SEEK_END)
@@ -140,7 +140,7 @@ class _Process:
         return None if answered else self._subprocess.wait()
 
     def said(self) -> str:
-        """Returns what it wrote during the last conversion."""
+        """Returns its log of the last conversion."""
         self._said.seek(self._start)
         return self._said.read().decode(errors="replace").strip()[-2000:]
 

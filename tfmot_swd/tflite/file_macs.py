@@ -60,7 +60,7 @@ def operator_macs(graph: FileGraph, operator: FileOperator) -> int | None:
 
 
 def _recurrent(graph: FileGraph, operator: FileOperator) -> int | None:
-    """Each element of the matrices is used once a step; the input is (batch, time, features), or time first."""
+    """Counts each element of the matrices once a step; the input is (batch, time, features), or time first."""
     if not operator.inputs:
         return None
     stored = (graph.constant(index) for index in dict.fromkeys(operator.inputs[1:]))

@@ -30,7 +30,7 @@ class OperatorRow:
 
 @dataclass(frozen=True)
 class OperatorTotal:
-    """All operators of one type in a file: how many there are, and their MACs, None where those of one are unknown."""
+    """Count and MACs of all operators of one type in a file; MACs are None where those of one are unknown."""
 
     name: str
     count: int

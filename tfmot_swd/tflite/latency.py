@@ -53,7 +53,7 @@ class Latency:
 
     @property
     def spread(self) -> float:
-        """How many times the 10th percentile the 90th is: 1.0 where every round took as long."""
+        """Ratio of the 90th to the 10th percentile: 1.0 where all rounds took equally long."""
         return self.high_ms / self.low_ms if self.low_ms else math.inf
 
     def to_dict(self) -> dict[str, Any]:

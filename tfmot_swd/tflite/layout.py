@@ -54,7 +54,7 @@ class Port:
 
     @property
     def detail(self) -> dict[str, Any]:
-        """The same as TensorFlow's interpreter words it."""
+        """Dtype and quantization in the form of TensorFlow's interpreter details."""
         return {"dtype": self.dtype.type, "quantization": (self.scale, self.zero_point)}
 
 

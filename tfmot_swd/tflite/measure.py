@@ -68,7 +68,7 @@ class FileMeasure(JsonResult):
 
     @property
     def operator_counts(self) -> dict[str, int]:
-        """How often the file uses each operator, the most frequent first."""
+        """Count of each operator in the file, the most frequent first."""
         return dict(Counter(row.name for row in self.operators).most_common())
 
     def to_dict(self) -> dict[str, Any]:

@@ -155,7 +155,7 @@ class _Known:
         return type(layer) in by_graph or self.supports(layer)
 
     def supports(self, layer: Any) -> bool:
-        """Whether `get_quantize_config` has a config for the layer; asked by TFMOT too."""
+        """Returns whether `get_quantize_config` has a config for the layer; asked by TFMOT too."""
         if type(layer) is layers.BatchNormalization:
             return True
         if not (self._plain.supports(layer) and self._preserving.supports(layer)):
@@ -171,7 +171,7 @@ class _Known:
         return self._preserving.get_quantize_config(layer)
 
     def keep_zeros(self, layer: Any, config: Any) -> None:
-        """Has a config that TFMOT's transformations chose keep the zeros of the layer."""
+        """Makes a config that TFMOT's transformations chose preserve the zeros of the layer."""
         if hasattr(config, "weight_quantizer") and self._preserving.supports(layer):
             self._preserving.apply_sparsity_preserve_quantize_config(layer, config)
 
@@ -242,7 +242,7 @@ def _averaging(quantizer: Any) -> Any:
 
 
 def _keep_zeros(layer: Any) -> None:
-    """Has every optimizer set to zero again, after each update, what is zero in the kernels of a layer now."""
+    """Constrains the zeros in the kernels of a layer: every optimizer sets them to zero again after each update."""
     for weight in map(master_variable, counted_weights(layer)):
         value = weight.numpy()
         if value.ndim > 1 and not value.all():

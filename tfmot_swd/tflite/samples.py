@@ -142,7 +142,7 @@ def _is_array(value: Any) -> bool:
 
 
 def _is_one_batch(data: Any, input_count: int) -> bool:
-    """Tells arrays from an iterable of batches.
+    """Returns whether data are one batch of arrays rather than an iterable of batches.
 
     Keras reads a tuple as `(x, y)`. A list of arrays is the inputs of a model with several, where
     an array alone cannot be a batch; for a model with one input it is a list of batches.
@@ -296,7 +296,7 @@ def _classes(labels: Array | None, argument: str) -> Array | None:
 
 
 def takes_ids(model: keras.Model, tensor: Any) -> bool:
-    """Whether an input of the model goes into an embedding, and so holds whole numbers, whatever its dtype."""
+    """Returns whether an input of the model goes into an embedding, and so holds whole numbers, whatever its dtype."""
     source = tensor._keras_history.layer
     return any(
         each._keras_history.layer is source

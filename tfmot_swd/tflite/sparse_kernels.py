@@ -235,7 +235,7 @@ def dense_kernels(graph: FileGraph) -> Iterator[tuple[FileOperator, FileTensor]]
 
 
 def in_blocks(kernel: FileTensor) -> bool:
-    """Whether the weights of a dense layer are stored as the block kernel reads them."""
+    """Returns whether the weights of a dense layer are stored as the block kernel reads them."""
     return kernel.dtype == np.float32 and kernel.block == _BLOCK
 
 

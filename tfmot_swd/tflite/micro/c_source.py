@@ -153,7 +153,7 @@ def _check_name(name: str) -> None:
 
 
 def _check_file_names(*paths: Path) -> None:
-    """Refuses names that end a C string, or are read as something else in it: the source includes the header by name.
+    """Raises on names that end a C string, or are read as something else in it: the source includes the header by name.
 
     C has no escapes there that all compilers read alike; two question marks begin a trigraph.
     """

@@ -72,7 +72,7 @@ class EncodedFile:
 
     @property
     def bytes_saved(self) -> int:
-        """What the flash gains; 0 where nothing is encoded."""
+        """Bytes of flash saved; 0 where nothing is encoded."""
         return self.bytes_before - self.bytes_after
 
 

@@ -199,7 +199,7 @@ def time_micro(
 
 
 def has_micro() -> bool:
-    """Whether the package tflite-micro is installed."""
+    """Returns whether the package tflite-micro is installed."""
     return importlib.util.find_spec("tflite_micro") is not None
 
 

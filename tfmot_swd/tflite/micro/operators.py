@@ -41,12 +41,12 @@ def micro_problems(graph: FileGraph) -> tuple[Finding, ...]:
 
 
 def is_encoded(graph: FileGraph) -> bool:
-    """Whether weights are stored as `encode_pruned` writes them, which only TFLite Micro runs."""
+    """Returns whether weights are stored as `encode_pruned` writes them, which only TFLite Micro runs."""
     return any(operator.name == DECODE for operator in graph.operators)
 
 
 def is_hybrid(graph: FileGraph, operator: FileOperator) -> bool:
-    """Whether an operator computes in float32 with weights that are stored in int8."""
+    """Returns whether an operator computes in float32 with weights that are stored in int8."""
     if len(operator.inputs) < 2 or operator.name in ("DEQUANTIZE", "DENSIFY", DECODE):
         return False
     given, weights = (graph.tensors[index] for index in operator.inputs[:2])
