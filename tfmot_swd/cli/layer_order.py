@@ -65,7 +65,7 @@ def _is_made(number: Any, made: set[Any] | None) -> bool:
 
 
 def _is_network(layer: dict[str, Any]) -> bool:
-    """Returns whether a layer is a network that was called on its own inputs when it was made; Keras counts from 1 then."""
+    """Returns whether a layer is a network called on its own inputs when it was made; Keras counts from 1 then."""
     config = layer.get("config")
     inside = config.get("layers") if isinstance(config, dict) else None
     if not isinstance(inside, list) or not inside or not isinstance(inside[0], dict):

@@ -272,7 +272,7 @@ def _is_in(module: str, packages: Collection[str]) -> bool:
 
 
 def _is_of_keras(module: str | None) -> bool:
-    """Returns whether a module is one of Keras's or TFMOT's with classes that are listed; files without modules mean these."""
+    """Returns whether a module is one of Keras or TFMOT with listed classes; files without modules mean these."""
     if module is None or module in PACKAGES:
         return True
     package, _, inside = module.removeprefix("tf_").partition(".")
