@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tfmot_swd.io.json_files import JsonResult
 from tfmot_swd.tflite.interpreter import open_interpreter
 from tfmot_swd.tflite.layout import open_size
 from tfmot_swd.tflite.result import ExportError
@@ -26,7 +27,7 @@ _MOST_DISAGREEMENT = 1.25
 
 
 @dataclass(frozen=True)
-class Latency:
+class Latency(JsonResult):
     """Latency of one inference on this machine, at the batch of the file.
 
     Attributes:
