@@ -43,7 +43,7 @@ class Data:
 
     @property
     def to_check(self) -> Any:
-        """Verification data: the validation part where there is one; (x, y), or x alone."""
+        """Data for the proof: the validation part where there is one; (x, y), or x alone."""
         x, y = (self.x, self.y) if self.x_val is None else (self.x_val, self.y_val)
         return x if y is None else (x, y)
 

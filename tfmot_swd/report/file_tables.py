@@ -1,4 +1,4 @@
-"""Tables of the file section: sizes, verification, times, inputs and outputs, operators, digests."""
+"""Tables of the file section: sizes, proofs, times, inputs and outputs, operators, digests."""
 
 from __future__ import annotations
 

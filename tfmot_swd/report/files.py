@@ -31,7 +31,7 @@ def file_rows(
         scores: of the files by their paths.
 
     Raises:
-        ValueError: a file has changed since it was verified or measured.
+        ValueError: a file has changed since it was proven or measured.
     """
     left = list(measures)
     rows = []

@@ -1,4 +1,4 @@
-"""TFLite export: a stripped Keras model converted to a file that is verified before it is written."""
+"""TFLite export: a stripped Keras model converted to a file that is proven against it before it is written."""
 
 from tfmot_swd.tflite.export import export_tflite, file_bytes
 from tfmot_swd.tflite.recipes import DEFAULT_RECIPES, RECIPES, REFUSED, Recipe

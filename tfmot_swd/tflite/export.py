@@ -1,4 +1,4 @@
-"""Export of a stripped model to a verified TFLite file."""
+"""Export of a stripped model to a proven TFLite file."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ def export_tflite(
 
 @renamed_arguments(quantize="recipe")
 def file_bytes(model: keras.Model, recipe: str) -> int:
-    """Returns the size of a model's TFLite file in bytes, without writing or verifying it.
+    """Returns the size of a model's TFLite file in bytes, without writing or proving it.
 
     Recipes with integer activations are calibrated on random samples, which does not change the size.
 

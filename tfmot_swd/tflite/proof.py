@@ -1,4 +1,4 @@
-"""Verification of a TFLite file: bounds on its differences from the Keras model."""
+"""Proof of a TFLite file: bounds on its differences from the Keras model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Export recipes: converter settings and verification bounds for each kind of TFLite file."""
+"""Export recipes: converter settings and bounds of the proof for each kind of TFLite file."""
 
 from __future__ import annotations
 

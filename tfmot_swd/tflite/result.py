@@ -1,4 +1,4 @@
-"""Results of an export: the numbers of its verification, or the error."""
+"""Results of an export: the numbers of its proof, or the error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tfmot_swd.io.tables import COMPACT, Printable, ResultTable, View
 
 @dataclass(frozen=True)
 class ExportResult(Printable, JsonResult):
-    """An exported file and the numbers of its verification. Prints as a table.
+    """An exported file and the numbers of its proof. Prints as a table.
 
     Attributes:
         recipe: name of the recipe.
@@ -87,7 +87,7 @@ class ExportResult(Printable, JsonResult):
 
 
 class ExportError(RuntimeError):
-    """A model that did not convert, or a file that does not run or failed its verification.
+    """A model that did not convert, or a file that does not run or failed its proof.
 
     Wrong arguments raise `TypeError`, `ValueError` or `OSError` instead. When this is raised, nothing was written: an
     older file at the path is still there.

@@ -1,4 +1,4 @@
-"""Calibration and verification data, from arrays, batches, datasets or functions."""
+"""Data for calibration and proof, from arrays, batches, datasets or functions."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Samples:
         return Samples(tuple(array[rows] for array in self.inputs), labels)
 
     def held_out(self) -> tuple[Samples, Samples]:
-        """Splits the samples for calibration and verification: every fifth is held out for the latter.
+        """Splits the samples for calibration and proof: every fifth is held out for the latter.
 
         Fewer than 10 samples are not split: both results are all of them.
         """

@@ -1,4 +1,4 @@
-"""`tfmot-swd export`: TFLite files, each verified against the model before it is written."""
+"""`tfmot-swd export`: TFLite files, each proven against the model before it is written."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def _define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
         "data",
         None,
-        "an .npz or .npy file of samples: x to calibrate on, y for accuracies, x_val and y_val to verify on "
-        "instead; without those, a fifth of x is held out from calibration to verify on",
+        "an .npz or .npy file of samples: x to calibrate on, y for accuracies, x_val and y_val to prove on "
+        "instead; without those, a fifth of x is held out from calibration for the proof",
         flag_values=values,
     )
     flags.DEFINE_float(

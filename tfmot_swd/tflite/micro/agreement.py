@@ -1,4 +1,4 @@
-"""Agreement of TFLite Micro with LiteRT, which carries a file's verification over to microcontrollers."""
+"""Agreement of TFLite Micro with LiteRT, which extends a file's proof to microcontrollers."""
 
 from __future__ import annotations
 
