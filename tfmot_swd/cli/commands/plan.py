@@ -6,7 +6,7 @@ from absl import flags
 
 from tfmot_swd.cli.command import Call, Command, define_full_flag
 from tfmot_swd.cli.loading import define_loading_flags, load_model
-from tfmot_swd.cli.methods import check_names, define_method_flags, layer_names, method_of
+from tfmot_swd.cli.methods import check_names, define_method_flags, layer_names, method_of, require_known_method
 
 _EXAMPLE = """
 # Channels that can be removed, those that stay and why, and dead ones
@@ -21,6 +21,7 @@ def _define_flags(values: flags.FlagValues) -> None:
     define_method_flags(values)
     define_full_flag(values)
     define_loading_flags(values)
+    require_known_method(values)
 
 
 def _run(call: Call) -> int:

@@ -12,7 +12,14 @@ from tfmot_swd.cli.command import Call, Command, UsageError
 from tfmot_swd.cli.data import Data, length, read_data
 from tfmot_swd.cli.files import target_of, write_model
 from tfmot_swd.cli.loading import define_loading_flags, load_model
-from tfmot_swd.cli.methods import Wanted, check_names, define_method_flags, define_target_flags, wanted_of
+from tfmot_swd.cli.methods import (
+    Wanted,
+    check_names,
+    define_method_flags,
+    define_target_flags,
+    require_known_method,
+    wanted_of,
+)
 from tfmot_swd.cli.task import LOSSES, Task, task_of
 from tfmot_swd.io.json_files import write_json
 from tfmot_swd.io.tables import ResultTable
@@ -63,6 +70,7 @@ def _define_flags(values: flags.FlagValues) -> None:
     )
     flags.DEFINE_string("json", None, "also write the results to this .json file", flag_values=values)
     define_loading_flags(values)
+    require_known_method(values)
 
 
 def _run(call: Call) -> int:
