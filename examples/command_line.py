@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from examples.provenance import command, versions
-from tfmot_swd.io.json_values import plain
+from tfmot_swd.io.json_files import plain
 from tfmot_swd.io.tables import Printable, print_tables
 
 # Columns of words; all others hold numbers.

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from examples.provenance import command, versions
-from tfmot_swd.io.json_values import plain
+from tfmot_swd.io.json_files import plain
 
 
 class Journal:

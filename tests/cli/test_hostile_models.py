@@ -173,7 +173,7 @@ def test_an_operation_on_constants_would_write_and_does_not(ending, run, tmp_pat
     code, _, err = run("profile", path)
     assert code == 1
     assert "TensorFlowOpLayer of module 'keras.layers'" in err
-    assert "If you trust whoever made it, add --unsafe" in err
+    assert "If you trust its author, add --unsafe" in err
     assert not marker.exists()
     # Without the refusal it would have been written.
     run("profile", path, "--unsafe")
@@ -387,7 +387,7 @@ def test_an_archive_with_other_files_is_refused(name, run, tmp_path):
     code, _, err = run("profile", rewritten(tmp_path / "net.keras", {name: b"x"}))
     assert code == 1
     assert "holds what model.save does not write, and is not loaded" in err
-    assert f"--unsafe if you trust whoever made it. Received: {name!r}" in err
+    assert f"--unsafe if you trust its author. Received: {name!r}" in err
 
 
 def test_weights_that_the_file_cannot_hold_are_not_made(run, tmp_path):

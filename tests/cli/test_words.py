@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parents[2] / "tfmot_swd"
     ("said", "shown"),
     [
         (
-            "quantize must be one of 'int8'. Received: quantize='int9'",
+            "recipe must be one of 'int8'. Received: recipe='int9'",
             "--recipes must be one of 'int8'. Received: --recipes=int9",
         ),
         (

@@ -9,20 +9,20 @@ import pytest
 import tf_keras as keras
 
 from tests.killed import Tell, forked, killed_at_each
-from tfmot_swd.io import atomic as placing
-from tfmot_swd.io.atomic import check_target, placed
+from tfmot_swd.io import atomic
+from tfmot_swd.io.atomic import atomic_write, check_target
 from tfmot_swd.tflite import export as tflite
 from tfmot_swd.tflite import export_tflite
 
 
 def _write(path: Path) -> None:
-    with placed(check_target(path), b"new" * 100_000) as temporary:
+    with atomic_write(check_target(path), b"new" * 100_000) as temporary:
         temporary.read_bytes()
 
 
 def test_a_file_is_moved_in_place_when_the_block_ends(tmp_path):
     path = tmp_path / "a" / "b" / "net.tflite"
-    with placed(check_target(path), b"new") as temporary:
+    with atomic_write(check_target(path), b"new") as temporary:
         assert temporary.parent == path.parent
         assert temporary.read_bytes() == b"new"
         assert not path.exists()
@@ -33,7 +33,7 @@ def test_a_file_is_moved_in_place_when_the_block_ends(tmp_path):
 def test_the_old_file_stays_when_the_block_raises(tmp_path):
     path = tmp_path / "net.tflite"
     path.write_bytes(b"old")
-    with pytest.raises(KeyboardInterrupt), placed(path, b"new"):
+    with pytest.raises(KeyboardInterrupt), atomic_write(path, b"new"):
         raise KeyboardInterrupt
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
@@ -44,7 +44,7 @@ def test_no_temporary_file_is_left_when_the_disk_is_full(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"), placed(tmp_path / "net.tflite", b"new"):
+    with pytest.raises(OSError, match="No space left"), atomic_write(tmp_path / "net.tflite", b"new"):
         pytest.fail("the block must not start before the file is on disk")
     assert not list(tmp_path.iterdir())
 
@@ -64,7 +64,7 @@ def test_a_process_that_is_killed_leaves_the_old_file_or_the_new_one_and_the_nex
         # Once it is there it stays.
         assert before in (b"old", now), operation
         left = set(tmp_path.iterdir()) - {path, *others}
-        with placed(path, b"newer"):
+        with atomic_write(path, b"newer"):
             assert not left & set(tmp_path.iterdir()), operation
         assert path.read_bytes() == b"newer"
         assert {each: each.read_bytes() for each in others} == others
@@ -82,9 +82,9 @@ def test_an_export_touches_nothing_before_its_file_is_placed(tmp_path, monkeypat
 
     def watched(target: Path, content: bytes):
         seen.append({each: each.read_bytes() for each in tmp_path.iterdir()})
-        return placed(target, content)
+        return atomic_write(target, content)
 
-    monkeypatch.setattr(tflite, "placed", watched)
+    monkeypatch.setattr(tflite, "atomic_write", watched)
     net = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(2)])
     export_tflite(net, path)
     assert seen == [{path: b"old"}]
@@ -94,8 +94,8 @@ def test_an_export_touches_nothing_before_its_file_is_placed(tmp_path, monkeypat
 
 def test_the_temporary_file_of_a_live_writer_stays(tmp_path):
     path = tmp_path / "net.tflite"
-    with placed(path, b"slow") as first:
-        with placed(path, b"fast") as second:
+    with atomic_write(path, b"slow") as first:
+        with atomic_write(path, b"fast") as second:
             assert first.read_bytes() == b"slow"
             assert second != first
         assert path.read_bytes() == b"fast"
@@ -124,9 +124,9 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch):
     def refuse(*_: object) -> None:
         raise OSError(95, "Operation not supported")
 
-    monkeypatch.setattr(placing.fcntl, "flock", refuse)
+    monkeypatch.setattr(atomic.fcntl, "flock", refuse)
     (tmp_path / ".net.tflite.01234567.tmp").write_bytes(b"who knows whose")
-    with placed(tmp_path / "net.tflite", b"new"):
+    with atomic_write(tmp_path / "net.tflite", b"new"):
         pass
     assert (tmp_path / "net.tflite").read_bytes() == b"new"
     assert len(list(tmp_path.iterdir())) == 2
@@ -140,7 +140,7 @@ def test_permissions_are_those_of_the_old_file_or_the_usual_ones(tmp_path):
     plain = tmp_path / "plain"
     plain.write_bytes(b"")
     for path in (old, new):
-        with placed(path, b"x"):
+        with atomic_write(path, b"x"):
             pass
     assert stat.S_IMODE(old.stat().st_mode) == 0o640
     assert new.stat().st_mode == plain.stat().st_mode
@@ -150,7 +150,7 @@ def test_a_link_stays_a_link(tmp_path):
     real, link = tmp_path / "real", tmp_path / "link"
     real.write_bytes(b"old")
     link.symlink_to(real)
-    with placed(check_target(link), b"new"):
+    with atomic_write(check_target(link), b"new"):
         pass
     assert link.is_symlink()
     assert real.read_bytes() == b"new"

@@ -19,7 +19,7 @@ from tfmot_swd.io.tables import FULL, Printable, ResultTable, View, as_html, as_
 from tfmot_swd.pruning.plan import PlanRow, PruningPlan
 from tfmot_swd.pruning.sparsity import LayerSparsity, SparsityReport
 from tfmot_swd.report import DeviceReport
-from tfmot_swd.report.result import BarrierRow, LayerRow, Totals
+from tfmot_swd.report.data import BarrierRow, LayerRow, Totals
 from tfmot_swd.tflite import ExportResult
 from tfmot_swd.tflite.advice import FileAdvice
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tfmot_swd.report.result import BarrierRow, DeviceReport, FileRow, LayerRow, Panel, Series, Totals
+from tfmot_swd.report.data import BarrierRow, FileRow, LayerRow, Panel, Series, Totals
+from tfmot_swd.report.result import DeviceReport
 from tfmot_swd.tflite.file_rows import OperatorRow, OperatorTotal, PortRow
 from tfmot_swd.tflite.latency import Latency
 

@@ -73,7 +73,7 @@ def close_to(value, style, text):
 
 
 def test_the_numbers_shown_are_those_of_the_data(report, tmp_path):
-    path = report.to_html(tmp_path / "report.html")
+    path = report.write_html(tmp_path / "report.html")
     shown = Shown()
     shown.feed(browse(path, tmp_path / "profile", "--dump-dom").stdout)
     data = json.loads(shown.json)
@@ -123,7 +123,7 @@ onload = () => {
 
 @pytest.mark.parametrize(("scheme", "is_dark"), [(0, True), (1, False)])
 def test_both_schemes_can_be_read(report, tmp_path, scheme, is_dark):
-    path = report.to_html(tmp_path / "report.html")
+    path = report.write_html(tmp_path / "report.html")
     frame = f'<iframe style="width: 1280px; height: 2000px" srcdoc="{html.escape(path.read_text())}"></iframe>'
     (tmp_path / "frame.html").write_text(f"{frame}<script>{SCHEMES}</script>")
     emulated = f"--blink-settings=preferredColorScheme={scheme}"
@@ -137,7 +137,7 @@ def test_both_schemes_can_be_read(report, tmp_path, scheme, is_dark):
 
 
 def test_the_page_is_drawn_and_fits_a_telephone(report, tmp_path):
-    path = report.to_html(tmp_path / "report.html")
+    path = report.write_html(tmp_path / "report.html")
     frames = "".join(
         f'<iframe style="width: {width}px; height: 20000px" srcdoc="{html.escape(path.read_text())}"></iframe>'
         for width in (1280, 390, 320)
@@ -187,7 +187,7 @@ def test_no_table_is_cut_and_every_number_has_a_heading(report, tmp_path):
     }
     advice = ({"file": "small.tflite", "advice": [said]},)
     whole = dataclasses.replace(report, layers=layers, files=(*report.files, *more), advice=advice)
-    page = whole.to_html(tmp_path / "report.html").read_text().replace("<details>", "<details open>")
+    page = whole.write_html(tmp_path / "report.html").read_text().replace("<details>", "<details open>")
     frames = "".join(
         f'<iframe style="width: {width}px; height: 30000px; border: 0" srcdoc="{html.escape(page)}"></iframe>'
         for width in (1440, 390)

@@ -110,7 +110,7 @@ def test_other_things_are_refused(net, given, message):
 def test_a_seed_of_numpy_is_written(net, tmp_path):
     report = device_report(net, net, seed=np.int64(7))
     assert type(report.seed) is int
-    assert DeviceReport.from_json(report.to_json(tmp_path / "report.json")) == report
+    assert DeviceReport.read_json(report.write_json(tmp_path / "report.json")) == report
 
 
 def test_the_form_stands_for_a_recipe_that_is_not_known(net, tmp_path):

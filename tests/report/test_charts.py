@@ -5,7 +5,7 @@ import re
 import pytest
 
 from tfmot_swd.report.charts import Point, Scale, accuracy_chart, bar, line_chart, scale_of
-from tfmot_swd.report.result import Panel, Series
+from tfmot_swd.report.data import Panel, Series
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,11 @@ from html.parser import HTMLParser
 
 import pytest
 
+from tfmot_swd.report.advice_section import verdicts
+from tfmot_swd.report.data import FileRow, LayerRow
 from tfmot_swd.report.markup import embed, look_up, short
 from tfmot_swd.report.page import page
-from tfmot_swd.report.result import DeviceReport, FileRow, LayerRow
-from tfmot_swd.report.verdicts import verdicts
+from tfmot_swd.report.result import DeviceReport
 from tfmot_swd.tflite.advice_case import GIVE_DENSE
 from tfmot_swd.tflite.latency import Latency
 

@@ -10,8 +10,8 @@ from tfmot_swd.report import DeviceReport
 
 
 def test_json_gives_the_same_report_back(report, tmp_path):
-    path = report.to_json(tmp_path / "new" / "report.json")
-    assert DeviceReport.from_json(path) == report
+    path = report.write_json(tmp_path / "new" / "report.json")
+    assert DeviceReport.read_json(path) == report
     assert json.loads(path.read_text())["files"][1]["latency"][0]["ratio"] == 0.25
     assert [each.name for each in path.parent.iterdir()] == ["report.json"]
 
@@ -19,8 +19,8 @@ def test_json_gives_the_same_report_back(report, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "no JSON"),
-        ("[" * 100_000, "no JSON"),
+        ("{", "not JSON"),
+        ("[" * 100_000, "not JSON"),
         ("[]", "format None"),
         ('{"format": 99}', "format 99"),
         ('{"format": 1, "title": "x"}', "lacks a part"),
@@ -31,17 +31,17 @@ def test_what_is_no_report_is_refused(text, message, tmp_path):
     path = tmp_path / "report.json"
     path.write_text(text)
     with pytest.raises(ValueError, match=message):
-        DeviceReport.from_json(path)
+        DeviceReport.read_json(path)
 
 
 def test_a_page_that_is_killed_is_the_old_one_or_the_new_one(report, tmp_path):
     path = tmp_path / "report.html"
-    whole = report.to_html(path).read_bytes()
+    whole = report.write_html(path).read_bytes()
     found = set()
-    for operation in killed_at_each(lambda: report.to_html(path), lambda: path.write_bytes(b"old")):
+    for operation in killed_at_each(lambda: report.write_html(path), lambda: path.write_bytes(b"old")):
         found.add(path.read_bytes())
         assert found <= {b"old", whole}, operation
-        report.to_html(path)
+        report.write_html(path)
         assert path.read_bytes() == whole
         assert list(tmp_path.iterdir()) == [path]
     assert found == {b"old", whole}
@@ -51,10 +51,10 @@ def test_nothing_replaces_a_file_if_the_report_cannot_be_written(report, tmp_pat
     path = tmp_path / "report.json"
     path.write_text("old")
     with pytest.raises(ValueError, match="Out of range float"):
-        dataclasses.replace(report, advice=({"x": float("nan")},)).to_json(path)
+        dataclasses.replace(report, advice=({"x": float("nan")},)).write_json(path)
     assert path.read_text() == "old"
     with pytest.raises(IsADirectoryError, match="path is a directory"):
-        report.to_html(tmp_path)
+        report.write_html(tmp_path)
 
 
 def test_a_terminal_shows_layers_files_and_barriers(report):
@@ -73,3 +73,12 @@ def test_a_terminal_shows_layers_files_and_barriers(report):
         assert shown in text
     assert "micro: It does not run here: <why>." in text
     assert "Received" not in text
+
+
+def test_the_old_names_of_reading_and_writing_work_and_name_the_new_ones(report, tmp_path):
+    with pytest.warns(DeprecationWarning, match=r"DeviceReport.to_json.* is deprecated .* write_json"):
+        path = report.to_json(tmp_path / "report.json")
+    with pytest.warns(DeprecationWarning, match=r"DeviceReport.from_json.* is deprecated .* read_json"):
+        assert DeviceReport.from_json(path) == report
+    with pytest.warns(DeprecationWarning, match=r"DeviceReport.to_html.* is deprecated .* write_html"):
+        assert report.to_html(tmp_path / "a.html").read_bytes() == report.write_html(tmp_path / "b.html").read_bytes()

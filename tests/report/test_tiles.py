@@ -5,9 +5,9 @@ import re
 
 import pytest
 
+from tfmot_swd.report.data import FileRow
 from tfmot_swd.report.markup import Numbers
 from tfmot_swd.report.page import page
-from tfmot_swd.report.result import FileRow
 from tfmot_swd.report.tiles import tiles
 from tfmot_swd.tflite.latency import Latency
 

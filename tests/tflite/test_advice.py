@@ -218,7 +218,7 @@ def test_sparse_integers_are_refused():
     advice = advise(convert(build(sparsity=0.85), DEFAULT, SPARSE, integers=True))
     (rest,) = advice.on("size at rest")
     assert rest.verdict == "fails"
-    assert 'quantize="int8"' in rest.remedy
+    assert 'recipe="int8"' in rest.remedy
 
 
 @pytest.mark.parametrize(
@@ -286,11 +286,11 @@ def test_it_prints_and_becomes_plain_data(files, tmp_path):
         (
             (None, None, None),
             TypeError,
-            "content must be the bytes of a TFLite file, or its path.*Received: content=NoneType",
+            "file must be the bytes of a TFLite file, or its path.*Received: file=NoneType",
         ),
         ((b"", 3, "phone"), ValueError, "not a TFLite file"),
         ((b"", None, "fridge"), ValueError, "one of 'phone', 'desktop'.*Received: target='fridge'"),
-        (("missing.tflite", None, None), FileNotFoundError, "no such file.*Received: content='missing.tflite'$"),
+        (("missing.tflite", None, None), FileNotFoundError, "no such file.*Received: file='missing.tflite'$"),
     ],
 )
 def test_wrong_arguments(arguments, error, message):

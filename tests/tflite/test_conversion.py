@@ -10,10 +10,10 @@ import tf_keras as keras
 
 from tfmot_swd.tflite import RECIPES, ExportError, conversion, export_tflite
 from tfmot_swd.tflite.conversion import convert
-from tfmot_swd.tflite.metadata import compact
+from tfmot_swd.tflite.flatbuffer import compact
 from tfmot_swd.tflite.samples import Samples
 from tfmot_swd.tflite.serving import serving_function
-from tfmot_swd.tflite.silence import quiet
+from tfmot_swd.tflite.silence import silenced_logs
 
 L = keras.layers
 
@@ -23,7 +23,7 @@ def test_the_other_process_writes_what_this_one_would(conv_net, images):
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function], conv_net)
     RECIPES["int8"].configure(converter)
     converter.representative_dataset = lambda: ({"image": each[None]} for each in images[:20])
-    with quiet():
+    with silenced_logs():
         wanted = converter.convert()
     found = convert(conv_net, RECIPES["int8"], Samples((images[:20],)))
     assert compact(found) == compact(wanted)
@@ -45,9 +45,9 @@ def test_a_crash_is_an_error_and_the_next_conversion_goes_on(dense_net, rows, tm
 def test_a_process_that_was_killed_or_had_nothing_to_do_is_replaced(dense_net, rows, tmp_path, monkeypatch):
     export_tflite(dense_net, tmp_path / "a", "int8", rows)
     (process,) = conversion._running
-    process._child.send_signal(signal.SIGSTOP)
-    os.kill(process._child.pid, signal.SIGKILL)
-    process._child.wait()
+    process._subprocess.send_signal(signal.SIGSTOP)
+    os.kill(process._subprocess.pid, signal.SIGKILL)
+    process._subprocess.wait()
     export_tflite(dense_net, tmp_path / "a", "int8", rows)
     assert conversion._running[0] is not process
 
@@ -60,7 +60,7 @@ def test_an_interrupt_leaves_no_process_that_goes_on(dense_net, rows, tmp_path, 
         def readline(self):
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(process._child, "stdout", Interrupted())
+    monkeypatch.setattr(process._subprocess, "stdout", Interrupted())
     with pytest.raises(KeyboardInterrupt):
         export_tflite(dense_net, tmp_path / "a", "int8", rows)
     assert not process.is_alive

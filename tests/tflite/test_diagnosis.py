@@ -70,8 +70,9 @@ def test_a_layer_is_named_where_the_inputs_are_well():
 
 
 def test_few_samples_are_warned_of_and_integer_inputs_are_never_stretched(dense_net, rows, tmp_path):
-    with pytest.warns(PruningWarning, match="Pass 100 samples or more. Received: 1 of them"):
+    with pytest.warns(PruningWarning, match="Pass 100 samples or more. Received: 1 of them") as warned:
         export_tflite(dense_net, tmp_path / "a", "int8", rows[:1])
+    assert warned[0].filename == __file__
     token = L.Input((2,), dtype="int32")
     model = keras.Model(token, L.Embedding(1000, 3)(token))
     assert stretched(model, Samples((np.array([[999, 1]] + 2000 * [[1, 1]], "int32"),))) is None
@@ -79,7 +80,7 @@ def test_few_samples_are_warned_of_and_integer_inputs_are_never_stretched(dense_
 
 @pytest.mark.parametrize(
     ("recipe", "percentile", "message"),
-    [("int8", 40, "Received: calibration_percentile=40$"), ("float16", 99.9, "with quantize='float16'$")],
+    [("int8", 40, "Received: calibration_percentile=40$"), ("float16", 99.9, "with recipe='float16'$")],
 )
 def test_percentiles_that_clip_nothing_of_use(recipe, percentile, message, dense_net, rows, tmp_path):
     with pytest.raises(ValueError, match=message):

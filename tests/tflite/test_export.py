@@ -109,10 +109,10 @@ def test_a_mixed_precision_model_with_a_nested_one(images, tmp_path):
         x = L.TimeDistributed(L.Dense(4))(inner(image))
         model = keras.Model(image, L.Dense(5, dtype="float32")(L.Flatten()(x)))
         before = model.get_weights()
-        for quantize in ("float32", "int8"):
-            result = export_tflite(model, tmp_path / "net.tflite", quantize, images)
+        for recipe in ("float32", "int8"):
+            result = export_tflite(model, tmp_path / "net.tflite", recipe, images)
             # Half precision itself is off by about 1e-3: the file is held to the float32 weights.
-            assert result.worst_difference < (1e-5 if quantize == "float32" else 0.2)
+            assert result.worst_difference < (1e-5 if recipe == "float32" else 0.2)
         assert keras.mixed_precision.global_policy().name == "mixed_float16"
         assert model.get_layer("inner").layers[0].compute_dtype == "float16"
         for old, new in zip(before, model.get_weights(), strict=True):
@@ -228,7 +228,7 @@ def test_a_model_that_gives_nan_is_not_converted(dense_net, tmp_path, monkeypatc
 def test_wrong_arguments_are_refused_before_the_conversion(dense_net, rows, tmp_path, monkeypatch):
     monkeypatch.setattr(tflite, "convert", None)  # not reached
     path = tmp_path / "net.tflite"
-    with pytest.raises(ValueError, match=r"must be one of 'float32'.*Received: quantize='int4'"):
+    with pytest.raises(ValueError, match=r"must be one of 'float32'.*Received: recipe='int4'"):
         export_tflite(dense_net, path, "int4")
     with pytest.raises(ValueError, match=r"pass representative_data.*Received: representative_data=None"):
         export_tflite(dense_net, path, "int8")
@@ -264,7 +264,7 @@ def test_a_wrapped_model_is_refused(rows, tmp_path):
 def test_a_float32_copy_that_predicts_something_else_is_not_exported(dense_net, tmp_path, monkeypatch):
     twin = keras.models.clone_model(dense_net)
     twin.set_weights([-each for each in dense_net.get_weights()])
-    monkeypatch.setattr(tflite, "float32_twin", lambda model: twin)
+    monkeypatch.setattr(tflite, "float32_copy", lambda model: twin)
     monkeypatch.setattr(tflite, "convert", None)  # not reached
     with pytest.raises(ExportError, match=r"rebuild it under the float32 policy.*Received: a mean difference"):
         export_tflite(dense_net, tmp_path / "a")

@@ -8,8 +8,9 @@ import tensorflow as tf
 import tf_keras as keras
 
 import tfmot_swd
+from tfmot_swd.tflite.file_bytes import sha256
 from tfmot_swd.tflite.file_macs import operator_macs
-from tfmot_swd.tflite.file_rows import operator_rows, operator_totals, port_rows, sha256
+from tfmot_swd.tflite.file_rows import operator_rows, operator_totals, port_rows
 from tfmot_swd.tflite.graph import FileGraph, FileOperator, FileTensor, read_graph
 
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from tfmot_swd import export_tflite
-from tfmot_swd.tflite.graph import read_graph
+from tfmot_swd.tflite.graph import FileGraph, FileOperator, place, read_graph
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +91,8 @@ def test_sparse_constants_tell_their_zeros_and_blocks():
     assert graphs[1].tensors[dense.inputs[1]].stored_bytes == 0
     assert graphs[1].constant(dense.inputs[1]) is single
     assert graphs[1].constant(dense.inputs[0]) is None
+
+
+def test_an_operator_without_outputs_has_a_place_too():
+    operator = FileOperator(3, "ASSIGN_VARIABLE", (0, 1), (), None)
+    assert place(FileGraph((), (operator,), (), ()), operator) == "operator 3 ASSIGN_VARIABLE"

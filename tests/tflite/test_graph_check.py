@@ -13,8 +13,7 @@ from tensorflow.lite.tools import flatbuffer_utils
 
 from tfmot_swd.tflite.file_facts import read_facts
 from tfmot_swd.tflite.file_rows import operator_rows
-from tfmot_swd.tflite.findings import place
-from tfmot_swd.tflite.graph import read_graph
+from tfmot_swd.tflite.graph import place, read_graph
 from tfmot_swd.tflite.layout import read_layout
 
 

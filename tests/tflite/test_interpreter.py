@@ -9,11 +9,11 @@ import tf_keras as keras
 from tfmot_swd.tflite import ExportError, interpreter
 from tfmot_swd.tflite.interpreter import dequantize, quantize, run_tflite
 from tfmot_swd.tflite.serving import keras_outputs, serving_function
-from tfmot_swd.tflite.silence import quiet
+from tfmot_swd.tflite.silence import silenced_logs
 
 
 def _converted(model):
-    with quiet():
+    with silenced_logs():
         return tf.lite.TFLiteConverter.from_concrete_functions([serving_function(model, 1)], model).convert()
 
 

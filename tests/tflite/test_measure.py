@@ -1,17 +1,15 @@
 """Files side by side: sizes, contents, and what is said of those that cannot run."""
 
 import gzip
-import io
 
 import numpy as np
 import pytest
 import tf_keras as keras
-from rich.console import Console
 
 from tfmot_swd.tflite import ExportError, export_tflite, latency
 from tfmot_swd.tflite import measure as module
 from tfmot_swd.tflite.latency import measure_latency
-from tfmot_swd.tflite.measure import measure_files, measures_table
+from tfmot_swd.tflite.measure import measure_files
 from tfmot_swd.tflite.memory import peak_memory
 from tfmot_swd.tflite.micro import run_micro, time_micro, write_c_source
 
@@ -58,12 +56,6 @@ def test_files_side_by_side(conv_net, images, tmp_path, monkeypatch):
     assert (int8.runtime_reason, int8.micro_reason) == ("", "")
     assert (float32.form, int8.form) == ("float32", "int8")
 
-    console = Console(file=io.StringIO(), width=200)
-    console.print(measures_table([float32, int8]))
-    text = console.file.getvalue()
-    assert f"{int8.bytes:,}" in text
-    assert "1.00x" in text
-
 
 def test_a_file_that_cannot_run_keeps_its_sizes_and_says_why(dense_net, tmp_path, monkeypatch):
     paths = {name: tmp_path / f"{name}.tflite" for name in ("runs", "fails")}
@@ -85,9 +77,6 @@ def test_a_file_that_cannot_run_keeps_its_sizes_and_says_why(dense_net, tmp_path
     assert (runs.latency[0].ratio, runs.peak_memory_bytes) == (None, None)
     told = "Its latency has no ratio, as the dense file, fails, does not run here. this system does not tell"
     assert runs.runtime_reason == told
-    console = Console(file=io.StringIO(), width=200)
-    console.print(measures_table([runs, fails]))
-    assert f"runs: {told}" in " ".join(console.file.getvalue().split())
     assert (runs.arena_bytes, runs.micro_reason) == (None, "no Micro")
 
 

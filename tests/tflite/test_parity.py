@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from tfmot_swd.tflite.errors import ExportError
 from tfmot_swd.tflite.parity import compare
+from tfmot_swd.tflite.result import ExportError
 
 KERAS = {"y": np.array([[0.0, 1.0], [3.0, -1.0]])}
 FILE = {"y": np.array([[0.5, 1.0], [-1.0, 0.0]])}

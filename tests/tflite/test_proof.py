@@ -8,10 +8,10 @@ import pytest
 
 from tests.tflite.test_parity import FILE, KERAS
 from tfmot_swd import PruningWarning
-from tfmot_swd.tflite.errors import ExportError
 from tfmot_swd.tflite.parity import compare
 from tfmot_swd.tflite.proof import Bounds, require
 from tfmot_swd.tflite.recipes import Recipe
+from tfmot_swd.tflite.result import ExportError
 
 LOOSE = Recipe("a", "mean", 1.0, "try b")
 

@@ -27,18 +27,18 @@ def _prune(model, rate=0.8, block=1):
     return model
 
 
-@pytest.mark.parametrize("quantize", list(RECIPES))
-def test_every_recipe_gives_a_proven_file(conv_net, images, tmp_path, quantize):
+@pytest.mark.parametrize("recipe", list(RECIPES))
+def test_every_recipe_gives_a_proven_file(conv_net, images, tmp_path, recipe):
     classes = conv_net.predict(images, verbose=0).argmax(axis=1)
     classes[:30] = (classes[:30] + 1) % 4  # a quarter wrong, so that an accuracy of 1 is a bug
     path = tmp_path / "new" / "net.tflite"
-    result = export_tflite(conv_net, path, quantize, images, check_data=(images, classes))
+    result = export_tflite(conv_net, path, recipe, images, check_data=(images, classes))
     content = path.read_bytes()
-    assert (result.recipe, result.path) == (quantize, str(path))
+    assert (result.recipe, result.path) == (recipe, str(path))
     assert result.bytes == len(content)
     # 216 weights in the convolution, too few for the dynamic recipe, and 2,048 in the dense layer; none is zero.
     stored = {"float32": 4 * 2264, "float16": 2 * 2264, "dynamic": 4 * 216 + 2048}
-    weights = stored.get(quantize.removeprefix("sparse_"), 2264)
+    weights = stored.get(recipe.removeprefix("sparse_"), 2264)
     assert weights < result.bytes < weights + 2300
     assert len(zlib.compress(content, 9)) < result.gzip_bytes < result.bytes  # gzip's header is longer
     assert result.keras_accuracy == 0.75
@@ -46,19 +46,19 @@ def test_every_recipe_gives_a_proven_file(conv_net, images, tmp_path, quantize):
     assert result.agreement > 0.95
     assert result.mean_difference <= result.worst_difference < 0.05
     assert result.samples == 120
-    assert result.interpreter == ("tflite_micro" if quantize == "int8_pruned" else "ai_edge_litert")
+    assert result.interpreter == ("tflite_micro" if recipe == "int8_pruned" else "ai_edge_litert")
     assert (result.weights, result.keras_zeros) == (2264, 0)
     assert json.loads(json.dumps(result.to_dict())) == result.to_dict()
     assert [each.name for each in path.parent.iterdir()] == ["net.tflite"]
 
 
 @pytest.mark.parametrize(
-    ("quantize", "plain", "share"),
+    ("recipe", "plain", "share"),
     [("sparse_float32", "float32", 0.5), ("sparse_float16", "float16", 0.7), ("int8_pruned", "int8", 0.7)],
 )
-def test_files_without_zeros_are_smaller_and_have_as_many_of_them(conv_net, images, tmp_path, quantize, plain, share):
+def test_files_without_zeros_are_smaller_and_have_as_many_of_them(conv_net, images, tmp_path, recipe, plain, share):
     _prune(conv_net)
-    dense, sparse = (export_tflite(conv_net, tmp_path / name, name, images) for name in (plain, quantize))
+    dense, sparse = (export_tflite(conv_net, tmp_path / name, name, images) for name in (plain, recipe))
     assert sparse.bytes < share * dense.bytes
     kernels = [weight.numpy() for weight in conv_net.trainable_weights if len(weight.shape) > 1]
     assert sparse.keras_zeros == dense.keras_zeros == sum(np.count_nonzero(kernel == 0) for kernel in kernels)
@@ -71,7 +71,7 @@ def test_large_kernels_can_stay_out_of_the_arena(conv_net, images, tmp_path):
     arenas, restored = {}, {}
     for largest in (None, 2048, 2047):
         path = tmp_path / f"{largest}.tflite"
-        export_tflite(conv_net, path, "int8_pruned", images, largest=largest)
+        export_tflite(conv_net, path, "int8_pruned", images, max_encoded_weights=largest)
         arenas[largest] = run_micro(path, {"image": images[:1]}).arena_bytes
         graph = read_graph(path.read_bytes())
         restored[largest] = [graph.tensors[each.outputs[0]].size for each in graph.operators if each.name == DECODE]
@@ -84,16 +84,16 @@ def test_large_kernels_can_stay_out_of_the_arena(conv_net, images, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("quantize", "largest", "message"),
+    ("recipe", "largest", "message"),
     [
-        ("int8", 100, "bounds the kernels that are encoded.*Received: largest=100 with quantize='int8'$"),
-        ("int8_pruned", 0, "largest must be a positive.*Received: largest=0$"),
-        ("int8_pruned", 1.5, "largest must be a positive.*Received: largest=1.5$"),
+        ("int8", 100, "bounds the kernels that are encoded.*Received: max_encoded_weights=100 with recipe='int8'$"),
+        ("int8_pruned", 0, "max_encoded_weights must be a positive.*Received: max_encoded_weights=0$"),
+        ("int8_pruned", 1.5, "max_encoded_weights must be a positive.*Received: max_encoded_weights=1.5$"),
     ],
 )
-def test_bounds_that_bound_nothing(conv_net, images, tmp_path, quantize, largest, message):
+def test_bounds_that_bound_nothing(conv_net, images, tmp_path, recipe, largest, message):
     with pytest.raises(ValueError, match=message):
-        export_tflite(conv_net, tmp_path / "a", quantize, images, largest=largest)
+        export_tflite(conv_net, tmp_path / "a", recipe, images, max_encoded_weights=largest)
     assert not list(tmp_path.iterdir())
 
 
@@ -111,17 +111,17 @@ def test_float16_dense_layers_in_sparse_blocks_do_not_pass(tmp_path):
     assert export_tflite(model, tmp_path / "b", "sparse_float32").worst_difference < 1e-5
 
 
-@pytest.mark.parametrize("quantize", list(RECIPES))
-def test_several_inputs_and_outputs_keep_their_names(two_by_two, pairs, tmp_path, quantize):
+@pytest.mark.parametrize("recipe", list(RECIPES))
+def test_several_inputs_and_outputs_keep_their_names(two_by_two, pairs, tmp_path, recipe):
     path = tmp_path / "net.tflite"
-    result = export_tflite(two_by_two, path, quantize, pairs, pairs)
+    result = export_tflite(two_by_two, path, recipe, pairs, pairs)
     runner = Interpreter(model_path=str(path)).get_signature_runner()
     given, got = runner.get_input_details(), runner.get_output_details()
     assert {name: each["shape"].tolist() for name, each in given.items()} == {"left-hand": [1, 2], "right": [1, 5]}
     assert {name: each["shape"].tolist() for name, each in got.items()} == {"ant": [1, 3], "zebra": [1, 4]}
-    ends = {"int8": np.int8, "int8_pruned": np.int8, "int16x8": np.int16}.get(quantize, np.float32)
+    ends = {"int8": np.int8, "int8_pruned": np.int8, "int16x8": np.int16}.get(recipe, np.float32)
     assert {each["dtype"] for each in (*given.values(), *got.values())} == {ends}
-    bound = 0.1 if RECIPES[quantize].measure == "mean" else 1e-2 if "16" in quantize else 1e-5
+    bound = 0.1 if RECIPES[recipe].measure == "mean" else 1e-2 if "16" in recipe else 1e-5
     assert result.worst_difference < bound
     assert result.agreement is None
     assert result.accuracy is None

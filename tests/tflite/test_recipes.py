@@ -37,12 +37,12 @@ def test_only_one_recipe_encodes():
 
 @pytest.mark.parametrize("name", ["INT8", "", None, ["int8"]])
 def test_an_unknown_name(name):
-    with pytest.raises(ValueError, match=r"one of 'float32', 'float16', 'dynamic', 'int8', .*\. Received: quantize="):
+    with pytest.raises(ValueError, match=r"one of 'float32', 'float16', 'dynamic', 'int8', .*\. Received: recipe="):
         get_recipe(name)
 
 
 @pytest.mark.parametrize("name", list(REFUSED))
 def test_what_does_not_work_is_refused_with_a_recipe_that_does(name):
     assert name not in RECIPES
-    with pytest.raises(ValueError, match=rf"use '{name.removeprefix('sparse_')}'.*Received: quantize='{name}'"):
+    with pytest.raises(ValueError, match=rf"use '{name.removeprefix('sparse_')}'.*Received: recipe='{name}'"):
         get_recipe(name)

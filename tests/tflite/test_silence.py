@@ -4,15 +4,15 @@ import warnings
 
 import pytest
 
-from tfmot_swd.tflite.silence import Noise, quiet
+from tfmot_swd.tflite.silence import CapturedLogs, silenced_logs
 
 
 def test_both_descriptors_are_collected_and_restored(capfd):
-    with quiet() as noise:
+    with silenced_logs() as captured:
         os.write(1, b"one\n")
         os.write(2, b"two\n")
         os.system("echo three")
-    assert noise.text == "one\ntwo\nthree\n"
+    assert captured.text == "one\ntwo\nthree\n"
     os.write(1, b"after\n")
     os.write(2, b"after too\n")
     assert capfd.readouterr() == ("after\n", "after too\n")
@@ -20,20 +20,20 @@ def test_both_descriptors_are_collected_and_restored(capfd):
 
 def test_python_streams_keep_their_order(capfd):
     print("before")
-    with quiet() as noise:
+    with silenced_logs() as captured:
         print("within")
     print("after")
     sys.stdout.flush()
     # Python's own streams may go to these descriptors or, under a test runner, elsewhere.
-    assert "within" in noise.text + capfd.readouterr().out
+    assert "within" in captured.text + capfd.readouterr().out
 
 
 def test_an_error_restores_them_and_leaves_the_text(capfd):
-    kept: list[Noise] = []
+    kept: list[CapturedLogs] = []
 
     def fail() -> None:
-        with quiet() as noise:
-            kept.append(noise)
+        with silenced_logs() as captured:
+            kept.append(captured)
             os.write(2, b"last words")
             raise KeyboardInterrupt
 
@@ -47,7 +47,7 @@ def test_an_error_restores_them_and_leaves_the_text(capfd):
 def test_no_descriptor_is_leaked():
     before = len(os.listdir("/dev/fd"))
     for _ in range(3):
-        with quiet():
+        with silenced_logs():
             pass
     assert len(os.listdir("/dev/fd")) == before
 
@@ -55,7 +55,7 @@ def test_no_descriptor_is_leaked():
 def test_warnings_are_dropped_within_only():
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
-        with quiet():
+        with silenced_logs():
             warnings.warn("within", stacklevel=1)
         warnings.warn("after", stacklevel=1)
     assert [str(each.message) for each in seen] == ["after"]
@@ -65,11 +65,11 @@ def test_a_process_without_standard_output(capfd):
     kept = os.dup(1)
     os.close(1)
     try:
-        with quiet() as noise:
+        with silenced_logs() as captured:
             os.write(2, b"err")
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.write(1, b"still closed")
     finally:
         os.dup2(kept, 1)
         os.close(kept)
-    assert noise.text == "err"
+    assert captured.text == "err"

@@ -6,13 +6,13 @@ import time
 import numpy as np
 import pytest
 
-from tfmot_swd.tflite.errors import ExportError
-from tfmot_swd.tflite.subprocesses import check_timeout, ending, run_child
+from tfmot_swd.tflite.result import ExportError
+from tfmot_swd.tflite.subprocesses import check_timeout, describe_exit, run_subprocess
 
 
 def test_what_it_says_and_how_it_ends_come_back():
     program = "import sys; print('out'); print('err', file=sys.stderr); sys.exit(sys.stdin.read() or 3)"
-    done = run_child([sys.executable, "-c", program], 60, "It")
+    done = run_subprocess([sys.executable, "-c", program], 60, "It")
     assert (done.returncode, done.stdout, done.stderr) == (3, "out\n", "err\n")
 
 
@@ -21,7 +21,7 @@ def test_what_it_says_and_how_it_ends_come_back():
     [(0, "exit code 0"), (3, "exit code 3"), (-6, "SIGABRT"), (-11, "SIGSEGV"), (-99, "signal 99")],
 )
 def test_how_a_process_ended(code, said):
-    assert ending(code) == f"it ended with {said}"
+    assert describe_exit(code) == f"it ended with {said}"
 
 
 def test_a_process_that_hangs_is_killed(tmp_path):
@@ -29,7 +29,7 @@ def test_a_process_that_hangs_is_killed(tmp_path):
     program = f"import time; time.sleep(3); open({str(alive)!r}, 'w')"
     start = time.monotonic()
     with pytest.raises(ExportError, match=r"It had not ended after 0.5 s.*larger timeout.*Received: timeout=0.5$"):
-        run_child([sys.executable, "-c", program], 0.5, "It")
+        run_subprocess([sys.executable, "-c", program], 0.5, "It")
     assert time.monotonic() - start < 2.5
     time.sleep(3.5)
     assert not alive.exists()

@@ -9,9 +9,9 @@ import tf_keras as keras
 from tensorflow.lite.tools import flatbuffer_utils
 
 from tfmot_swd.tflite.conversion import convert
-from tfmot_swd.tflite.errors import ExportError
 from tfmot_swd.tflite.graph import read_graph
 from tfmot_swd.tflite.recipes import RECIPES
+from tfmot_swd.tflite.result import ExportError
 from tfmot_swd.tflite.samples import Samples, random_samples
 from tfmot_swd.tflite.zeros import check_zeros, count_zeros
 

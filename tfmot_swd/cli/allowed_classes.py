@@ -1,4 +1,4 @@
-"""Classes and functions that a model file may name: what each one does when it is made from a config is known.
+"""Allowlist of classes and functions in model files: their behaviour when made from a config is known.
 
 Left out on purpose: `Lambda` and the wrappers of recurrent cells that hold bytecode or name functions of any module;
 `TensorFlowOpLayer`, which runs any operation on constants; feature columns, which read vocabularies from files.

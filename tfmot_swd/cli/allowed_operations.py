@@ -1,4 +1,4 @@
-"""Operations that graphs in a SavedModel may hold: they compute, and reach neither files nor processes nor Python."""
+"""Allowlist of graph operations in a SavedModel: they compute, and reach neither files nor processes nor Python."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Operators that a model file may call through Keras's layers for them: they compute and do nothing else."""
+"""Allowlist of TensorFlow functions that Keras's layers may call: they compute and do nothing else."""
 
 from __future__ import annotations
 

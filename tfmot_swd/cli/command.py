@@ -1,4 +1,4 @@
-"""What a command of `tfmot-swd` is, how its flags are read, and how it is explained."""
+"""Commands of `tfmot-swd`: flags, parsing and help."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WIDEST = 100
 
 
 class UsageError(Exception):
-    """The command line is wrong, and the message says what to type instead."""
+    """A wrong command line; the message says what to type instead."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Call:
     Args:
       operands: what it was given besides flags, one for each of `Command.operands`.
       flags: its flags, parsed; `call.flags.output` is `--output`.
-      console: where the answer goes.
-      notes: where everything else goes: progress, warnings.
+      console: console for the answer.
+      notes: console for progress and warnings.
     """
 
     operands: tuple[str, ...]
@@ -49,7 +49,7 @@ class Call:
         print_plain(self.console, text)
 
     def note(self, text: str) -> None:
-        """Prints a line on how far things are."""
+        """Prints a line of progress."""
         print_plain(self.notes, text)
 
 
@@ -58,8 +58,8 @@ class Command:
     """One command; a row of the table in `main.py`.
 
     Args:
-      name: what is typed.
-      summary: what it does, in one sentence.
+      name: of the command.
+      summary: one sentence for the help.
       example: command lines to copy, one or more, each below a comment that says what it is for.
       define_flags: defines its flags on the given `flags.FlagValues`.
       run: does it, and returns the exit code.
@@ -75,7 +75,7 @@ class Command:
 
     @property
     def usage(self) -> str:
-        """How it is called, in one line."""
+        """The usage line."""
         return f"{PROGRAM} {self.name} {' '.join(self.operands)} [flags]"
 
 
@@ -118,6 +118,26 @@ def define_full_flag(values: flags.FlagValues) -> None:
     flags.DEFINE_bool("full", False, f"show all rows of a table, not the {MOST_ROWS} largest", flag_values=values)
 
 
+def define_bound_flags(values: flags.FlagValues) -> None:
+    """Defines `--min_agreement` and `--max_accuracy_loss`, bounds of `tflite.proof.Bounds`, which has the defaults."""
+    flags.DEFINE_float(
+        "min_agreement",
+        None,
+        "share of the samples on which file and model must name the same class; 0.7, and a warning below 0.9",
+        0.0,
+        1.0,
+        flag_values=values,
+    )
+    flags.DEFINE_float(
+        "max_accuracy_loss",
+        None,
+        "by how much the accuracy of the file may be lower, 0.05 for five points; 0.1, and a warning above 0.02",
+        0.0,
+        1.0,
+        flag_values=values,
+    )
+
+
 def print_plain(console: Console, text: str) -> None:
     """Prints text as it is, without colours or folds, to be searched and copied; control characters are written out."""
     console.print(visible(text), markup=False, highlight=False, soft_wrap=True)
@@ -132,7 +152,7 @@ def folded(text: str, width: int, first: str = "", others: str | None = None) ->
 def _flags_of(command: Command) -> flags.FlagValues:
     values = flags.FlagValues()
     command.define_flags(values)
-    flags.DEFINE_bool("debug", False, "where something fails, show where in the code", flag_values=values)
+    flags.DEFINE_bool("debug", False, "show the traceback of an error", flag_values=values)
     return values
 
 

@@ -1,4 +1,4 @@
-"""Samples from `.npz` and `.npy` files, which are read as plain arrays and never unpickled."""
+"""Data files of the shell: `.npz` and `.npy`, read as plain arrays and never unpickled."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Inputs = Array | dict[str, Array]
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """What a data file holds, checked against a model.
+    """Contents of a data file, checked against a model.
 
     Args:
       x: samples, `(N, ...)`, as the model takes them.
@@ -38,12 +38,12 @@ class Data:
 
     @property
     def to_calibrate(self) -> Any:
-        """What ranges are measured on: (x, y), or x alone."""
+        """Calibration data: (x, y), or x alone."""
         return self.x if self.y is None else (self.x, self.y)
 
     @property
     def to_check(self) -> Any:
-        """What a file is proven on: the validation part where there is one; (x, y), or x alone."""
+        """Data for the proof: the validation part where there is one; (x, y), or x alone."""
         x, y = (self.x, self.y) if self.x_val is None else (self.x_val, self.y_val)
         return x if y is None else (x, y)
 

@@ -1,4 +1,4 @@
-"""Reads a whole HDF5 file, in a process of its own: a damaged one can keep libhdf5 busy for ever, or crash it.
+"""Worker process that reads a whole HDF5 file: a damaged one can hang or crash libhdf5.
 
 Called as a script by `model_copy.py`, so that it starts without TensorFlow; imports nothing of this package. It is
 given the most bytes that the file may declare, the file and, where that is an archive, the name of the part in HDF5.
@@ -63,7 +63,7 @@ def _declared(each: Any) -> int:
 
 
 def _read(each: Any) -> None:
-    """Reads what an object holds; where that fails, it does so again for whoever needs it, who then says so."""
+    """Reads the contents of an object; failures are left to the code that reads them later."""
     for name in each.attrs:
         with contextlib.suppress(Exception):
             each.attrs[name]
@@ -73,11 +73,11 @@ def _read(each: Any) -> None:
 
 
 class _OutsideError(Exception):
-    """What takes its data from elsewhere."""
+    """A file that takes data from elsewhere."""
 
 
 def look_into(most: int, path: Path, member: str | None) -> dict[str, Any]:
-    """Returns what there is to say of a file; all of it has been read then, where it declares at most `most` bytes."""
+    """Returns findings on a file, after reading all of it where it declares at most `most` bytes."""
     _limit(path.stat().st_size)
     content: Any = path
     if member is not None:

@@ -1,4 +1,4 @@
-"""Whether the layers of a saved network can be called one after the other; Keras tries for ever where they cannot."""
+"""Call order of the layers of a saved network: a cycle would keep Keras busy for ever."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _CONSTANT = "_CONSTANT_VALUE"
 
 
 def check_order(config: Any, path: Path) -> None:
-    """Refuses a description in which a layer reads what comes after it, or what is not there.
+    """Raises where a layer of a description reads what comes after it, or what is not there.
 
     Raises:
       ValueError: there is one.
@@ -26,7 +26,7 @@ def check_order(config: Any, path: Path) -> None:
 
 
 def is_reference(node: Any) -> bool:
-    """Whether there is a tensor of another layer in the description of a call, at any depth."""
+    """Returns whether there is a tensor of another layer in the description of a call, at any depth."""
     return bool(_references(node))
 
 
@@ -60,12 +60,12 @@ def _check_network(layers: Any, path: Path) -> None:
 
 
 def _is_made(number: Any, made: set[Any] | None) -> bool:
-    """Whether the call of a number, which may be anything in a damaged file, is one that was made."""
+    """Returns whether the call of a number, which may be anything in a damaged file, is one that was made."""
     return made is not None and isinstance(number, int) and number in made
 
 
 def _is_network(layer: dict[str, Any]) -> bool:
-    """Whether a layer is a network that was called on its own inputs when it was made; Keras counts from 1 then."""
+    """Returns whether a layer is a network called on its own inputs when it was made; Keras counts from 1 then."""
     config = layer.get("config")
     inside = config.get("layers") if isinstance(config, dict) else None
     if not isinstance(inside, list) or not inside or not isinstance(inside[0], dict):

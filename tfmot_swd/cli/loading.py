@@ -1,4 +1,4 @@
-"""Models from files, without running what is in them unless asked."""
+"""Model files loaded without running code in them, unless asked to."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def define_loading_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_list(
         "modules",
         [],
-        "Python modules of yours to import first, with layers or methods of your own",
+        "your own Python modules to import first, which define custom layers or methods",
         flag_values=values,
     )
 
@@ -39,7 +39,7 @@ def load_model(call: Call, path: str) -> keras.Model:
 
     Raises:
       UsageError: there is nothing at `path`; a module of `--modules` cannot be imported.
-      TypeError, ValueError: it is no model that can be worked on, or it holds code and `--unsafe` was not given.
+      TypeError, ValueError: it is not a model that can be pruned, or it holds code and `--unsafe` was not given.
     """
     from tfmot_swd.cli.model_copy import private_copy
     from tfmot_swd.keras2.validation import check_keras_model
@@ -48,7 +48,7 @@ def load_model(call: Call, path: str) -> keras.Model:
     if not place.exists():
         raise UsageError(f"There is no such file. Received: {path!r}")
     import_modules(call.flags.modules)
-    with contextlib.ExitStack() as stack, _told(path, stack) as copies:
+    with contextlib.ExitStack() as stack, _told(path) as copies:
         if call.flags.unsafe:
             copies.append(place)
         else:
@@ -61,7 +61,7 @@ def load_model(call: Call, path: str) -> keras.Model:
 
 @contextlib.contextmanager
 def named(path: str) -> Iterator[None]:
-    """Has errors on a model end with the file that it is from; a command may be given several."""
+    """Appends the path of the model to errors in the block, as a command may be given several."""
     try:
         yield
     except (TypeError, ValueError) as error:
@@ -73,9 +73,8 @@ def _checked_model(place: Path, path: str, modules: Sequence[str], unsafe: bool)
     """Returns the model of a private copy, once it is known to be harmless or was said to be trusted."""
     import tensorflow_model_optimization as tfmot
 
-    from tfmot_swd.cli.declared_weights import limited_weights
     from tfmot_swd.cli.model_copy import stored_bytes
-    from tfmot_swd.cli.safety import code_in, saved_by
+    from tfmot_swd.cli.safety import code_in, limited_weights, saved_by
     from tfmot_swd.keras2.compat import keras
 
     version = saved_by(place)
@@ -89,7 +88,7 @@ def _checked_model(place: Path, path: str, modules: Sequence[str], unsafe: bool)
     if found:
         raise ValueError(
             f"This file may run code or touch other files when it is loaded: {', '.join(found[:20])}. If you trust "
-            "whoever made it, add --unsafe; layers that are yours are trusted with --modules=your_module. "
+            "its author, add --unsafe; layers that are yours are trusted with --modules=your_module. "
             f"Received: {path!r}"
         )
     with contextlib.ExitStack() as stack:
@@ -103,13 +102,13 @@ def _checked_model(place: Path, path: str, modules: Sequence[str], unsafe: bool)
 
 
 @contextlib.contextmanager
-def _told(path: str, stack: contextlib.ExitStack) -> Iterator[list[Path]]:
-    """Has errors name the file that was given, and cuts those of Keras, whose messages run over pages."""
+def _told(path: str) -> Iterator[list[Path]]:
+    """Names the given file in errors of the block, and shortens those of Keras, which run over pages."""
     copies: list[Path] = []
     try:
         yield copies
     except Exception as error:
-        # Bytes of a damaged file are no text that can be printed.
+        # Bytes of a damaged file may not be printable text.
         said = str(error).encode(errors="backslashreplace").decode()
         for each in copies:
             said = said.replace(str(each), path)

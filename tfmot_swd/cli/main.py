@@ -1,4 +1,4 @@
-"""`tfmot-swd`: finds the command, runs it, and turns what goes wrong into one line and an exit code.
+"""Entry point of `tfmot-swd`: runs the command, and turns errors into one line and an exit code.
 
 Exit codes: 0, done; 1, the model, its data or a file failed: it does not load, cannot be pruned, failed its proof, or
 does not run where `check --target` is to have it run; 2, the command line is wrong, as a flag that does not exist or a
@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import difflib
 import logging
+import os
 import sys
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from rich.console import Console
@@ -21,8 +22,9 @@ from rich.console import Console
 from tfmot_swd._version import __version__
 from tfmot_swd.cli.command import PROGRAM, Command, UsageError, folded, help_text, print_plain, read_call
 from tfmot_swd.cli.commands import check, export, plan, profile, prune, report
-from tfmot_swd.cli.library import load_library
 from tfmot_swd.cli.words import in_shell_words
+from tfmot_swd.keras2.pruning_warning import PruningWarning
+from tfmot_swd_cli import errors_aside
 
 COMMANDS: tuple[Command, ...] = (
     profile.COMMAND,
@@ -38,8 +40,8 @@ _INTRODUCTION = (
     f"{PROGRAM} prunes Keras models and ships them as TFLite files. A MODEL is a .keras or .h5 file, or a SavedModel "
     "folder. Its commands:"
 )
-_USUAL_DAY = f"""
-{PROGRAM} COMMAND --help explains each, with examples. A usual day:
+_SESSION = f"""
+{PROGRAM} COMMAND --help explains each, with examples. A typical session:
 
   {PROGRAM} profile net.keras
   {PROGRAM} plan net.keras
@@ -55,6 +57,7 @@ _VERSION = ("--version", "-version")
 # Of the longest messages, those of the converter, the beginning and the end say what there is to say.
 _LONGEST = 900
 _WIDTH = 110
+_LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 # What the library raises on purpose; anything else is named with its class.
 _SPOKEN = (ValueError, TypeError, RuntimeError, OSError)
 
@@ -94,7 +97,7 @@ def _run(command: Command, arguments: list[str], console: Console, notes: Consol
     try:
         with _own_words(title, notes, debug):
             call = read_call(command, arguments, console, notes)
-            load_library()
+            _load_library()
             return command.run(call)
     except UsageError as error:
         _trace(debug)
@@ -111,6 +114,23 @@ def _run(command: Command, arguments: list[str], console: Console, notes: Consol
         return FAILED
 
 
+def _load_library() -> None:
+    """Runs the package where the entry point has left that for later, without the lines that TensorFlow logs.
+
+    Loading TensorFlow takes seconds, which only a command that runs shall take. Level 3 of its log, from here on, drops
+    what it says of devices and instruction sets; it calls an error that a machine has no GPU. Failures are raised all
+    the same, and a level below 3 in the environment logs everything.
+    """
+    package = sys.modules["tfmot_swd"]
+    if hasattr(package, "__all__"):
+        return
+    is_silent = os.environ.setdefault(_LOG_LEVEL, "3") == "3"
+    loader = None if package.__spec__ is None else package.__spec__.loader
+    assert loader is not None
+    with errors_aside() if is_silent else nullcontext():
+        loader.exec_module(package)
+
+
 def _console(*, stderr: bool = False) -> Console:
     console = Console(stderr=stderr)
     # In a file or a pipe tables need not be as narrow as the terminals of old.
@@ -120,7 +140,6 @@ def _console(*, stderr: bool = False) -> Console:
 @contextmanager
 def _own_words(title: str, notes: Console, everything: bool) -> Iterator[None]:
     """Shows this package's own warnings in one line each, and what other packages say only on request."""
-    from tfmot_swd.keras2.pruning_warning import PruningWarning
 
     def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
         if everything or issubclass(category, PruningWarning):
@@ -153,7 +172,7 @@ def _trace(debug: bool) -> None:
 def _overview(width: int) -> str:
     column = max(len(each.name) for each in COMMANDS) + 4
     rows = [folded(each.summary, width, f"  {each.name:{column - 2}}", " " * column) for each in COMMANDS]
-    return "\n".join([folded(_INTRODUCTION, width), "", *rows, _USUAL_DAY])
+    return "\n".join([folded(_INTRODUCTION, width), "", *rows, _SESSION])
 
 
 def _unknown(name: str) -> str:

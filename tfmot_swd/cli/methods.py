@@ -80,14 +80,18 @@ def define_method_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
         "method", "structured", f"{known}; or one that a module in --modules registers", flag_values=values
     )
+    flags.DEFINE_list("skip", [], "names of layers that stay whole", flag_values=values)
+    flags.DEFINE_list("only", None, "names of the layers that may be pruned; all, unless given", flag_values=values)
+
+
+def require_known_method(values: flags.FlagValues) -> None:
+    """Registers the check of `--method`, once `--modules` is defined too: other methods come from those."""
     flags.register_multi_flags_validator(
         ["method", "modules"],
         lambda given: given["method"] in BUILT_IN or bool(given["modules"]),
         f"it is one of <{'|'.join(BUILT_IN)}>, or one that a module in --modules registers",
         flag_values=values,
     )
-    flags.DEFINE_list("skip", [], "names of layers that stay whole", flag_values=values)
-    flags.DEFINE_list("only", None, "names of the layers that may be pruned; all, unless given", flag_values=values)
 
 
 def check_names(model: keras.Model, names: LayerNames) -> None:

@@ -1,4 +1,4 @@
-"""A private copy of a model's files: what is checked is what is loaded, whatever becomes of the files meanwhile."""
+"""Private copy of a model's files, so that the bytes that are checked are the bytes that are loaded."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from tfmot_swd.tflite.subprocesses import TIMEOUT, ending, run_child
+import h5py
+
+from tfmot_swd.tflite.subprocesses import TIMEOUT, describe_exit, run_subprocess
 
 # What `model.save` writes, and nothing else, is copied of a SavedModel.
 _FOLDER = re.compile(
@@ -30,7 +32,7 @@ _HARMLESS_BYTES, _MOST_TIMES = 2**26, 200
 
 @contextlib.contextmanager
 def private_copy(path: Path) -> Iterator[Path]:
-    """Gives the block a copy of a model in a directory that only this user can reach; it is removed at the end.
+    """Copies a model into a directory that only this user can read, for the block; removed at the end.
 
     Declared sizes, links and storage outside of the file are looked at here, before anything is unpacked.
 
@@ -51,7 +53,7 @@ def private_copy(path: Path) -> Iterator[Path]:
 
 
 def is_archive(path: Path) -> bool:
-    """Whether Keras takes it for a `.keras` file."""
+    """Returns whether Keras takes it for a `.keras` file."""
     return path.is_file() and str(path).endswith(".keras") and zipfile.is_zipfile(path)
 
 
@@ -92,8 +94,6 @@ def _copy_file(path: Path, place: Path) -> None:
 
 def _check(place: Path, path: Path) -> None:
     """Checks a copy; messages name what it is a copy of."""
-    import h5py
-
     if is_archive(place):
         with zipfile.ZipFile(place) as archive:
             entries = archive.infolist()
@@ -101,7 +101,7 @@ def _check(place: Path, path: Path) -> None:
             if other:
                 raise ValueError(
                     "This .keras file holds what model.save does not write, and is not loaded: save the model again, "
-                    "or add --unsafe if you trust whoever made it. "
+                    "or add --unsafe if you trust its author. "
                     f"Received: {other[0]!r} in {str(path)!r}"
                 )
             _check_size(sum(entry.file_size for entry in entries), place.stat().st_size, path)
@@ -116,7 +116,7 @@ def _check_size(declared: int, stored: int, path: Path) -> None:
     if declared > _most(stored):
         raise ValueError(
             "This file declares far more than it stores, and would fill the memory: it is damaged, or made to do that. "
-            "Add --unsafe if you trust whoever made it. "
+            "Add --unsafe if you trust its author. "
             f"Received: {declared:,} bytes in {stored:,} of {str(path)!r}"
         )
 
@@ -127,15 +127,15 @@ def _most(stored: int) -> int:
 
 
 def _check_hdf5(place: Path, path: Path, stored: int, *member: str) -> None:
-    """Has all of an HDF5 file read in a process of its own, without following a link."""
+    """Reads all of an HDF5 file in a separate process, without following links."""
     # -P: what lies in the working directory is not to be imported in place of packages.
     command = [sys.executable, "-P", str(_HDF5_WORKER), str(_most(stored)), str(place), *member]
     # It limits itself by the processor time that it takes; this is for a machine on which it gets none.
-    done = run_child(command, TIMEOUT, "Reading the HDF5 file")
+    done = run_subprocess(command, TIMEOUT, "Reading the HDF5 file")
     if done.returncode == -signal.SIGPROF:
         raise ValueError(_damaged("libhdf5 had not read it after many times as long as it takes", path))
     if done.returncode:
-        raise ValueError(_damaged(f"{ending(done.returncode)}: {done.stderr.strip()[-300:]}", path))
+        raise ValueError(_damaged(f"{describe_exit(done.returncode)}: {done.stderr.strip()[-300:]}", path))
     found = json.loads(done.stdout)
     if "damaged" in found:
         raise ValueError(_damaged(found["damaged"], path))
@@ -154,6 +154,6 @@ def _damaged(what: str, path: Path) -> str:
 def _outside(what: str, path: Path) -> str:
     return (
         "This file takes data from elsewhere, which model.save never does, and is not loaded: get one that is whole, "
-        "or add --unsafe if you trust whoever made it. "
+        "or add --unsafe if you trust its author. "
         f"Received: {what} in {str(path)!r}"
     )

@@ -1,4 +1,4 @@
-"""How far a training is: one bar in a terminal, one line an epoch elsewhere."""
+"""Training progress: a bar in a terminal, one line an epoch elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What in a saved model is not known to be harmless, found in its description before anything is loaded.
+"""Safety scan of a saved model: everything not known to be harmless, found before anything is loaded.
 
 Keras's safe mode covers `.keras` files alone, and there it refuses `lambda` but imports any module that the file
 names. `.h5` files and SavedModels are loaded with their Lambda layers, bytecode and all, whatever the mode. So what
@@ -7,13 +7,19 @@ a file may name is listed (`allowed_classes.py` and its neighbours), for all thr
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import zipfile
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import h5py
+import tensorflow as tf
+from tf_keras.protobuf import saved_metadata_pb2
+from tf_keras.src.layers import serialization
 
 from tfmot_swd.cli.allowed_classes import (
     CLASSES,
@@ -33,18 +39,20 @@ from tfmot_swd.keras2.compat import keras
 _LAMBDAS = frozenset({"Lambda", "__lambda__"})
 # Strings under such keys are names of objects that Keras makes.
 _NAMING = ("activation", "_initializer", "_regularizer", "_constraint")
+# Layers make small weights that no file has, random generators for example.
+_SLACK_BYTES, _SLACK_TIMES = 2**26, 8
 _SHORT = frozenset(name.lower().replace("_", "") for name in CLASSES | FUNCTIONS)
 
 
 def code_in(path: Path, trusted: Collection[str] = ()) -> list[str]:
-    """Returns what is not known to be harmless in the model at `path`, each in words; empty where all is.
+    """Describes everything in the model at `path` that is not known to be harmless; empty where all is.
 
     Args:
       path: a `.keras` or HDF5 file, or a SavedModel folder; nobody else may be able to change it before it is loaded.
       trusted: modules whose classes and functions may be named.
 
     Raises:
-      ValueError: no saved model, or a damaged one.
+      ValueError: not a saved model, or a damaged one.
     """
     found: list[str] = []
     scan = _Scan(frozenset(trusted), path.is_dir())
@@ -68,6 +76,35 @@ def saved_by(path: Path) -> str:
     elif path.is_file() and _is_hdf5(path):
         version = _attributes(path).get("keras_version", "")
     return version.decode() if isinstance(version, bytes) else str(version)
+
+
+@contextlib.contextmanager
+def limited_weights(stored: int) -> Iterator[None]:
+    """Limits the weights that a model makes while it loads: no more than its file of `stored` bytes can fill.
+
+    The block raises before variables are made that take far more. Weights that are stored in a smaller dtype, or
+    compressed, may take eight times as much.
+
+    Raises:
+      ValueError: a model declares more weights than its file has.
+    """
+    limit, made = _SLACK_BYTES + _SLACK_TIMES * stored, 0
+
+    def create(make: Callable[..., Any], **options: Any) -> Any:
+        nonlocal made
+        shape = tf.TensorShape(options.get("shape"))
+        count = shape.num_elements()
+        # Whatever the dtype: eight bytes are the most that weights have.
+        made += 8 * (count or 0)
+        if made > limit:
+            raise ValueError(
+                "This model declares more weights than its file can hold: it is damaged, or made to fill the memory. "
+                f"Received: a weight of shape {tuple(shape.as_list())}, and a model of {stored:,} bytes"
+            )
+        return make(**options)
+
+    with tf.variable_creator_scope(create):
+        yield
 
 
 def _configs(path: Path) -> list[Any]:
@@ -96,21 +133,15 @@ def _configs(path: Path) -> list[Any]:
 
 
 def _is_hdf5(path: Path) -> bool:
-    import h5py
-
     return bool(h5py.is_hdf5(path))
 
 
 def _attributes(path: Path) -> dict[str, Any]:
-    import h5py
-
     with h5py.File(path, "r") as file:
         return dict(file.attrs)
 
 
 def _configs_of_saved_model(path: Path) -> list[Any]:
-    from tf_keras.protobuf import saved_metadata_pb2
-
     metadata = path / "keras_metadata.pb"
     if not (path / "saved_model.pb").is_file() or not metadata.is_file():
         raise ValueError(
@@ -185,7 +216,7 @@ class _Scan:
             yield f"class {called!r}"
 
     def _is_allowed(self, node: dict[str, Any], kind: Any, config: Any, module: Any) -> bool:
-        """Whether all that Keras may take an object for is allowed.
+        """Returns whether all that Keras may take an object for is allowed.
 
         Which name it goes by, and whether it looks at the module, depends on the format and on where in a file it is.
         """
@@ -241,7 +272,7 @@ def _is_in(module: str, packages: Collection[str]) -> bool:
 
 
 def _is_of_keras(module: str | None) -> bool:
-    """Whether a module is one of Keras's or TFMOT's with classes that are listed; files without modules mean these."""
+    """Returns whether a module is one of Keras or TFMOT with listed classes; files without modules mean these."""
     if module is None or module in PACKAGES:
         return True
     package, _, inside = module.removeprefix("tf_").partition(".")
@@ -251,20 +282,18 @@ def _is_of_keras(module: str | None) -> bool:
 
 
 def _is_named(name: str) -> bool:
-    """Whether a name alone stands for a function, initializer or the like that is allowed."""
+    """Returns whether a name alone stands for a function, initializer or the like that is allowed."""
     return name.lower().replace("_", "") in _SHORT or _is_registered(name)
 
 
 def _is_registered(name: Any) -> bool:
-    """Whether Keras takes it from what this process has registered, whatever module is named."""
+    """Returns whether Keras takes it from what this process has registered, whatever module is named."""
     return isinstance(name, str) and keras.utils.get_registered_object(name) is not None
 
 
 @functools.cache
 def _known_to_keras() -> frozenset[str]:
     """Returns all names that Keras finds a class or function for, in a format that names no modules."""
-    from tf_keras.src.layers import serialization
-
     serialization.populate_deserializable_objects()
     modules = [keras.activations, keras.constraints, keras.initializers, keras.losses, keras.metrics]
     modules += [keras.optimizers, keras.optimizers.legacy, keras.optimizers.schedules, keras.regularizers]

@@ -1,10 +1,12 @@
-"""What the graphs in a SavedModel would do beyond computing."""
+"""Operations in the graphs of a SavedModel that do more than compute."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
+
+from tensorflow.core.protobuf import saved_model_pb2
 
 from tfmot_swd.cli.allowed_operations import AT_LOAD, OF_SAVERS, OPERATIONS
 
@@ -14,8 +16,6 @@ _RUN_AT_LOAD = frozenset({"_create_resource", "_initialize", "_destroy_resource"
 
 def in_graph(path: Path) -> Iterator[str]:
     """Yields the operations in a `saved_model.pb` that are not allowed, in words."""
-    from tensorflow.core.protobuf import saved_model_pb2
-
     saved = saved_model_pb2.SavedModel.FromString(path.read_bytes())
     for meta in saved.meta_graphs:
         functions = {each.signature.name: each.node_def for each in meta.graph_def.library.function}

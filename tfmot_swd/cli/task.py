@@ -1,4 +1,4 @@
-"""What a model is trained for: the loss, guessed from what it is to answer where nobody says, and the metric."""
+"""Training task of a model: its loss, guessed from the data unless given, and its metric."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _SAMPLES = 256
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """A loss and how well it went.
+    """A loss and its metric.
 
     Args:
       name: of the loss, of `LOSSES`.
       from_logits: whether the loss takes the outputs through a softmax or a sigmoid first.
-      metric: what is told besides the loss: "accuracy" or "mean absolute error".
-      is_guessed: whether nobody said which loss.
+      metric: shown besides the loss: "accuracy" or "mean absolute error".
+      is_guessed: whether the loss was guessed from the data.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Task:
 
     @property
     def description(self) -> str:
-        """The loss in words."""
+        """The loss as text."""
         text = self.name.replace("_", " ") + (" of logits" if self.from_logits else "")
         return f"{text} (guessed from the data; --loss says otherwise)" if self.is_guessed else text
 
@@ -81,7 +81,7 @@ class Task:
 
 
 def task_of(model: keras.Model, data: Data, loss: str | None = None) -> Task:
-    """Returns what a model is trained for on some data.
+    """Returns the training task of a model on some data.
 
     Integers below the number of outputs are classes; zeros and ones before a single output are yes and no; rows of the
     outputs' shape that sum to 1 are shares of classes, and other rows of that shape are numbers to come near to.

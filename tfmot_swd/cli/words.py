@@ -1,4 +1,4 @@
-"""What the library says, with the flags of the shell in place of the arguments of Python."""
+"""The library's messages with flags of the shell in place of Python arguments."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _NAMES = {
     "check_data": "--data",
     "final_rate": "--rate",
     "final_sparsity": "--rate",
-    "quantize": "--recipes",
+    "recipe": "--recipes",
     "representative_data": "--data",
     **{name: f"--{name}" for name in _FLAGS.split()},
 }
-# Names that are no words of a sentence, and so the argument wherever they stand.
+# Names that are not English words, and so arguments wherever they stand.
 _UNMISTAKABLE = sorted(name for name in _NAMES if "_" in name)
 _MISTAKABLE = sorted(set(_NAMES) - set(_UNMISTAKABLE))
 # Advice that the shell has another form of, or none.
@@ -46,8 +46,8 @@ _SENTENCES = (
         "in Python and save the model again",
     ),
     (r"pass a larger timeout if it needs longer, or fewer samples", "give fewer samples"),
-    (r" and largest=\.\.\., which", ", in Python with largest=..., which"),
-    (r"(tfmot_swd\.macs\.register_macs)(?=\.)", r"\1 in a module, and name it with --modules"),
+    (r" and max_encoded_weights=\.\.\., which", ", in Python with max_encoded_weights=..., which"),
+    (r"(tfmot_swd\.(?:\w+\.)*register_(?:macs|layer))(?=\.)", r"\1 in a module, and name it with --modules"),
     (r"with skip\b", "with --skip"),
     (r"\bpass (?=calibration_percentile|check_data|representative_data|tolerance|min_agreement|max_acc)", "give "),
 )

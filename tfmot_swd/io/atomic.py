@@ -1,4 +1,7 @@
-"""Files that appear whole or not at all."""
+"""Atomic file writes.
+
+Readers find the old file or the new one and never a part, also where the process is killed or the power fails.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,11 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from tfmot_swd.io.durable import sync
-
 
 def check_target(path: str | os.PathLike[str]) -> Path:
     """Returns where a file can be put, links resolved, before anything costly is done.
 
-    Missing parent directories are fine: `placed` creates them.
+    Missing parent directories are fine: `atomic_write` creates them.
 
     Raises:
         TypeError: `path` is not a path.
@@ -67,22 +68,35 @@ def path_text(path: Any) -> str:
 
 
 @contextlib.contextmanager
-def placed(target: Path, content: bytes) -> Iterator[Path]:
-    """Writes `content` beside `target`, and moves it there when the block ends well.
+def atomic_write(target: Path, data: bytes) -> Iterator[Path]:
+    """Writes `data` to a temporary file beside `target`, and renames it to `target` when the block succeeds.
 
-    The block gets the path of the temporary file, which is already on disk. If the block raises,
-    the temporary file is removed and `target` is as it was. A process that is killed cannot remove
-    its own: the next one that writes to `target` does, told by the lock that ended with the owner.
+    The block receives the path of the temporary file, already on disk, so that it can be checked before it replaces
+    anything. If the block raises, the temporary file is removed and `target` is unchanged. A killed process cannot
+    remove its temporary file: the next write to `target` does, which recognizes it by the lock that ended with its
+    owner.
+
+    Args:
+        target: the file to write, as `check_target` returns it.
+        data: its bytes.
 
     Raises:
         OSError: the disk is full, or does not take the file for another reason.
+
+    >>> import tempfile
+    >>> target = Path(tempfile.mkdtemp()) / "net.tflite"
+    >>> with atomic_write(target, b"new") as temporary:
+    ...     target.exists(), temporary.read_bytes()
+    (False, b'new')
+    >>> target.read_bytes()
+    b'new'
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     _sweep(target)
     temporary, file = _create(target)
     try:
         with file:
-            _write(file, content, target)
+            _write(file, data, target)
             if target.exists():
                 shutil.copymode(target, temporary)
             yield temporary
@@ -91,6 +105,23 @@ def placed(target: Path, content: bytes) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
         raise
     sync(target.parent)
+
+
+def sync(path: Path) -> None:
+    """Flushes a file or a directory to disk, as far as the system can.
+
+    A rename survives a power cut once the directory is flushed. Some systems cannot open a directory, and some disks
+    cannot be asked: the renamed file is whole there all the same.
+
+    Args:
+        path: the file or directory.
+    """
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _create(target: Path) -> tuple[Path, FileIO]:
@@ -112,8 +143,8 @@ def _create(target: Path) -> tuple[Path, FileIO]:
         temporary.unlink(missing_ok=True)
 
 
-def _write(file: FileIO, content: bytes, target: Path) -> None:
-    left = memoryview(content)
+def _write(file: FileIO, data: bytes, target: Path) -> None:
+    left = memoryview(data)
     try:
         while left:
             left = left[file.write(left) :]
@@ -122,7 +153,7 @@ def _write(file: FileIO, content: bytes, target: Path) -> None:
         raise OSError(
             error.errno,
             f"{error.strerror} while the file was written beside its place, which is as it was: free some space, or "
-            f"choose another path. Received: {len(content):,} bytes for {os.fspath(target)!r}",
+            f"choose another path. Received: {len(data):,} bytes for {os.fspath(target)!r}",
         ) from error
 
 

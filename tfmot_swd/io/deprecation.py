@@ -1,4 +1,4 @@
-"""Deprecated names and arguments, which work for one release and name what replaces them."""
+"""Deprecated names and arguments, kept for one release with a warning that names the replacement."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Results as tables: plain text for `print`, HTML for notebooks, colours where a terminal is asked for."""
+"""Result tables: plain text for `print`, HTML for notebooks, colours in a terminal where asked for."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _Row = TypeVar("_Row")
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """How much of a result is shown.
+    """Extent and wording of a printed result.
 
     Args:
       most: rows of a table; None shows all.
-      hint: how the others are seen, the end of a sentence.
-      words: turns texts of the library, which name Python arguments, into those of whoever reads them.
+      hint: how to see the others, the end of a sentence.
+      words: turns texts of the library, which name Python arguments, into those of the reader.
     """
 
     most: int | None = MOST_ROWS
@@ -44,7 +44,7 @@ class View:
         return shown, [row for index, row in enumerate(rows) if index not in first]
 
     def note(self, shown: Sequence[Any], rest: Sequence[Any], rows: str) -> str:
-        """Returns what is said below a table of some `rows`, which ones in words; empty where none is left out."""
+        """Returns the note below a table of some rows, described by `rows`; empty where none is left out."""
         return f"{len(shown)} of {len(shown) + len(rest)} {rows}; {self.hint}" if rest else ""
 
 

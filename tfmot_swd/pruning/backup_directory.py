@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from tfmot_swd.io.durable import sync
+from tfmot_swd.io.atomic import sync
 
 _LOCK = "owner.lock"
 _PARTIAL = "partial"

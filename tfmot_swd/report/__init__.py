@@ -1,15 +1,8 @@
-"""Report: what happened to a model on its way to a device, for a terminal, a program and a browser."""
+"""Device report: a model before and after pruning, for a terminal, a program and a browser."""
 
 from tfmot_swd.report.build import device_report
-from tfmot_swd.report.result import (
-    BarrierRow,
-    DeviceReport,
-    FileRow,
-    LayerRow,
-    Panel,
-    Series,
-    Totals,
-)
+from tfmot_swd.report.data import BarrierRow, FileRow, LayerRow, Panel, Series, Totals
+from tfmot_swd.report.result import DeviceReport
 
 __all__ = [
     "BarrierRow",

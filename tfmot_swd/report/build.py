@@ -1,4 +1,4 @@
-"""From models, files and a training to the report on them."""
+"""Assembly of a device report from models, files and a training."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ import numpy as np
 from tfmot_swd.channels import RemovalPlan, channel_groups
 from tfmot_swd.channels.plan import ChannelPlan
 from tfmot_swd.costs.profile import LayerProfile, Profile, profile
-from tfmot_swd.io.json_values import plain
+from tfmot_swd.io.json_files import plain
 from tfmot_swd.keras2.layer_weights import layers_with_weights, unwrapped
 from tfmot_swd.pruning.sparsity import LayerSparsity, sparsity_report
 from tfmot_swd.report import provenance
+from tfmot_swd.report.data import BarrierRow, LayerRow, Totals
 from tfmot_swd.report.files import file_rows
 from tfmot_swd.report.panels import training_panels
-from tfmot_swd.report.result import BarrierRow, DeviceReport, LayerRow, Totals
+from tfmot_swd.report.result import DeviceReport
 from tfmot_swd.report.scoring import Metric, measure_scores, metric_name, scores_of_proofs
 from tfmot_swd.tflite.measure import FileMeasure
 from tfmot_swd.tflite.result import ExportResult
@@ -45,7 +46,7 @@ def device_report(
     command: str | None = None,
     seed: int | None = None,
 ) -> DeviceReport:
-    """Returns what happened to a model on its way to a device.
+    """Builds the report on a pruned model: both models by layer, its files, their scores and the training.
 
     Args:
         dense: the model before; built, Sequential or Functional, without wrappers.
@@ -56,11 +57,11 @@ def device_report(
         statuses: `UpdatePruningStep.history`.
         steps_per_epoch: to draw both over updates, where the history does not know it.
         removal: the `RemovalPlan` or `ChannelPlan` that was followed: its reasons join those of the model.
-        advice: what is said of each file: dictionaries, or objects with a `to_dict`.
+        advice: on each file: dictionaries, or objects with a `to_dict`, such as those of `advise`.
         data: `(x, y)`, or a `tf.data.Dataset` of such batches, to measure both models and all files on. Without them
             the accuracies are those of the exports' proofs, and that of the dense model is not known.
-        metric: what is measured: a Keras metric or a function of targets and outputs; None for the first of `compile`
-            where a model was trained with one, else the accuracy. A name is what the accuracy is to be called.
+        metric: a Keras metric or a function of targets and outputs; None for the first of `compile`
+            where a model was trained with one, else the accuracy. A str is the name that the accuracy is shown under.
         title: of the page; the name of the model by default.
         command: that made it; how this process was started by default.
         seed: of the training.

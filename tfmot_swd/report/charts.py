@@ -1,4 +1,4 @@
-"""Pictures as SVG that fits any width: lengths in percent of the place it gets, text and strokes in pixels."""
+"""Charts as SVG that fits any width: lengths in percent of the place, text and strokes in pixels."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from tfmot_swd.report.data import Panel
 from tfmot_swd.report.labels import Box, dot_box, place_labels, tie_box
 from tfmot_swd.report.markup import STYLES, escape, short
-from tfmot_swd.report.result import Panel
 
 # More points than a picture has pixels only make the page heavy.
 _MOST_POINTS = 400
@@ -60,9 +60,9 @@ def bar(parts: Sequence[tuple[float, str]], label: str, whisker: tuple[float, fl
 
     Args:
         parts: lengths as shares of the place, and CSS classes; each is drawn over those before it. What is longer
-            than the place is broken off, visibly.
-        label: what it shows, for those who cannot see it.
-        whisker: shares between which a thin line is drawn. One that goes on beyond the place ends in an arrow.
+            than the place is drawn with a gap.
+        label: text alternative for screen readers.
+        whisker: shares between which a thin line is drawn. A longer one ends in an arrow.
     """
     drawn = "".join(
         f'<rect class="{kind}" width="{100 * min(max(share, 0), 1):.2f}%" height="100%"/>' for share, kind in parts

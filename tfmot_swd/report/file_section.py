@@ -1,4 +1,4 @@
-"""The part of the page on files: accuracy against bytes, and what each weighs and takes, as pictures and tables."""
+"""File section of the page: accuracy against bytes, sizes and times, as charts and tables."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import statistics
 from collections.abc import Sequence
 
 from tfmot_swd.report.charts import Point, accuracy_chart, bar, is_beyond
+from tfmot_swd.report.data import FileRow, ReportData
 from tfmot_swd.report.file_tables import file_tables, numbers_of_threads
 from tfmot_swd.report.markup import Numbers, escape, key
-from tfmot_swd.report.result import DeviceReport, FileRow
 from tfmot_swd.report.scoring import ACCURACY, metric_unit
 from tfmot_swd.report.tiles import score_field
 from tfmot_swd.tflite.latency import noises
@@ -27,7 +27,7 @@ _FIGURES = (
 BarRow = tuple[str, list[tuple[float, str]], tuple[float, float] | None, str]
 
 
-def file_section(report: DeviceReport, numbers: Numbers) -> str:
+def file_section(report: ReportData, numbers: Numbers) -> str:
     """Returns the pictures and tables of the files, nothing where there are none."""
     if not report.files:
         return ""
@@ -41,7 +41,7 @@ def file_section(report: DeviceReport, numbers: Numbers) -> str:
     return f'<section><h2>Files</h2><div class="panels">{cards}</div>{file_tables(report, numbers)}</section>'
 
 
-def _accuracy(report: DeviceReport) -> str:
+def _accuracy(report: ReportData) -> str:
     field, unit = score_field(report), metric_unit(report.metric)
     known = [(each, getattr(each, field)) for each in report.files]
     points = [Point(each.name, each.bytes, each.gzip_bytes, value) for each, value in known if value is not None]

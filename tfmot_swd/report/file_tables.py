@@ -1,11 +1,11 @@
-"""The tables of the page on files: sizes, proofs, times, inputs and outputs, operators, digests."""
+"""Tables of the file section: sizes, proofs, times, inputs and outputs, operators, digests."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tfmot_swd.report.data import FileRow, ReportData
 from tfmot_swd.report.markup import NOTHING, Numbers, escape, table
-from tfmot_swd.report.result import DeviceReport, FileRow
 from tfmot_swd.report.scoring import metric_unit
 
 # An operator that is run alone takes another time than within the file, where it is fused with others.
@@ -16,7 +16,7 @@ _NO_TIMES = (
 )
 
 
-def file_tables(report: DeviceReport, numbers: Numbers) -> str:
+def file_tables(report: ReportData, numbers: Numbers) -> str:
     """Returns the tables, each in a card, nothing of those that have no rows."""
     files = report.files
     parts = (
@@ -56,7 +56,7 @@ def _of_files(
     return table(caption, ["file", *(title for title, _, _ in columns), *more], rows) if rows else ""
 
 
-def _sizes(report: DeviceReport, numbers: Numbers) -> str:
+def _sizes(report: ReportData, numbers: Numbers) -> str:
     files = report.files
     zeros = []
     for index, each in enumerate(files):
@@ -109,7 +109,7 @@ def _times(files: Sequence[FileRow], numbers: Numbers) -> str:
 
 
 def _reasons(files: Sequence[FileRow]) -> str:
-    """Why some figures are missing: what happened, without what the interpreter said of it."""
+    """Returns the reasons for missing figures, without the messages of the interpreter."""
     told = [(each.name, text.partition(" Received:")[0]) for each in files for text in each.reasons]
     if not told:
         return ""

@@ -1,4 +1,4 @@
-"""The files of a report: exports, measures and scores of the same file as one row."""
+"""File rows of a report: export, measurement and score of the same file, joined."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tfmot_swd.report.result import FileRow
+from tfmot_swd.report.data import FileRow
 from tfmot_swd.report.scoring import Scores
 from tfmot_swd.tflite.file_rows import operator_totals
 from tfmot_swd.tflite.measure import FileMeasure, describe_file
@@ -23,7 +23,7 @@ _MEASURED = (
 def file_rows(
     exports: Iterable[ExportResult], measures: Iterable[FileMeasure], scores: Scores | None = None
 ) -> tuple[FileRow, ...]:
-    """Returns what was measured and not exported, which is the dense file as a rule; then the exports in their order.
+    """Returns the files that were measured but not exported, usually the dense one; then the exports in their order.
 
     Args:
         exports: each is joined by the measure of the same file.
@@ -31,7 +31,7 @@ def file_rows(
         scores: of the files by their paths.
 
     Raises:
-        ValueError: a file is not the one any more that was proven or measured.
+        ValueError: a file has changed since it was proven or measured.
     """
     left = list(measures)
     rows = []

@@ -1,4 +1,4 @@
-"""Labels beside the points of a picture, where they cover nothing and nothing covers them, however wide the page is."""
+"""Label placement beside the points of a chart, without overlaps at any page width."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LINE = 12
 
 @dataclass(frozen=True)
 class Box:
-    """What something takes up: from `left` percent and `before` pixels to `right` percent and `after` pixels.
+    """An occupied area: from `left` percent and `before` pixels to `right` percent and `after` pixels.
 
     `top` and `bottom` are pixels, as the height of a plot is the same on every page.
     """
@@ -35,7 +35,7 @@ class Box:
         return self.left * width / 100 + self.before, self.right * width / 100 + self.after
 
     def overlaps(self, other: Box) -> bool:
-        """Returns whether two have a place in common at any width."""
+        """Returns whether two boxes overlap at any width."""
         if self.bottom <= other.top or other.bottom <= self.top:
             return False
         sides = [(self.ends(width), other.ends(width)) for width in WIDTHS]

@@ -1,4 +1,4 @@
-"""Numbers as people read them, and as HTML that also says which entry of the data they show."""
+"""Numbers formatted for readers, and as HTML that names the entry of the data they show."""
 
 from __future__ import annotations
 
@@ -132,3 +132,8 @@ def key(*entries: tuple[str, str]) -> str:
     """Returns what the colours mean: CSS classes and text."""
     shown = "".join(f'<span><span class="swatch {kind}"></span>{escape(text)}</span>' for kind, text in entries)
     return f'<div class="key">{shown}</div>'
+
+
+def described(facts: Iterable[tuple[str, str]]) -> str:
+    """Returns facts as a list of terms and HTML."""
+    return "<dl>" + "".join(f"<dt>{escape(name)}</dt><dd>{told}</dd>" for name, told in facts) + "</dl>"

@@ -1,24 +1,23 @@
-"""The report as one page of HTML that loads nothing: text, tables and pictures, and the data itself."""
+"""The report as one self-contained HTML page: text, tables, charts and the data itself."""
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator
 
+from tfmot_swd.report.advice_section import advice_section
 from tfmot_swd.report.charts import bar, line_chart, scale_of
+from tfmot_swd.report.data import LayerRow, ReportData, has_weights
 from tfmot_swd.report.file_section import file_section
-from tfmot_swd.report.markup import NOTHING, Numbers, embed, escape, key, table
-from tfmot_swd.report.result import DeviceReport, LayerRow, has_weights
+from tfmot_swd.report.markup import NOTHING, Numbers, described, embed, escape, key, table
 from tfmot_swd.report.style import STYLE
 from tfmot_swd.report.tiles import tiles
-from tfmot_swd.report.verdicts import advice_title, is_table, verdicts
 
 # Nothing is fetched, nothing is run: what is in the data cannot do either.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
-def page(report: DeviceReport) -> str:
+def page(report: ReportData) -> str:
     """Returns the page; every number in it names the entry of the embedded JSON that it shows."""
     data = report.to_dict()
     numbers = Numbers(data)
@@ -29,7 +28,7 @@ def page(report: DeviceReport) -> str:
         file_section(report, numbers),
         _training(report, numbers),
         _barriers(report, numbers),
-        _advice(report),
+        advice_section(report),
         _origin(report),
     )
     return (
@@ -43,7 +42,7 @@ def page(report: DeviceReport) -> str:
     )
 
 
-def _head(report: DeviceReport) -> str:
+def _head(report: ReportData) -> str:
     created = datetime.datetime.fromisoformat(report.created)
     facts = [f"{created:%Y-%m-%d %H:%M} UTC"]
     facts += [] if report.seed is None else [f"seed {report.seed}"]
@@ -51,8 +50,8 @@ def _head(report: DeviceReport) -> str:
     return f'<header><h1>{escape(report.title)}</h1><p class="soft">{escape(" · ".join(facts))}</p></header>'
 
 
-def _layers(report: DeviceReport, numbers: Numbers) -> str:
-    """Channels and weights of the layers that have weights to prune, as bars; all layers as a table."""
+def _layers(report: ReportData, numbers: Numbers) -> str:
+    """Returns channels and weights of the layers that have weights to prune, as bars; all layers as a table."""
     widest = max((row.channels_before or 0 for row in report.layers), default=0)
     cells = [
         cell
@@ -110,7 +109,7 @@ def _layer_cells(row: LayerRow, entry: str, numbers: Numbers, widest: int) -> It
     yield f'<div class="amount"><span class="narrow">not zero </span>{shown}</div>'
 
 
-def _layer_table(report: DeviceReport, numbers: Numbers) -> str:
+def _layer_table(report: ReportData, numbers: Numbers) -> str:
     columns = {
         "channels": "channels",
         "parameters": "parameters",
@@ -134,8 +133,8 @@ def _layer_table(report: DeviceReport, numbers: Numbers) -> str:
     return table(caption, ["layer", "class", *columns.values()], rows, left=2, foot=total)
 
 
-def _training(report: DeviceReport, numbers: Numbers) -> str:
-    """Small pictures over the same axis."""
+def _training(report: ReportData, numbers: Numbers) -> str:
+    """Returns small charts over the same axis."""
     last: dict[str, list[float]] = {}
     for panel in report.panels:
         last.setdefault(panel.x_label, [0.0]).extend(x for line in panel.series for x in line.x)
@@ -160,7 +159,7 @@ def _training(report: DeviceReport, numbers: Numbers) -> str:
     return f'<section><h2>Training</h2>{note}<div class="panels">{"".join(pictures)}</div></section>'
 
 
-def _barriers(report: DeviceReport, numbers: Numbers) -> str:
+def _barriers(report: ReportData, numbers: Numbers) -> str:
     if not report.barriers:
         return ""
     rows = [
@@ -177,53 +176,10 @@ def _barriers(report: DeviceReport, numbers: Numbers) -> str:
     return f'<section><h2>What stayed, and why</h2><div class="card">{content}</div></section>'
 
 
-def _advice(report: DeviceReport) -> str:
-    """The verdicts at a glance, and below what is said of each file, in dictionaries of any shape."""
-    titles = [advice_title(entry) for entry in report.advice]
-    rows = [[escape(text) for text in row] for row in verdicts(report.advice)]
-    cards = []
-    if rows:
-        cards.append(table("Verdicts on each file", ["topic", *titles], rows, left=len(titles) + 1))
-    for entry in report.advice:
-        title = advice_title(entry)
-        rest = {name: value for name, value in entry.items() if str(value).removesuffix(".tflite") != title}
-        opened = "" if rows else " open"
-        cards.append(f"<details{opened}><summary>{escape(title)}</summary>{_told(rest, title)}</details>")
-    if not cards:
-        return ""
-    return f'<section><h2>What will help, and what will not</h2><div class="card">{"".join(cards)}</div></section>'
-
-
-def _told(value: Any, of: str = "") -> str:
-    """Returns plain data of any shape as text, lists and tables; `of` says what of."""
-    if isinstance(value, Mapping):
-        said = {str(name).replace("_", " "): each for name, each in value.items() if each not in ("", None, [], {})}
-        tables = {name: each for name, each in said.items() if is_table(each)}
-        plain = _described((name, _told(each, of)) for name, each in said.items() if name not in tables)
-        return plain + "".join(_tabulated(f"{of}: {name}" if of else name, rows) for name, rows in tables.items())
-    if isinstance(value, list):
-        return "<ul>" + "".join(f"<li>{_told(each, of)}</li>" for each in value) + "</ul>"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return escape(f"{value:,}" if isinstance(value, int) else value)
-
-
-def _tabulated(caption: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    names = list(rows[0])
-    cells = [["" if row[name] is None else _told(row[name], caption) for name in names] for row in rows]
-    # Sentences need room, single words do not.
-    wide = tuple(column for column in range(1, len(names)) if any(len(row[column]) > 40 for row in cells))
-    return table(caption, [name.replace("_", " ") for name in names], cells, left=len(names), wide=wide)
-
-
-def _origin(report: DeviceReport) -> str:
+def _origin(report: ReportData) -> str:
     versions = ", ".join(f"{escape(name)} {escape(number)}" for name, number in report.versions.items())
     facts = [("command", f"<code>{escape(report.command)}</code>")]
     facts += [] if report.seed is None else [("seed", escape(report.seed))]
     facts += [("made", escape(report.created)), ("machine", escape(report.machine)), ("versions", versions)]
     facts += [("data", "all of it is in this page, as JSON in the element <code>report-data</code>")]
-    return f'<section><h2>Where this comes from</h2><div class="card">{_described(facts)}</div></section>'
-
-
-def _described(facts: Iterable[tuple[str, str]]) -> str:
-    return "<dl>" + "".join(f"<dt>{escape(name)}</dt><dd>{told}</dd>" for name, told in facts) + "</dl>"
+    return f'<section><h2>Where this comes from</h2><div class="card">{described(facts)}</div></section>'

@@ -9,7 +9,7 @@ from typing import Any
 
 from tfmot_swd.pruning.methods import methods
 from tfmot_swd.pruning.status import Status
-from tfmot_swd.report.result import Panel, Series
+from tfmot_swd.report.data import Panel, Series
 from tfmot_swd.report.scoring import metric_unit
 
 # Keras's learning rate callbacks log it; no metric.

@@ -1,4 +1,4 @@
-"""Where a result comes from: the command that made it and the versions of what ran."""
+"""Provenance of a result: the command that made it, the machine and the versions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PACKAGES = (
 
 
 def command() -> str:
-    """Returns how this process was started, without the directory of the program."""
+    """Returns the command line of this process, without the directory of the program."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     script = Path(sys.argv[0]).name
     if spec is not None:
@@ -33,7 +33,7 @@ def command() -> str:
 
 
 def machine() -> str:
-    """Returns system, kind and number of processors: what latencies hold for. It names no host."""
+    """Returns system, architecture and number of processors, without the name of the host."""
     return f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors"
 
 

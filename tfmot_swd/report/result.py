@@ -1,247 +1,38 @@
-"""What happened to a model on its way to a device, as plain data: prints as tables, writes JSON and a page."""
+"""Device report: printed as tables, written as JSON and as one HTML page."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
-import types
-import typing
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from rich.table import Table
 
-from tfmot_swd.io.atomic import check_target, placed
+from tfmot_swd.io.atomic import atomic_write, check_target
+from tfmot_swd.io.deprecation import warn_deprecated
+from tfmot_swd.io.json_files import JsonResult
 from tfmot_swd.io.tables import COMPACT, Printable, View
-from tfmot_swd.tflite.file_rows import OperatorRow, OperatorTotal, PortRow
-from tfmot_swd.tflite.latency import Latency, without_noise
-
-# Of the JSON; goes up when a field changes its meaning.
-FORMAT = 1
+from tfmot_swd.report.data import ReportData
+from tfmot_swd.report.page import page
+from tfmot_swd.report.table import report_tables
 
 
 @dataclass(frozen=True)
-class LayerRow:
-    """One layer, before and after; None on the side where the model has no such layer.
+class DeviceReport(ReportData, Printable, JsonResult):
+    """A model before and after pruning, its files, their times and accuracies, and the training that led there.
 
-    Attributes:
-        layer: its name; layers of nested models are written model/layer.
-        kind: its class name.
-        channels_before, channels_after: of its output.
-        parameters_before, parameters_after: all of them.
-        weights_before, weights_after: those that pruning counts, zero or not.
-        nonzero_before, nonzero_after: of these, those that are not zero.
-        macs_before, macs_after: multiply-accumulates for one sample.
-        kernels_before, kernels_after: its kernel weights, whether pruning counts them or not.
-        nonzero_kernels_before, nonzero_kernels_after: of these, those that are not zero.
+    Made by `device_report`; the fields are those of `data.ReportData`. `print(report)` shows it in a terminal,
+    `write_html` makes a page to forward, `write_json` and `read_json` keep it for a program.
     """
 
-    layer: str
-    kind: str
-    channels_before: int | None
-    channels_after: int | None
-    parameters_before: int | None
-    parameters_after: int | None
-    weights_before: int | None
-    weights_after: int | None
-    nonzero_before: int | None
-    nonzero_after: int | None
-    macs_before: int | None
-    macs_after: int | None
-    kernels_before: int | None = None
-    kernels_after: int | None = None
-    nonzero_kernels_before: int | None = None
-    nonzero_kernels_after: int | None = None
-
-
-def has_weights(row: LayerRow) -> bool:
-    """Whether a layer has, or had, weights that pruning counts or kernel weights that it does not."""
-    return any((row.weights_before, row.weights_after, row.kernels_before, row.kernels_after))
-
-
-@dataclass(frozen=True)
-class Totals:
-    """The sums of the layers, and the most activation bytes that are alive at once (float32, one sample).
-
-    Of kernel weights None, where the report is of a version that did not count them.
-    """
-
-    parameters_before: int
-    parameters_after: int
-    weights_before: int
-    weights_after: int
-    nonzero_before: int
-    nonzero_after: int
-    macs_before: int
-    macs_after: int
-    activation_bytes_before: int
-    activation_bytes_after: int
-    kernels_before: int | None = None
-    kernels_after: int | None = None
-    nonzero_kernels_before: int | None = None
-    nonzero_kernels_after: int | None = None
-
-
-@dataclass(frozen=True)
-class FileRow:
-    """One file: its proof from `ExportResult`, its figures from `FileMeasure`; None where either is missing.
-
-    Attributes:
-        name: as it was measured, or the file's name without its ending.
-        file: its name without directories.
-        recipe: of the export; empty where that is not known.
-        accuracy, keras_accuracy: shares of check samples that the file and its model name right.
-        worst_difference: largest absolute difference from Keras.
-        agreement: share of check samples where file and model name the same class.
-        weights, zeros: elements of its weights, and how many are zero.
-        reasons: why figures are missing.
-        form: the numbers that it computes with and keeps; empty where it was not measured.
-        operator_totals: its operators by type, with their MACs.
-        macs: of one run, the sum of these; None where those of some operators are not known.
-        score: by `DeviceReport.metric`, on the same data as both models; None where those were not given.
-
-    The others are those of `FileMeasure`.
-    """
-
-    name: str
-    file: str
-    recipe: str
-    bytes: int
-    gzip_bytes: int
-    zstd_bytes: int | None = None
-    accuracy: float | None = None
-    keras_accuracy: float | None = None
-    worst_difference: float | None = None
-    agreement: float | None = None
-    samples: int | None = None
-    latency: tuple[Latency, ...] = ()
-    peak_memory_bytes: int | None = None
-    arena_bytes: int | None = None
-    micro_ms: float | None = None
-    weights: int | None = None
-    zeros: int | None = None
-    operators: tuple[OperatorRow, ...] = ()
-    reasons: tuple[str, ...] = ()
-    form: str = ""
-    sha256: str = ""
-    inputs: tuple[PortRow, ...] = ()
-    outputs: tuple[PortRow, ...] = ()
-    operator_totals: tuple[OperatorTotal, ...] = ()
-    macs: int | None = None
-    score: float | None = None
-
-    @property
-    def kind(self) -> str:
-        """The recipe, or the form where that is all that is known."""
-        return self.recipe or self.form
-
-
-@dataclass(frozen=True)
-class Series:
-    """One line of a panel; None where there is no finite value."""
-
-    name: str
-    x: tuple[float, ...]
-    y: tuple[float | None, ...]
-    is_target: bool = False
-
-
-@dataclass(frozen=True)
-class Panel:
-    """One picture of the training.
-
-    Attributes:
-        title: what is drawn.
-        x_label: "updates" or "epochs".
-        unit: "share", "count" or "number": how the values are written.
-        is_log: whether the values span orders of magnitude.
-        series: the lines; those of a schedule or limit are targets.
-    """
-
-    title: str
-    x_label: str
-    unit: str
-    is_log: bool
-    series: tuple[Series, ...]
-
-
-@dataclass(frozen=True)
-class BarrierRow:
-    """Channels that stayed: `channels` of `of` of a layer or group, for these reasons."""
-
-    layer: str
-    channels: int
-    of: int
-    reasons: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class DeviceReport(Printable):
-    """What happened to a model on its way to a device; made by `device_report`.
-
-    Attributes:
-        title: of the page.
-        created: date and time, ISO 8601, UTC.
-        command: that made it.
-        seed: of the training, None where unknown.
-        machine: that the files were measured on.
-        versions: of Python and the packages that decide a result.
-        totals, layers: the model before and after.
-        files: what was exported and measured.
-        panels: the training.
-        barriers: what stayed whole, and why.
-        advice: plain dictionaries of what will and will not help, one a file.
-        metric: what scores are, by the user's name for it; the accuracies of proofs where no data were given.
-        samples: how many the scores are measured on; None where they are not known.
-        dense_score, small_score: of the two models; None where they are not known.
-        format: of the JSON.
-    """
-
-    title: str
-    created: str
-    command: str
-    seed: int | None
-    machine: str
-    versions: dict[str, str]
-    totals: Totals
-    layers: tuple[LayerRow, ...]
-    files: tuple[FileRow, ...] = ()
-    panels: tuple[Panel, ...] = ()
-    barriers: tuple[BarrierRow, ...] = ()
-    advice: tuple[dict[str, Any], ...] = ()
-    metric: str = "accuracy"
-    samples: int | None = None
-    dense_score: float | None = None
-    small_score: float | None = None
-    format: int = field(default=FORMAT)
-
-    def __post_init__(self) -> None:
-        # Also of what an older version measured, or somebody made by hand.
-        times = [latency for row in self.files for latency in row.latency]
-        files = tuple(
-            dataclasses.replace(row, latency=tuple(without_noise(each, times) for each in row.latency))
-            for row in self.files
-        )
-        object.__setattr__(self, "files", files)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns plain types, as JSON has them."""
-        plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self), allow_nan=False))
-        return plain
-
-    def to_json(self, path: str | os.PathLike[str]) -> Path:
-        """Writes everything to a file, in one step, and returns its path.
-
-        Raises:
-            TypeError, ValueError, OSError: nothing can be written at `path`.
-        """
-        return _write(path, json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    _width: ClassVar[int] = 140
 
     @classmethod
-    def from_json(cls, path: str | os.PathLike[str]) -> DeviceReport:
-        """Reads what `to_json` wrote.
+    def read_json(cls, path: str | os.PathLike[str]) -> DeviceReport:
+        """Reads what `write_json` wrote.
 
         Raises:
             ValueError: a file of something else, or of another format.
@@ -250,58 +41,37 @@ class DeviceReport(Printable):
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
         except (ValueError, RecursionError) as error:
-            raise ValueError(f"This is no JSON: pass what to_json wrote. Received: {os.fspath(path)!r}") from error
+            raise ValueError(f"This is not JSON: pass what write_json wrote. Received: {os.fspath(path)!r}") from error
         return cls.from_dict(content)
 
-    @classmethod
-    def from_dict(cls, content: Any) -> DeviceReport:
-        """Returns the report that `to_dict` gave; errors as `from_json`."""
-        number = content.get("format") if isinstance(content, dict) else None
-        if number != FORMAT:
-            raise ValueError(
-                f"This is no report of format {FORMAT}: make it anew with this version. Received: format {number!r}"
-            )
-        try:
-            report: DeviceReport = _load(cls, content)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(
-                f"The report lacks a part or has another shape: pass what to_json wrote. Received: {error!r}"
-            ) from error
-        return report
+    def write_html(self, path: str | os.PathLike[str]) -> Path:
+        """Writes the report as one HTML page in one atomic step, and returns its path.
 
-    def to_html(self, path: str | os.PathLike[str]) -> Path:
-        """Writes the page, in one step, and returns its path; it holds everything and loads nothing.
+        The page holds everything and loads nothing: it can be mailed, and opened without a network.
 
         Raises:
             TypeError, ValueError, OSError: nothing can be written at `path`.
         """
-        from tfmot_swd.report.page import page
+        target = check_target(path)
+        with atomic_write(target, page(self).encode()):
+            pass
+        return target
 
-        return _write(path, page(self))
-
-    _width: ClassVar[int] = 140
-
-    def tables(self, view: View = COMPACT) -> tuple[Table, ...]:
-        from tfmot_swd.report.table import report_tables
-
+    def tables(self, view: View = COMPACT) -> Sequence[Table]:
         return report_tables(self, view)
 
+    def to_json(self, path: str | os.PathLike[str]) -> Path:
+        """Deprecated: `write_json`."""
+        warn_deprecated("DeviceReport.to_json(path)", "write_json(path)")
+        return self.write_json(path)
 
-def _write(path: str | os.PathLike[str], text: str) -> Path:
-    target = check_target(path)
-    with placed(target, text.encode()):
-        pass
-    return target
+    def to_html(self, path: str | os.PathLike[str]) -> Path:
+        """Deprecated: `write_html`."""
+        warn_deprecated("DeviceReport.to_html(path)", "write_html(path)")
+        return self.write_html(path)
 
-
-def _load(kind: Any, value: Any) -> Any:
-    """Returns plain data as the dataclasses, tuples and scalars that the type hints name."""
-    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        hints = typing.get_type_hints(kind)
-        return kind(**{name: _load(hints[name], each) for name, each in value.items()})
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin is tuple:
-        return tuple(_load(arguments[0], each) for each in value)
-    if origin in (types.UnionType, typing.Union):
-        return None if value is None else _load(next(each for each in arguments if each is not type(None)), value)
-    return value
+    @classmethod
+    def from_json(cls, path: str | os.PathLike[str]) -> DeviceReport:
+        """Deprecated: `read_json`."""
+        warn_deprecated("DeviceReport.from_json(path)", "read_json(path)")
+        return cls.read_json(path)

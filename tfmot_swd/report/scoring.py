@@ -1,4 +1,4 @@
-"""How well both models and all files do on the same data, by the metric that the user goes by."""
+"""Scores of both models and all files on the same data, by the user's metric."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_swd.keras2.compat import keras
-from tfmot_swd.tflite.errors import ExportError
 from tfmot_swd.tflite.file_run import run_file
 from tfmot_swd.tflite.parity import classes_of
-from tfmot_swd.tflite.result import ExportResult
+from tfmot_swd.tflite.result import ExportError, ExportResult
 from tfmot_swd.tflite.samples import Array, Samples, read_samples
-from tfmot_swd.tflite.serving import float32_twin, keras_outputs
+from tfmot_swd.tflite.serving import float32_copy, keras_outputs
 
 ACCURACY = "accuracy"
 # A name, a metric of Keras, or a function: (targets, outputs) -> number. Keras's metrics can be called too.
@@ -25,7 +24,7 @@ Metric = str | Callable[..., Any]
 
 @dataclass(frozen=True)
 class Scores:
-    """What a metric says of the models and files.
+    """Scores of the models and files by one metric.
 
     Attributes:
         metric: its name.
@@ -44,7 +43,7 @@ class Scores:
 
 
 def metric_name(metric: Any, *models: Any) -> str:
-    """Returns what a metric is called: by whom passed it, else in `compile` of the first model that has one.
+    """Returns the name of a metric: the given one, else the first of `compile` of the first model with one.
 
     Raises:
         TypeError: a metric of another kind.
@@ -63,7 +62,7 @@ def metric_name(metric: Any, *models: Any) -> str:
 
 
 def metric_unit(name: str) -> str:
-    """Returns how values of a metric are written: accuracies and areas as a "share", others as a "number"."""
+    """Returns the number style of a metric: "share" for accuracies and areas, "number" for others."""
     lower = name.lower()
     return "share" if "acc" in lower or lower in ("auc", "top_k", "precision", "recall") else "number"
 
@@ -80,7 +79,7 @@ def measure_scores(dense: Any, small: Any, paths: Sequence[str], data: Any, metr
             the share of samples of which the largest output is that of their class.
 
     Raises:
-        TypeError, ValueError: data without targets or unlike the inputs, several outputs, targets that are no classes
+        TypeError, ValueError: data without targets or unlike the inputs, several outputs, targets that are not classes
             where an accuracy is wanted, another kind of metric.
     """
     name = metric_name(metric, small, dense)
@@ -97,7 +96,7 @@ def measure_scores(dense: Any, small: Any, paths: Sequence[str], data: Any, metr
     measure = _accuracy_of(samples) if metric is None or isinstance(metric, str) else _measure_of(metric, targets)
     of_models = []
     for model in (dense, small):
-        (outputs,) = keras_outputs(float32_twin(model), read_samples((x, targets), model, "data").inputs).values()
+        (outputs,) = keras_outputs(float32_copy(model), read_samples((x, targets), model, "data").inputs).values()
         of_models.append(measure(outputs))
     files: dict[str, float | None] = {}
     reasons: dict[str, str] = {}
@@ -111,7 +110,7 @@ def measure_scores(dense: Any, small: Any, paths: Sequence[str], data: Any, metr
 
 
 def scores_of_proofs(name: str, exports: Sequence[ExportResult], before: int, after: int) -> Scores:
-    """Returns what the proofs of exports tell of the models that they were made of, of the largest proof of each.
+    """Returns the Keras accuracies that exports measured, of the export with the most samples for each model.
 
     Args:
         name: what the accuracy is called.

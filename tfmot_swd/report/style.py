@@ -1,4 +1,4 @@
-"""How the page looks: light and dark, on a desk and on a telephone, on screen and on paper."""
+"""Style sheet of the page: light and dark, for desktop, telephone and print."""
 
 STYLE = """
 :root {

@@ -1,4 +1,4 @@
-"""The report in a terminal."""
+"""Terminal tables of a report."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from rich.table import Table
 from rich.text import Text
 
 from tfmot_swd.io.tables import ResultTable, View, counted, visible
+from tfmot_swd.report.advice_section import advice_title, verdicts
+from tfmot_swd.report.data import LayerRow, ReportData, has_weights
 from tfmot_swd.report.markup import STYLES
-from tfmot_swd.report.result import DeviceReport, LayerRow, has_weights
 from tfmot_swd.report.scoring import metric_unit
 from tfmot_swd.report.tiles import UNKNOWN_SCORE, has_scores, score_field, score_title
-from tfmot_swd.report.verdicts import advice_title, verdicts
 from tfmot_swd.tflite.latency import noises
 
 
-def report_tables(report: DeviceReport, view: View) -> tuple[Table, ...]:
+def report_tables(report: ReportData, view: View) -> tuple[Table, ...]:
     """Returns the layers, the files, what stayed and the advice, each as a table where there is any."""
     tables = [_layers(report, view)]
     if report.files:
@@ -29,7 +29,7 @@ def report_tables(report: DeviceReport, view: View) -> tuple[Table, ...]:
     return (*tables, *_advice(report))
 
 
-def _layers(report: DeviceReport, view: View) -> Table:
+def _layers(report: ReportData, view: View) -> Table:
     table = ResultTable(f"{report.title}: before → after")
     table.add_column("layer", overflow="fold")
     for heading in ("channels", "parameters", "weights not zero", "kernels not zero", "MACs"):
@@ -67,8 +67,8 @@ def _pair(row: object, name: str) -> str:
     return f"{shown} ({after / before:.0%})" if before and after is not None and name != "channels" else shown
 
 
-def _scores(report: DeviceReport) -> Table:
-    """The two models and all files, by the metric that the user goes by."""
+def _scores(report: ReportData) -> Table:
+    """Returns the scores of both models and all files."""
     table = ResultTable(score_title(report))
     table.add_column("")
     table.add_column(Text(visible(report.metric)), justify="right")
@@ -81,7 +81,7 @@ def _scores(report: DeviceReport) -> Table:
     return table
 
 
-def _files(report: DeviceReport) -> Table:
+def _files(report: ReportData) -> Table:
     threads = sorted({latency.threads for each in report.files for latency in each.latency})
     table = ResultTable("Files (0.5x: half of the dense file's time, in the median of the rounds)")
     table.add_column("file", overflow="fold")
@@ -112,7 +112,7 @@ def _files(report: DeviceReport) -> Table:
     return table
 
 
-def _advice(report: DeviceReport) -> Iterator[Table]:
+def _advice(report: ReportData) -> Iterator[Table]:
     rows = verdicts(report.advice)
     if rows:
         table = ResultTable("Verdicts on each file")
@@ -128,7 +128,7 @@ def _shown(value: float | None, style: str) -> str:
     return "-" if value is None else STYLES[style](value)
 
 
-def _barriers(report: DeviceReport, view: View) -> Table:
+def _barriers(report: ReportData, view: View) -> Table:
     table = ResultTable("What stayed, and why")
     table.add_column("layer", overflow="fold")
     table.add_column("channels", justify="right")

@@ -1,17 +1,17 @@
-"""The outcome at a glance: the tiles at the top of the page."""
+"""Tiles at the top of the page: the outcome at a glance."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tfmot_swd.report.data import ReportData
 from tfmot_swd.report.markup import Numbers, escape
-from tfmot_swd.report.result import DeviceReport
 from tfmot_swd.report.scoring import metric_unit
 
 UNKNOWN_SCORE = "unknown: give --data, data= in Python"
 
 
-def tiles(report: DeviceReport, numbers: Numbers) -> str:
+def tiles(report: ReportData, numbers: Numbers) -> str:
     """Returns the accuracies, what is left of the model, the smallest file and its latency."""
     found = []
     for name, what in (
@@ -37,24 +37,24 @@ def tiles(report: DeviceReport, numbers: Numbers) -> str:
     return f'<section class="tiles" aria-label="Outcome">{_scores(report, numbers)}{cards}</section>'
 
 
-def has_scores(report: DeviceReport) -> bool:
-    """Returns whether there is anything whose accuracy is, or could be, known: files, or models that were measured."""
+def has_scores(report: ReportData) -> bool:
+    """Returns whether there are scores to show: of files, or of models that were measured."""
     return bool(report.files) or report.dense_score is not None or report.small_score is not None
 
 
-def score_field(report: DeviceReport) -> str:
-    """Returns where the accuracies of files are: "score", or "accuracy" where there are those of the proofs alone."""
+def score_field(report: ReportData) -> str:
+    """Returns the field of the files' accuracies: "score", or "accuracy" where only exports measured them."""
     return "score" if any(each.score is not None for each in report.files) else "accuracy"
 
 
-def score_title(report: DeviceReport) -> str:
+def score_title(report: ReportData) -> str:
     """Returns what the scores are and of how many samples, such as "accuracy on 500 samples, of the proofs"."""
     title = report.metric if report.samples is None else f"{report.metric} on {report.samples:,} samples"
     of_proofs = score_field(report) == "accuracy" and any(each.accuracy is not None for each in report.files)
     return f"{title}, of the proofs" if of_proofs else title
 
 
-def _scores(report: DeviceReport, numbers: Numbers) -> str:
+def _scores(report: ReportData, numbers: Numbers) -> str:
     """Returns what the dense model, the pruned one and each file get right."""
     if not has_scores(report):
         return ""
@@ -74,10 +74,10 @@ def _scores(report: DeviceReport, numbers: Numbers) -> str:
     return f'<div class="card tile scores"><div class="what">{escape(score_title(report))}</div><dl>{listed}</dl></div>'
 
 
-def _latency(report: DeviceReport, numbers: Numbers) -> Iterator[tuple[str, str]]:
+def _latency(report: ReportData, numbers: Numbers) -> Iterator[tuple[str, str]]:
     """Yields the least ratio to the dense file, of the files that are made as that one is; of all where none is.
 
-    Where the times of all of these vary too much, that is what is said.
+    Yields the reason where all of these are too noisy.
     """
     by_name = {each.name: each for each in report.files}
     compared, noisy = [], []

@@ -1,9 +1,8 @@
-"""Export: a stripped Keras model to a TFLite file that is proven before it is in place."""
+"""TFLite export: a stripped Keras model converted to a file that is proven against it before it is written."""
 
-from tfmot_swd.tflite.errors import ExportError
 from tfmot_swd.tflite.export import export_tflite, file_bytes
 from tfmot_swd.tflite.recipes import DEFAULT_RECIPES, RECIPES, REFUSED, Recipe
-from tfmot_swd.tflite.result import ExportResult
+from tfmot_swd.tflite.result import ExportError, ExportResult
 
 __all__ = [
     "DEFAULT_RECIPES",

@@ -1,4 +1,4 @@
-"""What the zeros of a file will do for a device and what they will not, and what to do instead."""
+"""Deployment advice for a TFLite file: gains from zeros and removed channels, and alternatives."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from typing import Any, Literal
 from rich.table import Table
 from rich.text import Text
 
+from tfmot_swd.io.deprecation import renamed_arguments
+from tfmot_swd.io.json_files import JsonResult
 from tfmot_swd.io.tables import COMPACT, Printable, ResultTable, View, visible
 from tfmot_swd.tflite.advice_case import FAILS, HELPS, NO_HELP, UNKNOWN, Advice, Case
 from tfmot_swd.tflite.advice_topics import TARGETS, TOPICS
-from tfmot_swd.tflite.file_bytes import read_content
+from tfmot_swd.tflite.file_bytes import read_bytes_or_path
 from tfmot_swd.tflite.file_facts import read_facts
 
 __all__ = ["FAILS", "HELPS", "NO_HELP", "TARGETS", "UNKNOWN", "Advice", "FileAdvice", "Target", "advise"]
@@ -23,15 +25,15 @@ _COLOURS = {HELPS: "green", NO_HELP: "yellow", UNKNOWN: "cyan", FAILS: "red"}
 
 
 @dataclass(frozen=True)
-class FileAdvice(Printable):
-    """All that is to be said of a file; prints as a table.
+class FileAdvice(Printable, JsonResult):
+    """Deployment advice for one TFLite file; prints as a table.
 
     Attributes:
         path: of the file, None where its bytes were given.
         form: `"float32"`, `"float16"`, `"dynamic"`, `"int8"` or `"int16x8"`.
         bytes, gzip_bytes: as it is, and compressed.
         weights, zeros: of all kernels, counts.
-        advice: by topic, in a fixed order; several where several things keep the file from gaining.
+        advice: by topic, in a fixed order; several on a topic with several obstacles.
     """
 
     path: str | None
@@ -43,7 +45,7 @@ class FileAdvice(Printable):
     advice: tuple[Advice, ...]
 
     def on(self, topic: str) -> tuple[Advice, ...]:
-        """Returns the advice on one topic; none if it was not asked for."""
+        """Returns the advice on one topic; empty if the target excludes the topic."""
         return tuple(each for each in self.advice if each.topic == topic)
 
     def to_dict(self) -> dict[str, Any]:
@@ -73,22 +75,23 @@ class FileAdvice(Printable):
         return (table,)
 
 
+@renamed_arguments(content="file")
 def advise(
-    content: bytes | str | os.PathLike[str],
+    file: bytes | str | os.PathLike[str],
     dense: bytes | str | os.PathLike[str] | None = None,
     target: Target | None = None,
     channels_removed: bool | None = None,
 ) -> FileAdvice:
-    """Says what a TFLite file gains from its zeros and from channels that were removed, and what it does not.
+    """Tells where zeros and removed channels help a TFLite file on a device, where they do not, and what to do instead.
 
-    Nothing is run or measured: the file is read, and judged by what was measured of others like it. Run it with
-    `micro.run_micro` and the latency measurements before you rely on a time.
+    The file is read, not run: the rules come from measurements of similar files. Measure with `measure_files`, or run
+    it with `run_micro`, before you rely on a time.
 
     Args:
-        content: the bytes of the file, or its path.
+        file: the bytes of the file, or its path.
         dense: the same for the model before it was pruned, in the same form; tells removed channels from zeroed ones.
             Without it, what only removed channels help with is `"unknown"`.
-        target: where it is to run; None says everything.
+        target: the device; None covers all of them.
         channels_removed: without `dense`, whether the file's model lost channels, where that is known.
 
     Returns:
@@ -97,8 +100,8 @@ def advise(
         `"speed on x86"`; for microcontrollers `"microcontroller flash"`, `"microcontroller RAM"` and `"NPU"`.
 
     Raises:
-        TypeError: `content` or `dense` is neither bytes nor a path.
-        ValueError: no TFLite file, or an unknown target.
+        TypeError: `file` or `dense` is neither bytes nor a path.
+        ValueError: not a TFLite file, or an unknown target.
         OSError: the file cannot be read.
 
     Example:
@@ -110,10 +113,10 @@ def advise(
     """
     if target is not None and target not in TARGETS:
         raise ValueError(f"target must be one of {', '.join(map(repr, TARGETS))} or None. Received: target={target!r}")
-    given = read_content(content)
-    file = read_facts(given)
-    before = None if dense is None else read_facts(read_content(dense, "dense"))
-    case = Case(given, file, before, channels_removed)
+    content = read_bytes_or_path(file)
+    facts = read_facts(content)
+    before = None if dense is None else read_facts(read_bytes_or_path(dense, "dense"))
+    case = Case(content, facts, before, channels_removed)
     advice = tuple(each for say, wanted in TOPICS if target is None or target in wanted for each in say(case))
-    path = os.fspath(content) if isinstance(content, str | os.PathLike) else None
-    return FileAdvice(path, file.form, file.bytes, file.gzip_bytes, file.weights, file.zeros, advice)
+    path = os.fspath(file) if isinstance(file, str | os.PathLike) else None
+    return FileAdvice(path, facts.form, facts.bytes, facts.gzip_bytes, facts.weights, facts.zeros, advice)

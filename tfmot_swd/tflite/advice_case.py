@@ -1,4 +1,4 @@
-"""One piece of advice on a file, and what is known of the file that it is about."""
+"""One piece of advice, and the facts about the file that it rests on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GIVE_DENSE = (
 
 @dataclass(frozen=True)
 class Advice:
-    """What the file gains in one respect.
+    """The verdict on one topic, with its reason and a remedy.
 
     Attributes:
         topic: `"download size"`, `"speed on a phone"` and so on.
@@ -36,9 +36,9 @@ class Advice:
 
 @dataclass(frozen=True)
 class Case:
-    """The file, its dense counterpart if there is one, and its bytes.
+    """Facts on a file, on its dense counterpart where there is one, and its bytes.
 
-    Without a counterpart the models can tell whether channels were removed; None where nobody does.
+    Without a counterpart `removed` tells whether the model lost channels; None where that is unknown.
     """
 
     content: bytes
@@ -52,7 +52,7 @@ class Case:
         return bool(self.removed) if self.dense is None else bool(smaller(self.file, self.dense))
 
     def is_smaller_in(self, operator: str) -> bool:
-        """Whether kernels of such operators lost channels, as far as is known."""
+        """Returns whether kernels of such operators lost channels, as far as is known."""
         if self.dense is None:
             return self.is_smaller and any(name == operator for name, _ in self.file.kernels)
         return any(each.startswith(operator) for each in smaller(self.file, self.dense))
@@ -74,7 +74,7 @@ class Case:
 
 
 def smaller(file: FileFacts, dense: FileFacts) -> list[str]:
-    """Returns the kernels that lost channels, in words; those of other networks cannot be matched."""
+    """Describes the kernels that lost channels; those of other networks cannot be matched."""
     if [name for name, _ in file.kernels] != [name for name, _ in dense.kernels]:
         return [f"{dense.weights:,} → {file.weights:,} weights"] if file.weights < dense.weights else []
     pairs = [(name, old, new) for (name, new), (_, old) in zip(file.kernels, dense.kernels, strict=True) if new != old]

@@ -1,4 +1,4 @@
-"""What is to be said of a file on each topic: download, storage, speed, memory, microcontrollers."""
+"""Rules of the advice by topic: download, storage, speed, memory, microcontrollers."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from tfmot_swd.tflite.advice_case import (
     sides,
     smaller,
 )
-from tfmot_swd.tflite.findings import Finding, place
+from tfmot_swd.tflite.graph import Finding, place
 from tfmot_swd.tflite.micro.decode import encode_pruned
-from tfmot_swd.tflite.micro.operators import DECODE, micro_problems
+from tfmot_swd.tflite.micro.operators import DECODE, is_encoded, micro_problems
 from tfmot_swd.tflite.sparse_kernels import block_sparse, dense_kernels, in_blocks, xnnpack_sparse
 from tfmot_swd.tflite.sparse_layout import xnnpack_outcome
 
@@ -71,7 +71,7 @@ def _download(case: Case) -> Iterator[Advice]:
 
 def _at_rest(case: Case) -> Iterator[Advice]:
     topic, file = "size at rest", case.file
-    if _is_encoded(case):
+    if is_encoded(case.file.graph):
         reason = "kernels are stored as a bit mask and the values left"
         yield Advice(topic, HELPS, reason, "for TFLite Micro alone: elsewhere take the file that was encoded")
         return
@@ -83,14 +83,14 @@ def _at_rest(case: Case) -> Iterator[Advice]:
             return
         reason = "zeros are stored like other weights"
         if file.form == "float32" and file.sparsity >= 0.5:
-            yield Advice(topic, NO_HELP, reason, 'export with quantize="sparse_float32", or int8 if it must be small')
+            yield Advice(topic, NO_HELP, reason, 'export with recipe="sparse_float32", or int8 if it must be small')
         elif file.form == "float16" and file.sparsity >= 0.5:
             yield Advice(
-                topic, NO_HELP, reason, 'export with quantize="sparse_float16", which is proven before it counts'
+                topic, NO_HELP, reason, 'export with recipe="sparse_float16", which is proven before it counts'
             )
         elif file.form in ("float32", "float16"):
             reason += f", and {file.sparsity:.0%} are too few for the sparse encoding"
-            yield Advice(topic, NO_HELP, reason, 'prune to 50 % or more, or export with quantize="int8"')
+            yield Advice(topic, NO_HELP, reason, 'prune to 50 % or more, or export with recipe="int8"')
         else:
             reason += f"; sparse {file.form} files do not load in LiteRT, or compute something else"
             yield Advice(topic, NO_HELP, reason, case.or_removal("keep it gzipped on disk"))
@@ -98,7 +98,7 @@ def _at_rest(case: Case) -> Iterator[Advice]:
     blocks = [place(file.graph, each) for each, kernel in dense_kernels(file.graph) if kernel.block]
     if file.form == "float16" and blocks:
         reason = "dense layers in blocks of float16 give NaN without an error"
-        yield Advice(topic, FAILS, reason, 'export with quantize="sparse_float32"', _joined(blocks))
+        yield Advice(topic, FAILS, reason, 'export with recipe="sparse_float32"', _joined(blocks))
     elif file.form in ("float32", "float16"):
         stored = sum(kernel.stored_bytes for kernel in file.graph.kernels() if kernel.is_sparse)
         reason = f"weights are stored sparse: {stored:,} bytes and their places, for {file.weights:,} weights"
@@ -108,12 +108,12 @@ def _at_rest(case: Case) -> Iterator[Advice]:
         )
     else:
         reason = f"the sparse encoding of {file.form} files does not load in LiteRT, or computes something else"
-        yield Advice(topic, FAILS, reason, f'export with quantize="{file.form}", and compress what is shipped')
+        yield Advice(topic, FAILS, reason, f'export with recipe="{file.form}", and compress what is shipped')
 
 
 def _phone(case: Case) -> Iterator[Advice]:
     topic, file = "speed on a phone", case.file
-    if _is_encoded(case):
+    if is_encoded(case.file.graph):
         yield Advice(topic, FAILS, f"{DECODE} is known to TFLite Micro only", "take the file that was encoded")
         return
     findings = xnnpack_sparse(file.graph)
@@ -124,7 +124,7 @@ def _phone(case: Case) -> Iterator[Advice]:
     if file.form in (*_INTEGERS, "dynamic"):
         reason = "kernels with int8 weights multiply zeros too"
         if not broken - {"float", "stored sparse"}:
-            remedy = 'quantize="sparse_float32": its graph and its zeros qualify for sparse kernels'
+            remedy = 'recipe="sparse_float32": its graph and its zeros qualify for sparse kernels'
             yield Advice(topic, NO_HELP, reason, case.or_removal(remedy))
         elif not case.is_smaller:
             yield case.zeros_gain_nothing(topic, reason)
@@ -134,7 +134,7 @@ def _phone(case: Case) -> Iterator[Advice]:
             "with XNNPACK's sparse kernels, so on ARM, the file does not load, or computes something else without a "
             "word: a part of the graph runs channels first, and what follows does not know; on x86 nothing shows"
         )
-        remedy = 'mend this and what follows, or export with quantize="float32" or "int8"'
+        remedy = 'mend this and what follows, or export with recipe="float32" or "int8"'
         yield Advice(topic, FAILS, reason, remedy, _joined([each.where for each in findings if each.where], 1))
     elif outcome == "sparse" and not findings:
         reason = f"{file.sparsity:.0%} zeros, and the graph keeps all rules of XNNPACK's sparse kernels"
@@ -145,7 +145,7 @@ def _phone(case: Case) -> Iterator[Advice]:
 
 def _x86(case: Case) -> Iterator[Advice]:
     topic = "speed on x86"
-    if _is_encoded(case):
+    if is_encoded(case.file.graph):
         yield Advice(topic, FAILS, f"{DECODE} is known to TFLite Micro only", "take the file that was encoded")
         return
     if case.is_smaller:
@@ -157,7 +157,7 @@ def _x86(case: Case) -> Iterator[Advice]:
 
 def _dense_layers(case: Case) -> Iterator[Advice]:
     topic, graph = "speed of dense layers", case.file.graph
-    if _is_encoded(case):
+    if is_encoded(case.file.graph):
         return
     layers = list(dense_kernels(graph))
     ready = [place(graph, each) for each, kernel in layers if in_blocks(kernel)]
@@ -197,14 +197,14 @@ def _flash(case: Case) -> Iterator[Advice]:
         return
     if case.is_smaller:
         yield Advice(topic, HELPS, "channels were removed, and their weights with them", "nothing")
-    if _is_encoded(case):
+    if is_encoded(case.file.graph):
         encoded = sum(each.name == DECODE for each in file.graph.operators)
         reason = f"{encoded} kernels are stored as a mask and the values left"
         yield Advice(topic, HELPS, reason, "build TFLite Micro of 2025 or later with AddDecode()")
     elif file.form not in _INTEGERS:
         if not case.is_smaller:
             reason = "zeros of float32 are stored like other weights"
-            yield Advice(topic, NO_HELP, reason, 'export with quantize="int8"')
+            yield Advice(topic, NO_HELP, reason, 'export with recipe="int8"')
     else:
         saved = encode_pruned(case.content)
         if saved.bytes_saved:
@@ -214,9 +214,9 @@ def _flash(case: Case) -> Iterator[Advice]:
             )
             largest = max(each.plain_bytes for each in saved.tensors)
             remedy = (
-                'export with quantize="int8_pruned", bit-exact; firmware of TFLite Micro of 2025 on, with AddDecode(); '
-                f"each kernel is restored in RAM for its operator, the largest takes {largest:,} bytes: largest= of "
-                "export_tflite leaves large ones as they are"
+                'export with recipe="int8_pruned", bit-exact; firmware of TFLite Micro of 2025 on, with AddDecode(); '
+                f"each kernel is restored in RAM for its operator, the largest takes {largest:,} bytes: "
+                "max_encoded_weights= of export_tflite leaves large ones as they are"
             )
             tensors = sorted(saved.tensors, key=lambda each: each.encoded_bytes - each.plain_bytes)
             where = [f"{sides(each.shape)}: {each.plain_bytes:,} → {each.encoded_bytes:,} bytes" for each in tensors]
@@ -237,7 +237,7 @@ def _ram(case: Case) -> Iterator[Advice]:
         need = f"{file.most_bytes:,} bytes of activations and restored weights at least"
         if not case.is_smaller:
             reason = f"kernels are restored in the arena, the largest takes {file.decoded_bytes:,} bytes: {need}"
-            remedy = 'export with quantize="int8_pruned" and largest=..., which leaves large kernels in flash'
+            remedy = 'export with recipe="int8_pruned" and max_encoded_weights=..., which leaves large kernels in flash'
             yield Advice(topic, NO_HELP, reason, case.or_removal(remedy), file.most_at)
             return
     if case.dense is not None and case.is_smaller:
@@ -255,8 +255,8 @@ def _ram(case: Case) -> Iterator[Advice]:
 
 def _npu(case: Case) -> Iterator[Advice]:
     topic, file = "NPU", case.file
-    if file.form not in _INTEGERS or _is_encoded(case):
-        yield Advice(topic, NO_HELP, "Ethos-U runs int8 operators only", 'export with quantize="int8"')
+    if file.form not in _INTEGERS or is_encoded(case.file.graph):
+        yield Advice(topic, NO_HELP, "Ethos-U runs int8 operators only", 'export with recipe="int8"')
         return
     compiling = "tfmot_swd.tflite.micro.estimate_npu(path) compiles it with Vela"
     if case.is_smaller:
@@ -269,10 +269,6 @@ def _npu(case: Case) -> Iterator[Advice]:
         yield Advice(topic, HELPS, reason, compiling)
     elif not case.is_smaller:
         yield Advice(topic, NO_HELP, f"{file.sparsity:.0%} zeros are too few to compress", "prune to 50 % or more")
-
-
-def _is_encoded(case: Case) -> bool:
-    return any(operator.name == DECODE for operator in case.file.graph.operators)
 
 
 def _by_rule(topic: str, verdict: str, findings: Iterable[Finding], prefix: str) -> Iterator[Advice]:

@@ -1,4 +1,4 @@
-"""From a Keras model to the bytes of a file, by TensorFlow's converter."""
+"""Conversion of a Keras model to the bytes of a TFLite file, by TensorFlow's converter."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_swd.keras2.compat import keras
-from tfmot_swd.tflite.errors import ExportError
 from tfmot_swd.tflite.recipes import Recipe
+from tfmot_swd.tflite.result import ExportError
 from tfmot_swd.tflite.samples import Samples, chunks
 from tfmot_swd.tflite.serving import batch_size, has_loop, serving_function
-from tfmot_swd.tflite.silence import Noise, quiet
-from tfmot_swd.tflite.subprocesses import ending
+from tfmot_swd.tflite.silence import CapturedLogs, silenced_logs
+from tfmot_swd.tflite.subprocesses import describe_exit
 
 _WORKER = Path(__file__).with_name("conversion_worker.py")
 
 
 def convert(model: keras.Model, recipe: Recipe, calibration: Samples | None) -> bytes:
-    """Runs the converter on the model at its fixed batch, 1 unless it has one.
+    """Converts a model at its fixed batch, 1 unless it has one.
 
     Where ranges are measured, the quantizer ends the whole process on some graphs, and the interpreter on some files
     that it writes: those recipes are converted and tried out in another process, which is kept for the next conversion
@@ -58,7 +58,7 @@ def convert(model: keras.Model, recipe: Recipe, calibration: Samples | None) -> 
 
 
 def prepare(recipe: Recipe) -> None:
-    """Starts the process that a recipe is converted in, if it is, while the caller has other things to do."""
+    """Starts the worker process of a recipe that needs one, so that it loads while the caller computes."""
     if recipe.needs_data:
         with _LOCK:
             _process()
@@ -67,12 +67,12 @@ def prepare(recipe: Recipe) -> None:
 def _convert_here(function: Any, model: keras.Model, recipe: Recipe) -> bytes:
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function], model)
     recipe.configure(converter)
-    noise = Noise()
+    captured = CapturedLogs()
     try:
-        with quiet() as noise:
+        with silenced_logs() as captured:
             content: bytes = converter.convert()
     except Exception as error:
-        raise _failed(recipe, noise.tail(), type(error).__name__, str(error)) from error
+        raise _failed(recipe, captured.tail(), type(error).__name__, str(error)) from error
     return content
 
 
@@ -81,31 +81,31 @@ def _save(function: Any, model: keras.Model, path: Path) -> None:
     signatures = {tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY: function}
     module = tf.Module()
     module.held = model.variables
-    with quiet():
+    with silenced_logs():
         try:
             # Without the Keras model, whose layers would all be traced.
             tf.saved_model.save(module, str(path), signatures)
         except (AssertionError, ValueError):
-            # The function uses what is no variable, such as the table of a lookup: the model holds it.
+            # The function uses a resource that is not a variable, such as a lookup table: the model holds it.
             tf.saved_model.save(model, str(path), signatures)
 
 
 def _failed(recipe: Recipe, said: str, kind: str, message: str) -> ExportError:
     return ExportError(
         f"TensorFlow could not convert the model to {recipe.name}; its last words may name "
-        "the operator at fault. Replace that layer, or try quantize='float32' to see whether "
+        "the operator at fault. Replace that layer, or try recipe='float32' to see whether "
         f"it is the quantization. It said:\n{said}\n"
         f"Received: {kind}: {message[-2000:]}"
     )
 
 
 class _Process:
-    """The process that converts, and what it has said."""
+    """The worker process, and its log."""
 
     def __init__(self) -> None:
         self._said = tempfile.TemporaryFile()  # noqa: SIM115  as long as the process
         self.owner = os.getpid()
-        self._child = subprocess.Popen(
+        self._subprocess = subprocess.Popen(
             # -P: the names beside the script are not to be imported in place of packages.
             [sys.executable, "-P", str(_WORKER)],
             stdin=subprocess.PIPE,
@@ -120,34 +120,34 @@ class _Process:
 
     @property
     def is_alive(self) -> bool:
-        return self.owner == os.getpid() and self._child.poll() is None
+        return self.owner == os.getpid() and self._subprocess.poll() is None
 
     def convert(self, directory: Path) -> int | None:
-        """Has a directory converted; returns None, or the exit code of a process that ended instead."""
-        assert self._child.stdin is not None
-        assert self._child.stdout is not None
+        """Converts a directory; returns None, or the exit code of a process that ended instead."""
+        assert self._subprocess.stdin is not None
+        assert self._subprocess.stdout is not None
         self._said.seek(0, os.SEEK_END)
         self._start = self._said.tell()
         try:
-            self._child.stdin.write(f"{directory}\n")
-            self._child.stdin.flush()
-            answered = bool(self._child.stdout.readline())
+            self._subprocess.stdin.write(f"{directory}\n")
+            self._subprocess.stdin.flush()
+            answered = bool(self._subprocess.stdout.readline())
         except BrokenPipeError:
             answered = False
         except BaseException:
             self.stop()
             raise
-        return None if answered else self._child.wait()
+        return None if answered else self._subprocess.wait()
 
     def said(self) -> str:
-        """Returns what it wrote during the last conversion."""
+        """Returns its log of the last conversion."""
         self._said.seek(self._start)
         return self._said.read().decode(errors="replace").strip()[-2000:]
 
     def stop(self) -> None:
         if self.owner == os.getpid():
-            self._child.kill()
-            self._child.wait()
+            self._subprocess.kill()
+            self._subprocess.wait()
 
 
 _LOCK = threading.Lock()
@@ -180,7 +180,8 @@ def _convert_apart(directory: Path, recipe: Recipe) -> bytes:
         crashes = "The interpreter crashes on the file" if is_file else "TensorFlow's converter crashes on the graph"
         raise ExportError(
             f"{crashes} of this model in {recipe.name}, and nothing was put in place: use another recipe, such as int8 "
-            f"or float16, or replace the layer that cannot be quantized. It said:\n{said}\nReceived: {ending(code)}"
+            "or float16, or replace the layer that cannot be quantized. "
+            f"It said:\n{said}\nReceived: {describe_exit(code)}"
         )
     error = directory / "error.json"
     if error.exists():

@@ -1,4 +1,4 @@
-"""Converts saved models to TFLite and tries the files out, in a process of its own, which either may end.
+"""Worker process for conversions that may crash: converts saved models to TFLite and runs the files once.
 
 Called as a script by `conversion.py`; imports nothing of this package. Reads the path of a directory a line. There are
 `model` (a SavedModel), `settings.json` and maybe `inputs.npz` with calibration data; it adds `model.tflite`, or

@@ -1,4 +1,4 @@
-"""Why a quantized file is far from its model: what stretches its ranges, and softmax in 8 bits."""
+"""Diagnosis of quantization error: outliers that stretch a range, indices in float, softmax in 8 bits."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def stretched(model: keras.Model, calibration: Samples) -> Stretched | None:
 
 
 def ends_in_softmax(content: bytes) -> bool:
-    """Whether an output of the file is made by softmax."""
+    """Returns whether an output of the file is made by softmax."""
     graph = read_graph(content)
     makers = {output: operator for operator in graph.operators for output in operator.outputs}
     for index in graph.outputs:

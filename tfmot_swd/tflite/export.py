@@ -1,4 +1,4 @@
-"""From a stripped model to a proven TFLite file."""
+"""Export of a stripped model to a proven TFLite file."""
 
 from __future__ import annotations
 
@@ -7,26 +7,24 @@ import os
 import warnings
 from typing import Any
 
-from tfmot_swd.io.atomic import check_target, placed
+from tfmot_swd.io.atomic import atomic_write, check_target
+from tfmot_swd.io.deprecation import renamed_arguments
 from tfmot_swd.keras2.compat import keras
 from tfmot_swd.keras2.pruning_warning import PruningWarning
-from tfmot_swd.tflite.checks import check_exportable
 from tfmot_swd.tflite.conversion import convert, prepare
 from tfmot_swd.tflite.diagnosis import explain
-from tfmot_swd.tflite.errors import ExportError
-from tfmot_swd.tflite.file_rows import sha256
+from tfmot_swd.tflite.file_bytes import gzip_size, sha256, zstd_size
+from tfmot_swd.tflite.flatbuffer import compact
 from tfmot_swd.tflite.interpreter import run_tflite
 from tfmot_swd.tflite.layout import open_size
-from tfmot_swd.tflite.metadata import compact
-from tfmot_swd.tflite.micro.decode import check_largest
+from tfmot_swd.tflite.micro.decode import check_max_encoded
 from tfmot_swd.tflite.micro.interpreter import run_micro
 from tfmot_swd.tflite.parity import compare, count_bad
 from tfmot_swd.tflite.proof import Bounds, check_share, require
 from tfmot_swd.tflite.recipes import Recipe, get_recipe
-from tfmot_swd.tflite.result import ExportResult
+from tfmot_swd.tflite.result import ExportError, ExportResult
 from tfmot_swd.tflite.samples import HELD_OUT, Array, Samples, random_samples, read_samples
-from tfmot_swd.tflite.serving import float32_twin, keras_outputs
-from tfmot_swd.tflite.sizes import gzip_size, zstd_size
+from tfmot_swd.tflite.serving import check_exportable, float32_copy, keras_outputs
 from tfmot_swd.tflite.zeros import check_zeros
 
 # Ranges settle within a few hundred samples; TensorFlow's own guide names 100 to 500.
@@ -34,32 +32,33 @@ CALIBRATION_SAMPLES = 500
 # Fewer than that are warned of.
 _FEW_SAMPLES = 20
 # Half precision over a deep model strays by some thousandths of the range, a wrong copy by much.
-_TWIN_TOLERANCE = 0.02
+_COPY_TOLERANCE = 0.02
 
 
+@renamed_arguments(quantize="recipe", largest="max_encoded_weights")
 def export_tflite(
     model: keras.Model,
     path: str | os.PathLike[str],
-    quantize: str = "float32",
+    recipe: str = "float32",
     representative_data: Any = None,
     check_data: Any = None,
     tolerance: float | None = None,
     keep_names: bool = False,
-    largest: int | None = None,
+    max_encoded_weights: int | None = None,
     min_agreement: float | None = None,
     max_accuracy_loss: float | None = None,
     calibration_percentile: float | None = None,
 ) -> ExportResult:
-    """Converts a model to a TFLite file and puts it in place only if it computes the same.
+    """Converts a model to a TFLite file, and writes it only if it computes the same as the model.
 
     The file has batch 1 when the model's batch is open, and one signature with the names of the
     Keras inputs and outputs (the layers' names where those are dicts); their positions in the file
-    are those of `model.inputs` and `model.outputs`. It is written beside `path`,
-    run there on `check_data` against the Keras model, and moved to `path` in one step if it passes
-    and the zeros of the weights are still zeros; if anything fails, what was at `path` stays, also
-    when the process is killed. Missing parent directories are created.
+    are those of `model.inputs` and `model.outputs`. It is written to a temporary file
+    beside `path`, run on `check_data` and compared with the Keras model, and renamed to `path` if it passes and all
+    zeros of the weights are still zeros. If anything fails, or the process is killed, an older file at `path` stays.
+    Missing parent directories are created.
 
-    | `quantize` | weights | activations | inputs, outputs | the proof bounds |
+    | `recipe` | weights | activations | inputs, outputs | the proof bounds |
     |---|---|---|---|---|
     | `"float32"` | float32 | float32 | float32 | the worst difference, 1e-4 |
     | `"float16"` | float16 | float32 | float32 | the worst difference, 1e-2 |
@@ -80,13 +79,13 @@ def export_tflite(
     classifier (a single output of shape (N, 2 or more)) also fails where it names another class than
     Keras on more than 30 % of the samples, or where labels are known and its accuracy is more than 10
     points lower; from 10 % and from 2 points on a `PruningWarning` says so. A single sample is never
-    held against it. A model under a mixed precision policy is converted from a float32 copy, which
+    counted against it. A model under a mixed precision policy is converted from a float32 copy, which
     is then also the reference.
 
     Args:
         model: a built tf_keras model without pruning wrappers.
         path: the file to write.
-        quantize: name of the recipe.
+        recipe: what kind of file, the name of a row of the table.
         representative_data: what the model sees in use, scaled as in training, for the recipes
             with integer activations: an array (N, ...), for several inputs a list or dict of arrays, or an iterable or
             `tf.data.Dataset` of batches, each alone or as `(x, y)`. Ranges are measured on up to 500 samples,
@@ -98,10 +97,10 @@ def export_tflite(
         tolerance: bound of the proof, in place of the recipe's own.
         keep_names: whether the names of tensors stay in the file, for reading it in Netron; they
             cost some kB, and no runtime needs them.
-        largest: for `"int8_pruned"`, leaves kernels of more than so many weights plain in flash. TFLite Micro restores
-            each encoded kernel in the arena, beside the activations of its operator and at one byte a weight: so this
-            bounds what the arena grows by, and a large dense layer, whose zeros then stay in flash, takes no RAM. None
-            encodes them all.
+        max_encoded_weights: for `"int8_pruned"`, leaves kernels of more than so many weights plain in flash. TFLite
+            Micro restores each encoded kernel in the arena, beside the activations of its operator and at one byte a
+            weight: so this bounds what the arena grows by, and a large dense layer, whose zeros then stay in flash,
+            takes no RAM. None encodes them all.
         min_agreement: least share of the samples on which the file must name the same class as Keras, in place of 0.7
             and the warning below 0.9.
         max_accuracy_loss: by how much the accuracy of the file may be lower, in place of 0.1 and the warning above
@@ -116,8 +115,8 @@ def export_tflite(
     Raises:
         TypeError: a Keras 3 model, data of a wrong kind or dtype.
         ValueError: a model not built or still wrapped, a recipe that is unknown or does not work,
-            missing, empty, misshapen, non-finite or constant data; `largest` not positive, or with a recipe that
-            encodes nothing.
+            missing, empty, misshapen, non-finite or constant data; `max_encoded_weights` not positive, or with a recipe
+            that encodes nothing.
         OSError: nothing can be written at `path`.
         ImportError: `"int8_pruned"` without the package tflite-micro.
         ExportError: the model cannot be converted, or the file failed its proof.
@@ -127,37 +126,39 @@ def export_tflite(
         >>> model = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(2)])
         >>> x = np.random.default_rng(0).normal(size=(100, 4)).astype("float32")
         >>> path = tempfile.mkdtemp() + "/model.tflite"
-        >>> result = export_tflite(model, path, quantize="int8", representative_data=x)
+        >>> result = export_tflite(model, path, recipe="int8", representative_data=x)
         >>> result.recipe, result.samples, result.bytes < 2000
         ('int8', 20, True)
     """
-    recipe = get_recipe(quantize)
-    _check_runtime(recipe)
-    _check_largest(largest, recipe)
+    chosen = get_recipe(recipe)
+    _check_runtime(chosen)
+    _check_max_encoded(max_encoded_weights, chosen)
     check_exportable(model)
-    _check_sizes(model, recipe)
-    bounds = Bounds(recipe.tolerance if tolerance is None else tolerance, min_agreement, max_accuracy_loss)
-    _check_percentile(calibration_percentile, recipe)
+    _check_sizes(model, chosen)
+    bounds = Bounds(chosen.tolerance if tolerance is None else tolerance, min_agreement, max_accuracy_loss)
+    _check_percentile(calibration_percentile, chosen)
     target = check_target(path)
-    twin = float32_twin(model)
-    calibration, check = _data(twin, recipe, representative_data, check_data)
+    float32_model = float32_copy(model)
+    calibration, check = _data(float32_model, chosen, representative_data, check_data)
     if calibration is not None and calibration_percentile is not None:
         calibration = calibration.clipped(calibration_percentile)
-    prepare(recipe)
-    reference = _reference(model, twin, check)
+    prepare(chosen)
+    reference = _reference(model, float32_model, check)
 
-    content = compact(convert(twin, recipe, calibration), keep_names, twin.input_names, twin.output_names)
-    kernels = check_zeros(twin, content, recipe.name)
-    _check_danger(recipe, content)
-    content = recipe.encoded(content, largest)
-    with placed(target, content) as temporary:
+    content = compact(
+        convert(float32_model, chosen, calibration), keep_names, float32_model.input_names, float32_model.output_names
+    )
+    kernels = check_zeros(float32_model, content, chosen.name)
+    _check_danger(chosen, content)
+    content = chosen.encoded(content, max_encoded_weights)
+    with atomic_write(target, content) as temporary:
         written = temporary.read_bytes()
-        outputs, interpreter = _run(written, recipe, dict(zip(twin.input_names, check.inputs, strict=True)))
+        outputs, interpreter = _run(written, chosen, dict(zip(float32_model.input_names, check.inputs, strict=True)))
         parity = compare(reference, outputs, check.labels)
         _warn_of_no_accuracy(check, parity.accuracy)
-        require(parity, recipe, bounds, lambda: _explain(twin, recipe, calibration, written))
+        require(parity, chosen, bounds, lambda: _explain(float32_model, chosen, calibration, written))
     return ExportResult(
-        recipe=recipe.name,
+        recipe=chosen.name,
         path=os.fspath(path),
         bytes=len(written),
         gzip_bytes=gzip_size(written),
@@ -176,16 +177,19 @@ def export_tflite(
     )
 
 
-def file_bytes(model: keras.Model, quantize: str) -> int:
-    """Returns the size of a model's TFLite file without writing or proving it: for int8 on random samples.
+@renamed_arguments(quantize="recipe")
+def file_bytes(model: keras.Model, recipe: str) -> int:
+    """Returns the size of a model's TFLite file in bytes, without writing or proving it.
+
+    Recipes with integer activations are calibrated on random samples, which does not change the size.
 
     Raises:
         ExportError: the model cannot be converted.
     """
-    recipe, twin = get_recipe(quantize), float32_twin(model)
-    samples = random_samples(twin)
+    chosen, float32_model = get_recipe(recipe), float32_copy(model)
+    samples = random_samples(float32_model)
     few = Samples(tuple(array[:2] for array in samples.inputs), None)
-    return len(recipe.encoded(compact(convert(twin, recipe, few))))
+    return len(chosen.encoded(compact(convert(float32_model, chosen, few))))
 
 
 def _check_runtime(recipe: Recipe) -> None:
@@ -202,12 +206,12 @@ def _check_sizes(model: keras.Model, recipe: Recipe) -> None:
             raise ValueError(f"{recipe.name!r} is for TFLite Micro. {open_size(name, tuple(tensor.shape))}")
 
 
-def _check_largest(largest: int | None, recipe: Recipe) -> None:
-    check_largest(largest)
-    if largest is not None and recipe.encode is None:
+def _check_max_encoded(max_encoded_weights: int | None, recipe: Recipe) -> None:
+    check_max_encoded(max_encoded_weights)
+    if max_encoded_weights is not None and recipe.encode is None:
         raise ValueError(
-            "largest bounds the kernels that are encoded: leave it out, or use quantize='int8_pruned'. "
-            f"Received: largest={largest!r} with quantize={recipe.name!r}"
+            "max_encoded_weights bounds the kernels that are encoded: leave it out, or use recipe='int8_pruned'. "
+            f"Received: max_encoded_weights={max_encoded_weights!r} with recipe={recipe.name!r}"
         )
 
 
@@ -232,7 +236,7 @@ def _check_percentile(percentile: float | None, recipe: Recipe) -> None:
     if not recipe.needs_data:
         raise ValueError(
             "calibration_percentile is for recipes that measure ranges, such as int8: leave it out. "
-            f"Received: calibration_percentile={percentile!r} with quantize={recipe.name!r}"
+            f"Received: calibration_percentile={percentile!r} with recipe={recipe.name!r}"
         )
 
 
@@ -242,7 +246,7 @@ def _data(
     """Reads both data arguments, the representative one no more than once."""
     if recipe.needs_data and representative_data is None:
         raise ValueError(
-            f"quantize={recipe.name!r} measures the ranges of all activations: pass "
+            f"recipe={recipe.name!r} measures the ranges of all activations: pass "
             "representative_data, 100 or more samples as the model sees them in use. "
             "Received: representative_data=None"
         )
@@ -268,12 +272,12 @@ def _warn_of_few(calibration: Samples) -> None:
             "The ranges of all activations are measured on representative_data: values beyond them are cut off. Pass "
             f"100 samples or more. Received: {len(calibration)} of them",
             PruningWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
 
 
 def _check_varied(calibration: Samples) -> None:
-    """Refuses data from which no ranges can be learnt, but from which a file is made that passes on the same data."""
+    """Raises on constant data: no ranges can be learnt from them, and the file would pass on the same data."""
     values = [array.reshape(-1)[0] for array in calibration.inputs]
     if all((array == value).all() for array, value in zip(calibration.inputs, values, strict=True)):
         raise ValueError(
@@ -288,13 +292,13 @@ def _warn_of_no_accuracy(check: Samples, accuracy: float | None) -> None:
             "Accuracies are not measured, as classes are told from a single output of shape (N, classes), with two "
             f"classes or more. Received: {len(check)} labels for a model with other outputs",
             PruningWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
-def _reference(model: keras.Model, twin: keras.Model, check: Samples) -> dict[str, Array]:
-    """Returns the outputs the file has to match, or says that there are none to match."""
-    reference = keras_outputs(twin, check.inputs)
+def _reference(model: keras.Model, float32_model: keras.Model, check: Samples) -> dict[str, Array]:
+    """Returns the Keras outputs that the file has to match."""
+    reference = keras_outputs(float32_model, check.inputs)
     for name, array in reference.items():
         bad = count_bad(array)
         if bad:
@@ -303,10 +307,10 @@ def _reference(model: keras.Model, twin: keras.Model, check: Samples) -> dict[st
                 "NaN weights or an exploding layer before exporting. "
                 f"Received: {bad} of {array.size} values NaN or infinite"
             )
-    if twin is not model:
+    if float32_model is not model:
         some = tuple(array[:64] for array in check.inputs)
         parity = compare({name: array[:64] for name, array in reference.items()}, keras_outputs(model, some))
-        if parity.relative_mean > _TWIN_TOLERANCE:
+        if parity.relative_mean > _COPY_TOLERANCE:
             raise ExportError(
                 "The model does not compute in float32, and a float32 copy of it gives other "
                 "predictions: rebuild it under the float32 policy, set its weights from this one, "
@@ -317,7 +321,7 @@ def _reference(model: keras.Model, twin: keras.Model, check: Samples) -> dict[st
 
 
 def _run(content: bytes, recipe: Recipe, inputs: dict[str, Array]) -> tuple[dict[str, Array], str]:
-    """Runs the file where the recipe says that it is used."""
+    """Runs the file in the runtime of the recipe."""
     try:
         if recipe.runtime == "tflite":
             return run_tflite(content, inputs)

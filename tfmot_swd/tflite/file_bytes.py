@@ -1,7 +1,9 @@
-"""What a caller gives as a TFLite file: its bytes, or the path of them."""
+"""TFLite files given as bytes or paths: reading, compressed sizes, digests."""
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import os
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,7 @@ def describe(content: bytes) -> str:
     return f"{len(content)} bytes" + (f" of {path!r}" if path else "")
 
 
-def read_content(given: Any, name: str = "content") -> bytes:
+def read_bytes_or_path(given: Any, name: str = "file") -> bytes:
     """Returns the bytes of a file that is given as bytes or as a path; whether they are a TFLite file is not looked at.
 
     Args:
@@ -68,3 +70,22 @@ def read_file(path: Any, name: str = "path") -> FileBytes:
 
 def _is_path(given: Any) -> bool:
     return isinstance(given, str | os.PathLike) and isinstance(os.fspath(given), str)
+
+
+def sha256(content: bytes) -> str:
+    """Returns the SHA-256 digest of a file's bytes, in hexadecimal, as `sha256sum` prints it."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def gzip_size(content: bytes) -> int:
+    """Returns the size after gzip at level 9."""
+    return len(gzip.compress(content, compresslevel=9, mtime=0))
+
+
+def zstd_size(content: bytes) -> int | None:
+    """Returns the size after Zstandard at level 19, None where the package `zstandard` is not installed."""
+    try:
+        import zstandard
+    except ImportError:
+        return None
+    return len(zstandard.ZstdCompressor(level=19).compress(content))

@@ -1,4 +1,4 @@
-"""What advice on a file goes by: its form, its weights and zeros, what it needs in memory."""
+"""Facts of a TFLite file for the advice: number format, weights and zeros, activation memory."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tfmot_swd.tflite.findings import place
-from tfmot_swd.tflite.graph import FileGraph, FileOperator, FileTensor, read_graph
+from tfmot_swd.tflite.file_bytes import gzip_size
+from tfmot_swd.tflite.graph import FileGraph, FileOperator, FileTensor, place, read_graph
 from tfmot_swd.tflite.micro.operators import DECODE, is_hybrid
-from tfmot_swd.tflite.sizes import gzip_size
 
 # What stands in front of the values that DECODE puts in place.
 _DECODE_METADATA = 16
@@ -20,7 +19,7 @@ _CHANNEL_AXES = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0, "TR
 
 @dataclass(frozen=True)
 class FileFacts:
-    """A file and what is counted in it.
+    """Counts of a file, and its graph.
 
     Attributes:
         graph: its operators and tensors.
@@ -58,10 +57,10 @@ class FileFacts:
 
 
 def read_facts(content: bytes) -> FileFacts:
-    """Counts what is in a file.
+    """Counts the weights, channels and activations of a file.
 
     Raises:
-        ValueError: it is no TFLite file.
+        ValueError: it is not a TFLite file.
     """
     graph = read_graph(content)
     kernels = tuple(graph.kernels())
@@ -103,7 +102,7 @@ def _with_channels(graph: FileGraph) -> Iterator[tuple[FileOperator, FileTensor,
 
 
 def form_of(graph: FileGraph) -> str:
-    """Returns in which numbers a file computes and keeps its weights: `FileFacts.form`."""
+    """Returns the number format of a file, of its arithmetic and weights: `FileFacts.form`."""
     if any(is_hybrid(graph, operator) for operator in graph.operators):
         return "dynamic"
     if any(kernel.dtype == np.float16 for kernel in graph.kernels()):

@@ -1,4 +1,4 @@
-"""Multiply-accumulates (MACs) of the operators of a TFLite file, from the shapes in its graph."""
+"""Multiply-accumulates (MACs) of the operators of a TFLite file, computed from the shapes in its graph."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def operator_macs(graph: FileGraph, operator: FileOperator) -> int | None:
 
 
 def _recurrent(graph: FileGraph, operator: FileOperator) -> int | None:
-    """Each element of the matrices is used once a step; the input is (batch, time, features), or time first."""
+    """Counts each element of the matrices once a step; the input is (batch, time, features), or time first."""
     if not operator.inputs:
         return None
     stored = (graph.constant(index) for index in dict.fromkeys(operator.inputs[1:]))

@@ -1,8 +1,7 @@
-"""Rows on what a file contains, as plain data: its inputs and outputs, and its operators."""
+"""Plain rows for inputs, outputs and operators of a TFLite file."""
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -31,7 +30,7 @@ class OperatorRow:
 
 @dataclass(frozen=True)
 class OperatorTotal:
-    """All operators of one type in a file: how many there are, and their MACs, None where those of one are unknown."""
+    """Count and MACs of all operators of one type in a file; MACs are None where those of one are unknown."""
 
     name: str
     count: int
@@ -54,11 +53,6 @@ class PortRow:
     dtype: str
     scale: float | None = None
     zero_point: int | None = None
-
-
-def sha256(content: bytes) -> str:
-    """Returns the SHA-256 digest of a file's bytes, in hexadecimal, as `sha256sum` prints it."""
-    return hashlib.sha256(content).hexdigest()
 
 
 def operator_rows(graph: FileGraph) -> tuple[OperatorRow, ...]:
@@ -93,7 +87,7 @@ def operator_totals(rows: Sequence[OperatorRow]) -> tuple[OperatorTotal, ...]:
 def port_rows(content: bytes) -> tuple[tuple[PortRow, ...], tuple[PortRow, ...]]:
     """Returns the inputs and the outputs of a file, each in the order of their positions.
 
-    Both are empty where a dtype is none of NumPy's, which nothing of this package can fill or read.
+    Both are empty where NumPy lacks a dtype, which nothing of this package can fill or read.
     """
     try:
         layout = read_layout(content)

@@ -1,4 +1,4 @@
-"""A file run on samples in the runtime that it is made for, without the danger that it takes this process down."""
+"""Inference with a TFLite file in the runtime that it is made for, safe against crashes of the interpreter."""
 
 from __future__ import annotations
 
@@ -12,20 +12,15 @@ from tfmot_swd.tflite.interpreter import run_tflite
 from tfmot_swd.tflite.layout import read_layout
 from tfmot_swd.tflite.memory import peak_memory
 from tfmot_swd.tflite.micro.interpreter import run_micro
-from tfmot_swd.tflite.micro.operators import DECODE
+from tfmot_swd.tflite.micro.operators import is_encoded
 from tfmot_swd.tflite.samples import Array
 
 
-def is_encoded(graph: FileGraph) -> bool:
-    """Whether weights are kept as `encode_pruned` makes them, which TFLite Micro alone runs."""
-    return any(operator.name == DECODE for operator in graph.operators)
-
-
 def try_out(path: str | os.PathLike[str], graph: FileGraph) -> None:
-    """Runs a file in a process of its own first: the interpreter ends the process on some.
+    """Runs a file once in a separate process, as the interpreter crashes on some.
 
     Raises:
-        ExportError: it does so, or does not run.
+        ExportError: it crashes, or does not run.
     """
     if graph.open_inputs:
         return
@@ -35,7 +30,7 @@ def try_out(path: str | os.PathLike[str], graph: FileGraph) -> None:
 
 
 def run_file(path: str | os.PathLike[str], names: Sequence[str], inputs: Sequence[Array]) -> dict[str, Array]:
-    """Runs a file where it is made for: in TFLite Micro if its weights are encoded, else in LiteRT.
+    """Runs a file in TFLite Micro if its weights are encoded for it, else in LiteRT.
 
     Args:
         path: the file.

@@ -1,4 +1,4 @@
-"""What is in a TFLite file: its operators, its tensors and the weights that it stores."""
+"""The graph in a TFLite file: operators, tensors, stored weights, and findings about them."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def read_graph(content: bytes) -> FileGraph:
     All numbers by which parts of the file name each other are checked here, so that readers of the graph need not.
 
     Raises:
-        ValueError: the bytes are no TFLite file, or one that is damaged.
+        ValueError: the bytes are not a TFLite file, or one that is damaged.
     """
     if content[4:8] != b"TFL3":
         raise ValueError(
@@ -223,3 +223,36 @@ def _operator_name(code: Any) -> str:
 
 def _numbers(values: Any) -> tuple[int, ...]:
     return () if values is None else tuple(int(value) for value in values if value >= 0)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One rule that a file breaks.
+
+    Attributes:
+        rule: which one, as the check that found it calls it.
+        operator: number of the operator in the main subgraph, or None: the rule is about the file as a whole.
+        name: that operator's, `"CONV_2D"` and so on; empty where `operator` is None.
+        where: the same with the output shape, as `place` writes it; empty where `operator` is None.
+        found: what is there instead.
+        remedy: what to do, in a sentence.
+    """
+
+    rule: str
+    operator: int | None
+    name: str
+    where: str
+    found: str
+    remedy: str
+
+
+def place(graph: FileGraph, operator: FileOperator) -> str:
+    """Returns where an operator is: its number, its type, the shape it makes and, unless stripped, the name of that."""
+    if not operator.outputs:
+        # Those that only write a variable or call another subgraph.
+        return f"operator {operator.index} {operator.name}"
+    output = graph.tensors[operator.outputs[0]]
+    sides = "x".join(map(str, output.shape)) or "scalar"
+    # The converter joins the names of all that it fused with semicolons.
+    name = output.name.partition(";")[0]
+    return f"operator {operator.index} {operator.name} -> {sides}" + (f" ({name})" if name else "")

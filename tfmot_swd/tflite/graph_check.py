@@ -1,4 +1,4 @@
-"""Checks that a TFLite file is whole: sizes before it is unpacked, then every number by which one part names another.
+"""Integrity checks of a TFLite file: list sizes before it is unpacked, then every index and cross-reference.
 
 Readers of a file rely on them: once these have passed, any tensor, buffer or operator that is named exists, operators
 have the inputs and options that their type needs, and the graph has no cycles.
@@ -41,11 +41,11 @@ _STEPS = ("strideH", "strideW", "dilationHFactor", "dilationWFactor")
 
 
 class DamagedFileError(ValueError):
-    """What is wrong with a file, in words that end a sentence."""
+    """A damaged file; the message ends a sentence."""
 
 
 def check_sizes(content: bytes) -> None:
-    """Refuses a file that declares more entries than it has bytes, before any of them is made an object.
+    """Raises where a file declares more entries than it has bytes, before any of them is made an object.
 
     Each entry takes four bytes in a file that was written by a converter. In a crafted one the lists of many tables can
     be the same bytes, and unpacking it would not end.
@@ -82,7 +82,7 @@ def _entries(model: Any) -> Iterator[int]:
 
 
 def check_model(model: Any, names: list[str]) -> None:
-    """Refuses a file in which one part names another that is not there.
+    """Raises where one part of a file refers to another that is not there.
 
     Args:
         model: the file as the schema's object.

@@ -1,4 +1,4 @@
-"""Inputs for running a file: the one check that every interpreter makes before it runs, and random ones."""
+"""Interpreter inputs: validation shared by all interpreters, and random inputs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tfmot_swd.tflite.samples import Array
 def check_inputs(inputs: Any, ports: Sequence[Port], file: str = "the file") -> tuple[list[Array], int]:
     """Returns the arrays in the order of the ports, and how many samples there are.
 
-    An interpreter runs with whatever is in the memory of an input that nobody has set, so that each must be given.
+    An interpreter runs on uninitialized memory where an input was not set, so that each must be given.
 
     Args:
         inputs: one array (N, ...) for each input name of the file: real values, or integers where the file takes
@@ -23,7 +23,7 @@ def check_inputs(inputs: Any, ports: Sequence[Port], file: str = "the file") -> 
         file: which it is, for messages.
 
     Raises:
-        TypeError: `inputs` is no dictionary, or an array is of a dtype that the input does not take.
+        TypeError: `inputs` is not a dictionary, or an array is of a dtype that the input does not take.
         ValueError: other names, other shapes, no samples or numbers of samples that differ, values that the input
             cannot hold.
 
@@ -51,7 +51,7 @@ def check_inputs(inputs: Any, ports: Sequence[Port], file: str = "the file") -> 
 
 
 def random_inputs(ports: Sequence[Port], count: int, seed: int = 0) -> dict[str, Array]:
-    """Returns random inputs that a file is made for, the same at every call: one array (count, ...) for each name.
+    """Returns reproducible random inputs in the range of each input: one array (count, ...) for each name.
 
     Where an input is quantized its range is known, and values are spread evenly over it: those of images lie between 0
     and 1, or 0 and 255. Other floats are standard normal, and integers are 0, as indices into a table of unknown size.

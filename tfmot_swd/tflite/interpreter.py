@@ -1,4 +1,4 @@
-"""A TFLite file run on data, as a device would run it."""
+"""Inference with LiteRT, or with TensorFlow Lite where LiteRT is not installed."""
 
 from __future__ import annotations
 
@@ -9,22 +9,24 @@ from typing import Any
 
 import numpy as np
 
-from tfmot_swd.tflite.errors import ExportError
-from tfmot_swd.tflite.file_bytes import describe, read_content
+from tfmot_swd.io.deprecation import renamed_arguments
+from tfmot_swd.tflite.file_bytes import describe, read_bytes_or_path
 from tfmot_swd.tflite.inputs import check_inputs
 from tfmot_swd.tflite.layout import FileLayout, read_layout
+from tfmot_swd.tflite.result import ExportError
 from tfmot_swd.tflite.samples import Array, chunks
-from tfmot_swd.tflite.silence import quiet
+from tfmot_swd.tflite.silence import silenced_logs
 
 
-def run_tflite(content: bytes | str | os.PathLike[str], inputs: Mapping[str, Array]) -> tuple[dict[str, Array], str]:
-    """Runs a file on float or integer data.
+@renamed_arguments(content="file")
+def run_tflite(file: bytes | str | os.PathLike[str], inputs: Mapping[str, Array]) -> tuple[dict[str, Array], str]:
+    """Runs a TFLite file on float or integer data, as a device would.
 
-    The file runs in its own batch, 1 as a rule: resized to a larger one, a graph with a reshape
-    in it can answer wrongly without a word, and the larger batch is no faster.
+    Samples run at the batch of the file, usually 1: a graph that contains a reshape can return wrong results without an
+    error once it is resized, and a larger batch is not faster.
 
     Args:
-        content: the bytes of the file, or its path.
+        file: the bytes of the file, or its path.
         inputs: one array (N, ...) for each input name of the signature; quantized as the file asks.
             Sizes that the file leaves open are those of the arrays.
 
@@ -33,8 +35,8 @@ def run_tflite(content: bytes | str | os.PathLike[str], inputs: Mapping[str, Arr
         `"ai_edge_litert"` or, where that is not installed, `"tensorflow"`.
 
     Raises:
-        TypeError: `content` is neither bytes nor a path, `inputs` is no dictionary of numbers.
-        ValueError: no TFLite file, an input that is missing or of another shape, as `inputs.check_inputs`.
+        TypeError: `file` is neither bytes nor a path, `inputs` is not a dictionary of numbers.
+        ValueError: not a TFLite file, an input that is missing or of another shape, as `inputs.check_inputs`.
         OSError: the file cannot be read.
         ExportError: the interpreter cannot run the file; with what it said.
 
@@ -48,12 +50,12 @@ def run_tflite(content: bytes | str | os.PathLike[str], inputs: Mapping[str, Arr
         >>> outputs["y"].shape
         (3, 2)
     """
-    content = read_content(content)
+    content = read_bytes_or_path(file)
     layout = read_layout(content)
     arrays, _ = check_inputs(inputs, layout.inputs, layout.file)
     try:
         # The interpreters announce their delegates on file descriptor 2.
-        with quiet():
+        with silenced_logs():
             interpreter, library = open_interpreter(content)
             indices = [detail["index"] for detail in interpreter.get_input_details()]
             for array, port in zip(arrays, layout.inputs, strict=True):
@@ -70,7 +72,7 @@ def run_tflite(content: bytes | str | os.PathLike[str], inputs: Mapping[str, Arr
 
 
 def open_interpreter(content: bytes, threads: int | None = None) -> tuple[Any, str]:
-    """Returns an interpreter of a file, its memory not yet allocated, and which one it is, as `run_tflite` names it.
+    """Returns an interpreter with its memory not yet allocated, and its name as `run_tflite` gives it.
 
     Args:
         content: the bytes of the file.

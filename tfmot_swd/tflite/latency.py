@@ -1,4 +1,4 @@
-"""How long files take to run, measured in turn so that a slow moment of the machine falls on all of them."""
+"""Latency of TFLite files, measured in turn so that a slow moment of the machine affects all of them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from tfmot_swd.tflite.errors import ExportError
+from tfmot_swd.io.json_files import JsonResult
 from tfmot_swd.tflite.interpreter import open_interpreter
 from tfmot_swd.tflite.layout import open_size
+from tfmot_swd.tflite.result import ExportError
 from tfmot_swd.tflite.samples import Array
-from tfmot_swd.tflite.silence import Noise, quiet
+from tfmot_swd.tflite.silence import CapturedLogs, silenced_logs
 
 # A timed stretch is at least this long, which the clock and a switch of tasks do not blur.
 LEAST_SECONDS = 0.005
@@ -26,8 +27,8 @@ _MOST_DISAGREEMENT = 1.25
 
 
 @dataclass(frozen=True)
-class Latency:
-    """How long one call of a file takes on this machine, batch as in the file.
+class Latency(JsonResult):
+    """Latency of one inference on this machine, at the batch of the file.
 
     Attributes:
         name: of the file, as given.
@@ -35,10 +36,10 @@ class Latency:
         median_ms: over the rounds, milliseconds.
         low_ms, high_ms: the 10th and the 90th percentile.
         rounds: how many there were.
-        ratio: the median over the rounds of this file's time to the reference's in the same round, which is not the
-            ratio of the two medians; None without a reference, and where the times vary too much to say one.
+        ratio: the median over the rounds of this file's time divided by the reference's in the same round, which is
+            not the ratio of the two medians; None without a reference, and where the times are too noisy.
         reference: name of the file that the ratio is to.
-        noise: why there is no ratio to the reference: which file's times vary, and from where to where; else empty.
+        noise: why the ratio is missing: the files whose times vary, and their range; else empty.
     """
 
     name: str
@@ -53,7 +54,7 @@ class Latency:
 
     @property
     def spread(self) -> float:
-        """How many times the 10th percentile the 90th is: 1.0 where every round took as long."""
+        """Ratio of the 90th to the 10th percentile: 1.0 where all rounds took equally long."""
         return self.high_ms / self.low_ms if self.low_ms else math.inf
 
     def to_dict(self) -> dict[str, Any]:
@@ -67,12 +68,12 @@ def measure_latency(
     rounds: int = 50,
     reference: str | Mapping[str, str] | None = None,
 ) -> tuple[Latency, ...]:
-    """Times files in turn in LiteRT with its default delegate, or in TensorFlow Lite where LiteRT is not installed.
+    """Measures the latency of files in turn, in LiteRT with its default delegate, or in TensorFlow Lite without LiteRT.
 
-    Each round times every file once, for a stretch of 5 ms or more, and begins with another one. Inputs are random:
-    dense kernels do not care, and no operator that a converter makes of a trained net does much. There is no ratio
-    where the 90th percentile of either file's own times is more than twice their 10th, or where the ratio of the two
-    medians is another by a quarter: other work on the machine took part in it then, and `Latency.noise` says so.
+    Each round times every file once, for 5 ms or more, and starts with another file. Inputs are random: the time of
+    dense kernels does not depend on them, and that of the converter's other operators hardly. The ratio is left out
+    where the 90th percentile of either file's times is more than twice the 10th, or where the ratio of the two medians
+    differs from it by a quarter: other work on the machine disturbed the measurement, and `Latency.noise` says so.
 
     Args:
         files: content by name.
@@ -84,8 +85,8 @@ def measure_latency(
         One for each file and number of threads, in this order: all files at the first number, then at the next.
 
     Raises:
-        TypeError: a content that is not bytes, a number that is no int.
-        ValueError: no files, a number below 1, a reference that is none of the files, an input of strings or of
+        TypeError: a content that is not bytes, a number that is not an int.
+        ValueError: no files, a number below 1, a reference that is not one of the files, an input of strings or of
             open size.
         ExportError: a file that does not run; the message names it.
 
@@ -127,7 +128,7 @@ def measure_latency(
 
 
 def without_noise(latency: Latency, others: Iterable[Latency]) -> Latency:
-    """Returns a latency as it can be relied on: its ratio replaced by words where the times behind it vary too much.
+    """Returns a latency with its ratio replaced by `noise` where the times behind it vary too much.
 
     Args:
         latency: with or without a ratio.
@@ -149,7 +150,7 @@ def without_noise(latency: Latency, others: Iterable[Latency]) -> Latency:
 
 
 def noises(latencies: Iterable[Latency]) -> list[str]:
-    """Returns what is too noisy to compare, of many files and numbers of threads: a sentence for each number."""
+    """Returns one sentence for each number of threads at which latencies are too noisy to compare."""
     known = list(latencies)
     found = []
     for count in sorted({each.threads for each in known if each.noise}):
@@ -172,7 +173,7 @@ def _noise(latencies: Sequence[Latency]) -> str:
 
 
 def time_in_turn(runs: Sequence[Callable[[], Any]], rounds: int) -> Array:
-    """Returns the seconds of one call, `(rounds, len(runs))`; the order turns from round to round."""
+    """Returns the seconds of one call, `(rounds, len(runs))`; the order rotates from round to round."""
 
     def seconds(run: Callable[[], Any], calls: int) -> float:
         start = time.perf_counter()
@@ -190,7 +191,7 @@ def time_in_turn(runs: Sequence[Callable[[], Any]], rounds: int) -> Array:
 
 
 def tflite_runner(content: bytes, threads: int = 1, name: str = "model") -> Callable[[], None]:
-    """Returns what runs a file once, on the same random inputs each time.
+    """Returns a function that runs a file once, on the same random inputs each time.
 
     Raises:
         TypeError: `content` is not bytes.
@@ -200,10 +201,10 @@ def tflite_runner(content: bytes, threads: int = 1, name: str = "model") -> Call
     if not isinstance(content, bytes):
         raise TypeError(f"A file is given as its bytes: read it first. Received: {type(content).__name__} for {name!r}")
     try:
-        with quiet() as noise:
+        with silenced_logs() as captured:
             interpreter, _ = open_interpreter(content, threads)
     except (RuntimeError, ValueError) as error:
-        raise _not_running(name, error, noise) from error
+        raise _not_running(name, error, captured) from error
     details = interpreter.get_input_details()
     for detail in details:
         sides = tuple(None if side < 0 and axis else int(side) for axis, side in enumerate(detail["shape_signature"]))
@@ -211,19 +212,19 @@ def tflite_runner(content: bytes, threads: int = 1, name: str = "model") -> Call
             raise ValueError(open_size(detail["name"], sides))
     values = [random_input(detail["shape"], detail["dtype"]) for detail in details]
     try:
-        with quiet() as noise:
+        with silenced_logs() as captured:
             interpreter.allocate_tensors()
             for detail, value in zip(details, values, strict=True):
                 interpreter.set_tensor(detail["index"], value)
             interpreter.invoke()
     except (RuntimeError, ValueError) as error:
-        raise _not_running(name, error, noise) from error
+        raise _not_running(name, error, captured) from error
     invoke: Callable[[], None] = interpreter.invoke
     return invoke
 
 
 def random_input(shape: Sequence[int], dtype: Any, seed: int = 0) -> Array:
-    """Returns an array that any file takes: normal floats, 8 and 16 bits over their range, and zeros as indices.
+    """Returns a random array of a dtype: normal floats, 8 and 16 bits over their range, zeros for wider integers.
 
     Raises:
         ValueError: a dtype of neither numbers nor booleans.
@@ -241,9 +242,9 @@ def random_input(shape: Sequence[int], dtype: Any, seed: int = 0) -> Array:
     raise ValueError(f"There is no random input of this dtype: time the file on your own data. Received: {kind}")
 
 
-def _not_running(name: str, error: Exception, noise: Noise) -> ExportError:
-    said = f"{type(error).__name__}: {error} {noise.tail(500)}".rstrip()
+def _not_running(name: str, error: Exception, captured: CapturedLogs) -> ExportError:
+    said = f"{type(error).__name__}: {error} {captured.tail(500)}".rstrip()
     return ExportError(
-        f"The file {name!r} does not run on this machine, so it cannot be timed: export it anew, or measure it where "
+        f"The file {name!r} does not run on this machine, so it cannot be timed: export it again, or measure it where "
         f"it is meant to run. Received: {said}"
     )

@@ -1,4 +1,4 @@
-"""What a caller of a file must know: its inputs and outputs by position, and its operators."""
+"""Inputs, outputs and operators of a TFLite file, as a caller must know them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tfmot_swd.tflite.file_bytes import describe
 from tfmot_swd.tflite.graph import FileTensor, read_graph
 
 # Bytes of an input or output; no interpreter takes more.
-LARGEST_PORT = 2**31
+MAX_PORT_BYTES = 2**31
 
 _INTEGERS: dict[int, Any] = {
     schema.TensorType.INT8: np.iinfo(np.int8),
@@ -54,13 +54,13 @@ class Port:
 
     @property
     def detail(self) -> dict[str, Any]:
-        """The same as TensorFlow's interpreter words it."""
+        """Dtype and quantization in the form of TensorFlow's interpreter details."""
         return {"dtype": self.dtype.type, "quantization": (self.scale, self.zero_point)}
 
 
 @dataclass(frozen=True)
 class FileLayout:
-    """What a caller must know of a file.
+    """Inputs, outputs and operators of a file.
 
     Attributes:
         inputs, outputs: by position.
@@ -73,17 +73,17 @@ class FileLayout:
     operators: tuple[str, ...]
     file: str = "a file"
 
-    def require_sizes(self, largest: int = LARGEST_PORT) -> None:
-        """Refuses a file that leaves the size of an input open, or that declares one without measure.
+    def require_sizes(self, max_bytes: int = MAX_PORT_BYTES) -> None:
+        """Raises where a file leaves the size of an input open, or declares an excessive one.
 
-        The first says 1 for what is open, and would be run, measured and given memory for an image of one pixel. The
-        second would fill the memory.
+        An open size is stored as 1: the file would be run and measured for an image of one pixel. An excessive one
+        would fill the memory.
 
         Args:
-            largest: how many bytes an input or output may take.
+            max_bytes: how many bytes an input or output may take.
 
         Raises:
-            ValueError: with the input and the way out.
+            ValueError: names the input and the remedy.
         """
         for port in self.inputs:
             if port.open_axes:
@@ -91,7 +91,7 @@ class FileLayout:
         for port in (*self.inputs, *self.outputs):
             # Beside a side of 0 another one can be anything.
             size = math.prod(max(side, 1) for side in port.shape) * port.dtype.itemsize
-            if size > largest:
+            if size > max_bytes:
                 raise ValueError(
                     "An input or output of this file takes more memory than there is where it is to run: it is "
                     "damaged, or was exported with another batch or image size than it is used with. "
@@ -112,7 +112,7 @@ def read_layout(content: bytes) -> FileLayout:
     """Reads the bytes of a TFLite file.
 
     Raises:
-        ValueError: no TFLite file, or an input or output of a dtype that NumPy lacks.
+        ValueError: not a TFLite file, or an input or output of a dtype that NumPy lacks.
     """
     graph = read_graph(content)
     model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))

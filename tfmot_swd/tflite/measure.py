@@ -1,4 +1,4 @@
-"""What files weigh, take and contain, measured side by side on this machine."""
+"""Size, latency, memory and contents of TFLite files, measured side by side on this machine."""
 
 from __future__ import annotations
 
@@ -9,24 +9,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich.markup import escape
-from rich.table import Table
-
-from tfmot_swd.tflite.errors import ExportError
-from tfmot_swd.tflite.file_bytes import read_file
+from tfmot_swd.io.json_files import JsonResult
+from tfmot_swd.tflite.file_bytes import gzip_size, read_file, sha256, zstd_size
 from tfmot_swd.tflite.file_facts import form_of
-from tfmot_swd.tflite.file_rows import OperatorRow, PortRow, operator_rows, port_rows, sha256
+from tfmot_swd.tflite.file_rows import OperatorRow, PortRow, operator_rows, port_rows
 from tfmot_swd.tflite.graph import FileGraph, read_graph
-from tfmot_swd.tflite.latency import Latency, measure_latency, noises, random_input
+from tfmot_swd.tflite.latency import Latency, measure_latency, random_input
 from tfmot_swd.tflite.layout import read_layout
 from tfmot_swd.tflite.memory import peak_memory
-from tfmot_swd.tflite.micro.operators import DECODE
-from tfmot_swd.tflite.sizes import gzip_size, zstd_size
+from tfmot_swd.tflite.micro.interpreter import MAX_PORT_BYTES, run_micro, time_micro
+from tfmot_swd.tflite.micro.operators import DECODE, is_encoded
+from tfmot_swd.tflite.result import ExportError
 
 
 @dataclass(frozen=True)
-class FileMeasure:
-    """What was measured of one file; what could not be is None, and says why.
+class FileMeasure(JsonResult):
+    """Measurements of one file; a figure that could not be measured is None, with a reason.
 
     Attributes:
         name: as given.
@@ -46,7 +44,7 @@ class FileMeasure:
         form: the numbers that it computes with and keeps: `"float32"`, `"float16"`, `"dynamic"`, `"int8"` or
             `"int16x8"`.
         sha256: of the file's bytes, in hexadecimal.
-        inputs, outputs: in the order of their positions; empty where a dtype is none of NumPy's.
+        inputs, outputs: in the order of their positions; empty where NumPy lacks a dtype.
     """
 
     name: str
@@ -70,7 +68,7 @@ class FileMeasure:
 
     @property
     def operator_counts(self) -> dict[str, int]:
-        """How often the file uses each operator, the most frequent first."""
+        """Count of each operator in the file, the most frequent first."""
         return dict(Counter(row.name for row in self.operators).most_common())
 
     def to_dict(self) -> dict[str, Any]:
@@ -84,10 +82,10 @@ def measure_files(
     threads: Sequence[int] = (1, 2),
     rounds: int = 50,
 ) -> tuple[FileMeasure, ...]:
-    """Measures files side by side.
+    """Measures size, latency, memory and contents of files side by side on this machine.
 
-    A file that TensorFlow Lite cannot run, such as one for microcontrollers alone, keeps its sizes and operators. If
-    that is the dense file, the others have no ratios and say so.
+    A file that TensorFlow Lite cannot run, such as one for microcontrollers, keeps its sizes and operators. If that is
+    the dense file, the others have no ratios, with the reason in `runtime_reason`.
 
     Args:
         files: paths by name.
@@ -96,7 +94,7 @@ def measure_files(
         threads, rounds: as `measure_latency` takes them.
 
     Raises:
-        TypeError, ValueError: no files or no paths, an unknown `dense`, no TFLite file, or as `measure_latency`.
+        TypeError, ValueError: no files or no paths, an unknown `dense`, not a TFLite file, or as `measure_latency`.
         OSError: a file is not there or cannot be read.
 
     >>> import tempfile, tf_keras as keras, tfmot_swd
@@ -115,7 +113,7 @@ def measure_files(
         raise ValueError(f"dense must be one of {', '.join(files)}. Received: dense={unknown[0]!r}")
     contents = {name: read_file(path, f"files[{name!r}]") for name, path in files.items()}
     graphs = {name: read_graph(content) for name, content in contents.items()}
-    encoded = [name for name, graph in graphs.items() if any(each.name == DECODE for each in graph.operators)]
+    encoded = [name for name, graph in graphs.items() if is_encoded(graph)]
     unsized = _unsized(contents)
     memory, failures, reasons = _memory(
         {name: path for name, path in files.items() if name not in (*encoded, *unsized)}
@@ -147,14 +145,14 @@ def measure_files(
 
 
 def describe_file(name: str, path: str | os.PathLike[str]) -> FileMeasure:
-    """Returns what a file weighs and contains; nothing is run, so that times and memory are None, without a reason.
+    """Returns size and contents of a file without running it: times and memory are None, without a reason.
 
     Args:
         name: as it is to be called.
         path: of the file.
 
     Raises:
-        TypeError, ValueError: no path, or no TFLite file.
+        TypeError, ValueError: no path, or not a TFLite file.
         OSError: the file cannot be read.
     """
     content = read_file(path, "path")
@@ -186,48 +184,6 @@ def _described(name: str, path: str | os.PathLike[str], content: bytes, graph: F
     )
 
 
-def measures_table(measures: Sequence[FileMeasure]) -> Table:
-    """Returns a row for each file, for a terminal."""
-    numbers = list(dict.fromkeys(each.threads for measure in measures for each in measure.latency))
-    table = Table(
-        title="Files, measured on this machine (median, 10th to 90th percentile; "
-        "0.5x: half of the dense file's time, in the median of the rounds)"
-    )
-    table.add_column("file", overflow="fold")
-    headings = ["bytes", "gzip", "zstd", *(f"ms, {count} thread{'s' * (count > 1)}" for count in numbers)]
-    for heading in (*headings, "peak KiB", "arena", "Micro ms", "zeros"):
-        table.add_column(heading, justify="right")
-    for measure in measures:
-        by_threads = {each.threads: each for each in measure.latency}
-        table.add_row(
-            escape(measure.name),
-            f"{measure.bytes:,}",
-            f"{measure.gzip_bytes:,}",
-            _shown(measure.zstd_bytes),
-            *(_shown_latency(by_threads.get(count)) for count in numbers),
-            _shown(measure.peak_memory_bytes and measure.peak_memory_bytes // 1024),
-            _shown(measure.arena_bytes),
-            "-" if measure.micro_ms is None else f"{measure.micro_ms:.3g}",
-            "-" if not measure.weights or measure.zeros is None else f"{measure.zeros / measure.weights:.1%}",
-        )
-    told = [f"{each.name}: {text}" for each in measures for text in (each.runtime_reason, each.micro_reason) if text]
-    told += noises(latency for each in measures for latency in each.latency)
-    table.caption = escape("\n".join(told)) or None
-    return table
-
-
-def _shown(count: int | None) -> str:
-    return "-" if count is None else f"{count:,}"
-
-
-def _shown_latency(latency: Latency | None) -> str:
-    if latency is None:
-        return "-"
-    ratio = "" if latency.ratio is None else f" {latency.ratio:.2f}x"
-    ratio = " too noisy to compare" if latency.noise else ratio
-    return f"{latency.median_ms:.3f} ({latency.low_ms:.3f} to {latency.high_ms:.3f}){ratio}"
-
-
 def _unsized(contents: Mapping[str, bytes]) -> dict[str, str]:
     """Returns by name why files cannot be measured that leave the size of an input open."""
     found = {}
@@ -242,7 +198,7 @@ def _unsized(contents: Mapping[str, bytes]) -> dict[str, str]:
 def _memory(files: Mapping[str, str | os.PathLike[str]]) -> tuple[dict[str, int], dict[str, str], dict[str, str]]:
     """Returns the peak memory by name, by name why a file does not run, and by name why only the figure is missing.
 
-    First of all, and in processes of its own: a file that crashes the interpreter is found here.
+    Measured first, and in separate processes: a file that crashes the interpreter is found here.
     """
     found, failures, untold = {}, {}, {}
     for name, path in files.items():
@@ -260,7 +216,7 @@ def _weights(graph: FileGraph) -> tuple[int | None, int | None]:
     """Returns how many weights there are and how many of them are zero; None where they are not stored plainly."""
     kernels = list(graph.kernels())
     values = [tensor.values for tensor in kernels if tensor.values is not None]
-    if len(values) < len(kernels) or any(operator.name == DECODE for operator in graph.operators):
+    if len(values) < len(kernels) or is_encoded(graph):
         return None, None
     # Zero points of weights are 0, in every form that the converter makes.
     return sum(each.size for each in values), sum(int((each == 0).sum()) for each in values)
@@ -268,16 +224,12 @@ def _weights(graph: FileGraph) -> tuple[int | None, int | None]:
 
 def _micro(contents: Mapping[str, bytes], rounds: int) -> tuple[dict[str, int], dict[str, float], dict[str, str]]:
     """Returns arena and milliseconds by name, and by name why a file has none."""
-    # Its interpreter is an extra that many will not have.
-    from tfmot_swd.tflite.micro import run_micro, time_micro
-    from tfmot_swd.tflite.micro.interpreter import LARGEST_PORT
-
     arenas: dict[str, int] = {}
     reasons: dict[str, str] = {}
     for name, content in contents.items():
         try:
             layout = read_layout(content)
-            layout.require_sizes(LARGEST_PORT)
+            layout.require_sizes(MAX_PORT_BYTES)
             # Real values, which are quantized on their way in.
             dtypes = {port.name: (port.shape, float if port.scale else port.dtype) for port in layout.inputs}
             inputs = {name: random_input(*given) for name, given in dtypes.items()}

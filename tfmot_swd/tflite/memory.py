@@ -1,4 +1,4 @@
-"""How much memory running a file adds to a process, measured in one that does nothing else."""
+"""Peak memory of one inference, measured in a separate process."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import os
 import sys
 from pathlib import Path
 
-from tfmot_swd.tflite.errors import ExportError
 from tfmot_swd.tflite.layout import open_size
-from tfmot_swd.tflite.subprocesses import TIMEOUT, check_timeout, ending, run_child
+from tfmot_swd.tflite.result import ExportError
+from tfmot_swd.tflite.subprocesses import TIMEOUT, check_timeout, describe_exit, run_subprocess
 
 # Runs alone, with nothing imported but the interpreter. The peak is reset after the imports, where the system can:
 # they touch more memory than a small file. VmHWM belongs to this program, while ru_maxrss begins at the parent's.
@@ -60,7 +60,7 @@ else:
 
 
 def peak_memory(path: str | os.PathLike[str], threads: int = 1, timeout: float = TIMEOUT) -> int:
-    """Returns the bytes by which loading and running a file once raises a process's peak of resident memory.
+    """Returns by how many bytes loading and running a file once raises the peak resident memory of a process.
 
     A fresh process imports the interpreter and nothing more, then loads the file, allocates and runs it on zeros. That
     counts the pages of the file that are touched, the activations, what is packed or unpacked of the weights at load,
@@ -72,7 +72,7 @@ def peak_memory(path: str | os.PathLike[str], threads: int = 1, timeout: float =
         timeout: seconds after which the process is stopped.
 
     Raises:
-        TypeError, ValueError: a timeout that is no time.
+        TypeError, ValueError: `timeout` is not a positive number of seconds.
         ValueError: the file leaves the size of an input open.
         FileNotFoundError: there is no such file.
         ExportError: the file does not run, takes the process down with it, or does not end in time.
@@ -84,13 +84,13 @@ def peak_memory(path: str | os.PathLike[str], threads: int = 1, timeout: float =
         raise FileNotFoundError(f"There is no file to run: export it first. Received: path={os.fspath(path)!r}")
     # -P: what lies in the working directory is not to be imported in place of packages.
     command = [sys.executable, "-P", "-c", _PROGRAM, str(file), str(threads)]
-    done = run_child(command, timeout, f"One run of {os.fspath(path)!r}, to measure its memory,")
+    done = run_subprocess(command, timeout, f"One run of {os.fspath(path)!r}, to measure its memory,")
     last = done.stdout.strip().splitlines()[-1:]
     if done.returncode or not last:
         words = done.stderr.strip()[-1000:]
         raise ExportError(
             "The process that ran the file ended early: if that was for lack of memory, run it where there is more. "
-            f"Received: {ending(done.returncode)}, path={os.fspath(path)!r}. It said:\n{words}"
+            f"Received: {describe_exit(done.returncode)}, path={os.fspath(path)!r}. It said:\n{words}"
         )
     answer = json.loads(last[0])
     if "unmeasured" in answer:
@@ -103,7 +103,7 @@ def peak_memory(path: str | os.PathLike[str], threads: int = 1, timeout: float =
         raise ValueError(open_size(name, tuple(None if axis and side < 0 else side for axis, side in enumerate(sides))))
     if "failed" in answer:
         raise ExportError(
-            "The file does not run on this machine, so its memory is not known: export it anew, or measure it where "
+            "The file does not run on this machine, so its memory is not known: export it again, or measure it where "
             f"it is meant to run. Received: {answer['failed']}"
         )
     added: int = answer["bytes"]

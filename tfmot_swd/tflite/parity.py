@@ -1,4 +1,4 @@
-"""How far a file is from its model, in numbers."""
+"""Numerical differences between the outputs of a TFLite file and of its Keras model."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tfmot_swd.tflite.errors import ExportError
+from tfmot_swd.tflite.result import ExportError
 from tfmot_swd.tflite.samples import Array
 
 # The share of samples at each end that the range leaves out.

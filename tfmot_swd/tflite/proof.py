@@ -1,4 +1,4 @@
-"""The proof of a file: how far it may be from its model."""
+"""Proof of a TFLite file: bounds on its differences from the Keras model."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from tfmot_swd.keras2.pruning_warning import PruningWarning
-from tfmot_swd.tflite.errors import ExportError
 from tfmot_swd.tflite.parity import Parity
 from tfmot_swd.tflite.recipes import Recipe
+from tfmot_swd.tflite.result import ExportError
 
 # A file fails below the first and is warned of below the second.
 LEAST_AGREEMENT, GOOD_AGREEMENT = 0.7, 0.9
@@ -24,7 +24,7 @@ MOST_ACCURACY_LOSS, SMALL_ACCURACY_LOSS = 0.1, 0.02
 
 @dataclass(frozen=True)
 class Bounds:
-    """How far a file may be from its model.
+    """Bounds on the differences between a file and its model.
 
     Agreement and accuracy are bounded twice: beyond the first bound the file fails, beyond the second it is warned of.
     A bound that was given replaces both. What a single sample accounts for is never held against a file.
@@ -50,10 +50,10 @@ class Bounds:
 
 
 def check_share(name: str, value: Any, most: float) -> None:
-    """Refuses what is no number from 0 to `most`.
+    """Checks that a value is a number from 0 to `most`.
 
     Raises:
-        TypeError: no number.
+        TypeError: not a number.
         ValueError: not finite, or outside.
     """
     if isinstance(value, bool) or not isinstance(value, Real):
@@ -65,7 +65,7 @@ def check_share(name: str, value: Any, most: float) -> None:
 
 @dataclass(frozen=True)
 class Shortfall:
-    """One respect in which a file is further from its model than a bound.
+    """One bound that a file exceeds.
 
     Attributes:
         fails: whether it is beyond the bound, or only worth a warning.
@@ -79,7 +79,7 @@ class Shortfall:
 
 
 def shortfalls(parity: Parity, measure: str, bounds: Bounds) -> tuple[Shortfall, ...]:
-    """Returns all respects in which a file is too far from its model, or nearly.
+    """Returns every bound that a file exceeds, and every one that it nearly does.
 
     Args:
         parity: the differences.
@@ -110,7 +110,7 @@ def shortfalls(parity: Parity, measure: str, bounds: Bounds) -> tuple[Shortfall,
 
 
 def require(parity: Parity, recipe: Recipe, bounds: Bounds, explain: Callable[[], tuple[str, ...]] = tuple) -> None:
-    """Refuses a file that is further from its model than the bounds, and warns of one that nearly is.
+    """Raises where a file exceeds a bound, and warns where it nearly does.
 
     Args:
         parity: the differences.
@@ -144,7 +144,7 @@ def require(parity: Parity, recipe: Recipe, bounds: Bounds, explain: Callable[[]
         f"The {recipe.name} file passed its proof, and is not close to the Keras model: {said}. {causes} {passed} "
         f"{received}",
         PruningWarning,
-        stacklevel=3,
+        stacklevel=4,
     )
 
 
@@ -152,7 +152,7 @@ def _beyond(value: float, given: float | None, most: float, good: float, samples
     """Returns True where a share is beyond its bound, False where it is worth a warning, and None where all is well."""
     if value * samples < 1.5:
         return None
-    # A share of samples is no exact number.
+    # Shares of samples are rounded.
     if value > (most if given is None else given) + 1e-9:
         return True
     return False if given is None and value > good + 1e-9 else None

@@ -1,4 +1,4 @@
-"""Quantization-aware fine-tuning that keeps the zeros of a pruned model, by TFMOT's own means."""
+"""Quantization-aware fine-tuning that preserves the zeros of a pruned model, built on TFMOT's."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tfmot_swd.keras2.validation import check_finite_weights, check_keras_model
 from tfmot_swd.layers.prunable import counted_weights
 from tfmot_swd.pruning.wrapped_models import find_wrapped
 from tfmot_swd.pruning.wrapping import wrap_with
-from tfmot_swd.tflite.serving import float32_twin
+from tfmot_swd.tflite.serving import float32_copy
 
 layers = keras.layers
 
@@ -34,9 +34,9 @@ _ALONE = _INSIDE | {"relu6"}
 
 
 def quantize_aware(model: Any) -> Any:
-    """Returns a copy of a stripped model that trains with the rounding of int8 in view, and keeps its zeros.
+    """Returns a quantization-aware copy of a stripped model, whose zeros stay zero in training.
 
-    For where plain `export_tflite(model, path, "int8", ...)` costs accuracy. Compile the result, fit it for a few
+    Use it where plain `export_tflite(model, path, "int8", ...)` costs accuracy. Compile the result, fit it for a few
     epochs at a learning rate of a tenth or less, and hand it to `export_tflite` as it is: the file has the ranges that
     were trained. Weights that are zero in the kernels of `model` stay zero: biases and depthwise kernels, which TFMOT
     leaves out, train on.
@@ -46,8 +46,8 @@ def quantize_aware(model: Any) -> Any:
     with the first batch. Layers that TFMOT does not know train in float, with a warning, and are quantized by what
     `export_tflite` measures; their zeros are kept too. Layers keep their names.
 
-    Save weights, not the whole model, where training is to go on: TFMOT does not write into a file that zeros are kept.
-    `quantize_aware(model)` and `load_weights` bring all back. A whole model saved as h5 loads in
+    Save weights, not the whole model, to continue training later: TFMOT does not save that zeros are kept.
+    `quantize_aware(model)` and `load_weights` restore everything. A whole model saved as h5 loads in
     `tfmot.quantization.keras.quantize_scope()`, to be used and exported.
 
     Args:
@@ -58,7 +58,7 @@ def quantize_aware(model: Any) -> Any:
       An uncompiled tf_keras model.
 
     Raises:
-      TypeError: `model` is no tf_keras model.
+      TypeError: `model` is not a tf_keras model.
       ValueError: the model is subclassed, not built, still wrapped, quantization-aware already, has models inside it,
         or holds NaN; TFMOT knows none of its layers, or cannot take the model apart.
 
@@ -71,7 +71,7 @@ def quantize_aware(model: Any) -> Any:
     (1, 2)
     """
     _check(model)
-    model = float32_twin(model)
+    model = float32_copy(model)
     known = _Known()
     own = {type(each).__name__: type(each) for each in model.layers if not type(each).__module__.startswith("tf_keras")}
     with keras.utils.custom_object_scope(own), quantize_scope():
@@ -104,7 +104,7 @@ def quantize_aware(model: Any) -> Any:
 
 @keras.utils.register_keras_serializable("tfmot_swd")
 class InFloat(QuantizeConfig):
-    """Leaves a layer as it is, where TFMOT wants a config."""
+    """Config for layers that stay in float."""
 
     def get_weights_and_quantizers(self, layer: Any) -> list[tuple[Any, Any]]:
         return []
@@ -155,7 +155,7 @@ class _Known:
         return type(layer) in by_graph or self.supports(layer)
 
     def supports(self, layer: Any) -> bool:
-        """Whether `get_quantize_config` has a config for the layer; asked by TFMOT too."""
+        """Returns whether `get_quantize_config` has a config for the layer; asked by TFMOT too."""
         if type(layer) is layers.BatchNormalization:
             return True
         if not (self._plain.supports(layer) and self._preserving.supports(layer)):
@@ -171,7 +171,7 @@ class _Known:
         return self._preserving.get_quantize_config(layer)
 
     def keep_zeros(self, layer: Any, config: Any) -> None:
-        """Has a config that TFMOT's transformations chose keep the zeros of the layer."""
+        """Makes a config that TFMOT's transformations chose preserve the zeros of the layer."""
         if hasattr(config, "weight_quantizer") and self._preserving.supports(layer):
             self._preserving.apply_sparsity_preserve_quantize_config(layer, config)
 
@@ -242,7 +242,7 @@ def _averaging(quantizer: Any) -> Any:
 
 
 def _keep_zeros(layer: Any) -> None:
-    """Has every optimizer set to zero again, after each update, what is zero in the kernels of a layer now."""
+    """Constrains the zeros in the kernels of a layer: every optimizer sets them to zero again after each update."""
     for weight in map(master_variable, counted_weights(layer)):
         value = weight.numpy()
         if value.ndim > 1 and not value.all():

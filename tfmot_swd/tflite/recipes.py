@@ -1,4 +1,4 @@
-"""What each kind of TFLite file asks of the converter, and how close it must stay to Keras."""
+"""Export recipes: converter settings and bounds of the proof for each kind of TFLite file."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from typing import Any, Literal
 
 import tensorflow as tf
 
+from tfmot_swd.tflite.graph import read_graph
 from tfmot_swd.tflite.micro.decode import encode_pruned
+from tfmot_swd.tflite.sparse_layout import xnnpack_outcome
 
 Measure = Literal["worst", "mean"]
 Runtime = Literal["tflite", "micro"]
 
 
-def _without_zeros(content: bytes, largest: int | None) -> bytes:
-    return encode_pruned(content, largest).content
+def _without_zeros(content: bytes, max_encoded_weights: int | None) -> bytes:
+    return encode_pruned(content, max_encoded_weights).content
 
 
 def _nothing_wrong(content: bytes) -> str | None:
@@ -24,9 +26,6 @@ def _nothing_wrong(content: bytes) -> str | None:
 
 
 def _wrong_on_arm(content: bytes) -> str | None:
-    from tfmot_swd.tflite.graph import read_graph
-    from tfmot_swd.tflite.sparse_layout import xnnpack_outcome
-
     if xnnpack_outcome(read_graph(content)) != "wrong":
         return None
     return (
@@ -41,7 +40,7 @@ class Recipe:
     """One row of the table: converter settings and the proof a file must pass.
 
     Attributes:
-        name: what the user types as `quantize`.
+        name: what the user passes as `recipe`.
         measure: which relative difference the proof bounds, see `parity.Parity`. `"worst"`: the
             largest difference of any output element. `"mean"`: the mean over all output vectors
             (the last axis) of the largest difference within the vector; rounding to 8 bits may
@@ -74,9 +73,9 @@ class Recipe:
     encode: Callable[[bytes, int | None], bytes] | None = None
     runtime: Runtime = "tflite"
 
-    def encoded(self, content: bytes, largest: int | None = None) -> bytes:
-        """Returns the bytes as they go into the file; `largest` bounds the tensors that `encode` takes on."""
-        return content if self.encode is None else self.encode(content, largest)
+    def encoded(self, content: bytes, max_encoded_weights: int | None = None) -> bytes:
+        """Returns the bytes that go into the file; tensors of more than `max_encoded_weights` are not encoded."""
+        return content if self.encode is None else self.encode(content, max_encoded_weights)
 
     def settings(self) -> dict[str, Any]:
         """Returns what `configure` sets by name, as plain data for another process."""
@@ -221,9 +220,9 @@ def get_recipe(name: str) -> Recipe:
         ValueError: no recipe has that name, or it is one of those that do not work, with the reason.
     """
     if isinstance(name, str) and name in REFUSED:
-        raise ValueError(f"There is no recipe {name!r} that works: {REFUSED[name]}. Received: quantize={name!r}")
+        raise ValueError(f"There is no recipe {name!r} that works: {REFUSED[name]}. Received: recipe={name!r}")
     recipe = RECIPES.get(name) if isinstance(name, str) else None
     if recipe is None:
         known = ", ".join(repr(each) for each in RECIPES)
-        raise ValueError(f"quantize must be one of {known}. Received: quantize={name!r}")
+        raise ValueError(f"recipe must be one of {known}. Received: recipe={name!r}")
     return recipe

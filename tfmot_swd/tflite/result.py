@@ -1,4 +1,4 @@
-"""What came of an export."""
+"""Results of an export: the numbers of its proof, or the error."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Any
 
 from rich.table import Table
 
+from tfmot_swd.io.json_files import JsonResult
 from tfmot_swd.io.tables import COMPACT, Printable, ResultTable, View
 
 
 @dataclass(frozen=True)
-class ExportResult(Printable):
-    """A file that is in place, and the numbers of its proof. Prints as a table.
+class ExportResult(Printable, JsonResult):
+    """An exported file and the numbers of its proof. Prints as a table.
 
     Attributes:
         recipe: name of the recipe.
@@ -37,7 +38,7 @@ class ExportResult(Printable):
             the model has a single output of shape (N, 2 or more).
         samples: number of check samples.
         interpreter: `"ai_edge_litert"`, `"tensorflow"` or `"tflite_micro"`.
-        sha256: of the file's bytes, in hexadecimal; empty where a version did not tell that yet.
+        sha256: of the file's bytes, in hexadecimal; empty in results of older versions.
     """
 
     recipe: str
@@ -80,3 +81,14 @@ class ExportResult(Printable):
         table.add_row("worst difference", f"{self.worst_difference:.3g}", "")
         table.add_row("mean difference", f"{self.mean_difference:.3g}", "")
         return (table,)
+
+
+"""The one error of an export that was asked for correctly and still cannot be delivered."""
+
+
+class ExportError(RuntimeError):
+    """A model that did not convert, or a file that does not run or failed its proof.
+
+    Wrong arguments raise `TypeError`, `ValueError` or `OSError` instead. When this is raised, nothing was written: an
+    older file at the path is still there.
+    """

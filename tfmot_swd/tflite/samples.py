@@ -1,4 +1,4 @@
-"""Data for calibration and proof, in whatever form a Keras user has it at hand."""
+"""Data for calibration and proof, from arrays, batches, datasets or functions."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ class Samples:
         return Samples(tuple(array[rows] for array in self.inputs), labels)
 
     def held_out(self) -> tuple[Samples, Samples]:
-        """Returns what ranges are measured on, and every fifth sample, which the file is proven on instead.
+        """Splits the samples for calibration and proof: every fifth is held out for the latter.
 
-        Of fewer than 10 samples none can be spared: both are all of them then.
+        Fewer than 10 samples are not split: both results are all of them.
         """
         if len(self) < _TOO_FEW_TO_SPLIT:
             return self, self
@@ -142,7 +142,7 @@ def _is_array(value: Any) -> bool:
 
 
 def _is_one_batch(data: Any, input_count: int) -> bool:
-    """Tells arrays from an iterable of batches.
+    """Returns whether data are one batch of arrays rather than an iterable of batches.
 
     Keras reads a tuple as `(x, y)`. A list of arrays is the inputs of a model with several, where
     an array alone cannot be a batch; for a model with one input it is a list of batches.
@@ -283,7 +283,7 @@ def _classes(labels: Array | None, argument: str) -> Array | None:
             "numpy.unique(labels, return_inverse=True)[1] makes them in the order of the names. "
             f"Received: labels of dtype {labels.dtype}",
             PruningWarning,
-            stacklevel=5,
+            stacklevel=6,
         )
         return None
     if labels.dtype.kind in "iub" and labels.size == len(labels):
@@ -296,7 +296,7 @@ def _classes(labels: Array | None, argument: str) -> Array | None:
 
 
 def takes_ids(model: keras.Model, tensor: Any) -> bool:
-    """Whether an input of the model goes into an embedding, and so holds whole numbers, whatever its dtype."""
+    """Returns whether an input of the model goes into an embedding, and so holds whole numbers, whatever its dtype."""
     source = tensor._keras_history.layer
     return any(
         each._keras_history.layer is source

@@ -1,4 +1,4 @@
-"""Silence of the converter, whose messages come from C++ and pass Python's streams by."""
+"""Silenced logs of TensorFlow's converter, which writes from C++ past Python's streams."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 
 @dataclass
-class Noise:
-    """What was written while it was quiet, filled in when the quiet ends."""
+class CapturedLogs:
+    """Output captured by `silenced_logs`, filled in when the block ends."""
 
     text: str = ""
 
@@ -23,13 +23,13 @@ class Noise:
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[Noise]:
-    """Collects file descriptors 1 and 2 of the process, and drops Python warnings.
+def silenced_logs() -> Iterator[CapturedLogs]:
+    """Captures file descriptors 1 and 2 of the process, and drops Python warnings.
 
     The descriptors are restored whatever happens. They belong to the process: what other threads
     print meanwhile is collected too. A process that runs without them is left as it is.
     """
-    noise = Noise()
+    captured = CapturedLogs()
     saved: dict[int, int] = {}
     with tempfile.TemporaryFile() as sink, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -39,7 +39,7 @@ def quiet() -> Iterator[Noise]:
                 with contextlib.suppress(OSError):
                     saved[descriptor] = os.dup(descriptor)
                     os.dup2(sink.fileno(), descriptor)
-            yield noise
+            yield captured
         finally:
             # Before the descriptors go back: what Python still holds was written in here.
             _flush()
@@ -47,7 +47,7 @@ def quiet() -> Iterator[Noise]:
                 os.dup2(copy, descriptor)
                 os.close(copy)
             sink.seek(0)
-            noise.text = sink.read().decode(errors="replace")
+            captured.text = sink.read().decode(errors="replace")
 
 
 def _flush() -> None:

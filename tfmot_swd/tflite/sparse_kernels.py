@@ -1,4 +1,4 @@
-"""Whether kernels that skip zeros can run a file, and if not which rule it breaks and where."""
+"""Eligibility of a TFLite file for sparse kernels: XNNPACK's rules and TFLite's block kernel."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tfmot_swd.tflite.findings import Finding, place
-from tfmot_swd.tflite.graph import FileGraph, FileOperator, FileTensor
+from tfmot_swd.tflite.graph import FileGraph, FileOperator, FileTensor, Finding, place
 from tfmot_swd.tflite.sparse_layout import (
     CONVOLUTIONS,
     ENTER,
@@ -74,8 +73,8 @@ XNNPACK_RULES = tuple(
             "more than two thirds of the weights of the 1x1 convolutions are zero",
             "prune the 1x1 convolutions to more than 67 %, better 80 %",
         ),
-        ("stored sparse", "the weights are stored sparse", 'export with quantize="sparse_float32"'),
-        ("float", "it computes in floating point", 'export with quantize="sparse_float32"'),
+        ("stored sparse", "the weights are stored sparse", 'export with recipe="sparse_float32"'),
+        ("float", "it computes in floating point", 'export with recipe="sparse_float32"'),
     )
 )
 _RULES = {rule.name: rule for rule in XNNPACK_RULES}
@@ -236,14 +235,14 @@ def dense_kernels(graph: FileGraph) -> Iterator[tuple[FileOperator, FileTensor]]
 
 
 def in_blocks(kernel: FileTensor) -> bool:
-    """Whether the weights of a dense layer are stored as the block kernel reads them."""
+    """Returns whether the weights of a dense layer are stored as the block kernel reads them."""
     return kernel.dtype == np.float32 and kernel.block == _BLOCK
 
 
 def _judge_blocks(graph: FileGraph, operator: FileOperator, kernel: FileTensor) -> Finding:
     remedy = (
         "prune dense layers in blocks, prune_selective_decay(model, schedule, block_size=(4, 1)), and export with "
-        'quantize="sparse_float32"'
+        'recipe="sparse_float32"'
     )
     if kernel.dtype != np.float32:
         found = f"weights of {kernel.dtype}"

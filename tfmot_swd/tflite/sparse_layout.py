@@ -1,4 +1,4 @@
-"""What XNNPACK decides for each operator of a file: which can run on sparse weights, and which of those will."""
+"""XNNPACK's channels-first rewriting, replayed: the operators that can run on sparse weights, and those that will."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def xnnpack_outcome(graph: FileGraph) -> str:
 
 
 def may_leave(graph: FileGraph, node: Node) -> bool:
-    """Whether others can read what a node makes: without rows and columns both layouts are the same.
+    """Returns whether others can read what a node makes: without rows and columns both layouts are the same.
 
     Convolutions, of which dense layers are a kind here, mind all the same.
     """
@@ -127,7 +127,7 @@ def may_leave(graph: FileGraph, node: Node) -> bool:
 
 
 def pools_whole_maps(graph: FileGraph, operator: FileOperator) -> bool:
-    """Whether a reduction is over height and width, or over channels alone."""
+    """Returns whether a reduction is over height and width, or over channels alone."""
     return _axes(graph, operator) in ({1, 2}, {3})
 
 

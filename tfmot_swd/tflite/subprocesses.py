@@ -1,4 +1,4 @@
-"""Programs in a process of their own, which may crash or hang: neither takes this one along."""
+"""Subprocesses with a timeout, for programs that may crash or hang."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from collections.abc import Sequence
 from numbers import Real
 from typing import Any
 
-from tfmot_swd.tflite.errors import ExportError
+from tfmot_swd.tflite.result import ExportError
 
 # Seconds, for a file as large as they come; imports included.
 TIMEOUT = 600.0
 
 
 def check_timeout(timeout: Any) -> None:
-    """Refuses what is no time to wait for.
+    """Checks that a timeout is a positive number of seconds.
 
     Raises:
-        TypeError: no number.
+        TypeError: not a number.
         ValueError: not above 0, or not finite.
     """
     if isinstance(timeout, bool) or not isinstance(timeout, Real):
@@ -28,8 +28,8 @@ def check_timeout(timeout: Any) -> None:
         raise ValueError(f"timeout must be a finite number of seconds above 0. Received: timeout={timeout!r}")
 
 
-def ending(code: int) -> str:
-    """Returns how a process ended, from its exit code: what a crash is called by the system, or the number."""
+def describe_exit(code: int) -> str:
+    """Describes an exit code: the name of the signal that ended the process, or the number."""
     if code >= 0:
         return f"it ended with exit code {code}"
     try:
@@ -38,13 +38,13 @@ def ending(code: int) -> str:
         return f"it ended with signal {-code}"
 
 
-def run_child(command: Sequence[str], timeout: float, what: str) -> subprocess.CompletedProcess[str]:
-    """Runs a program to its end, without input, and returns its exit code and all that it said.
+def run_subprocess(command: Sequence[str], timeout: float, what: str) -> subprocess.CompletedProcess[str]:
+    """Runs a program to its end, without input, and returns its exit code and output.
 
     Args:
         command: the program and its arguments.
         timeout: seconds after which it is killed.
-        what: it is, as the beginning of a sentence.
+        what: name of the program, as the subject of an error message.
 
     Raises:
         ExportError: it did not end in time.

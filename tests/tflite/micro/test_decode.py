@@ -12,7 +12,7 @@ from tensorflow.lite.tools import flatbuffer_utils
 
 from tests.tflite.micro.conftest import zero_smallest
 from tfmot_swd.tflite.advice import HELPS, advise
-from tfmot_swd.tflite.alignment import pack
+from tfmot_swd.tflite.flatbuffer import pack
 from tfmot_swd.tflite.graph import read_graph
 from tfmot_swd.tflite.micro import decode
 from tfmot_swd.tflite.micro.decode import encode_pruned
@@ -155,7 +155,7 @@ def test_scalar_constants_stay_as_they_are(to_file):
 
 def test_largest_bounds_the_arena(pruned_file, pictures):
     # Weights of the four: 1,728, 576, 1,024 and 4,000.
-    bounded = encode_pruned(pruned_file, largest=2000)
+    bounded = encode_pruned(pruned_file, max_encoded_weights=2000)
     assert sorted(tensor.plain_bytes for tensor in bounded.tensors) == [576, 1024, 1728]
     every = encode_pruned(pruned_file)
     arenas = [run_micro(each.content, {"image": pictures[:1]}).arena_bytes for each in (bounded, every)]
@@ -163,11 +163,11 @@ def test_largest_bounds_the_arena(pruned_file, pictures):
 
 
 def test_what_is_refused(float_file, pruned_file):
-    with pytest.raises(ValueError, match=r'quantize="int8".*float32'):
+    with pytest.raises(ValueError, match=r'recipe="int8".*float32'):
         encode_pruned(float_file)
     with pytest.raises(ValueError, match="not a TFLite file"):
         encode_pruned(b"no file")
-    with pytest.raises(TypeError, match="content must be the bytes.*Received: content=ndarray$"):
+    with pytest.raises(TypeError, match="file must be the bytes.*Received: file=ndarray$"):
         encode_pruned(np.frombuffer(pruned_file, np.uint8))
-    with pytest.raises(ValueError, match="largest must be a positive.*Received: largest=0"):
-        encode_pruned(pruned_file, largest=0)
+    with pytest.raises(ValueError, match="max_encoded_weights must be a positive.*Received: max_encoded_weights=0"):
+        encode_pruned(pruned_file, max_encoded_weights=0)

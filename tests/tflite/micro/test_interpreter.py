@@ -10,11 +10,11 @@ import tensorflow as tf
 import tf_keras as keras
 from tensorflow.lite.tools import flatbuffer_utils
 
-from tfmot_swd.tflite.errors import ExportError
 from tfmot_swd.tflite.interpreter import run_tflite
 from tfmot_swd.tflite.layout import read_layout
 from tfmot_swd.tflite.micro import interpreter as module
 from tfmot_swd.tflite.micro.interpreter import run_micro, time_micro
+from tfmot_swd.tflite.result import ExportError
 
 
 def test_outputs_of_tflite(pruned_file, float_file, pictures, capfd):
@@ -106,15 +106,15 @@ def test_what_is_refused(pruned_file, pictures, monkeypatch):
         run_micro(pruned_file, pictures)
     with pytest.raises(TypeError, match="'image' must be an array of numbers. Received: dtype <U1$"):
         run_micro(pruned_file, {"image": np.full((1, 12, 12, 3), "x")})
-    with pytest.raises(TypeError, match="content must be the bytes.*Received: content=ndarray$"):
+    with pytest.raises(TypeError, match="file must be the bytes.*Received: file=ndarray$"):
         run_micro(pictures, {"image": pictures})
-    with pytest.raises(FileNotFoundError, match="no such file.*Received: content='absent.tflite'$"):
+    with pytest.raises(FileNotFoundError, match="no such file.*Received: file='absent.tflite'$"):
         run_micro("absent.tflite", {"image": pictures})
     with pytest.raises(ValueError, match="Received: timeout=0$"):
         run_micro(pruned_file, {"image": pictures}, timeout=0)
-    with pytest.raises(TypeError, match="list of files.*Received: contents=bytes$"):
+    with pytest.raises(TypeError, match="list of TFLite files.*Received: files=bytes$"):
         time_micro(pruned_file)
-    with pytest.raises(TypeError, match="contents\\[1\\] must be.*Received: contents\\[1\\]=int$"):
+    with pytest.raises(TypeError, match="files\\[1\\] must be.*Received: files\\[1\\]=int$"):
         time_micro([pruned_file, 3])
     with pytest.raises(TypeError, match="Received: rounds='2'$"):
         time_micro([pruned_file], rounds="2")

@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-from tfmot_swd.tflite.errors import ExportError
 from tfmot_swd.tflite.micro import vela as module
 from tfmot_swd.tflite.micro.vela import _parsed, estimate_npu
+from tfmot_swd.tflite.result import ExportError
 
 _SUMMARY = """\
 experiment,network,inference_time,sram_memory_used,dram_memory_used,on_chip_flash_memory_used,off_chip_flash_memory_used,nn_macs,cycles_total
@@ -35,7 +35,7 @@ def test_what_is_refused(pruned_file, monkeypatch):
         estimate_npu(pruned_file, "ethos-u11")
     with pytest.raises(ValueError, match="not a TFLite file"):
         estimate_npu(b"no file")
-    with pytest.raises(FileNotFoundError, match="no such file.*Received: content='absent.tflite'$"):
+    with pytest.raises(FileNotFoundError, match="no such file.*Received: file='absent.tflite'$"):
         estimate_npu("absent.tflite")
     with pytest.raises(TypeError, match="Received: timeout='long'$"):
         estimate_npu(pruned_file, timeout="long")

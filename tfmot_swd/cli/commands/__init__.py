@@ -1,1 +1,1 @@
-"""The commands, one a file; each has a `COMMAND`, for the table in `tfmot_swd.cli.main`."""
+"""Commands of the shell, one a file; each has a `COMMAND`, for the table in `tfmot_swd.cli.main`."""

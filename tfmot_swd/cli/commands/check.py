@@ -1,4 +1,4 @@
-"""`tfmot-swd check`: whether a TFLite file does what its model does, and what would keep it from running well."""
+"""`tfmot-swd check`: comparison of a TFLite file with its model, and deployment advice."""
 
 from __future__ import annotations
 
@@ -8,24 +8,23 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 from rich.table import Table
 
-from tfmot_swd.cli.bounds import define_bound_flags
-from tfmot_swd.cli.command import Call, Command, UsageError
+from tfmot_swd.cli.command import Call, Command, UsageError, define_bound_flags
 from tfmot_swd.cli.data import read_data
+from tfmot_swd.cli.files import require_tflite, target_of
 from tfmot_swd.cli.loading import define_loading_flags, load_model
-from tfmot_swd.cli.output import target_of, write_json
-from tfmot_swd.cli.tflite_files import require_tflite
 from tfmot_swd.cli.words import in_shell_words
+from tfmot_swd.io.json_files import write_json
 
 if TYPE_CHECKING:
     from tfmot_swd.tflite.parity import Parity
     from tfmot_swd.tflite.samples import Samples
 
 _EXAMPLE = """
-# What zeros and removed channels do for this file on a microcontroller, and what they do not; ends with 1 where
-# the file does not run there
+# Gains of this file from zeros and removed channels on a microcontroller; exits with 1 where the file does not run
+# there
 tfmot-swd check small_int8.tflite --dense=net_int8.tflite --target=microcontroller
 
-# Everywhere; and whether it answers as its model does, which ends with 1 if not
+# Advice for all devices, and a comparison with the model; exits with 1 if the outputs differ
 tfmot-swd check small_int8.tflite --model=small.keras --data=test.npz
 """
 # What export_tflite allows files in 8 bits; one that has nothing to do with its model is near 1.
@@ -40,16 +39,19 @@ def _define_flags(values: flags.FlagValues) -> None:
         flag_values=values,
     )
     flags.DEFINE_enum(
-        "target", None, ["phone", "desktop", "microcontroller"], "where it is to run; else all", flag_values=values
+        "target", None, ["phone", "desktop", "microcontroller"], "the device; by default all", flag_values=values
     )
-    flags.DEFINE_string("model", None, "the model that the file was made of, to run both", flag_values=values)
+    flags.DEFINE_string("model", None, "the model of the file, to compare the outputs of both", flag_values=values)
     flags.DEFINE_string(
-        "data", None, "an .npz or .npy file of x, and y for accuracies, to run them on; else random", flag_values=values
+        "data",
+        None,
+        "an .npz or .npy file of x, and y for accuracies, to compare them on; by default random",
+        flag_values=values,
     )
     flags.DEFINE_float(
         "tolerance",
         _TOLERANCE,
-        "how far the file may be from the model: the mean difference as a share of the range of outputs",
+        "allowed mean difference from the model, as a share of the output range",
         0.0,
         flag_values=values,
     )
@@ -106,9 +108,9 @@ def _parities(call: Call, content: bytes) -> tuple[dict[str, Parity], float | No
     """Returns how far the file is from its model, by where it was run; and the accuracy of the dense file, if any."""
     from tfmot_swd.tflite.parity import compare
     from tfmot_swd.tflite.samples import read_samples
-    from tfmot_swd.tflite.serving import float32_twin, keras_outputs
+    from tfmot_swd.tflite.serving import float32_copy, keras_outputs
 
-    model = float32_twin(load_model(call, call.flags.model))
+    model = float32_copy(load_model(call, call.flags.model))
     try:
         if call.flags.data:
             samples = read_samples(read_data("data", call.flags.data, model).to_check, model, "--data")
@@ -133,9 +135,9 @@ def _dense_accuracy(call: Call, model: Any, samples: Samples) -> float | None:
     Raises:
       ValueError: it does not run on them.
     """
-    from tfmot_swd.tflite.errors import ExportError
     from tfmot_swd.tflite.file_run import run_file
     from tfmot_swd.tflite.parity import classes_of
+    from tfmot_swd.tflite.result import ExportError
 
     path, labels = call.flags.dense, samples.labels
     if path is None or labels is None:
@@ -174,12 +176,12 @@ def _random_samples(content: bytes, model: Any) -> Samples:
 
 def _outputs(call: Call, content: bytes, inputs: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Runs the file where it is made for, by runtime: weights that are kept pruned are known to TFLite Micro alone."""
-    from tfmot_swd.tflite.file_run import is_encoded, try_out
+    from tfmot_swd.tflite.file_run import try_out
     from tfmot_swd.tflite.graph import read_graph
     from tfmot_swd.tflite.interpreter import run_tflite
     from tfmot_swd.tflite.micro import run_micro
     from tfmot_swd.tflite.micro.interpreter import has_micro
-    from tfmot_swd.tflite.micro.operators import micro_problems
+    from tfmot_swd.tflite.micro.operators import is_encoded, micro_problems
 
     graph = read_graph(content)
     found = {}
@@ -245,7 +247,7 @@ def _table(runtime: str, parity: Parity, tolerance: float, dense_accuracy: float
 
 COMMAND = Command(
     "check",
-    "What will and what will not help a TFLite file on a device; and whether it answers as its model does.",
+    "Deployment advice for a TFLite file, and a comparison of its outputs with those of its model.",
     _EXAMPLE,
     _define_flags,
     _run,

@@ -1,4 +1,4 @@
-"""`tfmot-swd export`: TFLite files, each proven against the model before it is in place."""
+"""`tfmot-swd export`: TFLite files, each proven against the model before it is written."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from absl import flags
 from rich.table import Table
 
-from tfmot_swd.cli.bounds import define_bound_flags
-from tfmot_swd.cli.command import Call, Command, UsageError
+from tfmot_swd.cli.command import Call, Command, UsageError, define_bound_flags
 from tfmot_swd.cli.data import read_data
+from tfmot_swd.cli.files import target_of
 from tfmot_swd.cli.loading import define_loading_flags, load_model
-from tfmot_swd.cli.output import target_of, write_json
 from tfmot_swd.cli.words import in_shell_words
+from tfmot_swd.io.json_files import write_json
 from tfmot_swd.io.tables import ResultTable
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _EXAMPLE = """
 # Two files in a folder: files/small_float32.tflite and files/small_int8.tflite. int8 needs samples of what the model
-# sees, as it is fed, to measure its activations: x in an .npz file, or an .npy file. With y, accuracies are told
+# sees, as it is fed, to measure its activations: x in an .npz file, or an .npy file. With y, accuracies are reported
 tfmot-swd export small.keras --recipes=float32,int8 --data=train.npz --output=files
 
 # One file
@@ -53,14 +53,14 @@ def _define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
         "data",
         None,
-        "an .npz or .npy file of samples: x to calibrate on, y for accuracies, x_val and y_val to prove on instead; "
-        "without those, a fifth of x is kept for the proof where it is calibrated on",
+        "an .npz or .npy file of samples: x to calibrate on, y for accuracies, x_val and y_val to prove on "
+        "instead; without those, a fifth of x is held out from calibration for the proof",
         flag_values=values,
     )
     flags.DEFINE_float(
         "tolerance",
         None,
-        "how far a file may be from the model, as a share of the range of outputs; each recipe has a bound of its own",
+        "allowed difference from the model, as a share of the output range; each recipe has its own default",
         0.0,
         flag_values=values,
     )
@@ -177,7 +177,7 @@ def _table(results: list[ExportResult]) -> Table:
 
 COMMAND = Command(
     "export",
-    "Converts a model to TFLite files; each is run against the model, and put in place only if it computes the same.",
+    "Converts a model to TFLite files; each is compared with the model, and written only if it computes the same.",
     _EXAMPLE,
     _define_flags,
     _run,

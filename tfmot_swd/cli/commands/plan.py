@@ -1,4 +1,4 @@
-"""`tfmot-swd plan`: what would be pruned, before anything is done."""
+"""`tfmot-swd plan`: the layers and channels that pruning would affect, without pruning."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from absl import flags
 
 from tfmot_swd.cli.command import Call, Command, define_full_flag
 from tfmot_swd.cli.loading import define_loading_flags, load_model
-from tfmot_swd.cli.methods import check_names, define_method_flags, layer_names, method_of
+from tfmot_swd.cli.methods import check_names, define_method_flags, layer_names, method_of, require_known_method
 
 _EXAMPLE = """
-# Which channels can leave, which stay and why, and which do nothing already
+# Channels that can be removed, those that stay and why, and dead ones
 tfmot-swd plan net.keras
 
-# Which layers' weights can become zero, the last one left whole
+# Layers whose weights can become zero, without the last one
 tfmot-swd plan net.keras --method=swd --skip=head
 """
 
@@ -21,6 +21,7 @@ def _define_flags(values: flags.FlagValues) -> None:
     define_method_flags(values)
     define_full_flag(values)
     define_loading_flags(values)
+    require_known_method(values)
 
 
 def _run(call: Call) -> int:
@@ -42,7 +43,7 @@ def _run(call: Call) -> int:
 
 COMMAND = Command(
     "plan",
-    "What would be pruned of a model, what would stay whole and why, and which channels are dead.",
+    "Layers and channels that pruning would affect, those that would stay and why, and dead channels.",
     _EXAMPLE,
     _define_flags,
     _run,

@@ -1,25 +1,28 @@
-"""`tfmot-swd profile`: what a model costs."""
+"""`tfmot-swd profile`: the costs of a model."""
 
 from __future__ import annotations
 
 from absl import flags
 
 from tfmot_swd.cli.command import Call, Command, define_full_flag
+from tfmot_swd.cli.files import target_of
 from tfmot_swd.cli.loading import define_loading_flags, load_model, named
-from tfmot_swd.cli.output import target_of, write_json
+from tfmot_swd.io.json_files import write_json
 
 _EXAMPLE = """
-# What it costs, layer by layer
+# Costs, layer by layer
 tfmot-swd profile net.keras
 
-# What pruning has brought
+# Before and after pruning
 tfmot-swd profile small.keras --against=net.keras --json=costs.json
 """
 
 
 def _define_flags(values: flags.FlagValues) -> None:
-    flags.DEFINE_string("against", None, "the model as it was before; both are shown side by side", flag_values=values)
-    flags.DEFINE_integer("batch_size", 1, "samples that activations are counted for", 1, flag_values=values)
+    flags.DEFINE_string("against", None, "the model before pruning; both are shown side by side", flag_values=values)
+    flags.DEFINE_integer(
+        "batch_size", 1, "samples in the batch that activation memory is counted for", 1, flag_values=values
+    )
     flags.DEFINE_string("json", None, "also write the numbers to this .json file", flag_values=values)
     define_full_flag(values)
     define_loading_flags(values)

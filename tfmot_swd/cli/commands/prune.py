@@ -1,4 +1,4 @@
-"""`tfmot-swd prune`: a smaller model, trained or not."""
+"""`tfmot-swd prune`: a smaller model, with or without training."""
 
 from __future__ import annotations
 
@@ -10,27 +10,35 @@ from rich.table import Table
 
 from tfmot_swd.cli.command import Call, Command, UsageError
 from tfmot_swd.cli.data import Data, length, read_data
+from tfmot_swd.cli.files import target_of, write_model
 from tfmot_swd.cli.loading import define_loading_flags, load_model
-from tfmot_swd.cli.methods import Wanted, check_names, define_method_flags, define_target_flags, wanted_of
-from tfmot_swd.cli.output import target_of, write_json, write_model
+from tfmot_swd.cli.methods import (
+    Wanted,
+    check_names,
+    define_method_flags,
+    define_target_flags,
+    require_known_method,
+    wanted_of,
+)
 from tfmot_swd.cli.task import LOSSES, Task, task_of
+from tfmot_swd.io.json_files import write_json
 from tfmot_swd.io.tables import ResultTable
 
 if TYPE_CHECKING:
     from tfmot_swd.cli.training import Trained
 
 _EXAMPLE = """
-# Half of the multiply-accumulates, trained meanwhile. train.npz holds x and y, as the model is fed:
+# Half of the multiply-accumulates, pruned in training. train.npz holds x and y, as the model is fed:
 #   numpy.savez("train.npz", x=images, y=labels)
 tfmot-swd prune net.keras --macs=0.5 --data=train.npz --epochs=20 --output=small.keras
 
-# A file of at most 100 kB; if the machine goes down, the same command goes on where it was
+# A file of at most 100 kB; after a crash, the same command resumes the training
 tfmot-swd prune net.keras --bytes=100_000 --data=train.npz --backup_dir=backup --output=small.keras
 
 # 95 % of the weights zero
 tfmot-swd prune net.keras --method=swd --rate=0.95 --data=train.npz --output=sparse.keras
 
-# No data at hand: the weakest channels are cut off at once, and the accuracy with them
+# Without data: the weakest channels are removed at once, and the accuracy suffers
 tfmot-swd prune net.keras --macs=0.5 --output=small.keras
 """
 
@@ -42,22 +50,27 @@ def _define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
         "data",
         None,
-        "an .npz file with arrays x and y to train on, and x_val and y_val to validate on; without those the last "
-        "tenth of a shuffle is held back",
+        "an .npz file with arrays x and y to train on, and x_val and y_val to validate on; without those a "
+        "random tenth is held out",
         flag_values=values,
     )
     flags.DEFINE_integer("epochs", 10, "epochs of training; the last ones fine-tune", 1, flag_values=values)
-    flags.DEFINE_integer("batch_size", 64, "samples an update", 1, flag_values=values)
+    flags.DEFINE_integer("batch_size", 64, "samples per update", 1, flag_values=values)
     flags.DEFINE_float(
-        "learning_rate", 1e-3, "of Adam, at the beginning; falls to 0 along a cosine", 0.0, flag_values=values
+        "learning_rate", 1e-3, "initial learning rate of Adam; decays to 0 along a cosine", 0.0, flag_values=values
     )
-    flags.DEFINE_enum("loss", None, LOSSES, "what is trained for; guessed from y and the outputs", flag_values=values)
-    flags.DEFINE_integer("seed", 0, "of the order of samples and of the validation part", flag_values=values)
+    flags.DEFINE_enum(
+        "loss", None, LOSSES, "training loss; by default guessed from y and the outputs", flag_values=values
+    )
+    flags.DEFINE_integer(
+        "seed", 0, "random seed of the order of samples and of the validation split", flag_values=values
+    )
     flags.DEFINE_string(
-        "backup_dir", None, "keeps the training here after each epoch, to go on with after a crash", flag_values=values
+        "backup_dir", None, "saves the training here after each epoch, to resume it after a crash", flag_values=values
     )
-    flags.DEFINE_string("json", None, "also write what happened to this .json file", flag_values=values)
+    flags.DEFINE_string("json", None, "also write the results to this .json file", flag_values=values)
     define_loading_flags(values)
+    require_known_method(values)
 
 
 def _run(call: Call) -> int:
@@ -91,7 +104,7 @@ def _run(call: Call) -> int:
 def _pruned(
     call: Call, model: Any, wanted: Wanted, measured: list[tuple[str, float, float]]
 ) -> tuple[Trained, Task | None]:
-    """Returns what came of it; `measured` gains what data say of it: name, before, after."""
+    """Returns the pruned model and its task; appends the validation metric, before and after, to `measured`."""
     from tfmot_swd.cli.training import Trained, Training, prune_at_once, prune_in_training
 
     values = call.flags
@@ -156,8 +169,8 @@ def _record(call: Call, task: Task | None, costs: dict[str, Any], trained: Train
 
 COMMAND = Command(
     "prune",
-    "Makes a model smaller: to a budget of multiply-accumulates, parameters or bytes, or at a rate; while it trains "
-    "where --data is given, which costs little accuracy, or at once, which costs much.",
+    "Prunes a model to a budget of multiply-accumulates, parameters or bytes, or at a rate: in training where --data "
+    "is given, at a small cost in accuracy, or at once, at a large one.",
     _EXAMPLE,
     _define_flags,
     _run,

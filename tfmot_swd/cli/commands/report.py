@@ -1,4 +1,4 @@
-"""`tfmot-swd report`: one page that tells what became of a model."""
+"""`tfmot-swd report`: one page on a pruned model and its files."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from tfmot_swd.cli.command import Call, Command, UsageError, define_full_flag
+from tfmot_swd.cli.data import Data, length, read_data
+from tfmot_swd.cli.files import require_tflite, target_of
 from tfmot_swd.cli.loading import define_loading_flags, load_model
-from tfmot_swd.cli.output import target_of
-from tfmot_swd.cli.task import LOSSES
-from tfmot_swd.cli.tflite_files import require_tflite
+from tfmot_swd.cli.task import LOSSES, task_of
 
 if TYPE_CHECKING:
     from tfmot_swd.tflite import ExportResult
@@ -25,11 +25,11 @@ _EXAMPLE = """
 tfmot-swd report small.keras --dense=net.keras --dense_file=files/net_int8.tflite --files=files/small_int8.tflite \\
   --output=report.html
 
-# And how well both models and all files do on the same samples: x and y in an .npz file
+# Also with the accuracy of both models and all files on the same samples: x and y in an .npz file
 tfmot-swd report small.keras --dense=net.keras --dense_file=files/net_int8.tflite --files=files/small_int8.tflite \\
   --data=test.npz --output=report.html
 
-# With the curves of the training and the accuracies of the files, which prune and export have written down
+# With training curves and the accuracies of the files, from the records of prune and export
 tfmot-swd prune net.keras --macs=0.5 --data=train.npz --output=small.keras --json=prune.json
 tfmot-swd export small.keras --recipes=float32,int8 --data=train.npz --output=files --json=export.json
 tfmot-swd report small.keras --dense=net.keras --training=prune.json --exports=export.json --output=report.html
@@ -51,7 +51,7 @@ def _define_flags(values: flags.FlagValues) -> None:
         "dense_file",
         None,
         "the .tflite file of the dense model, which the others are compared with; several where there is one of each "
-        "form, and empty if there is none. By default those of --files whose weights tell that they are of that model",
+        "form, and empty if there is none. By default those of --files whose weights show that they are of that model",
         flag_values=values,
     )
     flags.DEFINE_string("training", None, "the .json file that prune wrote", flag_values=values)
@@ -64,7 +64,11 @@ def _define_flags(values: flags.FlagValues) -> None:
         flag_values=values,
     )
     flags.DEFINE_enum(
-        "loss", None, LOSSES, "what the models were trained for; guessed from y and the outputs", flag_values=values
+        "loss",
+        None,
+        LOSSES,
+        "training loss of the models; by default guessed from y and the outputs",
+        flag_values=values,
     )
     flags.DEFINE_bool("measure", True, "time the files on this machine, some seconds for each", flag_values=values)
     flags.DEFINE_string("title", None, "of the page; the name of the model by default", flag_values=values)
@@ -114,9 +118,9 @@ def _run(call: Call) -> int:
         title=values.title,
         seed=training.get("seed"),
     )
-    report.to_html(target)
+    report.write_html(target)
     if record:
-        report.to_json(record)
+        report.write_json(record)
     call.show(report)
     call.say(f"The page: {values.output}")
     return 0
@@ -128,9 +132,6 @@ def _scored_on(call: Call, dense: Any) -> tuple[Any, Any]:
     Raises:
       UsageError: --data without y.
     """
-    from tfmot_swd.cli.data import Data, length, read_data
-    from tfmot_swd.cli.task import task_of
-
     if not call.flags.data:
         return None, None
     found = read_data("data", call.flags.data, dense)
@@ -171,7 +172,7 @@ def _named(first: list[str], others: list[str]) -> dict[str, str]:
 
     Raises:
       UsageError: one is not there.
-      ValueError: one is no TFLite file.
+      ValueError: one is not a TFLite file.
     """
     paths = list(dict.fromkeys(first)) + [path for path in dict.fromkeys(others) if not _is_among(path, first)]
     for path in paths:
@@ -228,7 +229,7 @@ def _references(files: dict[str, str], dense: tuple[str, ...]) -> dict[str, str]
 
 
 def _advice(files: dict[str, str], references: dict[str, str], channels_removed: bool) -> list[FileAdvice]:
-    """Returns what is to be said of each file that was pruned; beside the dense one, where there is one of its form."""
+    """Returns the advice on each pruned file, compared with the dense file of the same form where there is one."""
     from tfmot_swd.tflite.advice import advise
 
     found = {name: advise(path, channels_removed=channels_removed) for name, path in files.items()}
@@ -268,7 +269,7 @@ def _export(row: dict[str, Any]) -> ExportResult:
 
 COMMAND = Command(
     "report",
-    "One page on what became of a model: both models by layer, its files by size, time and accuracy, its training.",
+    "One HTML page on a pruned model: both models by layer, its files by size, time and accuracy, its training.",
     _EXAMPLE,
     _define_flags,
     _run,

@@ -1,4 +1,4 @@
-"""Microcontrollers: files proven in TFLite Micro, pruned weights kept pruned in flash, C source, estimates for NPUs."""
+"""Microcontrollers: inference in TFLite Micro, weights pruned in flash, C source, NPU estimates."""
 
 from tfmot_swd.tflite.micro.c_source import CSource, write_c_source
 from tfmot_swd.tflite.micro.decode import EncodedFile, EncodedTensor, encode_pruned

@@ -1,15 +1,15 @@
-"""Whether TFLite Micro computes what LiteRT computes: a file that is proven there is then proven for both."""
+"""Agreement of TFLite Micro with LiteRT, which extends a file's proof to microcontrollers."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from tfmot_swd.tflite.errors import ExportError
 from tfmot_swd.tflite.inputs import random_inputs
 from tfmot_swd.tflite.interpreter import run_tflite
 from tfmot_swd.tflite.layout import FileLayout
-from tfmot_swd.tflite.micro.interpreter import LARGEST_PORT, MicroRun, run_micro
+from tfmot_swd.tflite.micro.interpreter import MAX_PORT_BYTES, MicroRun, run_micro
 from tfmot_swd.tflite.micro.operators import DECODE
+from tfmot_swd.tflite.result import ExportError
 from tfmot_swd.tflite.samples import Array
 
 SAMPLES = 16
@@ -20,7 +20,7 @@ _SHARE = 0.01
 
 
 def proven_run(content: bytes, layout: FileLayout) -> MicroRun:
-    """Runs a file in TFLite Micro on random inputs, and in LiteRT on the same if that knows its operators.
+    """Runs a file in TFLite Micro, and checks that LiteRT computes the same on the same random inputs.
 
     Kernels of the two differ, of recurrent layers for one, and a proof in LiteRT then says nothing of a
     microcontroller.
@@ -36,7 +36,7 @@ def proven_run(content: bytes, layout: FileLayout) -> MicroRun:
         ExportError: TFLite Micro does not run the file, or answers something else.
         ValueError: a file of open size, or with an input that no microcontroller has memory for.
     """
-    layout.require_sizes(LARGEST_PORT)
+    layout.require_sizes(MAX_PORT_BYTES)
     inputs = random_inputs(layout.inputs, SAMPLES)
     run = run_micro(content, inputs)
     if DECODE in layout.operators:

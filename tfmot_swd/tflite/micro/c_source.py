@@ -1,4 +1,4 @@
-"""A file as C source and header, with all that firmware must know of it."""
+"""C source and header of a TFLite file, with everything that firmware needs to know."""
 
 from __future__ import annotations
 
@@ -10,25 +10,17 @@ from pathlib import Path
 
 import numpy as np
 
-from tfmot_swd.io.atomic import check_target, path_text, placed
-from tfmot_swd.tflite.alignment import ALIGNMENT, padded
-from tfmot_swd.tflite.errors import ExportError
-from tfmot_swd.tflite.file_bytes import read_content
+from tfmot_swd.io.atomic import atomic_write, check_target, path_text
+from tfmot_swd.io.deprecation import renamed_arguments
+from tfmot_swd.tflite.file_bytes import read_bytes_or_path
+from tfmot_swd.tflite.flatbuffer import ALIGNMENT, padded
 from tfmot_swd.tflite.inputs import random_inputs
 from tfmot_swd.tflite.layout import FileLayout, Port, read_layout
 from tfmot_swd.tflite.micro.agreement import proven_run
-from tfmot_swd.tflite.micro.interpreter import LARGEST_PORT, has_micro, run_micro
+from tfmot_swd.tflite.micro.interpreter import MAX_PORT_BYTES, has_micro, run_micro
 from tfmot_swd.tflite.micro.operators import DECODE, MICRO_OPERATORS
+from tfmot_swd.tflite.result import ExportError
 
-# Words of both languages, and the one function whose name firmware cannot do without.
-_KEYWORDS = re.compile(
-    r"alignas|alignof|and|and_eq|asm|auto|bitand|bitor|bool|break|case|catch|char|class|compl|const|const_cast|constexpr"
-    r"|continue|decltype|default|delete|do|double|dynamic_cast|else|enum|explicit|export|extern|false|float|for|friend"
-    r"|goto|if|inline|int|long|main|mutable|namespace|new|noexcept|not|not_eq|nullptr|operator|or|or_eq|private"
-    r"|protected|public|register|reinterpret_cast|restrict|return|short|signed|sizeof|static|static_assert|static_cast"
-    r"|struct|switch|template|this|thread_local|throw|true|try|typedef|typeid|typename|typeof|union|unsigned|using"
-    r"|virtual|void|volatile|wchar_t|while|xor|xor_eq"
-)
 # Where the resolver's method is not the operator's name in capitals and small letters.
 _METHODS = {
     DECODE: "AddDecode",
@@ -66,8 +58,9 @@ class CSource:
     outputs: tuple[Port, ...]
 
 
+@renamed_arguments(tflite="file")
 def write_c_source(
-    tflite: str | os.PathLike[str] | bytes,
+    file: str | os.PathLike[str] | bytes,
     path: str | os.PathLike[str],
     name: str = "model",
     arena_bytes: int | None = None,
@@ -86,24 +79,24 @@ def write_c_source(
     a device with 32 bits too. Optimized kernels may need scratch memory on top.
 
     Args:
-        tflite: the file, or its bytes.
+        file: the file, or its bytes.
         path: where to write, with or without `.c` or `.h`. Missing directories are created. The source includes the
             header by its name, which therefore holds no quote, backslash, `??` or control character.
         name: of the array, a C identifier.
         arena_bytes: the arena to name, where it is known. None finds it, for which tflite-micro must be installed; a
             given one is not tried, nor is the file then run where that package is missing.
         compare: whether TFLite Micro must compute what LiteRT computes. False for a file that was held against its
-            model in TFLite Micro: by quantize="int8_pruned", or by tfmot-swd check with --model, --data and
+            model in TFLite Micro: by recipe="int8_pruned", or by tfmot-swd check with --model, --data and
             --target=microcontroller.
 
     Returns:
         Paths and numbers.
 
     Raises:
-        TypeError: `tflite` is neither bytes nor a path, or `path` no path.
-        ValueError: no TFLite file, one that leaves the size of an input open, a name that C or C++ does not take, an
-            operator that TFLite Micro lacks.
-        OSError: nothing can be written at `path`, or there is no file `tflite`.
+        TypeError: `file` is neither bytes nor a path, or `path` is not a path.
+        ValueError: not a TFLite file, one that leaves the size of an input open, a name that is not a C
+            identifier, an operator that TFLite Micro lacks.
+        OSError: nothing can be written at `path`, or there is no such file.
         ImportError: the arena is to be found and the package tflite-micro is not installed.
         ExportError: TFLite Micro cannot run the file, or computes something else with it than LiteRT.
 
@@ -131,9 +124,9 @@ def write_c_source(
         raise ValueError(f"path must name the files to write, without .c and .h. Received: path={text!r}")
     source, header = check_target(f"{base}.c"), check_target(f"{base}.h")
     _check_file_names(source, header)
-    content = read_content(tflite, "tflite")
+    content = read_bytes_or_path(file)
     layout = read_layout(content)
-    layout.require_sizes(LARGEST_PORT)
+    layout.require_sizes(MAX_PORT_BYTES)
     operators = tuple(_method(operator, layout.file) for operator in layout.operators)
     if arena_bytes is None:
         arena = _arena(content, layout, compare)
@@ -143,8 +136,8 @@ def write_c_source(
             proven_run(content, layout)
     made = CSource(source, header, name, len(content), arena, operators, layout.inputs, layout.outputs)
     with (
-        placed(source, _source_text(made, content).encode()),
-        placed(header, _header_text(made, zlib.crc32(content)).encode()),
+        atomic_write(source, _source_text(made, content).encode()),
+        atomic_write(header, _header_text(made, zlib.crc32(content)).encode()),
     ):
         pass
     return made
@@ -152,15 +145,15 @@ def write_c_source(
 
 def _check_name(name: str) -> None:
     is_identifier = isinstance(name, str) and re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) is not None
-    if not is_identifier or _KEYWORDS.fullmatch(name) or "__" in name:
+    if not is_identifier or "__" in name:
         raise ValueError(
-            "name must be an identifier of C and C++: a letter, then letters, digits and single underscores, and no "
-            f"word of the language. Received: name={name!r}"
+            "name must be an identifier of C and C++: a letter, then letters, digits and single underscores. "
+            f"Received: name={name!r}"
         )
 
 
 def _check_file_names(*paths: Path) -> None:
-    """Refuses names that end a C string, or are read as something else in it: the source includes the header by name.
+    """Raises on names that end a C string, or are read as something else in it: the source includes the header by name.
 
     C has no escapes there that all compilers read alike; two question marks begin a trigraph.
     """

@@ -1,4 +1,4 @@
-"""Pruned weights that stay pruned in flash: TFLite Micro's DECODE operator with a bit mask and the values left."""
+"""Weights pruned in flash: TFLite Micro's DECODE operator, with a bit mask and the remaining values."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.tools import flatbuffer_utils
 
-from tfmot_swd.tflite.alignment import pack, padded
-from tfmot_swd.tflite.file_bytes import describe, read_content
+from tfmot_swd.io.deprecation import renamed_arguments
+from tfmot_swd.tflite.file_bytes import describe, read_bytes_or_path
+from tfmot_swd.tflite.flatbuffer import pack, padded
 from tfmot_swd.tflite.graph import FileGraph, read_graph
 from tfmot_swd.tflite.micro.operators import DECODE
 from tfmot_swd.tflite.samples import Array
@@ -71,7 +72,7 @@ class EncodedFile:
 
     @property
     def bytes_saved(self) -> int:
-        """What the flash gains; 0 where nothing is encoded."""
+        """Bytes of flash saved; 0 where nothing is encoded."""
         return self.bytes_before - self.bytes_after
 
 
@@ -95,8 +96,9 @@ class _Candidate:
         return padded(plain_bytes) - self.encoded_bytes - tables
 
 
-def encode_pruned(content: bytes | str | os.PathLike[str], largest: int | None = None) -> EncodedFile:
-    """Stores the pruned weights of an int8 file as TFLite Micro decodes them: a bit mask and the values that are left.
+@renamed_arguments(content="file", largest="max_encoded_weights")
+def encode_pruned(file: bytes | str | os.PathLike[str], max_encoded_weights: int | None = None) -> EncodedFile:
+    """Stores the pruned weights of an int8 file as a bit mask and the nonzero values, which TFLite Micro decodes.
 
     A tensor of n weights with z zeros takes n/8 + (n - z) + 16 bytes in place of n, and some 100 for the operator that
     restores it just before it is used, bit by bit the same; so it pays from about 15 % zeros on in large tensors. Each
@@ -104,21 +106,22 @@ def encode_pruned(content: bytes | str | os.PathLike[str], largest: int | None =
     or tensors share one. A weight counts as zero at its zero point. What the signature names stays as it is.
 
     The file then runs in TFLite Micro only, built from sources of 2025 or later with `AddDecode()` in its resolver:
-    neither TensorFlow nor LiteRT knows the operator. Weights are restored in the arena, one tensor at a time and anew
-    in each inference: the arena must hold the largest of them beside the activations of its operator, and 200 bytes
-    for each. In convolutional nets that is little, of memory and of time; a large dense layer takes as much RAM as it
-    has weights, and most of its time to decode. `largest` leaves such layers alone.
+    neither TensorFlow nor LiteRT knows the operator. Weights are restored in the arena, one tensor at a time,
+    in each inference: it must hold the largest of them beside the activations of its operator, and 200 bytes for each.
+    Convolutional nets take little more memory and time; a large dense layer takes as much RAM as it has weights, and
+    most of its time to decode. `max_encoded_weights` leaves such layers alone.
 
     Args:
-        content: the bytes of an int8 file (or of one with int16 activations and int8 weights), or its path.
-        largest: leave tensors of more than so many weights as they are, to bound the arena. None encodes them all.
+        file: the bytes of an int8 file (or of one with int16 activations and int8 weights), or its path.
+        max_encoded_weights: leave tensors of more than so many weights as they are, to bound the arena. None encodes
+            them all.
 
     Returns:
         The file, what was encoded and what it saves.
 
     Raises:
-        TypeError: `content` is neither bytes nor a path.
-        ValueError: no TFLite file, one that does not compute in integers, or `largest` not positive.
+        TypeError: `file` is neither bytes nor a path.
+        ValueError: not a TFLite file, one that does not compute in integers, or `max_encoded_weights` not positive.
         OSError: the file cannot be read.
 
     Source: format of DECODE in TensorFlow's tflite-micro, "TFLM DECODE Operator Design" of May 20, 2025.
@@ -136,8 +139,8 @@ def encode_pruned(content: bytes | str | os.PathLike[str], largest: int | None =
         >>> [tensor.shape for tensor in encoded.tensors], encoded.bytes_saved > 2000
         ([(64, 64)], True)
     """
-    check_largest(largest)
-    content = read_content(content)
+    check_max_encoded(max_encoded_weights)
+    content = read_bytes_or_path(file)
     graph = read_graph(content)
     _require_integers(graph, content)
     model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
@@ -145,7 +148,7 @@ def encode_pruned(content: bytes | str | os.PathLike[str], largest: int | None =
     chosen = []
     for candidate in _candidates(model):
         plain_bytes = len(model.buffers[candidate.buffer].data)
-        if candidate.gain(plain_bytes) > 0 and (largest is None or plain_bytes <= largest):
+        if candidate.gain(plain_bytes) > 0 and (max_encoded_weights is None or plain_bytes <= max_encoded_weights):
             chosen.append(candidate)
     if not chosen:
         return unchanged
@@ -169,21 +172,25 @@ def encode_pruned(content: bytes | str | os.PathLike[str], largest: int | None =
     return EncodedFile(encoded, tuple(sorted(tensors, key=lambda each: each.index)), len(content), len(encoded))
 
 
-def check_largest(largest: Any) -> None:
-    """Refuses what bounds no tensor.
+def check_max_encoded(max_encoded_weights: Any) -> None:
+    """Checks that a bound is None or a positive int.
 
     Raises:
         ValueError: neither None nor a positive int.
     """
-    if largest is not None and (isinstance(largest, bool) or not isinstance(largest, int) or largest < 1):
-        raise ValueError(f"largest must be a positive number of weights, or None. Received: largest={largest!r}")
+    is_count = isinstance(max_encoded_weights, int) and not isinstance(max_encoded_weights, bool)
+    if max_encoded_weights is not None and not (is_count and max_encoded_weights >= 1):
+        raise ValueError(
+            "max_encoded_weights must be a positive number of weights, or None. "
+            f"Received: max_encoded_weights={max_encoded_weights!r}"
+        )
 
 
 def _require_integers(graph: FileGraph, content: bytes) -> None:
     activations = [each for each in graph.tensors if each.dtype is not None and not each.stored_bytes]
     if not any(each.dtype in (np.int8, np.int16) for each in activations):
         raise ValueError(
-            f'TFLite Micro decodes int8 weights: export with quantize="int8". Received: {describe(content)}, whose '
+            f'TFLite Micro decodes int8 weights: export with recipe="int8". Received: {describe(content)}, whose '
             f"activations are {sorted({str(each.dtype) for each in activations})}"
         )
 

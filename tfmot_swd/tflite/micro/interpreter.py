@@ -1,4 +1,4 @@
-"""A TFLite file run in TFLite Micro, the interpreter of microcontrollers, on this host."""
+"""Inference with TFLite Micro, the interpreter of microcontrollers, on this host."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ from typing import Any
 
 import numpy as np
 
-from tfmot_swd.tflite.errors import ExportError
-from tfmot_swd.tflite.file_bytes import describe, read_content
+from tfmot_swd.io.deprecation import renamed_arguments
+from tfmot_swd.tflite.file_bytes import describe, read_bytes_or_path
 from tfmot_swd.tflite.graph import read_graph
 from tfmot_swd.tflite.inputs import check_inputs
 from tfmot_swd.tflite.interpreter import dequantize, quantize
 from tfmot_swd.tflite.layout import Port, read_layout
+from tfmot_swd.tflite.result import ExportError
 from tfmot_swd.tflite.samples import Array, chunks
-from tfmot_swd.tflite.subprocesses import TIMEOUT, check_timeout, ending, run_child
+from tfmot_swd.tflite.subprocesses import TIMEOUT, check_timeout, describe_exit, run_subprocess
 
 # Bytes of an input or output: more than a microcontroller has memory.
-LARGEST_PORT = 2**24
+MAX_PORT_BYTES = 2**24
 
 _WORKER = Path(__file__).with_name("worker.py")
 _ARENA = re.compile(r"Arena allocation total (\d+) bytes")
@@ -35,7 +36,7 @@ _INFERENCE_SECONDS = 10
 
 @dataclass(frozen=True)
 class MicroRun:
-    """What came of a file in TFLite Micro.
+    """Outputs, working memory and time of a file in TFLite Micro.
 
     Attributes:
         outputs: one array (N, ...) for each output name of the signature, dequantized to float32.
@@ -53,7 +54,7 @@ class MicroRun:
 
 @dataclass(frozen=True)
 class MicroTime:
-    """How long a file takes in TFLite Micro on this host, in milliseconds.
+    """Latency of a file in TFLite Micro on this host, in milliseconds.
 
     Attributes:
         median: over the rounds.
@@ -66,19 +67,20 @@ class MicroTime:
     rounds: int
 
 
+@renamed_arguments(content="file")
 def run_micro(
-    content: bytes | str | os.PathLike[str],
+    file: bytes | str | os.PathLike[str],
     inputs: Mapping[str, Array],
     arena_bytes: int | None = None,
     timeout: float | None = None,
 ) -> MicroRun:
-    """Runs a file with one signature in TFLite Micro, in a process of its own.
+    """Runs a file with one signature in TFLite Micro, in a separate process.
 
     TFLite Micro runs files in int8, in int8 weights with int16 activations, and in float32, at their fixed batch; also
     what `encode_pruned` makes.
 
     Args:
-        content: the bytes of the file, or its path.
+        file: the bytes of the file, or its path.
         inputs: one array (N, ...) for each input name of the signature; quantized as the file asks.
         arena_bytes: the working memory to give it, to see whether a device has enough. None gives it plenty.
         timeout: seconds after which the process is stopped. None waits for 600, and 10 more for each sample.
@@ -87,9 +89,9 @@ def run_micro(
         Outputs, arena and time.
 
     Raises:
-        TypeError: `content` is neither bytes nor a path, `inputs` is no dictionary of numbers.
-        ValueError: no TFLite file, one that leaves the size of an input open, inputs of other names or shapes than the
-            file's.
+        TypeError: `file` is neither bytes nor a path, `inputs` is not a dictionary of numbers.
+        ValueError: not a TFLite file, one that leaves the size of an input open, inputs of other names or shapes than
+            the file's.
         OSError: the file cannot be read.
         ImportError: the package tflite-micro is not installed.
         ExportError: TFLite Micro cannot run the file, in this arena; with what it said. Or not in time.
@@ -108,11 +110,11 @@ def run_micro(
     _require_package()
     if timeout is not None:
         check_timeout(timeout)
-    content = read_content(content)
+    content = read_bytes_or_path(file)
     layout = read_layout(content)
     if arena_bytes is not None and (isinstance(arena_bytes, bool) or not isinstance(arena_bytes, int)):
         raise TypeError(f"arena_bytes must be an int or None. Received: arena_bytes={arena_bytes!r}")
-    layout.require_sizes(LARGEST_PORT)
+    layout.require_sizes(MAX_PORT_BYTES)
     arrays, count = check_inputs(inputs, layout.inputs, layout.file)
     rounds = {port.position: _rounds(array, port) for array, port in zip(arrays, layout.inputs, strict=True)}
     settings = {
@@ -137,13 +139,14 @@ def run_micro(
     return MicroRun(outputs, int(found[1]), milliseconds, count)
 
 
+@renamed_arguments(contents="files")
 def time_micro(
-    contents: Sequence[bytes | str | os.PathLike[str]], rounds: int = 20, timeout: float | None = None
+    files: Sequence[bytes | str | os.PathLike[str]], rounds: int = 20, timeout: float | None = None
 ) -> tuple[MicroTime, ...]:
-    """Measures how long files take in TFLite Micro, on random inputs, in turn: one inference each a round.
+    """Measures the latency of files in TFLite Micro in turn, on random inputs: one inference of each file a round.
 
     Args:
-        contents: the bytes of each file, or its path; to compare files, pass them together.
+        files: the bytes of each file, or its path; to compare files, pass them together.
         rounds: after one inference each that is not measured.
         timeout: seconds after which the process is stopped. None waits for 600, and 10 more for each inference.
 
@@ -151,8 +154,8 @@ def time_micro(
         Times in the order of the files.
 
     Raises:
-        TypeError: `contents` is no list of bytes or paths, or `rounds` no int.
-        ValueError: no files or no rounds, or bytes that are no TFLite file.
+        TypeError: `files` is not a list of bytes or paths, or `rounds` not an int.
+        ValueError: no files or no rounds, or bytes that are not a TFLite file.
         OSError: a file cannot be read.
         ImportError: the package tflite-micro is not installed.
         ExportError: TFLite Micro cannot run one of the files, or not in time.
@@ -170,33 +173,33 @@ def time_micro(
     _require_package()
     if timeout is not None:
         check_timeout(timeout)
-    if isinstance(contents, bytes | str | os.PathLike) or not isinstance(contents, Sequence):
-        raise TypeError(f"contents is a list of files, timed together. Received: contents={type(contents).__name__}")
+    if isinstance(files, bytes | str | os.PathLike) or not isinstance(files, Sequence):
+        raise TypeError(f"files is a list of TFLite files, timed together. Received: files={type(files).__name__}")
     if isinstance(rounds, bool) or not isinstance(rounds, int):
         raise TypeError(f"rounds must be a whole number. Received: rounds={rounds!r}")
-    if not contents or rounds < 1:
+    if not files or rounds < 1:
         raise ValueError(
-            f"There must be a file and a round to measure. Received: {len(contents)} files, rounds={rounds!r}"
+            f"There must be a file and a round to measure. Received: {len(files)} files, rounds={rounds!r}"
         )
-    files = [read_content(each, f"contents[{number}]") for number, each in enumerate(contents)]
-    layouts = [read_layout(file) for file in files]
+    contents = [read_bytes_or_path(each, f"files[{number}]") for number, each in enumerate(files)]
+    layouts = [read_layout(content) for content in contents]
     for layout in layouts:
-        layout.require_sizes(LARGEST_PORT)
+        layout.require_sizes(MAX_PORT_BYTES)
     settings = {
         "task": "measure",
-        "arena_bytes": max(map(_plenty, files)),
+        "arena_bytes": max(map(_plenty, contents)),
         "input_count": [len({port.position for port in layout.inputs}) for layout in layouts],
         "rounds": rounds,
     }
-    patience = _patience((rounds + 1) * len(files)) if timeout is None else timeout
+    patience = _patience((rounds + 1) * len(contents)) if timeout is None else timeout
     with tempfile.TemporaryDirectory() as scratch:
-        _work(Path(scratch), files, settings, patience)
+        _work(Path(scratch), contents, settings, patience)
         times = np.load(Path(scratch) / "milliseconds.npy")
     return tuple(MicroTime(float(np.median(column)), float(column.min()), rounds) for column in times.T)
 
 
 def has_micro() -> bool:
-    """Whether the package tflite-micro is installed."""
+    """Returns whether the package tflite-micro is installed."""
     return importlib.util.find_spec("tflite_micro") is not None
 
 
@@ -230,13 +233,13 @@ def _work(directory: Path, contents: Sequence[bytes], settings: dict[str, Any], 
     (directory / "settings.json").write_text(json.dumps(settings))
     # -P: the names beside the script are not to be imported in place of packages.
     command = [sys.executable, "-P", str(_WORKER), str(directory)]
-    done = run_child(command, timeout, "TFLite Micro")
+    done = run_subprocess(command, timeout, "TFLite Micro")
     said = done.stderr + done.stdout
     if done.returncode:
         files = ", ".join(map(describe, contents))
-        crash = f"{ending(done.returncode)}; " if done.returncode < 0 else ""
+        crash = f"{describe_exit(done.returncode)}; " if done.returncode < 0 else ""
         raise ExportError(
-            "TFLite Micro does not run this file: it takes files made with quantize='int8' or 'float32' whose "
+            "TFLite Micro does not run this file: it takes files made with recipe='int8' or 'float32' whose "
             "operators it has, in an arena that is large enough. "
             f"Received: {files}, and {crash}{said.strip()[-1500:]}"
         )

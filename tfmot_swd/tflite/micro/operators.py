@@ -1,11 +1,10 @@
-"""Whether TFLite Micro can run a file: which of its operators it lacks, and which forms of weights."""
+"""Operators of TFLite Micro, and what keeps it from running a file."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from tfmot_swd.tflite.findings import Finding, place
-from tfmot_swd.tflite.graph import FileGraph, FileOperator
+from tfmot_swd.tflite.graph import FileGraph, FileOperator, Finding, place
 
 DECODE = "TFLM_DECODE"
 # Those for which the runtime of the PyPI package tflite-micro, October 2026, finds a kernel: each code was tried.
@@ -21,7 +20,7 @@ _NAMES = (
     "TANH TRANSPOSE TRANSPOSE_CONV UNIDIRECTIONAL_SEQUENCE_LSTM UNPACK VAR_HANDLE WHILE ZEROS_LIKE"
 )
 MICRO_OPERATORS = frozenset(_NAMES.split()) | {DECODE, "TFLite_Detection_PostProcess"}
-_INT8 = 'export with quantize="int8"'
+_INT8 = 'export with recipe="int8"'
 
 
 def micro_problems(graph: FileGraph) -> tuple[Finding, ...]:
@@ -41,8 +40,13 @@ def micro_problems(graph: FileGraph) -> tuple[Finding, ...]:
     return tuple(problems)
 
 
+def is_encoded(graph: FileGraph) -> bool:
+    """Returns whether weights are stored as `encode_pruned` writes them, which only TFLite Micro runs."""
+    return any(operator.name == DECODE for operator in graph.operators)
+
+
 def is_hybrid(graph: FileGraph, operator: FileOperator) -> bool:
-    """Whether an operator computes in float32 with weights that are stored in int8."""
+    """Returns whether an operator computes in float32 with weights that are stored in int8."""
     if len(operator.inputs) < 2 or operator.name in ("DEQUANTIZE", "DENSIFY", DECODE):
         return False
     given, weights = (graph.tensors[index] for index in operator.inputs[:2])

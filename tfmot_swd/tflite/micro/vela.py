@@ -1,4 +1,4 @@
-"""What an Ethos-U NPU would make of a file, as Arm's Vela compiler estimates it."""
+"""Estimates for Ethos-U NPUs, by Arm's Vela compiler."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfmot_swd.tflite.errors import ExportError
-from tfmot_swd.tflite.file_bytes import describe, read_content
+from tfmot_swd.io.deprecation import renamed_arguments
+from tfmot_swd.tflite.file_bytes import describe, read_bytes_or_path
 from tfmot_swd.tflite.graph import read_graph
-from tfmot_swd.tflite.subprocesses import TIMEOUT, check_timeout, run_child
+from tfmot_swd.tflite.result import ExportError
+from tfmot_swd.tflite.subprocesses import TIMEOUT, check_timeout, run_subprocess
 
 ACCELERATORS = tuple(
     f"ethos-{core}-{macs}"
@@ -58,24 +59,25 @@ class NpuEstimate:
     cpu_operators: int
 
 
+@renamed_arguments(content="file")
 def estimate_npu(
-    content: bytes | str | os.PathLike[str], accelerator: str = "ethos-u55-128", timeout: float = TIMEOUT
+    file: bytes | str | os.PathLike[str], accelerator: str = "ethos-u55-128", timeout: float = TIMEOUT
 ) -> NpuEstimate:
-    """Compiles an int8 file with Vela, and returns what it estimates for an Ethos-U NPU.
+    """Compiles an int8 file with Vela, and returns its estimate for an Ethos-U NPU.
 
     Pass the plain int8 file, not one of `encode_pruned`: Vela compresses zeros itself and leaves DECODE to the CPU.
 
     Args:
-        content: the bytes of the file, or its path.
+        file: the bytes of the file, or its path.
         accelerator: one of `ACCELERATORS`; the number is MACs a cycle.
-        timeout: seconds after which the compiler, a process of its own, is stopped.
+        timeout: seconds after which the compiler, which runs in a separate process, is stopped.
 
     Returns:
         The estimate. No board was measured.
 
     Raises:
-        TypeError: `content` is neither bytes nor a path.
-        ValueError: no TFLite file, or an unknown accelerator.
+        TypeError: `file` is neither bytes nor a path.
+        ValueError: not a TFLite file, or an unknown accelerator.
         OSError: the file cannot be read.
         ImportError: the package ethos-u-vela is not installed.
         ExportError: Vela cannot compile the file, leaves all of it to the CPU, or does not end in time.
@@ -93,7 +95,7 @@ def estimate_npu(
     if accelerator not in ACCELERATORS:
         raise ValueError(f"accelerator must be one of {', '.join(ACCELERATORS)}. Received: accelerator={accelerator!r}")
     check_timeout(timeout)
-    content = read_content(content)
+    content = read_bytes_or_path(file)
     read_graph(content)
     if importlib.util.find_spec("ethosu") is None:
         raise ImportError("The Vela compiler is missing: pip install 'tfmot_swd[vela]'. Received: no package ethosu")
@@ -101,11 +103,11 @@ def estimate_npu(
         model = Path(scratch) / "model.tflite"
         model.write_bytes(content)
         command = [*_COMMAND, str(model), "--output-dir", scratch, "--accelerator-config", accelerator]
-        done = run_child(command, timeout, "The Vela compiler")
+        done = run_subprocess(command, timeout, "The Vela compiler")
         summaries = list(Path(scratch).glob("model_summary_*.csv"))
         if done.returncode or len(summaries) != 1:
             raise ExportError(
-                "Vela cannot compile this file: pass one made with quantize='int8'. "
+                "Vela cannot compile this file: pass one made with recipe='int8'. "
                 f"Received: {describe(content)}, exit code {done.returncode}, "
                 f"{(done.stderr + done.stdout).strip()[-1500:]}"
             )
@@ -120,7 +122,7 @@ def _parsed(accelerator: str, summary: str, said: str) -> NpuEstimate:
     if not operators.get("NPU") or not math.isfinite(cycles):
         raise ExportError(
             "Vela leaves all operators to the CPU, so there is nothing to estimate: pass a file made with "
-            f"quantize='int8'. Received: {operators.get('CPU', 0)} operators, {operators.get('NPU', 0)} on the NPU"
+            f"recipe='int8'. Received: {operators.get('CPU', 0)} operators, {operators.get('NPU', 0)} on the NPU"
         )
     return NpuEstimate(
         accelerator=accelerator,

@@ -1,4 +1,4 @@
-"""Runs files in TFLite Micro, in a process of its own: it may end the process on a file that it does not like.
+"""Worker process for TFLite Micro, which may end the process on a file that it cannot run.
 
 Called as a script by `interpreter.py`, so that it starts without TensorFlow; imports nothing of this package. In its
 directory are `settings.json` and files `0.tflite`, `1.tflite`, ...; it adds `milliseconds.npy` (round, file) and the

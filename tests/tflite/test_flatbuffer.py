@@ -1,18 +1,78 @@
-"""Inputs and outputs of a file stand where they stand in Keras, for whoever calls it by position."""
+"""Stripped metadata, positions of inputs and outputs, and where data begin; the file computes the same."""
+
+from __future__ import annotations
 
 import re
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tf_keras as keras
 from ai_edge_litert.interpreter import Interpreter
+from tensorflow.lite.python import schema_py_generated as schema
+from tensorflow.lite.tools import flatbuffer_utils
 
 from tfmot_swd.tflite import RECIPES, ExportError, export_tflite
+from tfmot_swd.tflite.flatbuffer import compact, in_place, pack, padded
 from tfmot_swd.tflite.graph import read_graph
+from tfmot_swd.tflite.interpreter import run_tflite
 from tfmot_swd.tflite.layout import read_layout
-from tfmot_swd.tflite.metadata import compact
 from tfmot_swd.tflite.micro import write_c_source
-from tfmot_swd.tflite.positions import in_place
+from tfmot_swd.tflite.serving import serving_function
+from tfmot_swd.tflite.silence import silenced_logs
+
+
+def _converted(model, recipe):
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([serving_function(model, 1)], model)
+    RECIPES[recipe].configure(converter)
+    with silenced_logs():
+        return converter.convert()
+
+
+def _read(content):
+    return flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
+
+
+@pytest.mark.parametrize("recipe", ["float32", "float16"])
+def test_names_and_notes_go_and_the_signature_stays(two_by_two, pairs, recipe):
+    content = _converted(two_by_two, recipe)
+    small = compact(content)
+    assert len(small) < 0.7 * len(content)
+    model = _read(small)
+    assert [tensor.name for tensor in model.subgraphs[0].tensors] == [None] * len(model.subgraphs[0].tensors)
+    assert (model.description, model.subgraphs[0].name) == (None, None)
+    # Delegates take this one as leave to compute in half precision.
+    assert [note.name for note in model.metadata or ()] == (
+        [b"reduced_precision_support"] if recipe == "float16" else []
+    )
+    inputs = dict(zip(two_by_two.input_names, pairs, strict=True))
+    before, after = (run_tflite(each, inputs)[0] for each in (content, small))
+    assert after.keys() == before.keys() == {"zebra", "ant"}
+    for name, values in before.items():
+        np.testing.assert_array_equal(after[name], values)
+    assert compact(small) == small
+
+
+def test_data_are_aligned_and_no_buffer_is_empty_but_the_first(conv_net):
+    content = _converted(conv_net, "float32")
+    small = compact(content)
+    first, *others = _read(small).buffers
+    assert first.data is None
+    kernel = conv_net.get_layer("scores").kernel.numpy().T.tobytes()
+    assert small.index(kernel) % 16 == 0
+    starts = [small.index(bytes(buffer.data)) for buffer in others if len(buffer.data) > 64]
+    assert len(starts) == 2
+    assert all(start % 16 == 0 for start in starts)
+    assert len(others) < len(_read(content).buffers) - 1
+
+
+def test_names_can_stay(dense_net):
+    content = _converted(dense_net, "float32")
+    kept = compact(content, keep_names=True)
+    names = [[tensor.name for tensor in _read(each).subgraphs[0].tensors] for each in (content, kept)]
+    assert names[0] == names[1]
+    assert len(compact(content)) < len(kept) < len(content)
+
 
 L = keras.layers
 # Neither the order of the alphabet nor its reverse, nor that of the sizes.
@@ -99,3 +159,22 @@ def test_in_place_moves_nothing_but_the_positions(tmp_path):
     assert after.inputs == tuple(before.inputs[place] for place in (2, 0, 1))
     assert after.outputs == before.outputs
     assert sum(one != another for one, another in zip(content, changed, strict=True)) <= 12
+
+
+@pytest.mark.parametrize(("size", "wanted"), [(0, 0), (1, 16), (16, 16), (17, 32)])
+def test_the_next_multiple_of_16(size, wanted):
+    assert padded(size) == wanted
+
+
+def test_data_of_any_length_are_aligned():
+    data = [np.full(length, 100 + length, np.uint8) for length in (1, 7, 16, 33)]
+    model = schema.ModelT()
+    model.buffers = [schema.BufferT(), *(schema.BufferT(each) for each in data)]
+    before = list(model.buffers)
+    content = pack(model)
+    assert model.buffers == before
+    read = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
+    assert read.buffers[0].data is None
+    for each, buffer in zip(data, read.buffers[1:], strict=True):
+        np.testing.assert_array_equal(buffer.data, each)
+        assert content.index(each.tobytes()) % 16 == 0

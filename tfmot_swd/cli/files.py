@@ -1,19 +1,42 @@
-"""Files that a command writes: whole or not at all, and never in the place of what it reads."""
+"""Files that a command reads and writes."""
 
 from __future__ import annotations
 
-import json
-import math
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tfmot_swd.cli.command import UsageError
+from tfmot_swd.io.atomic import atomic_write, check_target
+
+
+def require_tflite(flag: str, path: str) -> bytes:
+    """Returns the bytes of a TFLite file.
+
+    Args:
+      flag: what it was given as, for messages: "--dense" for example.
+      path: of the file.
+
+    Raises:
+      UsageError: there is no such file.
+      ValueError: it is not a TFLite file, or a damaged one; the message names it.
+    """
+    from tfmot_swd.tflite.file_bytes import read_file
+    from tfmot_swd.tflite.graph import read_graph
+
+    if not Path(path).is_file():
+        raise UsageError(f"There is no such file. Received: {path!r}")
+    content = read_file(path)
+    try:
+        read_graph(content)
+    except ValueError as error:
+        raise ValueError(f"{flag}: {error}") from error
+    return content
 
 
 def target_of(flag: str, path: str | None, suffix: str, inputs: Sequence[str | None] = ()) -> Path:
-    """Returns where the file of a flag can be put, before anything costly is done.
+    """Returns the path to write the file of a flag to, checked before anything costly is done.
 
     Args:
       flag: its name, for messages.
@@ -25,8 +48,6 @@ def target_of(flag: str, path: str | None, suffix: str, inputs: Sequence[str | N
       UsageError: no path, another suffix, or an input.
       OSError: nothing can be written there.
     """
-    from tfmot_swd.io.atomic import check_target
-
     if not path:
         raise UsageError(f"--{flag} says where the result goes: give --{flag}=name{suffix}. Received: none")
     if not path.endswith(suffix):
@@ -38,29 +59,11 @@ def target_of(flag: str, path: str | None, suffix: str, inputs: Sequence[str | N
     return target
 
 
-def write_json(target: Path, content: dict[str, Any]) -> None:
-    """Writes plain types as JSON, in one step; numbers that JSON does not know, as of a net that diverged, are null."""
-    from tfmot_swd.io.atomic import placed
-
-    with placed(target, (json.dumps(_finite(content), indent=1, allow_nan=False) + "\n").encode()):
-        pass
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def write_model(target: Path, model: Any) -> None:
-    """Saves a model as a `.keras` file, in one step."""
-    from tfmot_swd.io.atomic import placed
-
+    """Saves a model as a `.keras` file, in one atomic step."""
     with tempfile.TemporaryDirectory() as directory:
         saved = Path(directory) / "model.keras"
         model.save(saved)
         content = saved.read_bytes()
-    with placed(target, content):
+    with atomic_write(target, content):
         pass
