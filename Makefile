@@ -28,6 +28,7 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 # The stamp is written last, so an interrupted set-up starts over.
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt
