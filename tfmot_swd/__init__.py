@@ -28,9 +28,9 @@ from tfmot_swd.keras2.pruning_warning import PruningWarning
 from tfmot_swd.pgp import ChannelCriterion, ProgressiveRate, PruneProgressiveGradient, prune_progressive_gradient
 from tfmot_swd.pruning.after_pruning import AfterPruning
 from tfmot_swd.pruning.callbacks import UpdatePruningStep
+from tfmot_swd.pruning.finish import prune_now
 from tfmot_swd.pruning.low_magnitude import prune_low_magnitude
 from tfmot_swd.pruning.plan import PruningPlan, plan_pruning
-from tfmot_swd.pruning.prune_now import prune_now
 from tfmot_swd.pruning.sparsity import SparsityReport, sparsity_report
 from tfmot_swd.pruning.statistics import reestimate_batch_norm
 from tfmot_swd.pruning.strip import strip_pruning

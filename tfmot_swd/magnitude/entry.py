@@ -5,17 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from absl import logging
-
 from tfmot_swd.keras2.compat import PolynomialDecay, PruningPolicy, PruningSchedule
 from tfmot_swd.magnitude.pool import MagnitudePool
 from tfmot_swd.magnitude.wrapper import PruneMagnitude
-from tfmot_swd.pruning.dense_kernels import warn_of_uncounted
 from tfmot_swd.pruning.mask_run import MaskRun, MaskStatus
 from tfmot_swd.pruning.methods import PruningMethod, Target, register_method
 from tfmot_swd.pruning.plan import plan_pruning
-from tfmot_swd.pruning.wrapped_models import check_can_wrap
-from tfmot_swd.pruning.wrapping import wrap_with
+from tfmot_swd.pruning.wrapping import wrap_prunable_layers
 
 # Share of the updates in which the sparsity grows; those that remain fine-tune.
 _PRUNING_SHARE = 2 / 3
@@ -68,24 +64,13 @@ def prune_magnitude(
     >>> [type(layer).__name__ for layer in pruned.layers]
     ['PruneMagnitude']
     """
-    check_can_wrap(model)
-    if pruning_policy is not None:
-        pruning_policy.ensure_model_supports_pruning(model)
-    plan = plan_pruning(model, skip=skip, only=only, pruning_policy=pruning_policy)
-    wanted = plan.layers()
-    if not wanted:
-        raise ValueError(f"Nothing in this model can be pruned. Received: {plan.summary()}")
-
-    def wrap(layer: Any, inner: Any) -> Any:
-        if id(layer) not in wanted:
-            return inner
-        return PruneMagnitude(inner, schedule, block_size, block_pooling_type, sparsity_m_by_n, scope)
-
-    pruned = wrap_with(model, wrap)
-    warn_of_uncounted(plan)
-    if plan.skipped:
-        logging.info("tfmot_swd leaves whole: %s", plan.summary())
-    return pruned
+    return wrap_prunable_layers(
+        model,
+        lambda layer: PruneMagnitude(layer, schedule, block_size, block_pooling_type, sparsity_m_by_n, scope),
+        skip=skip,
+        only=only,
+        pruning_policy=pruning_policy,
+    )
 
 
 class MagnitudeRun(MaskRun):

@@ -5,10 +5,8 @@ from __future__ import annotations
 import tensorflow as tf
 
 from tfmot_swd.keras2.compat import tfmot_mask
-from tfmot_swd.keras2.layer_weights import elements
 from tfmot_swd.magnitude.wrapper import PruneMagnitude
 from tfmot_swd.pruning.mask_pool import MaskPool
-from tfmot_swd.pruning.thresholds import concat_magnitude_bits, magnitude_bits, select_bits
 
 # TFMOT counts updates from 1, and chooses an m by n pattern at the first.
 _FIRST = 1
@@ -37,7 +35,7 @@ class MagnitudePool(MaskPool[PruneMagnitude]):
 
     def choose(self, step: tf.Tensor) -> list[tf.Tensor]:
         sparsity = self.schedule(step + _FIRST)[1]
-        return self._global_masks(sparsity) if self.leader.scope == "global" else self._own_masks(sparsity)
+        return self.global_masks(sparsity) if self.leader.scope == "global" else self._own_masks(sparsity)
 
     def _own_masks(self, sparsity: tf.Tensor) -> list[tf.Tensor]:
         masks = []
@@ -46,14 +44,3 @@ class MagnitudePool(MaskPool[PruneMagnitude]):
                 blocks, pattern = wrapper.blocks, wrapper.sparsity_m_by_n
                 masks.append(tfmot_mask(weight.read_value(), sparsity, blocks.size, blocks.pooling, pattern))
         return masks
-
-    def _global_masks(self, sparsity: tf.Tensor) -> list[tf.Tensor]:
-        """Returns masks that leave N - int(sparsity · N) of all N weights; more where magnitudes are equal."""
-        ranked = [
-            wrapper.blocks.magnitudes(weight) if wrapper.blocks.tie(weight.shape) else weight.read_value()
-            for wrapper in self.wrappers
-            for weight, _, _ in wrapper.pruning_vars
-        ]
-        count = tf.cast(tf.cast(sparsity, tf.float64) * elements(self.weights()), tf.int32)
-        threshold = select_bits(concat_magnitude_bits(ranked), count)
-        return [tf.cast(magnitude_bits(each) >= threshold, tf.float32) for each in ranked]

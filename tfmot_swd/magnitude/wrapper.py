@@ -73,6 +73,9 @@ class PruneMagnitude(MaskWrapper):
         found: Sequence[Any] = self.layer.get_prunable_weights()
         return found
 
+    def ranked(self, weight: Any) -> Any:
+        return self.blocks.magnitudes(weight) if self.blocks.tie(weight.shape) else super().ranked(weight)
+
     def held_axes(self, layer: Any) -> list[tuple[Any, int]]:
         # Behind a channel that leaves every block, or every group of an m by n pattern, would be torn.
         make_prunable_as_tfmot(layer)

@@ -1,3 +1,67 @@
-"""The frame of every pruning method: wrappers, pools, runs, callbacks, backups, stripping."""
+"""The frame of every pruning method: wrappers, pools, runs, callbacks, backups, stripping.
 
-from tfmot_swd.pruning import channel_rule as _channel_rule  # noqa: F401  (registers the rule)
+A method of your own is a class derived from `MaskWrapper`, `MaskPool` and `MaskRun` each (or from their bases
+`PruningWrapper`, `PruningPool` and `PruningRun`), and one call of `register_method`.
+"""
+
+from tfmot_swd.pruning.after_pruning import AfterPruning
+from tfmot_swd.pruning.callbacks import UpdatePruningStep
+from tfmot_swd.pruning.finish import prune_now
+from tfmot_swd.pruning.low_magnitude import prune_low_magnitude
+from tfmot_swd.pruning.mask_pool import MaskPool
+from tfmot_swd.pruning.mask_run import MaskRun, MaskStatus
+from tfmot_swd.pruning.mask_wrapper import MaskWrapper
+from tfmot_swd.pruning.methods import (
+    PruningMethod,
+    Target,
+    method_for,
+    method_named,
+    method_of,
+    methods,
+    register_method,
+)
+from tfmot_swd.pruning.plan import PlanRow, PruningPlan, plan_pruning
+from tfmot_swd.pruning.pool import PruningPool
+from tfmot_swd.pruning.run import PruningRun, RunOptions
+from tfmot_swd.pruning.sparsity import SparsityReport, sparsity_report
+from tfmot_swd.pruning.statistics import reestimate_batch_norm
+from tfmot_swd.pruning.status import Chart, ChartLine, Status
+from tfmot_swd.pruning.strip import is_pruned, strip_pruning
+from tfmot_swd.pruning.summaries import PruningSummaries
+from tfmot_swd.pruning.wrapper import PruningWrapper
+from tfmot_swd.pruning.wrapping import wrap_prunable_layers
+
+__all__ = [
+    "AfterPruning",
+    "Chart",
+    "ChartLine",
+    "MaskPool",
+    "MaskRun",
+    "MaskStatus",
+    "MaskWrapper",
+    "PlanRow",
+    "PruningMethod",
+    "PruningPlan",
+    "PruningPool",
+    "PruningRun",
+    "PruningSummaries",
+    "PruningWrapper",
+    "RunOptions",
+    "SparsityReport",
+    "Status",
+    "Target",
+    "UpdatePruningStep",
+    "is_pruned",
+    "method_for",
+    "method_named",
+    "method_of",
+    "methods",
+    "plan_pruning",
+    "prune_low_magnitude",
+    "prune_now",
+    "reestimate_batch_norm",
+    "register_method",
+    "sparsity_report",
+    "strip_pruning",
+    "wrap_prunable_layers",
+]

@@ -7,8 +7,10 @@ from typing import Any, TypeVar
 
 import tensorflow as tf
 
+from tfmot_swd.keras2.layer_weights import elements
 from tfmot_swd.pruning.mask_wrapper import MaskWrapper
 from tfmot_swd.pruning.pool import PruningPool
+from tfmot_swd.pruning.thresholds import concat_magnitude_bits, magnitude_bits, select_bits
 from tfmot_swd.pruning.wrapped_models import assign
 
 Wrapper = TypeVar("Wrapper", bound=MaskWrapper)
@@ -40,6 +42,19 @@ class MaskPool(PruningPool[Wrapper]):
     @abc.abstractmethod
     def end(self) -> int:
         """Returns the index of the last update at which masks are chosen."""
+
+    def global_masks(self, sparsity: tf.Tensor | float) -> list[tf.Tensor]:
+        """Returns masks that set the smallest of all weights to zero, under one threshold; in graph.
+
+        N - int(sparsity · N) of N weights stay; more where magnitudes are equal to the bit.
+
+        Args:
+          sparsity: share of all weights that becomes zero, in [0, 1).
+        """
+        ranked = [wrapper.ranked(weight) for wrapper in self.wrappers for weight, _, _ in wrapper.pruning_vars]
+        count = tf.cast(tf.cast(sparsity, tf.float64) * elements(self.weights()), tf.int32)
+        threshold = select_bits(concat_magnitude_bits(ranked), count)
+        return [tf.cast(magnitude_bits(each) >= threshold, tf.float32) for each in ranked]
 
     def weights(self) -> list[tf.Variable]:
         """Returns the weights that are pruned, those of frozen layers left out."""

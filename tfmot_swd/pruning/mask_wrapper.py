@@ -50,6 +50,10 @@ class MaskWrapper(PruningWrapper):
         found: Sequence[Any] = counted_weights(self.layer)
         return found
 
+    def ranked(self, weight: Any) -> Any:
+        """Returns what the entries of a weight are compared by under a global threshold, the sign aside."""
+        return weight.read_value()
+
     @classmethod
     def unfinished(cls, wrappers: Sequence[Self]) -> str | None:
         if any(bool(each.chosen.numpy()) for each in wrappers):

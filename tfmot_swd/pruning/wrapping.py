@@ -2,13 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
+from absl import logging
+
 from tfmot_swd.keras2.cloning import clone_with, copy_layer, freeze_alike, give_values
-from tfmot_swd.keras2.compat import variables_of
+from tfmot_swd.keras2.compat import PruningPolicy, variables_of
 from tfmot_swd.layers.prunable import shapes_of_parts
+from tfmot_swd.pruning.dense_kernels import warn_of_uncounted
+from tfmot_swd.pruning.plan import plan_pruning
+from tfmot_swd.pruning.wrapped_models import check_can_wrap
 from tfmot_swd.pruning.wrapper import PruningWrapper
+
+
+def wrap_prunable_layers(
+    model: Any,
+    wrap: Callable[[Any], PruningWrapper],
+    *,
+    targets: str = "kernels",
+    skip: Collection[str] = (),
+    only: Collection[str] | None = None,
+    pruning_policy: PruningPolicy | None = None,
+) -> Any:
+    """Returns a copy of `model` whose layers with weights that a rate counts are wrapped; the others are copied.
+
+    What stays whole is told: kernel weights that nothing is known of by a `PruningWarning`, the rest in the log.
+
+    Args:
+      model: a built tf_keras Sequential or Functional model, neither wrapped nor quantization-aware.
+      wrap: copy of a layer → wrapped layer.
+      targets, skip, only, pruning_policy: which layers, as in `plan_pruning`.
+
+    Raises:
+      TypeError: `model` is no tf_keras model.
+      ValueError: it cannot be wrapped, or has nothing to prune; `skip` or `only` names a layer that does not exist.
+    """
+    check_can_wrap(model)
+    if pruning_policy is not None:
+        pruning_policy.ensure_model_supports_pruning(model)
+    plan = plan_pruning(model, targets=targets, skip=skip, only=only, pruning_policy=pruning_policy)
+    wanted = plan.layers()
+    if not wanted:
+        raise ValueError(
+            "Nothing in this model can be pruned: no layer that is left has weights that a pruning rate counts. "
+            f"Received: {plan.summary()}"
+        )
+    wrapped = wrap_with(model, lambda layer, inner: wrap(inner) if id(layer) in wanted else inner)
+    warn_of_uncounted(plan)
+    if plan.skipped:
+        logging.info("tfmot_swd leaves whole: %s", plan.summary())
+    return wrapped
 
 
 def wrap_with(model: Any, wrap: Callable[[Any, Any], Any]) -> Any:

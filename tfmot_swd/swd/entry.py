@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from absl import logging
-
 from tfmot_swd.keras2.compat import PruningPolicy
 from tfmot_swd.keras2.layer_choice import LayerChoice
 from tfmot_swd.keras2.layer_weights import kernels_of
 from tfmot_swd.pruning.blocks import Blocks
-from tfmot_swd.pruning.dense_kernels import warn_of_uncounted
-from tfmot_swd.pruning.plan import PruningPlan, plan_pruning
 from tfmot_swd.pruning.wrapped_models import check_can_wrap, collect_wrappers
-from tfmot_swd.pruning.wrapping import wrap_with
+from tfmot_swd.pruning.wrapping import wrap_prunable_layers
 from tfmot_swd.swd.schedules import SelectiveDecay
 from tfmot_swd.swd.structured.entry import wrap_channels
 from tfmot_swd.swd.structured.schedule import StructuredDecay
@@ -104,8 +100,8 @@ def prune_selective_decay(
             f"Received: {type(schedule).__name__}"
         )
     blocks = Blocks(block_size, block_pooling_type)
-    check_can_wrap(model)
     if isinstance(schedule, StructuredDecay):
+        check_can_wrap(model)
         if blocks.size != (1, 1):
             raise ValueError(
                 "A StructuredDecay removes whole channels, which leaves no blocks to choose: leave block_size out, or "
@@ -117,28 +113,14 @@ def prune_selective_decay(
                 f"whole with skip. Received: pruning_policy={pruning_policy!r} with a StructuredDecay"
             )
         return wrap_channels(model, schedule, LayerChoice(skip, only))
-    if pruning_policy is not None:
-        pruning_policy.ensure_model_supports_pruning(model)
-    plan = plan_pruning(model, targets=schedule.targets, skip=skip, only=only, pruning_policy=pruning_policy)
-    if not plan.layers():
-        raise ValueError(
-            "Nothing in this model can be pruned: no layer that is left has weights which "
-            f"SWD counts. Received: {plan.summary()}"
-        )
-    pruned = _wrap(model, schedule, plan, blocks)
-    warn_of_uncounted(plan)
-    if plan.skipped:
-        logging.info("tfmot_swd leaves whole: %s", plan.summary())
-    return pruned
-
-
-def _wrap(model: Any, schedule: SelectiveDecay, plan: PruningPlan, blocks: Blocks) -> Any:
-    wanted = plan.layers()
-
-    def wrap(layer: Any, inner: Any) -> Any:
-        return PruneSelectiveDecay(inner, schedule, blocks.size, blocks.pooling) if id(layer) in wanted else inner
-
-    pruned = wrap_with(model, wrap)
+    pruned = wrap_prunable_layers(
+        model,
+        lambda layer: PruneSelectiveDecay(layer, schedule, blocks.size, blocks.pooling),
+        targets=schedule.targets,
+        skip=skip,
+        only=only,
+        pruning_policy=pruning_policy,
+    )
     # Whether the floors can be kept shows only with the sizes of the weights, and now is early.
     wrappers = collect_wrappers(pruned, PruneSelectiveDecay)
     counted = [each for wrapper in wrappers for each in wrapper.prunable_weights[: wrapper.counted]]
