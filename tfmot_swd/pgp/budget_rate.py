@@ -40,9 +40,11 @@ def with_rate(schedule: ProgressiveRate, settings: ProgressiveSettings, plan: Ch
     limits = resolve_limits(budget, costs, names, minimum=settings.minimum, round_to=settings.round_to)
     search = ChannelSearch(plan.groups, names, limits.terms(costs), costs)
     parts = parts_of(plan.groups)
-    # The dearest channels may be the best: the budget has to hold then, too.
-    dear = search.split(search.dearness())
-    ranked = [Ranked(row.group, row.channels, dear[row.group], tuple(parts.get(row.group, ()))) for row in plan.wrapped]
+    # The channels of the largest marginal cost may be the best: the budget has to hold then, too.
+    marginal = search.split(search.marginal_costs())
+    ranked = [
+        Ranked(row.group, row.channels, marginal[row.group], tuple(parts.get(row.group, ()))) for row in plan.wrapped
+    ]
 
     def meets(rate: float) -> bool:
         share = dataclasses.replace(schedule, final_rate=rate).share_left(schedule.epochs)

@@ -124,7 +124,10 @@ class ProgressiveRate(PruningSchedule):
         return (epoch >= 1) & (epoch <= self.epochs), rate
 
     def get_config(self) -> dict[str, Any]:
-        return {"class_name": "tfmot_swd>ProgressiveRate", "config": dataclasses.asdict(self)}
+        config = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        if isinstance(self.final_rate, Budget):
+            config["final_rate"] = self.final_rate.get_config()
+        return {"class_name": "tfmot_swd>ProgressiveRate", "config": config}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> ProgressiveRate:

@@ -109,7 +109,9 @@ class StructuredDecay(DecaySchedule):
         )
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "budget", as_budget(self.budget))
+        budget = as_budget(self.budget)
+        budget.check_can_be_saved()
+        object.__setattr__(self, "budget", budget)
         for name, known in (("criterion", CRITERIA), ("mode", MODES), ("scope", SCOPES), ("layers", LAYERS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}. Received: {getattr(self, name)!r}")
@@ -132,7 +134,9 @@ class StructuredDecay(DecaySchedule):
         return self.is_due(step), tf.cast(1.0 - self.way_left(step), tf.float32)
 
     def get_config(self) -> dict[str, Any]:
-        return {"class_name": "tfmot_swd>StructuredDecay", "config": dataclasses.asdict(self)}
+        config = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        config["budget"] = as_budget(self.budget).get_config()
+        return {"class_name": "tfmot_swd>StructuredDecay", "config": config}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> StructuredDecay:
