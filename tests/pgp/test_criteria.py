@@ -11,7 +11,7 @@ import tf_keras as keras
 
 import tfmot_swd
 from tests.pgp.nets import L, fit, layer_of
-from tfmot_swd.pgp.criteria import CRITERIA, ChannelCriterion, Magnitude, resolve_criterion
+from tfmot_swd.channels.criteria import CRITERIA, ChannelCriterion, Magnitude, resolve_criterion
 
 RNG = np.random.default_rng(0)
 

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfmot_swd.channels.criteria import ChannelCriterion
 from tfmot_swd.channels.groups import ChannelGroups, channel_groups
 from tfmot_swd.channels.removal import plan_removal
+from tfmot_swd.channels.scores import channel_scores
 from tfmot_swd.costs.budget import Budget, as_budget
 from tfmot_swd.costs.cost import BUILT_IN, Cost, count_terms, find_cost
 from tfmot_swd.costs.counts import ChannelCosts
@@ -157,7 +159,7 @@ class BudgetFit:
 
 def fit_budget(
     model: Any,
-    scores: Mapping[str, Any],
+    scores: Mapping[str, Any] | str | ChannelCriterion,
     budget: Budget | float,
     *,
     minimum: int = 1,
@@ -173,7 +175,8 @@ def fit_budget(
     Args:
       model: a built Sequential or Functional tf_keras model.
       scores: group name → score of each channel, `(size,)`; the largest stay, whatever their group. Groups that are not
-        named stay whole (`channel_groups(model)` has the names).
+        named stay whole (`channel_groups(model)` has the names). Or a criterion of weights alone, by which every group
+        is ranked (`channel_scores`): fit_budget(model, "l1", 0.5).
       budget: a `Budget`, or the share of the parameters to remove.
       minimum: how many channels of each group stay at least.
       round_to: the number kept of each group is a multiple of this, as far as the group goes.
@@ -181,8 +184,8 @@ def fit_budget(
 
     Raises:
       TypeError: `budget` is neither a Budget nor a number.
-      ValueError: no scores, an unknown group, scores of the wrong length or not finite; the budget cannot be met, with
-        what could be.
+      ValueError: no scores, an unknown group or criterion, scores of the wrong length or not finite; the budget cannot
+        be met, with what could be.
 
     >>> import tf_keras as keras
     >>> net = keras.Sequential([keras.layers.Dense(4, input_shape=(3,), name="hidden"), keras.layers.Dense(2)])
@@ -191,6 +194,8 @@ def fit_budget(
     ([True, False, True, False], {'parameters': 14}, {'parameters': 15})
     """
     groups = channel_groups(model) if groups is None else groups
+    if isinstance(scores, str | ChannelCriterion):
+        scores = channel_scores(groups.model, scores)
     values = _checked_scores(groups, scores)
     costs = ChannelCosts(groups)
     limits = resolve_limits(as_budget(budget), costs, list(scores), minimum=minimum, round_to=round_to)

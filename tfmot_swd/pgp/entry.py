@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from absl import logging
 
+from tfmot_swd.channels.criteria import ChannelCriterion, resolve_criterion
 from tfmot_swd.channels.groups import parts_of
 from tfmot_swd.channels.plan import ChannelPlan, plan_channels
 from tfmot_swd.costs.budget import Budget
 from tfmot_swd.keras2.layer_choice import LayerChoice
 from tfmot_swd.keras2.pruning_warning import PruningWarning
 from tfmot_swd.pgp.budget_rate import with_rate
-from tfmot_swd.pgp.criteria import ChannelCriterion, resolve_criterion
 from tfmot_swd.pgp.ranking import Ranked, any_leaves
 from tfmot_swd.pgp.schedule import ProgressiveRate
 from tfmot_swd.pgp.settings import ProgressiveSettings
@@ -56,8 +56,9 @@ def prune_progressive_gradient(
       model: a built tf_keras Sequential or Functional model, nested models included.
       schedule: a `ProgressiveRate`.
       criterion: "rpgp" (sum of gradient norms, seen during training), "pgp" (norm of the summed gradient, in a pass
-        of its own), "weight_change", "weight_taylor", "feature_taylor", "l1", "l2", "geometric_median", "random"; or
-        a `ChannelCriterion`. Gradients are those of the whole loss, before clipping, momentum and weight decay, and
+        of its own), "weight_change", "weight_taylor", "feature_taylor", "random"; of the weights alone "l1", "l2",
+        "geometric_median", and those of `StructuredDecay`, which rank groups and know no `reduction`; or a
+        `ChannelCriterion`. Gradients are those of the whole loss, before clipping, momentum and weight decay, and
         without the regularizers of the weights themselves. "pgp" is the formula; the authors' released pass adds onto
         the gradient that the last training batch left behind, and ranks differently.
       hard_share: share of the weak filters that are removed at once, in [0, 1]; the weakest.
@@ -78,7 +79,8 @@ def prune_progressive_gradient(
       An uncompiled tf_keras model with the same weights and predictions.
 
     Raises:
-      TypeError: `model` is no tf_keras model, `schedule` no `ProgressiveRate`, `criterion` none.
+      TypeError: `model` is no tf_keras model, `schedule` no `ProgressiveRate`, `criterion` neither a name nor a
+        `ChannelCriterion`.
       ValueError: the model is subclassed, not built, already wrapped, holds NaN, or has nothing to prune; an
         argument is outside its range; a budget cannot be met, with what could be.
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from tfmot_swd.channels.criteria import Magnitude
 from tfmot_swd.channels.removal import plan_removal
 from tfmot_swd.channels.shrink import shrink_to
 from tfmot_swd.keras2 import optimizers
 from tfmot_swd.keras2.compat import keras
 from tfmot_swd.keras2.pruning_warning import PruningWarning
-from tfmot_swd.pgp.criteria import Magnitude
 from tfmot_swd.pgp.extra_pass import ExtraPass, check_can_pass
 from tfmot_swd.pgp.pool import ScorePool
 from tfmot_swd.pgp.selection import Decision, decide
@@ -222,9 +222,9 @@ def prune_after(model: Any, graphs: list[Any], pool: ScorePool, epoch: int) -> P
         _remove(model, graph, decision)
     sizes = {
         # Models side by side may have layers of one name.
-        (f"{graph.name}/" if len(graphs) > 1 else "") + plain_name(name): decision.groups[name].size - len(verdict.hard)
+        (f"{graph.name}/" if len(graphs) > 1 else "") + plain_name(name): decision.groups[name].size - len(each.hard)
         for graph, decision in zip(graphs, decisions, strict=True)
-        for name, verdict in decision.verdicts.items()
+        for name, each in decision.selections.items()
     }
     return ProgressiveStatus(
         epoch=epoch,

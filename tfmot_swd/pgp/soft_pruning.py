@@ -60,11 +60,11 @@ def _dying(kernels: set[int] | None, decision: Decision) -> dict[int, list[tuple
 
 def _slices(decision: Decision) -> Iterator[tuple[Member, np.ndarray]]:
     """Yields each member of a group that makes soft channels or acts on them, and their places on its axis."""
-    for name, verdict in decision.verdicts.items():
+    for name, selection in decision.selections.items():
         group = decision.groups[name]
         for member in (*group.producers, *group.followers):
-            indices = np.flatnonzero(np.isin(member.channels, verdict.soft))
-            if len(verdict.soft) and len(indices):
+            indices = np.flatnonzero(np.isin(member.channels, selection.soft))
+            if len(selection.soft) and len(indices):
                 yield member, indices
 
 
