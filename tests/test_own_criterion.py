@@ -35,8 +35,8 @@ def peaked(build=small):
     net = build()
     layer = layer_of(net, "a")
     kernel = np.full(layer.kernel.shape, 0.1, np.float32)
-    kernel[0, 0, 0] = np.linspace(0.2, 0.9, 8)
-    kernel[1:, :, :, :4] = 0.19
+    kernel[0, 0, 0] = np.linspace(0.3, 0.44, 8)
+    kernel[1:, :, :, :4] = 0.29
     layer.kernel.assign(kernel)
     return net
 
@@ -90,9 +90,8 @@ def test_removal_at_once_removes_the_least(criterion, monkeypatch):
     # Of those that rounding brings back, too, the first is the one of the largest peak.
     plan = tfmot_swd.plan_removal(net, {"a": np.arange(8) == 0}, round_to=2, criterion=criterion)
     assert np.flatnonzero(plan.keep()["a"]).tolist() == [0, 7]
-    assert (
-        tfmot_swd.remove_channels(net, {"a": np.arange(8) == 0}, round_to=2, criterion=criterion).layers[0].filters == 2
-    )
+    removed = tfmot_swd.remove_channels(net, {"a": np.arange(8) == 0}, round_to=2, criterion=criterion)
+    np.testing.assert_array_equal(layer_of(removed, "a").kernel, kernel[..., [0, 7]])
 
 
 def test_another_default_brings_back_others():
@@ -163,9 +162,7 @@ class Whole(ChannelCriterion):
 
 
 def test_an_importance_that_is_not_one_a_slice_is_refused():
-    with pytest.raises(
-        ValueError, match=r"Whole.importance must return one number a slice, of shape \(8,\).*shape \(\)"
-    ):
+    with pytest.raises(ValueError, match=r"Whole.importance must return one number a slice.*\(8,\).*shape \(\)"):
         tfmot_swd.channel_scores(small(), Whole())
 
 
