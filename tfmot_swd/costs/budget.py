@@ -139,10 +139,14 @@ class Budget:
         return f"Budget({', '.join(said)}, recipe={self.recipe!r})"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Budget) and self.get_config() == other.get_config()
+        return isinstance(other, Budget) and self._key() == other._key()
 
     def __hash__(self) -> int:
-        return hash(json.dumps(self.get_config(), sort_keys=True, default=repr))
+        return hash(self._key())
+
+    def _key(self) -> str:
+        # As text: tuples of a cost's config come back from JSON as lists.
+        return json.dumps(self.get_config(), sort_keys=True, default=repr)
 
     def _limits(self) -> dict[str, float | int]:
         """Returns every limit by the name of its cost."""
