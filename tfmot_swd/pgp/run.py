@@ -13,6 +13,7 @@ from tfmot_swd.channels.removal import plan_removal
 from tfmot_swd.channels.shrink import shrink_to
 from tfmot_swd.keras2 import optimizers
 from tfmot_swd.keras2.compat import keras
+from tfmot_swd.keras2.layer_weights import own_weights
 from tfmot_swd.keras2.pruning_warning import PruningWarning
 from tfmot_swd.pgp.extra_pass import ExtraPass, check_can_pass
 from tfmot_swd.pgp.pool import ScorePool
@@ -21,7 +22,7 @@ from tfmot_swd.pgp.soft_pruning import silence
 from tfmot_swd.pgp.status import ProgressiveStatus
 from tfmot_swd.pgp.wrapper import PruneProgressiveGradient
 from tfmot_swd.pruning.run import PruningRun, RunOptions, mark_pinned, warn_of_frozen
-from tfmot_swd.pruning.wrapped_models import collect_wrappers, own_weights, plain_name, wrapped_graphs
+from tfmot_swd.pruning.wrapped_models import collect_wrappers, plain_name, wrapped_graphs
 from tfmot_swd.pruning.wrapper import PruningWrapper
 
 
