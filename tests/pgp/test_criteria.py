@@ -1,4 +1,4 @@
-"""What a filter matters: each criterion against numbers worked out by hand on a net of two filters."""
+"""Filter importance: each criterion against numbers worked out by hand on a net of two filters."""
 
 import dataclasses
 import math

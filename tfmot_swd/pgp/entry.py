@@ -45,9 +45,9 @@ def prune_progressive_gradient(
     """Returns a copy of `model` whose filters leave while it trains; the original stays as it is.
 
     After each epoch of the schedule the filters of each layer are ranked; of the weak ones a share is removed from
-    the model, its optimizer's state and its training step; the others are silenced, and ranked again. After the last
-    epoch of the schedule all weak ones leave. Compile the result, fit it with `tfmot_swd.UpdatePruningStep`, then
-    call `tfmot_swd.strip_pruning`.
+    the model, its optimizer's state and its training step; the others are set to zero (soft pruning)
+    and ranked again. After the last epoch of the schedule all weak ones leave. Compile the result, fit it with
+    `tfmot_swd.UpdatePruningStep`, then call `tfmot_swd.strip_pruning`.
 
     Source: Nguyen-Meidine et al., "Progressive Gradient Pruning for Classification, Detection and Domain Adaptation",
     arXiv 1906.08746.
@@ -65,7 +65,7 @@ def prune_progressive_gradient(
       reduction: how filters that an addition joins are ranked: by the convolution nearest to the input ("leader", as
         published), or by the "sum" or "mean" over all that make them.
       scope: "layer" prunes each layer at the same rate, as published; "global" compares over all.
-      soft_reset: what is set to zero of a silenced filter: "all" (kernel, bias, batch norm; as published), after
+      soft_reset: what is set to zero of a soft-pruned filter: "all" (kernel, bias, batch norm; as published), after
         which it gets no gradient any more if a batch norm or a ReLU follows, or its "kernel" alone, from which it can
         come back if the constant that its bias or batch norm makes of it passes the ReLU.
       reset_slots: whether what the optimizer keeps for the weights that are set to zero is set to zero too.

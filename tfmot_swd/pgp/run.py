@@ -18,7 +18,7 @@ from tfmot_swd.keras2.pruning_warning import PruningWarning
 from tfmot_swd.pgp.extra_pass import ExtraPass, check_can_pass
 from tfmot_swd.pgp.pool import ScorePool
 from tfmot_swd.pgp.selection import Decision, decide
-from tfmot_swd.pgp.soft_pruning import silence
+from tfmot_swd.pgp.soft_pruning import soft_prune
 from tfmot_swd.pgp.status import ProgressiveStatus
 from tfmot_swd.pgp.wrapper import PruneProgressiveGradient
 from tfmot_swd.pruning.run import PruningRun, RunOptions, mark_pinned, warn_of_frozen
@@ -27,7 +27,7 @@ from tfmot_swd.pruning.wrapper import PruningWrapper
 
 
 class ProgressiveRun(PruningRun):
-    """Ranks filters at each epoch's end, removes the hard ones and silences the soft ones.
+    """Ranks filters at each epoch's end, removes the hard ones and sets the soft ones to zero.
 
     Raises:
       ValueError: the fit is shorter than the schedule; the optimizer is Adafactor; the criterion needs training data
@@ -219,7 +219,7 @@ def prune_after(model: Any, graphs: list[Any], pool: ScorePool, epoch: int) -> P
             wrapper.pruning_step.assign(epoch)
             wrapper.threshold.assign(threshold)
     for graph, decision in zip(graphs, decisions, strict=True):
-        silence(graph, pool, decision, [each.optimizer for each in optimizers.held_optimizers(model, *graphs)])
+        soft_prune(graph, pool, decision, [each.optimizer for each in optimizers.held_optimizers(model, *graphs)])
         _remove(model, graph, decision)
     sizes = {
         # Models side by side may have layers of one name.

@@ -1,4 +1,4 @@
-"""Silencing filters: what they are made of becomes zero, in the model and in its optimizer's state."""
+"""Soft pruning: weak filters are set to zero, in the model and in its optimizer's state."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tfmot_swd.pgp.wrapper import PruneProgressiveGradient, ScoredWeight
 from tfmot_swd.pruning.wrapped_models import collect_wrappers
 
 
-def silence(model: Any, pool: ScorePool, decision: Decision, optimizers: list[Any]) -> None:
+def soft_prune(model: Any, pool: ScorePool, decision: Decision, optimizers: list[Any]) -> None:
     """Sets the soft filters of `decision` to zero as the settings say, and marks them in the wrappers' masks.
 
     Slots of the optimizer go back to what they began with.
