@@ -24,12 +24,11 @@ from rich.console import Console
 from examples.networks import NETWORKS
 from research.journal import Journal
 from research.tables import ResultTable, write_markdown
-from tfmot_swd import Budget, channel_groups, fit_budget, profile, remove_channels
+from tfmot_swd import Budget, channel_groups, fit_budget, remove_channels
 from tfmot_swd.channels.groups import ChannelGroups
 from tfmot_swd.costs.counts import ChannelCosts
 from tfmot_swd.costs.limits import resolve_limits
 from tfmot_swd.costs.search import ChannelSearch
-from tfmot_swd.tflite import file_bytes
 
 RESULTS = Path(__file__).parent / "results"
 SEED = 0
@@ -72,14 +71,11 @@ def measure(model: keras.Model, groups: ChannelGroups, budget: Budget) -> dict[s
         in_step(tf.constant(values)).numpy()
         seconds.append(time.perf_counter() - begun)
     small = remove_channels(model, fitted.keep)
-    found: dict[str, int] = {"parameters": profile(small).parameters, "macs": profile(small).macs}
-    if "bytes" in limits.final:
-        found["bytes"] = file_bytes(small, budget.recipe)
     return {
         "channels": search.channels,
         "limits": dict(limits.final),
         "counted": fitted.costs,
-        "built": {name: found[name] for name in limits.final},
+        "built": {name: budget.cost(name).of(small) for name in limits.final},
         "with_one_channel_more": over,
         "seconds": {
             "counting": counted - start,

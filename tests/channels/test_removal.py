@@ -6,8 +6,11 @@ import tensorflow as tf
 import tf_keras as keras
 
 from tests.channels.exactness import assert_removal_is_exact
+from tfmot_swd.channels.criteria import CRITERIA
 from tfmot_swd.channels.groups import channel_groups
-from tfmot_swd.channels.removal import RemovalRow, channel_norms, plan_removal, remove_channels
+from tfmot_swd.channels.removal import RemovalRow, plan_removal, remove_channels
+from tfmot_swd.channels.scores import group_scores
+from tfmot_swd.keras2.compat import variables_of
 
 L = keras.layers
 
@@ -125,6 +128,10 @@ def test_groups_that_are_known_are_used():
     assert plan_removal(model, {"a": mask(0)}, groups=groups).groups is groups
 
 
+def norms(model, group):
+    return group_scores(group, {id(each): each for each in variables_of(model)}, CRITERIA["filter_norm"]).tolist()
+
+
 def test_norms_are_of_all_that_makes_a_channel():
     """Two kernels and a bias: 3, 4 and 12 make 13."""
     x = L.Input((1,))
@@ -134,7 +141,7 @@ def test_norms_are_of_all_that_makes_a_channel():
     other.set_weights([np.array([[4.0, 0.0]]), np.array([12.0, -2.0])])
 
     group = channel_groups(model)["one"]
-    assert channel_norms(model, group).tolist() == [13.0, 2.0]
+    assert norms(model, group) == [13.0, 2.0]
 
 
 def test_norms_of_a_group_that_owns_several_slices():
@@ -143,7 +150,7 @@ def test_norms_of_a_group_that_owns_several_slices():
     model = keras.Model(x, L.Dense(1)(L.Conv1D(3, 1)(L.Reshape((2, 2))(dense(x)))))
     dense.set_weights([np.array([[3.0, 1.0, 4.0, 0.0]])])
 
-    assert channel_norms(model, channel_groups(model)["d"]).tolist() == [5.0, 1.0]
+    assert norms(model, channel_groups(model)["d"]) == [5.0, 1.0]
 
 
 def test_unknown_groups():

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfmot_swd import channel_groups
+from tfmot_swd.costs.cost import find_cost
 from tfmot_swd.costs.counts import ChannelCosts
 from tfmot_swd.costs.search import ChannelSearch
 
@@ -27,7 +28,7 @@ def chain(*widths: int) -> keras.Model:
 def search_of(model: keras.Model, **options: int) -> ChannelSearch:
     groups = channel_groups(model)
     costs = ChannelCosts(groups)
-    terms = [costs.terms("parameters"), costs.terms("macs")]
+    terms = [find_cost(name).terms(costs) for name in ("parameters", "macs")]
     return ChannelSearch(groups, list(groups), terms, costs, **options)
 
 
@@ -110,7 +111,7 @@ def test_a_part_of_a_tensor_never_comes_out_empty():
     assert search.costs_of(fitted.keep.numpy())[0] == 4 * 2 + 2 * 4
 
 
-def test_the_smallest_net_is_of_the_dearest_channels():
+def test_the_smallest_net_is_of_the_channels_of_the_largest_marginal_cost():
     inputs = keras.Input((3,))
     cheap, dear = L.Dense(2, name="cheap")(inputs), L.Dense(2, name="dear")(inputs)
     both = L.Add()([L.Concatenate()([cheap, dear]), L.Dense(4, name="both")(inputs)])

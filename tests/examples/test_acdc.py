@@ -91,7 +91,7 @@ def test_the_report_draws_it(tmp_path):
     callback = tfmot_swd.UpdatePruningStep()
     model, history = trained([callback])
     report = tfmot_swd.device_report(net(), tfmot_swd.strip_pruning(model), history=history, statuses=callback.history)
-    assert "weights that are zero" in [panel.title for panel in report.training]
+    assert "weights that are zero" in [panel.title for panel in report.panels]
 
 
 def test_the_command_line_finds_it(tmp_path, capsys):

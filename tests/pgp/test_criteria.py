@@ -1,4 +1,4 @@
-"""What a filter matters: each criterion against numbers worked out by hand on a net of two filters."""
+"""Filter importance: each criterion against numbers worked out by hand on a net of two filters."""
 
 import dataclasses
 import math
@@ -11,7 +11,7 @@ import tf_keras as keras
 
 import tfmot_swd
 from tests.pgp.nets import L, fit, layer_of
-from tfmot_swd.pgp.criteria import CRITERIA, ChannelCriterion, Magnitude, resolve_criterion
+from tfmot_swd.channels.criteria import CRITERIA, ChannelCriterion, Magnitude, resolve_criterion
 
 RNG = np.random.default_rng(0)
 

@@ -6,7 +6,7 @@ import tf_keras as keras
 
 from examples.networks import lenet5, resnet20, resnet56, vgg19
 from tfmot_swd import ProgressiveRate, channel_groups, plan_channels, plan_removal, profile
-from tfmot_swd.pgp.ranking import Ranked, judge
+from tfmot_swd.pgp.ranking import Ranked, select_filters
 
 EPOCHS = 160
 NETWORKS = {
@@ -67,7 +67,7 @@ def final_width(initial: int, rate: float) -> int:
     for epoch in range(1, EPOCHS + 1):
         ranked = Ranked("layer", initial, np.arange(now, dtype=np.float64))
         hard_share = 1.0 if epoch == EPOCHS else 0.5
-        now -= len(judge([ranked], schedule.share_left(epoch), hard_share)["layer"].hard)
+        now -= len(select_filters([ranked], schedule.share_left(epoch), hard_share)["layer"].hard)
     return now
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tfmot_swd.pgp.ranking import Ranked, Verdict, any_leaves, count_weak, judge
+from tfmot_swd.pgp.ranking import Ranked, Selection, any_leaves, count_weak, select_filters
 
 
 def group(scores, initial=None, name="g", parts=()):
@@ -11,8 +11,8 @@ def group(scores, initial=None, name="g", parts=()):
     return Ranked(name, len(scores) if initial is None else initial, scores, tuple(map(np.array, parts)))
 
 
-def lists(verdict: Verdict) -> tuple[list[int], list[int]]:
-    return verdict.hard.tolist(), verdict.soft.tolist()
+def lists(selection: Selection) -> tuple[list[int], list[int]]:
+    return selection.hard.tolist(), selection.soft.tolist()
 
 
 @pytest.mark.parametrize(
@@ -34,34 +34,34 @@ def test_the_number_of_weak_filters_is_truncated_and_one_stays(initial, now, sha
 
 
 def test_the_weakest_leave_and_the_next_are_silenced():
-    verdict = judge([group([5, 1, 4, 2, 3, 9, 8, 7])], 0.5, 0.5)["g"]
-    assert lists(verdict) == ([1, 3], [4, 2])
+    selection = select_filters([group([5, 1, 4, 2, 3, 9, 8, 7])], 0.5, 0.5)["g"]
+    assert lists(selection) == ([1, 3], [4, 2])
 
 
 @pytest.mark.parametrize(("share", "hard"), [(0.0, []), (0.3, [1]), (1.0, [1, 3, 4, 2])])
 def test_the_hard_share_is_truncated(share, hard):
-    verdict = judge([group([5, 1, 4, 2, 3, 9, 8, 7])], 0.5, share)["g"]
-    assert verdict.hard.tolist() == hard
-    assert len(verdict.soft) == 4 - len(hard)
+    selection = select_filters([group([5, 1, 4, 2, 3, 9, 8, 7])], 0.5, share)["g"]
+    assert selection.hard.tolist() == hard
+    assert len(selection.soft) == 4 - len(hard)
 
 
 def test_of_equal_scores_the_first_go():
-    assert lists(judge([group([0, 0, 0, 0])], 0.5, 0.5)["g"]) == ([0], [1])
+    assert lists(select_filters([group([0, 0, 0, 0])], 0.5, 0.5)["g"]) == ([0], [1])
 
 
 def test_at_least_one_stays():
-    assert lists(judge([group([2, 1])], 0.01, 1.0)["g"]) == ([1], [])
-    assert lists(judge([group([2])], 0.01, 1.0)["g"]) == ([], [])
+    assert lists(select_filters([group([2, 1])], 0.01, 1.0)["g"]) == ([1], [])
+    assert lists(select_filters([group([2])], 0.01, 1.0)["g"]) == ([], [])
 
 
 @pytest.mark.parametrize(("minimum", "hard", "soft"), [(3, [0, 1, 2], []), (6, [], []), (9, [], [])])
 def test_a_minimum_stays(minimum, hard, soft):
-    assert lists(judge([group([1, 2, 3, 4, 5, 6])], 0.2, 1.0, minimum=minimum)["g"]) == (hard, soft)
+    assert lists(select_filters([group([1, 2, 3, 4, 5, 6])], 0.2, 1.0, minimum=minimum)["g"]) == (hard, soft)
 
 
 def test_the_minimum_bounds_the_silenced_ones_too():
     # 4 are weak, of which 2 are hard, but 3 stay whole.
-    assert lists(judge([group([1, 2, 3, 4, 5, 6])], 0.2, 0.5, minimum=3)["g"]) == ([0, 1], [2])
+    assert lists(select_filters([group([1, 2, 3, 4, 5, 6])], 0.2, 0.5, minimum=3)["g"]) == ([0, 1], [2])
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_the_minimum_bounds_the_silenced_ones_too():
     ],
 )
 def test_what_is_kept_is_rounded_up_and_the_rest_is_silenced_if_it_can_leave(round_to, hard, soft):
-    assert lists(judge([group(np.arange(10))], 0.5, 0.6, round_to=round_to)["g"]) == (hard, soft)
+    assert lists(select_filters([group(np.arange(10))], 0.5, 0.6, round_to=round_to)["g"]) == (hard, soft)
 
 
 @pytest.mark.parametrize(
@@ -84,54 +84,54 @@ def test_what_is_kept_is_rounded_up_and_the_rest_is_silenced_if_it_can_leave(rou
     [(0.3, 6), (0.55, 0)],
 )
 def test_what_rounding_keeps_at_the_end_is_never_silenced(final_left, soft):
-    verdict = judge([group(np.arange(16))], 0.6, 0.5, round_to=8, final_left=final_left)["g"]
-    assert lists(verdict) == ([], list(range(soft)))
+    selection = select_filters([group(np.arange(16))], 0.6, 0.5, round_to=8, final_left=final_left)["g"]
+    assert lists(selection) == ([], list(range(soft)))
 
 
 def test_no_more_are_silenced_than_leave_at_the_end():
     # 12 of 16 stay, so of the 6 that are weak now only 4 go.
-    verdict = judge([group(np.arange(16))], 0.6, 0.5, round_to=4, final_left=0.7)["g"]
-    assert lists(verdict) == ([], [0, 1, 2, 3])
+    selection = select_filters([group(np.arange(16))], 0.6, 0.5, round_to=4, final_left=0.7)["g"]
+    assert lists(selection) == ([], [0, 1, 2, 3])
 
 
 def test_each_part_keeps_its_strongest():
     # The first three are made by one convolution, the others by another; all weak ones stand in the first.
     weak_half = group([1, 2, 3, 7, 8, 9], parts=[[0, 1, 2], [3, 4, 5]])
-    assert lists(judge([weak_half], 0.5, 1.0)["g"]) == ([0, 1, 3], [])
-    assert lists(judge([weak_half], 0.5, 1.0, minimum=2)["g"]) == ([0, 3], [])
+    assert lists(select_filters([weak_half], 0.5, 1.0)["g"]) == ([0, 1, 3], [])
+    assert lists(select_filters([weak_half], 0.5, 1.0, minimum=2)["g"]) == ([0, 3], [])
 
 
 def test_global_compares_scores_over_the_norm_of_their_group():
     # Over the norms, which are 5 and about 50.6: .6 .8 and .61 .79 .01 .005; the absolute ones of "a" are no weaker.
     groups = [group([3, 4], name="a"), group([31, 40, 0.5, 0.25], name="b")]
-    verdicts = judge(groups, 0.5, 1.0, scope="global")
-    assert lists(verdicts["a"]) == ([0], [])
-    assert lists(verdicts["b"]) == ([3, 2], [])
+    selections = select_filters(groups, 0.5, 1.0, scope="global")
+    assert lists(selections["a"]) == ([0], [])
+    assert lists(selections["b"]) == ([3, 2], [])
 
 
 def test_global_splits_hard_and_soft_over_all_groups():
     groups = [group([1, 2, 100, 100], name="a"), group([30, 40, 50, 60], name="b")]
-    verdicts = judge(groups, 0.5, 0.5, scope="global")
-    assert lists(verdicts["a"]) == ([0, 1], [])
-    assert lists(verdicts["b"]) == ([], [0, 1])
+    selections = select_filters(groups, 0.5, 0.5, scope="global")
+    assert lists(selections["a"]) == ([0, 1], [])
+    assert lists(selections["b"]) == ([], [0, 1])
 
 
 def test_global_removes_as_many_as_asked_of_all_together():
     # "a" has lost more than its share before: that counts for "b".
     groups = [group([5, 6], initial=10, name="a"), group(np.arange(1, 11), initial=10, name="b")]
-    verdicts = judge(groups, 0.5, 1.0, scope="global")
-    assert sum(len(each.hard) for each in verdicts.values()) == 2
-    assert not sum(len(each.hard) for each in judge(groups, 0.6, 1.0, scope="global").values())
+    selections = select_filters(groups, 0.5, 1.0, scope="global")
+    assert sum(len(each.hard) for each in selections.values()) == 2
+    assert not sum(len(each.hard) for each in select_filters(groups, 0.6, 1.0, scope="global").values())
 
 
 def test_global_leaves_one_of_each_group():
     groups = [group([0, 0, 0], name="a"), group([1, 1, 1], name="b")]
-    verdicts = judge(groups, 0.01, 1.0, scope="global")
-    assert [len(each.hard) for each in verdicts.values()] == [2, 2]
+    selections = select_filters(groups, 0.01, 1.0, scope="global")
+    assert [len(each.hard) for each in selections.values()] == [2, 2]
 
 
-def test_no_groups_no_verdicts():
-    assert judge([], 0.5, 0.5) == judge([], 0.5, 0.5, scope="global") == {}
+def test_no_groups_no_selections():
+    assert select_filters([], 0.5, 0.5) == select_filters([], 0.5, 0.5, scope="global") == {}
 
 
 @pytest.mark.parametrize(

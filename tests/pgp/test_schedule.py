@@ -8,7 +8,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 import tfmot_swd
-from tfmot_swd.pgp.ranking import Ranked, judge
+from tfmot_swd.pgp.ranking import Ranked, select_filters
 from tfmot_swd.pgp.schedule import CURVES, ProgressiveRate
 
 FINAL = {
@@ -24,9 +24,11 @@ def counted(initial: int, schedule: ProgressiveRate, hard_share: float = 0.5) ->
     now, found = initial, []
     for epoch in range(1, schedule.epochs + 1):
         share = 1.0 if epoch == schedule.epochs else hard_share
-        verdict = judge([Ranked("layer", initial, np.arange(float(now)))], schedule.share_left(epoch), share)["layer"]
-        now -= len(verdict.hard)
-        found.append((now, len(verdict.hard) + len(verdict.soft), len(verdict.hard)))
+        selection = select_filters(
+            [Ranked("layer", initial, np.arange(float(now)))], schedule.share_left(epoch), share
+        )["layer"]
+        now -= len(selection.hard)
+        found.append((now, len(selection.hard) + len(selection.soft), len(selection.hard)))
     return found
 
 

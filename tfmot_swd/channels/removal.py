@@ -1,4 +1,4 @@
-"""Which channels go and what that leaves, as a plan to look at first; and the smaller model."""
+"""Removal of channels, as a plan to look at first, and the smaller model."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import numpy as np
 from rich.table import Table
 
 from tfmot_swd.channels.agreement import check_agreement
+from tfmot_swd.channels.criteria import ChannelCriterion, resolve_criterion
 from tfmot_swd.channels.groups import ChannelGroups, channel_groups, sum_of_barriers
 from tfmot_swd.channels.rebuild import rebuild
+from tfmot_swd.channels.scores import group_scores
 from tfmot_swd.io.tables import COMPACT, Printable, ResultTable, View, counted
 from tfmot_swd.keras2.compat import variables_of
 from tfmot_swd.layers.call import CONSUME
@@ -116,6 +118,7 @@ def plan_removal(
     protect: Collection[str] = (),
     groups: ChannelGroups | None = None,
     check: bool = True,
+    criterion: str | ChannelCriterion = "filter_norm",
 ) -> RemovalPlan:
     """Returns what `remove_channels` with the same arguments would do.
 
@@ -123,16 +126,18 @@ def plan_removal(
       model: a Sequential or Functional tf_keras model.
       keep: group name → bool array of the group's size, true where a channel stays. Groups not named stay whole.
       round_to: the number kept of each group is rounded up to a multiple of this, as far as the group goes; those
-        channels come back whose filters have the largest L2 norm.
+        channels come back that matter most by `criterion`.
       minimum: how many channels of each group stay at least.
       protect: names of layers; the channels that they make or act on, as batch norm does, all stay.
       groups: of `model`, where they are known already.
       check: whether a tensor without channels is an error here already.
+      criterion: of weights alone, see `channel_scores`; by default the L2 norm of filters and biases.
 
     Raises:
       TypeError, ValueError: as `channel_groups`; an unknown group or layer; a mask of the wrong length; no channel
-        of a tensor left.
+        of a tensor left; an unknown criterion, or one that needs gradients.
     """
+    by = resolve_criterion(criterion, of_weights=True, saved=False)
     if groups is not None and groups.model is not model:
         raise ValueError(
             f"groups must be those of the model itself. Received: groups of {groups.model.name!r} for {model.name!r}"
@@ -163,7 +168,7 @@ def plan_removal(
             rounded = -(-wanted // round_to) * round_to
             least = min(max(rounded, minimum), group.size)
             if least > wanted:
-                mask = _with_more(groups.model, group, mask, least - wanted)
+                mask = _with_more(groups.model, group, mask, least - wanted, by)
                 reason = f"{wanted} asked; " + (f"at least {minimum} stay" if minimum > rounded else "rounded up")
         stays[group.ids] = mask
         rows.append(RemovalRow(group.name, group.size, int(mask.sum()), reason))
@@ -175,7 +180,13 @@ def plan_removal(
 
 
 def remove_channels(
-    model: Any, keep: Keep, *, round_to: int = 1, minimum: int = 1, protect: Collection[str] = ()
+    model: Any,
+    keep: Keep,
+    *,
+    round_to: int = 1,
+    minimum: int = 1,
+    protect: Collection[str] = (),
+    criterion: str | ChannelCriterion = "filter_norm",
 ) -> Any:
     """Returns a smaller ordinary Keras model without the channels that `keep` leaves out; `model` stays as it is.
 
@@ -187,7 +198,7 @@ def remove_channels(
     >>> remove_channels(net, {"hidden": [True, False, True]}).get_layer("hidden").units
     2
     """
-    return plan_removal(model, keep, round_to=round_to, minimum=minimum, protect=protect).apply()
+    return plan_removal(model, keep, round_to=round_to, minimum=minimum, protect=protect, criterion=criterion).apply()
 
 
 def check_nothing_empty(groups: ChannelGroups, stays: np.ndarray) -> None:
@@ -235,21 +246,10 @@ def _mask(group: Any, given: Any) -> np.ndarray | None:
     return mask
 
 
-def _with_more(model: Any, group: Any, mask: np.ndarray, count: int) -> np.ndarray:
-    """Returns `mask` with `count` channels more, those of the largest L2 norm."""
-    norms = np.where(mask, -1.0, channel_norms(model, group))
-    more = mask.copy()
-    more[np.argsort(-norms, kind="stable")[:count]] = True
-    return more
-
-
-def channel_norms(model: Any, group: Any) -> np.ndarray:
-    """Returns the L2 norm of what makes each channel of a group, float64 `(size,)`."""
+def _with_more(model: Any, group: Any, mask: np.ndarray, count: int, criterion: ChannelCriterion) -> np.ndarray:
+    """Returns `mask` with `count` channels more, those of the largest scores."""
     variables = {id(each): each for each in variables_of(model)}
-    total = np.zeros(group.size)
-    for member in group.producers:
-        value = np.asarray(variables[member.variable_id].numpy(), np.float64)
-        squares = np.square(np.moveaxis(value, member.axis, 0).reshape(value.shape[member.axis], -1)).sum(axis=1)
-        owned = member.channels >= 0
-        np.add.at(total, member.channels[owned], squares[owned])
-    return np.sqrt(total)
+    scores = np.where(mask, -np.inf, group_scores(group, variables, criterion))
+    more = mask.copy()
+    more[np.argsort(-scores, kind="stable")[:count]] = True
+    return more

@@ -1,25 +1,31 @@
-"""What a model may still cost: budgets of parameters, MACs or bytes in the place of a rate."""
+"""Budgets of a model: what it may still cost, in the place of a rate."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from tfmot_swd.costs.cost import BUILT_IN, Cost, check_cost_name, find_cost
 from tfmot_swd.keras2.compat import keras
+from tfmot_swd.keras2.serialization import as_entry, check_registered, from_entry
 
-COSTS = ("parameters", "macs", "bytes")
 RECIPES = ("int8", "float32")
+
+# A share of a count that comes out a rounding error below the next one is that one.
+_SLACK = 1 + 1e-12
 
 
 @keras.utils.register_keras_serializable("tfmot_swd")
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, init=False, repr=False, eq=False)
 class Budget:
     """What may be left of a model; every limit that is given holds.
 
-    A float up to 1 is a share of what the model costs as a whole, anything else a count.
+    A float up to 1 is a share of what the model costs as a whole, anything else an amount. Other costs than those below
+    are limited by their names, once they are registered (`register_cost`) or given here: Budget(latency=0.5).
 
     Args:
       parameters: of the model that is left, moving statistics included.
@@ -28,76 +34,146 @@ class Budget:
         per cent larger or smaller; `export_tflite` gives the real number. `fit_budget` makes the file, and holds it.
       sparsity: share of the parameters to remove, in [0, 1): Budget(sparsity=0.9) is Budget(parameters=0.1).
       recipe: of the file that `bytes` is about, "int8" or "float32".
+      custom_costs: costs by name, for limits of costs that are not registered.
+      limits: limits of other costs by name. Choose a unit in which a model costs more than 1, such as microseconds.
 
     Raises:
-      ValueError: no limit, or one that is outside its range.
+      TypeError: what is given as a cost is none.
+      ValueError: no limit, one that is outside its range, or one of a cost that is not known.
 
     >>> Budget(macs=0.5).limits({"parameters": 1000, "macs": 80_000})
     {'macs': 40000}
     """
 
-    parameters: float | int | None = None
-    macs: float | int | None = None
-    bytes: float | int | None = None
-    sparsity: float | None = None
-    recipe: str = "int8"
+    parameters: float | int | None
+    macs: float | int | None
+    bytes: float | int | None
+    sparsity: float | None
+    recipe: str
+    custom_costs: Mapping[str, Cost]
+    other_limits: Mapping[str, float | int]
 
-    def __post_init__(self) -> None:
-        for name in COSTS:
-            value = _plain(getattr(self, name))
+    def __init__(
+        self,
+        parameters: float | int | None = None,
+        macs: float | int | None = None,
+        bytes: float | int | None = None,
+        sparsity: float | None = None,
+        recipe: str = "int8",
+        *,
+        custom_costs: Mapping[str, Cost] | None = None,
+        **limits: float | int | None,
+    ) -> None:
+        others = {name: _plain(value) for name, value in limits.items() if value is not None}
+        # What each name stands for now: a file of a model that trains under this budget keeps it.
+        custom = _custom_costs(others, custom_costs or {})
+        own = {"parameters": parameters, "macs": macs, "bytes": bytes, "sparsity": sparsity}
+        fields = {name: _plain(value) for name, value in own.items()}
+        fields |= {"recipe": recipe, "custom_costs": custom, "other_limits": others}
+        for name, value in fields.items():
             object.__setattr__(self, name, value)
-            is_number = isinstance(value, int | float) and not isinstance(value, bool)
-            is_known = is_number and (_is_share(value) or float(value).is_integer())
-            if value is not None and not (is_known and value > 0):
-                raise ValueError(
-                    f"{name} must be a count, or a share of the whole model's, a float in (0, 1]. "
-                    f"Received: {name}={value!r}"
-                )
-        sparsity = _plain(self.sparsity)
-        object.__setattr__(self, "sparsity", sparsity)
-        is_share = isinstance(sparsity, int | float) and not isinstance(sparsity, bool) and 0 <= sparsity < 1
-        if sparsity is not None and not is_share:
+        for name in BUILT_IN:
+            _check_limit(name, getattr(self, name), is_integral=True)
+        for name, value in others.items():
+            _check_limit(name, value, custom[name].integral)
+        is_number = isinstance(self.sparsity, int | float) and not isinstance(self.sparsity, bool)
+        if self.sparsity is not None and not (is_number and 0 <= self.sparsity < 1):
             raise ValueError(
-                f"sparsity must be in [0, 1), the share of the parameters to remove. Received: {sparsity!r}"
+                f"sparsity must be in [0, 1), the share of the parameters to remove. Received: {self.sparsity!r}"
             )
-        if sparsity is not None and self.parameters is not None:
+        if self.sparsity is not None and self.parameters is not None:
             raise ValueError(
                 "sparsity and parameters say the same: give one of them. "
-                f"Received: sparsity={sparsity}, parameters={self.parameters}"
+                f"Received: sparsity={self.sparsity}, parameters={self.parameters}"
             )
         if not self.costs:
             raise ValueError(
                 "A budget needs a limit: parameters, macs, bytes or sparsity, for example Budget(macs=0.5). "
                 "Received: none"
             )
-        if self.recipe not in RECIPES:
-            raise ValueError(f"recipe must be one of {', '.join(RECIPES)}. Received: {self.recipe!r}")
+        if recipe not in RECIPES:
+            raise ValueError(f"recipe must be one of {', '.join(RECIPES)}. Received: {recipe!r}")
 
     @property
     def costs(self) -> tuple[str, ...]:
-        """Which of "parameters", "macs" and "bytes" are limited."""
-        given = {name for name in COSTS if getattr(self, name) is not None}
-        if self.sparsity is not None:
-            given.add("parameters")
-        return tuple(name for name in COSTS if name in given)
+        """The names of the costs that are limited."""
+        return tuple(self._limits())
 
-    def limits(self, whole: Mapping[str, int]) -> dict[str, int]:
-        """Returns the limits as counts, for a model that costs `whole` as it is."""
-        found = {}
-        for name in self.costs:
-            value = getattr(self, name)
-            if value is None and self.sparsity is not None:
-                value = 1.0 - self.sparsity
-            # A share of a count that comes out a rounding error below the next one is that one.
-            found[name] = int(value * whole[name] * (1 + 1e-12)) if _is_share(value) else int(value)
+    def cost(self, name: str) -> Cost:
+        """Returns what is counted under the name of one of `costs`."""
+        return (self.custom_costs[name] if name in self.custom_costs else find_cost(name)).for_recipe(self.recipe)
+
+    def limits(self, whole: Mapping[str, float]) -> dict[str, Any]:
+        """Returns the limits as amounts, for a model that costs `whole` as it is; ints where the cost is integral."""
+        found: dict[str, Any] = {}
+        for name, value in self._limits().items():
+            is_integral = name not in self.custom_costs or self.custom_costs[name].integral
+            amount = value * whole[name] if _is_share(value) else value
+            if not is_integral:
+                found[name] = float(amount) * _SLACK
+            else:
+                found[name] = int(amount * _SLACK) if _is_share(value) else int(amount)
         return found
 
+    def check_can_be_saved(self) -> None:
+        """Raises a ValueError where the class of a cost is not registered, as models that train under it need."""
+        for cost in self.custom_costs.values():
+            check_registered(cost, "cost", "wrapped layers are made from their configs where a model is loaded")
+
     def get_config(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        config = {name: getattr(self, name) for name in (*BUILT_IN, "sparsity", "recipe")}
+        # Where there is none, the config is that of the versions that knew no other costs.
+        if self.other_limits:
+            config |= self.other_limits
+            config["custom_costs"] = {name: as_entry(cost) for name, cost in self.custom_costs.items()}
+        return config
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Budget:
-        return cls(**config)
+        entries = config.get("custom_costs", {})
+        return cls(**{**config, "custom_costs": {name: from_entry(entry) for name, entry in entries.items()}})
+
+    def __repr__(self) -> str:
+        given = {name: getattr(self, name) for name in (*BUILT_IN, "sparsity")} | dict(self.other_limits)
+        said = [f"{name}={value!r}" for name, value in given.items() if value is not None]
+        return f"Budget({', '.join(said)}, recipe={self.recipe!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Budget) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def _key(self) -> str:
+        # As text: tuples of a cost's config come back from JSON as lists.
+        return json.dumps(self.get_config(), sort_keys=True, default=repr)
+
+    def _limits(self) -> dict[str, float | int]:
+        """Returns every limit by the name of its cost."""
+        parameters = self.parameters if self.sparsity is None else 1.0 - self.sparsity
+        found = {"parameters": parameters, "macs": self.macs, "bytes": self.bytes, **self.other_limits}
+        return {name: value for name, value in found.items() if value is not None}
+
+
+def _custom_costs(limits: Mapping[str, Any], given: Mapping[str, Cost]) -> dict[str, Cost]:
+    """Returns the cost of each limit."""
+    for name, cost in given.items():
+        check_cost_name(name)
+        if not isinstance(cost, Cost):
+            raise TypeError(f"custom_costs must hold instances of tfmot_swd.costs.cost.Cost. Received: {name}={cost!r}")
+        if name not in limits:
+            raise ValueError(f"A cost is given and not limited: pass {name}=0.5, say, too. Received: {sorted(limits)}")
+    return {name: given[name] if name in given else find_cost(name) for name in limits}
+
+
+def _check_limit(name: str, value: Any, is_integral: bool) -> None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    is_known = is_number and (_is_share(value) or not is_integral or float(value).is_integer())
+    if value is not None and not (is_known and value > 0):
+        kind = "a count" if is_integral else "an amount"
+        raise ValueError(
+            f"{name} must be {kind}, or a share of the whole model's, a float in (0, 1]. Received: {name}={value!r}"
+        )
 
 
 def _is_share(value: float | int) -> bool:

@@ -1,4 +1,4 @@
-"""What is left of a model's costs where some of its channels stay, counted without building the smaller model."""
+"""Sizes of a model's weights and calls for any choice of its channels, counted without building the smaller model."""
 
 from __future__ import annotations
 
@@ -10,46 +10,37 @@ from typing import Any
 import numpy as np
 
 from tfmot_swd.channels.groups import ChannelGroups
-from tfmot_swd.costs.liveness import CallTrace
+from tfmot_swd.costs.liveness import CallTrace, Step
+from tfmot_swd.costs.terms import CostTerms
 from tfmot_swd.keras2.compat import master_variable
+from tfmot_swd.keras2.layer_weights import own_weights, weights_inside
 from tfmot_swd.layers.macs import count_macs, macs_by_weight
-from tfmot_swd.pruning.wrapped_models import own_weights
 
 
 @dataclasses.dataclass(frozen=True)
-class CostTerms:
-    """A count as a sum of products: coefficients times the sizes that axes of weights are left with.
+class CountedCall:
+    """One call of one layer, as a cost counts it.
 
     Args:
-      coefficients: float64 `(terms,)`.
-      axes: int64 `(terms, most axes of a weight)`: numbers of axes of `ChannelCosts`; 0 is one of size 1.
+      path: of the layer; layers of nested models are written model/layer.
+      layer: itself, of a pruning wrapper the layer inside.
+      macs: its multiply-accumulates for one sample; 0 where they are not known.
+      parameters: the elements of its weights, which each call reads.
     """
 
-    coefficients: np.ndarray
-    axes: np.ndarray
+    path: str
+    layer: Any
+    macs: CostTerms
+    parameters: CostTerms
 
-    @classmethod
-    def of(cls, products: list[tuple[float, list[int]]]) -> CostTerms:
-        """Returns the sum of (coefficient, axes) products; those of the same axes are added up."""
-        merged: dict[tuple[int, ...], float] = {}
-        for coefficient, axes in products:
-            merged[tuple(sorted(axes))] = merged.get(tuple(sorted(axes)), 0.0) + coefficient
-        most = max((len(axes) for axes in merged), default=0) or 1
-        padded = [list(axes) + [0] * (most - len(axes)) for axes in merged]
-        return cls(np.array(list(merged.values()), np.float64), np.array(padded, np.int64).reshape(-1, most))
-
-    def scaled(self, scale: float, offset: float) -> CostTerms:
-        """Returns the sum times `scale`, plus `offset`."""
-        constant = np.zeros((1, self.axes.shape[1]), np.int64)
-        return CostTerms(np.append(self.coefficients * scale, offset), np.concatenate([self.axes, constant]))
-
-    def count(self, sizes: np.ndarray) -> float:
-        """Returns the count for these sizes of the axes, `(axes,)`."""
-        return float((self.coefficients * sizes[self.axes].prod(axis=1)).sum())
+    @property
+    def kind(self) -> str:
+        """The name of the layer's class, such as "Conv2D"."""
+        return type(self.layer).__name__
 
 
 class ChannelCosts:
-    """Parameters and MACs of what a removal would leave, as `profile` would count them.
+    """The weights and the calls of a model, with sizes that follow from the channels that are kept.
 
     Exact for parameters, and for the MACs of layers that multiply with a weight. Products of two tensors, as those of
     attention scores, count as in the whole model, so that a budget holds with them. MACs need inputs of fixed sizes.
@@ -59,7 +50,7 @@ class ChannelCosts:
 
     Attributes:
       lines: the class of the channel at each index of each axis, axis 1 first.
-      unknown: layers whose MACs are not known, and missing in the count; once MACs have been asked for.
+      unknown: layers whose MACs are not known, and missing in the count; once calls have been asked for.
     """
 
     def __init__(self, groups: ChannelGroups) -> None:
@@ -72,32 +63,30 @@ class ChannelCosts:
             self._axes.setdefault(cut.variable_id, {})[cut.axis] = self._number(classes.of(cut.ids))
         self.unknown: tuple[str, ...] = ()
 
-    def terms(self, cost: str) -> CostTerms:
-        """Returns how "parameters" or "macs" are counted.
+    @cached_property
+    def weights(self) -> list[Any]:
+        """The weights of the model, each once; not those of wrappers and metrics."""
+        return own_weights(self.groups.model)
+
+    @cached_property
+    def calls(self) -> list[CountedCall]:
+        """The calls of layers, in the order in which Keras makes them.
 
         Raises:
-          ValueError: MACs of a model whose inputs have no fixed sizes.
+          ValueError: the inputs of the model have no fixed sizes.
         """
-        return self._macs if cost == "macs" else self._parameters
-
-    @cached_property
-    def _parameters(self) -> CostTerms:
-        return CostTerms.of([self.product(weight) for weight in own_weights(self.groups.model)])
-
-    @cached_property
-    def _macs(self) -> CostTerms:
         trace = CallTrace(self.groups.model, 1)
         unknown = (step.path for step in trace.steps if count_macs(step.layer, step.call) is None)
         self.unknown = tuple(dict.fromkeys(unknown))
-        macs, fixed = _macs_of(trace)
-        multiplied = [
-            self.product(weight, macs[id(weight)]) for weight in own_weights(self.groups.model) if id(weight) in macs
-        ]
-        return CostTerms.of([*multiplied, (float(fixed), [])])
+        return [self._call(step) for step in trace.steps]
+
+    def elements(self, *weights: Any) -> CostTerms:
+        """Returns how many elements these weights are left with."""
+        return CostTerms.of(self.product(weight) for weight in weights)
 
     def product(self, weight: Any, factor: float = 1.0) -> tuple[float, list[int]]:
         """Returns the elements of a weight times a factor: (what no channel changes, the axes that they do)."""
-        axes = self._axes.get(id(weight), {})
+        axes = self._axes.get(id(master_variable(weight)), {})
         fixed = math.prod(size for axis, size in enumerate(weight.shape) if axis not in axes)
         return factor * fixed, list(axes.values())
 
@@ -105,17 +94,15 @@ class ChannelCosts:
         """Returns the number of one axis of a weight, in a list; an empty one where no channel changes it."""
         return [number for place, number in self._axes.get(id(weight), {}).items() if place == axis]
 
-    def sizes(self, stays: np.ndarray) -> np.ndarray:
-        """Returns what each axis is left with, float64; `stays` is bool by class of channels."""
-        return np.array([1, *(np.count_nonzero(stays[line]) for line in self.lines)], np.float64)
+    def sizes(self, stays: np.ndarray | None = None) -> np.ndarray:
+        """Returns what each axis is left with, float64; `stays` is bool by class of channels, None keeps all."""
+        lengths = (len(line) if stays is None else np.count_nonzero(stays[line]) for line in self.lines)
+        return np.array([1, *lengths], np.float64)
 
-    def parameters(self, stays: np.ndarray) -> int:
-        """Returns the parameters of the model that is left; `stays` is bool by class of channels."""
-        return round(self._parameters.count(self.sizes(stays)))
-
-    def macs(self, stays: np.ndarray) -> int:
-        """Returns its multiply-accumulates for one sample."""
-        return round(self._macs.count(self.sizes(stays)))
+    def _call(self, step: Step) -> CountedCall:
+        by_weight, fixed = macs_by_weight(step.layer, step.call)
+        macs = CostTerms.of([*(self.product(weight, each) for weight, each in by_weight), (float(fixed), [])])
+        return CountedCall(step.path, step.layer, macs, self.elements(*weights_inside(step.wrapper)))
 
     def _number(self, line: np.ndarray) -> int:
         key = line.tobytes()
@@ -123,16 +110,3 @@ class ChannelCosts:
             self.lines.append(line)
             self._numbers[key] = len(self.lines)
         return self._numbers[key]
-
-
-def _macs_of(trace: CallTrace) -> tuple[dict[int, float], int]:
-    """Returns the MACs of each element of each matrix, by the weight's identity, over all calls, and those of none."""
-    by_weight: dict[int, float] = {}
-    fixed = 0
-    for step in trace.steps:
-        found, without = macs_by_weight(step.layer, step.call)
-        fixed += without
-        for weight, macs in found:
-            variable = id(master_variable(weight))
-            by_weight[variable] = by_weight.get(variable, 0.0) + macs
-    return by_weight, fixed

@@ -1,4 +1,4 @@
-"""A budget as counts of one model, and the channels that it leaves."""
+"""Budgets as amounts of one model, and the channels that they leave."""
 
 from __future__ import annotations
 
@@ -10,39 +10,45 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfmot_swd.channels.criteria import ChannelCriterion
 from tfmot_swd.channels.groups import ChannelGroups, channel_groups
 from tfmot_swd.channels.removal import plan_removal
+from tfmot_swd.channels.scores import channel_scores
 from tfmot_swd.costs.budget import Budget, as_budget
-from tfmot_swd.costs.counts import ChannelCosts, CostTerms
-from tfmot_swd.costs.search import ChannelSearch, as_counts
+from tfmot_swd.costs.cost import BUILT_IN, Cost, count_terms, find_cost
+from tfmot_swd.costs.counts import ChannelCosts
+from tfmot_swd.costs.search import ChannelSearch
+from tfmot_swd.costs.terms import CostTerms
 from tfmot_swd.keras2.compat import keras
 from tfmot_swd.keras2.pruning_warning import PruningWarning
-from tfmot_swd.tflite import file_bytes
-from tfmot_swd.tflite.file_size import FileSize, measure_file_size
+from tfmot_swd.keras2.serialization import as_entry, from_entry
 
-# Where a file comes out too large, the estimate is moved so that it is right for that one, and the search made again.
+# Where a model costs more than was estimated, the estimate is made right for it, and the search made again.
 _CONVERSIONS = 6
 
 
 @keras.utils.register_keras_serializable("tfmot_swd")
 @dataclasses.dataclass(frozen=True)
 class CostLimits:
-    """What may be left of one model, as counts by cost.
+    """What may be left of one model, as amounts by cost.
 
     Args:
       whole: what the whole model costs.
       final: what may be left of it.
-      file: how bytes are estimated, (scale, offset, recipe); None where they are not limited.
+      costs: what is counted under each name, estimates calibrated; a name that is missing is looked up.
     """
 
-    whole: Mapping[str, int]
-    final: Mapping[str, int]
-    file: tuple[float, float, str] | None = None
+    whole: Mapping[str, Any]
+    final: Mapping[str, Any]
+    costs: Mapping[str, Cost] = dataclasses.field(default_factory=dict)
 
     def terms(self, costs: ChannelCosts) -> list[CostTerms]:
         """Returns how each cost is counted, in the order of `final`."""
-        file = None if self.file is None else FileSize(*self.file).terms(costs)
-        return [costs.terms(name) if name != "bytes" or file is None else file for name in self.final]
+        return [count_terms(self.cost(name), costs) for name in self.final]
+
+    def cost(self, name: str) -> Cost:
+        """Returns what is counted under a name."""
+        return self.costs[name] if name in self.costs else find_cost(name)
 
     def at(self, way_left: tf.Tensor) -> tf.Tensor:
         """Returns the limits where this much is left of the way from the whole model to the final ones; float64."""
@@ -51,12 +57,34 @@ class CostLimits:
         )
         return final + tf.maximum(whole - final, 0.0) * way_left
 
+    def amounts(self, limits: tf.Tensor) -> dict[str, Any]:
+        """Returns limits `(costs,)` by the names of the costs; whole numbers where those are."""
+        pairs = zip(self.final, limits.numpy().tolist(), strict=True)
+        return {name: int(limit) if self.cost(name).integral else limit for name, limit in pairs}
+
+    def corrected(self, model: Any, counted: Mapping[str, float]) -> CostLimits:
+        """Returns the limits with estimates that are right for a built model, where it costs more than they allow."""
+        found = {name: self.cost(name).corrected(model, counted[name], self.final[name]) for name in self.final}
+        same = all(found[name] == self.cost(name) for name in found)
+        return self if same else dataclasses.replace(self, costs=found)
+
     def get_config(self) -> dict[str, Any]:
-        return {"whole": dict(self.whole), "final": dict(self.final), "file": self.file and list(self.file)}
+        file = self.costs.get("bytes")
+        config = {
+            "whole": dict(self.whole),
+            "final": dict(self.final),
+            # The place of the one estimate that there was before costs were objects.
+            "file": file and list(file.get_config().values()),
+        }
+        entries = {name: as_entry(cost) for name, cost in self.costs.items() if name not in BUILT_IN}
+        return {**config, "costs": entries} if entries else config
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> CostLimits:
-        return cls(config["whole"], config["final"], config["file"] and tuple(config["file"]))
+        costs = {name: from_entry(entry) for name, entry in config.get("costs", {}).items()}
+        if config["file"]:
+            costs["bytes"] = type(find_cost("bytes"))(*config["file"])
+        return cls(config["whole"], config["final"], costs)
 
 
 def resolve_limits(
@@ -69,13 +97,13 @@ def resolve_limits(
     Raises:
       ValueError: the least that may stay is over a limit; the message says what could be met.
     """
-    file = None
-    if "bytes" in budget.costs:
+    objects = {name: budget.cost(name) for name in budget.costs}
+    if any(cost.estimated for cost in objects.values()):
         floor = ChannelSearch(costs.groups, names, [], costs, minimum=minimum, round_to=round_to).smallest()
-        size = measure_file_size(costs, floor, budget.recipe)
-        file = (size.scale, size.offset, size.recipe)
-    terms = CostLimits({}, dict.fromkeys(budget.costs, 0), file).terms(costs)
-    if costs.unknown and "macs" in budget.costs:
+        objects = {name: cost.calibrated(costs, floor) for name, cost in objects.items()}
+    objects = {name: cost for name, cost in objects.items() if cost.estimated or name not in BUILT_IN}
+    terms = CostLimits({}, dict.fromkeys(budget.costs, 0), objects).terms(costs)
+    if costs.unknown:
         warnings.warn(
             "Multiply-accumulates of some layers are not known and count as 0 in this budget: register them with "
             f"tfmot_swd.layers.macs.register_macs. Received: {', '.join(costs.unknown)}",
@@ -84,19 +112,21 @@ def resolve_limits(
         )
     search = ChannelSearch(costs.groups, names, terms, costs, minimum=minimum, round_to=round_to)
     whole = dict(zip(budget.costs, search.costs_of(np.ones(search.channels, bool)), strict=True))
-    limits = CostLimits(whole, budget.limits(whole), file)
+    limits = CostLimits(whole, budget.limits(whole), objects)
     least = dict(zip(budget.costs, search.costs_of(np.concatenate(list(search.smallest().values()))), strict=True))
     over = {name: cost for name, cost in least.items() if cost > limits.final[name]}
     if over:
-        said = ", ".join(f"{name}={cost:,}" for name, cost in over.items())
-        asked = ", ".join(f"{name}={limits.final[name]:,}" for name in over)
+        said = ", ".join(f"{name}={_said(cost)}" for name, cost in over.items())
+        asked = ", ".join(f"{name}={_said(limits.final[name])}" for name in over)
         raise ValueError(
             f"This budget cannot be met: with {minimum} channel{'s' if minimum > 1 else ''} left of each group, "
             f"rounded to {round_to}, the model still has {said}. Give at least that, a smaller minimum or round_to, "
             f"or leave out fewer layers. Received: {asked}"
         )
     if all(limits.final[name] >= cost for name, cost in whole.items()):
-        costing, allowed = (", ".join(f"{name}={part[name]:,}" for name in whole) for part in (whole, limits.final))
+        costing, allowed = (
+            ", ".join(f"{name}={_said(part[name])}" for name in whole) for part in (whole, limits.final)
+        )
         warnings.warn(
             "The whole model is within this budget as it is, so nothing will be removed: give a count below what it "
             f"costs, or a share below 1. Received: {allowed} for a model of {costing}",
@@ -104,6 +134,10 @@ def resolve_limits(
             stacklevel=4,
         )
     return limits
+
+
+def _said(amount: float) -> str:
+    return f"{amount:,}" if isinstance(amount, int) else f"{amount:,.6g}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,14 +152,14 @@ class BudgetFit:
     """
 
     keep: dict[str, np.ndarray]
-    costs: dict[str, int]
-    limits: dict[str, int]
+    costs: dict[str, Any]
+    limits: dict[str, Any]
     floored: tuple[str, ...]
 
 
 def fit_budget(
     model: Any,
-    scores: Mapping[str, Any],
+    scores: Mapping[str, Any] | str | ChannelCriterion,
     budget: Budget | float,
     *,
     minimum: int = 1,
@@ -141,7 +175,8 @@ def fit_budget(
     Args:
       model: a built Sequential or Functional tf_keras model.
       scores: group name → score of each channel, `(size,)`; the largest stay, whatever their group. Groups that are not
-        named stay whole (`channel_groups(model)` has the names).
+        named stay whole (`channel_groups(model)` has the names). Or a criterion of weights alone, by which every group
+        is ranked (`channel_scores`): fit_budget(model, "l1", 0.5).
       budget: a `Budget`, or the share of the parameters to remove.
       minimum: how many channels of each group stay at least.
       round_to: the number kept of each group is a multiple of this, as far as the group goes.
@@ -149,8 +184,8 @@ def fit_budget(
 
     Raises:
       TypeError: `budget` is neither a Budget nor a number.
-      ValueError: no scores, an unknown group, scores of the wrong length or not finite; the budget cannot be met, with
-        what could be.
+      ValueError: no scores, an unknown group or criterion, scores of the wrong length or not finite; the budget cannot
+        be met, with what could be.
 
     >>> import tf_keras as keras
     >>> net = keras.Sequential([keras.layers.Dense(4, input_shape=(3,), name="hidden"), keras.layers.Dense(2)])
@@ -159,23 +194,24 @@ def fit_budget(
     ([True, False, True, False], {'parameters': 14}, {'parameters': 15})
     """
     groups = channel_groups(model) if groups is None else groups
+    if isinstance(scores, str | ChannelCriterion):
+        scores = channel_scores(groups.model, scores)
     values = _checked_scores(groups, scores)
     costs = ChannelCosts(groups)
     limits = resolve_limits(as_budget(budget), costs, list(scores), minimum=minimum, round_to=round_to)
     for _ in range(_CONVERSIONS):
         search = ChannelSearch(groups, list(scores), limits.terms(costs), costs, minimum=minimum, round_to=round_to)
         fitted = search.within(tf.constant(values), limits.at(tf.zeros([], tf.float64)), keep_ties=False)
-        if limits.file is None:
+        if not any(limits.cost(name).estimated for name in limits.final):
             break
         small = plan_removal(groups.model, search.split(fitted.keep.numpy()), groups=groups).apply()
-        scale, offset, recipe = limits.file
-        real = file_bytes(small, recipe)
-        if real <= limits.final["bytes"]:
+        counted = dict(zip(limits.final, fitted.costs.numpy().tolist(), strict=True))
+        corrected = limits.corrected(small, counted)
+        if corrected is limits:
             break
-        estimate = float(fitted.costs[list(limits.final).index("bytes")])
-        limits = dataclasses.replace(limits, file=(scale, offset + real - estimate, recipe))
+        limits = corrected
     floored = tuple(name for name, each in zip(search.names, fitted.floored.numpy(), strict=True) if each)
-    found = dict(zip(limits.final, as_counts(fitted.costs), strict=True))
+    found = dict(zip(limits.final, search.as_amounts(fitted.costs), strict=True))
     if any(cost > limits.final[name] for name, cost in found.items()):
         raise ValueError(
             "The best channels of each group cost more than the budget, though others would not: give more, or a "

@@ -1,16 +1,18 @@
-"""Which channels to keep so that what is left meets a budget: a monotone search over exact counts, in graph."""
+"""Monotone search for the channels that a budget leaves, over exact counts, in graph."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from tfmot_swd.channels.groups import ChannelGroups, parts_of
-from tfmot_swd.costs.counts import ChannelCosts, CostTerms
+from tfmot_swd.costs.counts import ChannelCosts
+from tfmot_swd.costs.terms import CostTerms
 
 # Thresholds that are tried at once: two rounds find one of a thousand, three of 32 thousand.
 _AT_ONCE = 32
@@ -111,8 +113,10 @@ class ChannelSearch:
         values = self._with_parts(values)
         return self.best(self.places(values), self.kept(values, threshold[None])[:, 0])
 
-    def dearness(self) -> np.ndarray:
-        """Returns what each channel costs more than its peers, where an axis has a part of its group; `(channels,)`.
+    def marginal_costs(self) -> np.ndarray:
+        """Returns the marginal cost of each channel beyond that of its group, `(channels,)`.
+
+        Channels of a group cost alike but where an axis has a part of the group.
 
         The derivative of the costs with regard to the sizes of those axes, as a share of the whole costs.
         """
@@ -131,8 +135,11 @@ class ChannelSearch:
         return found
 
     def smallest(self) -> dict[str, np.ndarray]:
-        """Returns the keep-masks of the smallest net that is left whatever the scores: the dearest channels stay."""
-        values = self._with_parts(self._distinct(tf.constant(self.dearness(), tf.float32)))
+        """Returns the keep-masks of the smallest net that is left whatever the scores.
+
+        Of each group the channels of the largest marginal cost stay: no others cost more.
+        """
+        values = self._with_parts(self._distinct(tf.constant(self.marginal_costs(), tf.float32)))
         return self.split(self.best(self.places(values), tf.constant(self.floors)).numpy())
 
     def kept(self, values: tf.Tensor, thresholds: tf.Tensor) -> tf.Tensor:
@@ -151,12 +158,19 @@ class ChannelSearch:
         place = tf.range(self.channels) - tf.constant(self.starts[self.group], tf.int32)
         return tf.scatter_nd(order[:, None], place, [self.channels])
 
-    def costs_of(self, keep: np.ndarray) -> list[int]:
+    def as_amounts(self, costs: tf.Tensor) -> list[Any]:
+        """Returns costs `(limits,)` as numbers, whole ones never too low: estimates have fractions."""
+        return [
+            math.ceil(float(cost) - 1e-6) if terms.integral else float(cost)
+            for cost, terms in zip(costs, self.terms, strict=True)
+        ]
+
+    def costs_of(self, keep: np.ndarray) -> list[Any]:
         """Returns the costs of a keep-mask, one for each of `terms`; outside a graph."""
         kept = np.bincount(self.group, weights=keep, minlength=len(self.names))
         # Any mask will do, not only the best so many: those come first here.
         place = self.places(tf.constant(keep, tf.float32))
-        return as_counts(self._costs(place, tf.constant(kept)[:, None], keep)[:, 0])
+        return self.as_amounts(self._costs(place, tf.constant(kept)[:, None], keep)[:, 0])
 
     def split(self, keep: np.ndarray) -> dict[str, np.ndarray]:
         """Returns a keep-mask over all channels as one of each group."""
@@ -230,8 +244,3 @@ def _count_all(terms: CostTerms, sizes: tf.Tensor) -> tf.Tensor:
     """Returns the counts for several sets of sizes, `(axes, sets)`."""
     factors = tf.reduce_prod(tf.gather(sizes, terms.axes), axis=1)
     return tf.linalg.matvec(factors, tf.constant(terms.coefficients), transpose_a=True)
-
-
-def as_counts(costs: tf.Tensor) -> list[int]:
-    """Returns costs as whole numbers, never too low: bytes are an estimate with fractions."""
-    return [math.ceil(float(cost) - 1e-6) for cost in costs]

@@ -90,6 +90,20 @@ def layers_with_weights(model: Any, prefix: str = "", seen: set[int] | None = No
             yield prefix + layer.name, layer
 
 
+def own_weights(model: Any) -> list[Any]:
+    """Returns the variables of a model's layers, each once, in full precision; not those of wrappers and metrics."""
+    kept: set[int] = set()
+    for layer in model.submodules:
+        if isinstance(layer, keras.metrics.Metric):
+            # A class with a training step of its own holds them, and Keras counts them among its weights.
+            kept |= {id(master_variable(each)) for each in layer.weights}
+        if isinstance(layer, PruneLowMagnitude):
+            inside = {id(master_variable(each)) for each in layer.layer.weights}
+            kept |= {id(each) for each in map(master_variable, layer.weights)} - inside
+    found = {id(each): each for each in variables_of(model)}
+    return [variable for place, variable in found.items() if place not in kept]
+
+
 def distinct(weights: Iterable[Any]) -> list[Any]:
     """Returns each variable once, in the order of first appearance."""
     found: dict[int, Any] = {}

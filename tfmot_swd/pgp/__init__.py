@@ -1,6 +1,7 @@
 """Progressive Gradient Pruning: filters leave during training."""
 
-from tfmot_swd.pgp.criteria import CRITERIA, ChannelCriterion
+from tfmot_swd.channels.criteria import CRITERIA, ChannelCriterion
+from tfmot_swd.pgp import criteria as _criteria  # noqa: F401  (registers the names)
 from tfmot_swd.pgp.entry import prune_progressive_gradient
 from tfmot_swd.pgp.method import METHOD
 from tfmot_swd.pgp.schedule import CURVES, ProgressiveRate

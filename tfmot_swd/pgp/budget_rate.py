@@ -12,7 +12,7 @@ from tfmot_swd.costs.budget import Budget
 from tfmot_swd.costs.counts import ChannelCosts
 from tfmot_swd.costs.limits import resolve_limits
 from tfmot_swd.costs.search import ChannelSearch
-from tfmot_swd.pgp.ranking import Ranked, judge
+from tfmot_swd.pgp.ranking import Ranked, select_filters
 from tfmot_swd.pgp.schedule import ProgressiveRate
 from tfmot_swd.pgp.settings import ProgressiveSettings
 
@@ -40,14 +40,16 @@ def with_rate(schedule: ProgressiveRate, settings: ProgressiveSettings, plan: Ch
     limits = resolve_limits(budget, costs, names, minimum=settings.minimum, round_to=settings.round_to)
     search = ChannelSearch(plan.groups, names, limits.terms(costs), costs)
     parts = parts_of(plan.groups)
-    # The dearest channels may be the best: the budget has to hold then, too.
-    dear = search.split(search.dearness())
-    ranked = [Ranked(row.group, row.channels, dear[row.group], tuple(parts.get(row.group, ()))) for row in plan.wrapped]
+    # The channels of the largest marginal cost may be the best: the budget has to hold then, too.
+    marginal = search.split(search.marginal_costs())
+    ranked = [
+        Ranked(row.group, row.channels, marginal[row.group], tuple(parts.get(row.group, ()))) for row in plan.wrapped
+    ]
 
     def meets(rate: float) -> bool:
         share = dataclasses.replace(schedule, final_rate=rate).share_left(schedule.epochs)
-        verdicts = judge(ranked, share, 1.0, round_to=settings.round_to, minimum=settings.minimum)
-        keep = [np.isin(np.arange(each.size), verdicts[each.name].hard, invert=True) for each in ranked]
+        selections = select_filters(ranked, share, 1.0, round_to=settings.round_to, minimum=settings.minimum)
+        keep = [np.isin(np.arange(each.size), selections[each.name].hard, invert=True) for each in ranked]
         found = search.costs_of(np.concatenate(keep))
         return all(cost <= limit for cost, limit in zip(found, limits.final.values(), strict=True))
 

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from absl import logging
 
+from tfmot_swd.channels.criteria import ChannelCriterion, resolve_criterion
 from tfmot_swd.channels.groups import parts_of
 from tfmot_swd.channels.plan import ChannelPlan, plan_channels
 from tfmot_swd.costs.budget import Budget
 from tfmot_swd.keras2.layer_choice import LayerChoice
 from tfmot_swd.keras2.pruning_warning import PruningWarning
 from tfmot_swd.pgp.budget_rate import with_rate
-from tfmot_swd.pgp.criteria import ChannelCriterion, resolve_criterion
 from tfmot_swd.pgp.ranking import Ranked, any_leaves
 from tfmot_swd.pgp.schedule import ProgressiveRate
 from tfmot_swd.pgp.settings import ProgressiveSettings
@@ -45,9 +45,9 @@ def prune_progressive_gradient(
     """Returns a copy of `model` whose filters leave while it trains; the original stays as it is.
 
     After each epoch of the schedule the filters of each layer are ranked; of the weak ones a share is removed from
-    the model, its optimizer's state and its training step; the others are silenced, and ranked again. After the last
-    epoch of the schedule all weak ones leave. Compile the result, fit it with `tfmot_swd.UpdatePruningStep`, then
-    call `tfmot_swd.strip_pruning`.
+    the model, its optimizer's state and its training step; the others are set to zero (soft pruning)
+    and ranked again. After the last epoch of the schedule all weak ones leave. Compile the result, fit it with
+    `tfmot_swd.UpdatePruningStep`, then call `tfmot_swd.strip_pruning`.
 
     Source: Nguyen-Meidine et al., "Progressive Gradient Pruning for Classification, Detection and Domain Adaptation",
     arXiv 1906.08746.
@@ -56,15 +56,16 @@ def prune_progressive_gradient(
       model: a built tf_keras Sequential or Functional model, nested models included.
       schedule: a `ProgressiveRate`.
       criterion: "rpgp" (sum of gradient norms, seen during training), "pgp" (norm of the summed gradient, in a pass
-        of its own), "weight_change", "weight_taylor", "feature_taylor", "l1", "l2", "geometric_median", "random"; or
-        a `ChannelCriterion`. Gradients are those of the whole loss, before clipping, momentum and weight decay, and
+        of its own), "weight_change", "weight_taylor", "feature_taylor", "random"; of the weights alone "l1", "l2",
+        "geometric_median", and those of `StructuredDecay`, which rank groups and know no `reduction`; or a
+        `ChannelCriterion`. Gradients are those of the whole loss, before clipping, momentum and weight decay, and
         without the regularizers of the weights themselves. "pgp" is the formula; the authors' released pass adds onto
         the gradient that the last training batch left behind, and ranks differently.
       hard_share: share of the weak filters that are removed at once, in [0, 1]; the weakest.
       reduction: how filters that an addition joins are ranked: by the convolution nearest to the input ("leader", as
         published), or by the "sum" or "mean" over all that make them.
       scope: "layer" prunes each layer at the same rate, as published; "global" compares over all.
-      soft_reset: what is set to zero of a silenced filter: "all" (kernel, bias, batch norm; as published), after
+      soft_reset: what is set to zero of a soft-pruned filter: "all" (kernel, bias, batch norm; as published), after
         which it gets no gradient any more if a batch norm or a ReLU follows, or its "kernel" alone, from which it can
         come back if the constant that its bias or batch norm makes of it passes the ReLU.
       reset_slots: whether what the optimizer keeps for the weights that are set to zero is set to zero too.
@@ -78,7 +79,8 @@ def prune_progressive_gradient(
       An uncompiled tf_keras model with the same weights and predictions.
 
     Raises:
-      TypeError: `model` is no tf_keras model, `schedule` no `ProgressiveRate`, `criterion` none.
+      TypeError: `model` is no tf_keras model, `schedule` no `ProgressiveRate`, `criterion` neither a name nor a
+        `ChannelCriterion`.
       ValueError: the model is subclassed, not built, already wrapped, holds NaN, or has nothing to prune; an
         argument is outside its range; a budget cannot be met, with what could be.
 

@@ -1,4 +1,4 @@
-"""Which filters are weak, which of them leave now: arithmetic on scores, nothing of models."""
+"""Selection of weak filters by their scores: arithmetic, nothing of models."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Ranked:
     def size(self) -> int:
         return len(self.scores)
 
-    def able(self, minimum: int) -> np.ndarray:
+    def removable(self, minimum: int) -> np.ndarray:
         """Returns the filters that may leave, the weakest first: all but the `minimum` strongest of each part."""
         order = np.argsort(self.scores, kind="stable")
         stays = np.zeros(self.size, bool)
@@ -41,12 +41,12 @@ class Ranked:
 
 
 @dataclasses.dataclass(frozen=True)
-class Verdict:
-    """What becomes of the filters of one group, as indices into it.
+class Selection:
+    """The weak filters of one group, as indices into it.
 
     Args:
       hard: those that leave.
-      soft: the other weak ones, to be silenced; the weakest first.
+      soft: the other weak ones, set to zero and kept; the weakest first.
     """
 
     hard: np.ndarray
@@ -63,7 +63,7 @@ def count_weak(initial: float, now: int, share_left: float) -> int:
     return max(min(int(now - initial * share_left + 1e-9), now - 1), 0)
 
 
-def judge(
+def select_filters(
     groups: Sequence[Ranked],
     share_left: float,
     hard_share: float,
@@ -72,16 +72,16 @@ def judge(
     round_to: int = 1,
     minimum: int = 1,
     final_left: float = 0.0,
-) -> dict[str, Verdict]:
-    """Returns the verdict on each group, by name.
+) -> dict[str, Selection]:
+    """Returns the weak filters of each group, by name.
 
     Per layer, the `count_weak` filters of least score in each group are weak. Global, as many as that is of all
     groups together: scores are divided by the Euclidean norm of their group's first (Molchanov et al., arXiv
     1611.06440). Of the weak, the int(hard_share · weak) weakest are hard; fewer where a group, or a part of it, would
     keep less than `minimum`, or the group not a multiple of `round_to`. Per layer, none is soft that rounding still
-    keeps when `final_left` is left: a silenced filter does not come back, and would stay for nothing.
+    keeps when `final_left` is left: a filter that was set to zero does not come back, and would stay for nothing.
     """
-    able = {group.name: group.able(minimum) for group in groups}
+    removable = {group.name: group.removable(minimum) for group in groups}
     counts = {group.name: count_weak(group.initial, group.size, share_left) for group in groups}
     hard_counts = {name: int(hard_share * count + 1e-9) for name, count in counts.items()}
     stay = {
@@ -91,21 +91,21 @@ def judge(
     if scope == "global":
         # A group that has lost more than its share makes up for others: counted one by one it would not.
         total = count_weak(sum(group.initial for group in groups), sum(group.size for group in groups), share_left)
-        order = _weakest_of_all(groups, able, total)
+        order = _weakest_of_all(groups, removable, total)
         hard = order[: int(hard_share * total + 1e-9)]
         counts = {group.name: order.count(group.name) for group in groups}
         hard_counts = {group.name: hard.count(group.name) for group in groups}
         # Which group the last ones leave is known when they do.
         stay = dict.fromkeys(stay, 0)
-    verdicts = {}
+    selections = {}
     for group in groups:
-        weak = able[group.name][: counts[group.name]]
+        weak = removable[group.name][: counts[group.name]]
         kept = group.size - min(hard_counts[group.name], len(weak))
         kept = _rounded(kept, group.size, round_to)
         leaves = group.size - kept
         last = leaves + max(kept - stay[group.name], 0)
-        verdicts[group.name] = Verdict(weak[:leaves], weak[leaves:last])
-    return verdicts
+        selections[group.name] = Selection(weak[:leaves], weak[leaves:last])
+    return selections
 
 
 def any_leaves(
@@ -120,7 +120,7 @@ def any_leaves(
     for group in groups:
         # Compared over all, the weak ones may all be of this group.
         count = total if scope == "global" else count_weak(group.initial, group.size, share_left)
-        kept = group.size - min(count, len(group.able(minimum)))
+        kept = group.size - min(count, len(group.removable(minimum)))
         if _rounded(kept, group.size, round_to) < group.size:
             return True
     return False
@@ -130,12 +130,12 @@ def _rounded(kept: int, size: int, round_to: int) -> int:
     return min(-(-kept // round_to) * round_to, size)
 
 
-def _weakest_of_all(groups: Sequence[Ranked], able: dict[str, np.ndarray], total: int) -> list[str]:
+def _weakest_of_all(groups: Sequence[Ranked], removable: dict[str, np.ndarray], total: int) -> list[str]:
     """Returns the group of each of the `total` weakest filters that may leave, the weakest first."""
     scores, names = [], []
     for group in groups:
         norm = float(np.linalg.norm(group.scores))
-        mine = group.scores[able[group.name]]
+        mine = group.scores[removable[group.name]]
         scores.append(mine / norm if norm > 0 else mine)
         names += [group.name] * len(mine)
     order: np.ndarray = np.argsort(np.concatenate(scores), kind="stable") if scores else np.zeros(0, np.int64)

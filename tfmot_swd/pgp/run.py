@@ -8,25 +8,26 @@ from typing import Any
 
 import numpy as np
 
+from tfmot_swd.channels.criteria import Magnitude
 from tfmot_swd.channels.removal import plan_removal
 from tfmot_swd.channels.shrink import shrink_to
 from tfmot_swd.keras2 import optimizers
 from tfmot_swd.keras2.compat import keras
+from tfmot_swd.keras2.layer_weights import own_weights
 from tfmot_swd.keras2.pruning_warning import PruningWarning
-from tfmot_swd.pgp.criteria import Magnitude
 from tfmot_swd.pgp.extra_pass import ExtraPass, check_can_pass
 from tfmot_swd.pgp.pool import ScorePool
 from tfmot_swd.pgp.selection import Decision, decide
-from tfmot_swd.pgp.soft_pruning import silence
+from tfmot_swd.pgp.soft_pruning import soft_prune
 from tfmot_swd.pgp.status import ProgressiveStatus
 from tfmot_swd.pgp.wrapper import PruneProgressiveGradient
 from tfmot_swd.pruning.run import PruningRun, RunOptions, mark_pinned, warn_of_frozen
-from tfmot_swd.pruning.wrapped_models import collect_wrappers, own_weights, plain_name, wrapped_graphs
+from tfmot_swd.pruning.wrapped_models import collect_wrappers, plain_name, wrapped_graphs
 from tfmot_swd.pruning.wrapper import PruningWrapper
 
 
 class ProgressiveRun(PruningRun):
-    """Ranks filters at each epoch's end, removes the hard ones and silences the soft ones.
+    """Ranks filters at each epoch's end, removes the hard ones and sets the soft ones to zero.
 
     Raises:
       ValueError: the fit is shorter than the schedule; the optimizer is Adafactor; the criterion needs training data
@@ -218,13 +219,13 @@ def prune_after(model: Any, graphs: list[Any], pool: ScorePool, epoch: int) -> P
             wrapper.pruning_step.assign(epoch)
             wrapper.threshold.assign(threshold)
     for graph, decision in zip(graphs, decisions, strict=True):
-        silence(graph, pool, decision, [each.optimizer for each in optimizers.held_optimizers(model, *graphs)])
+        soft_prune(graph, pool, decision, [each.optimizer for each in optimizers.held_optimizers(model, *graphs)])
         _remove(model, graph, decision)
     sizes = {
         # Models side by side may have layers of one name.
-        (f"{graph.name}/" if len(graphs) > 1 else "") + plain_name(name): decision.groups[name].size - len(verdict.hard)
+        (f"{graph.name}/" if len(graphs) > 1 else "") + plain_name(name): decision.groups[name].size - len(each.hard)
         for graph, decision in zip(graphs, decisions, strict=True)
-        for name, verdict in decision.verdicts.items()
+        for name, each in decision.selections.items()
     }
     return ProgressiveStatus(
         epoch=epoch,

@@ -62,7 +62,7 @@ class ProgressiveRate(PruningSchedule):
       epochs: E, the epochs in which filters are pruned.
       curve: a key of the table above.
       removal_frequency: filters are removed after each so many epochs, and after the last; in between the weak ones
-        are only silenced. Each removal has Keras trace the training step anew.
+        are only set to zero. Each removal has Keras trace the training step anew.
       updates_per_epoch: what counts as an epoch here, in optimizer updates; None for the epochs of fit. With
         `steps_per_execution` filters are ranked after the call in which one has ended, once for all that have.
 
@@ -108,7 +108,7 @@ class ProgressiveRate(PruningSchedule):
         return 1.0 if epoch < 1 else CURVES[self.curve](self.final_rate, epoch, self.epochs)
 
     def removes_after(self, epoch: int) -> bool:
-        """Whether filters are removed after this epoch, and not only silenced."""
+        """Whether filters are removed after this epoch, and not only set to zero."""
         return epoch == self.epochs or (epoch < self.epochs and epoch % self.removal_frequency == 0)
 
     def __call__(self, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -124,7 +124,10 @@ class ProgressiveRate(PruningSchedule):
         return (epoch >= 1) & (epoch <= self.epochs), rate
 
     def get_config(self) -> dict[str, Any]:
-        return {"class_name": "tfmot_swd>ProgressiveRate", "config": dataclasses.asdict(self)}
+        config = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        if isinstance(self.final_rate, Budget):
+            config["final_rate"] = self.final_rate.get_config()
+        return {"class_name": "tfmot_swd>ProgressiveRate", "config": config}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> ProgressiveRate:

@@ -1,4 +1,4 @@
-"""What to do with a model's filters at the end of an epoch: its groups, their scores, the verdict on each."""
+"""Selection of a model's filters at the end of an epoch: its groups, their scores, the weak filters of each."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from tfmot_swd.channels.criteria import ChannelCriterion
 from tfmot_swd.channels.groups import ChannelGroup, ChannelGroups, channel_groups, parts_of
+from tfmot_swd.channels.scores import group_scores
+from tfmot_swd.keras2.compat import master_variable
 from tfmot_swd.keras2.weight_paths import weight_at
-from tfmot_swd.pgp.criteria import ChannelCriterion
 from tfmot_swd.pgp.pool import ScorePool
-from tfmot_swd.pgp.ranking import Ranked, Verdict, judge
+from tfmot_swd.pgp.ranking import Ranked, Selection, select_filters
 from tfmot_swd.pgp.wrapper import ScoredWeight
 
 
@@ -26,40 +28,40 @@ class Scores:
 
 @dataclasses.dataclass(frozen=True)
 class Decision:
-    """The verdicts on the groups of one model.
+    """The weak filters of the groups of one model.
 
     Args:
       groups: of the model as it is.
-      verdicts: by name of the group, for those that are ranked.
+      selections: by name of the group, for those that are ranked.
       threshold: the largest score among the weak filters; 0 where none is.
     """
 
     groups: ChannelGroups
-    verdicts: dict[str, Verdict]
+    selections: dict[str, Selection]
     threshold: float
 
     @property
     def hard(self) -> int:
         """How many channels leave."""
-        return sum(len(verdict.hard) for verdict in self.verdicts.values())
+        return sum(len(each.hard) for each in self.selections.values())
 
     @property
     def soft(self) -> int:
-        """How many channels are silenced."""
-        return sum(len(verdict.soft) for verdict in self.verdicts.values())
+        """How many channels are set to zero and stay."""
+        return sum(len(each.soft) for each in self.selections.values())
 
     def keep(self) -> dict[str, np.ndarray]:
         """Returns the keep-masks of the groups that lose channels."""
         masks = {}
-        for name, verdict in self.verdicts.items():
-            if len(verdict.hard):
+        for name, selection in self.selections.items():
+            if len(selection.hard):
                 masks[name] = np.ones(self.groups[name].size, bool)
-                masks[name][verdict.hard] = False
+                masks[name][selection.hard] = False
         return masks
 
 
 def decide(model: Any, pool: ScorePool, criterion: ChannelCriterion, epoch: int) -> Decision:
-    """Returns the verdicts on the filters of `model` after `epoch` epochs of the schedule, by `criterion`.
+    """Returns the weak filters of `model` after `epoch` epochs of the schedule, by `criterion`.
 
     Raises:
       ValueError: a score is NaN or infinite, or there is not one a filter.
@@ -70,17 +72,21 @@ def decide(model: Any, pool: ScorePool, criterion: ChannelCriterion, epoch: int)
     layers = {record.path: record.layer for record in groups.trace.records.values()}
     scores = _scores(pool, criterion, epoch)
     parts = parts_of(groups)
+    variables = {id(each): each for each in map(master_variable, model.trainable_weights)}
     ranked = []
     for group in groups.values():
         # A layer frozen after wrapping keeps what the others in its group would lose.
         if all(layers[member.layer].trainable for member in group.producers):
             found = _reduced(group, scores, settings.reduction)
             if found is not None:
-                ranked.append(Ranked(group.name, *found, tuple(parts.get(group.name, ()))))
+                size, values = found
+                if criterion.ranks_groups:
+                    values = _checked(group_scores(group, variables, criterion), group.name, epoch)
+                ranked.append(Ranked(group.name, size, values, tuple(parts.get(group.name, ()))))
     # More than one epoch may have ended since filters were ranked last.
     removes = any(schedule.removes_after(each) for each in range(pool.epochs + 1, epoch + 1))
     hard_share = 1.0 if is_last else settings.hard_share if removes else 0.0
-    verdicts = judge(
+    selections = select_filters(
         ranked,
         schedule.share_left(epoch),
         hard_share,
@@ -91,10 +97,10 @@ def decide(model: Any, pool: ScorePool, criterion: ChannelCriterion, epoch: int)
     )
     if is_last:
         # What rounding keeps is to work on.
-        verdicts = {name: dataclasses.replace(each, soft=each.soft[:0]) for name, each in verdicts.items()}
+        selections = {name: dataclasses.replace(each, soft=each.soft[:0]) for name, each in selections.items()}
     by_name = {each.name: each.scores for each in ranked}
-    weak = [by_name[name][np.append(each.hard, each.soft)] for name, each in verdicts.items()]
-    return Decision(groups, verdicts, max((float(each.max()) for each in weak if len(each)), default=0.0))
+    weak = [by_name[name][np.append(each.hard, each.soft)] for name, each in selections.items()]
+    return Decision(groups, selections, max((float(each.max()) for each in weak if len(each)), default=0.0))
 
 
 def _scores(pool: ScorePool, criterion: ChannelCriterion, epoch: int) -> dict[int, Scores]:
@@ -112,13 +118,17 @@ def _scores(pool: ScorePool, criterion: ChannelCriterion, epoch: int) -> dict[in
                     f"{type(criterion).__name__}.scores must return one number a filter, of shape "
                     f"{tuple(scored.mask.shape)} for {name}. Received: shape {np.shape(values)}"
                 )
-            if not np.isfinite(values).all():
-                raise ValueError(
-                    "Filters cannot be ranked by scores that are NaN or infinite: the training has diverged; lower "
-                    f"the learning rate or clip gradients. Received: such a score of {name} after epoch {epoch}"
-                )
-            found[id(variable)] = Scores(scored, values)
+            found[id(variable)] = Scores(scored, _checked(values, name, epoch))
     return found
+
+
+def _checked(scores: np.ndarray, name: str, epoch: int) -> np.ndarray:
+    if not np.isfinite(scores).all():
+        raise ValueError(
+            "Filters cannot be ranked by scores that are NaN or infinite: the training has diverged; lower "
+            f"the learning rate or clip gradients. Received: such a score of {name} after epoch {epoch}"
+        )
+    return scores
 
 
 def _reduced(group: ChannelGroup, scores: dict[int, Scores], reduction: str) -> tuple[float, np.ndarray] | None:

@@ -1,4 +1,4 @@
-"""How filters are chosen and what becomes of them: the settings that all wrappers of a model share."""
+"""Settings of Progressive Gradient Pruning beside its schedule, shared by all wrappers of a model."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from tfmot_swd.channels.criteria import ChannelCriterion, resolve_criterion
 from tfmot_swd.keras2.compat import keras
+from tfmot_swd.keras2.serialization import as_entry, from_entry
 from tfmot_swd.keras2.validation import whole_number
-from tfmot_swd.pgp.criteria import ChannelCriterion, resolve_criterion
 from tfmot_swd.pgp.ranking import SCOPES
 
 REDUCTIONS = ("leader", "sum", "mean")
@@ -23,7 +24,7 @@ class ProgressiveSettings:
 
     Raises:
       ValueError: an argument is outside its range.
-      TypeError: the criterion is none.
+      TypeError: `criterion` is neither a name nor a ChannelCriterion.
     """
 
     criterion: ChannelCriterion
@@ -56,10 +57,5 @@ class ProgressiveSettings:
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> ProgressiveSettings:
-        criterion = keras.utils.deserialize_keras_object(config["criterion"])
+        criterion = from_entry(config["criterion"])
         return cls(**{**config, "criterion": criterion})
-
-
-def as_entry(part: Any) -> dict[str, Any]:
-    """Returns what a registered object is in the config of another, in a form that HDF5 files bring back too."""
-    return {"class_name": keras.utils.get_registered_name(type(part)), "config": part.get_config()}

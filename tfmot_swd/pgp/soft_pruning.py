@@ -1,4 +1,4 @@
-"""Silencing filters: what they are made of becomes zero, in the model and in its optimizer's state."""
+"""Soft pruning: weak filters are set to zero, in the model and in its optimizer's state."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tfmot_swd.pgp.wrapper import PruneProgressiveGradient, ScoredWeight
 from tfmot_swd.pruning.wrapped_models import collect_wrappers
 
 
-def silence(model: Any, pool: ScorePool, decision: Decision, optimizers: list[Any]) -> None:
+def soft_prune(model: Any, pool: ScorePool, decision: Decision, optimizers: list[Any]) -> None:
     """Sets the soft filters of `decision` to zero as the settings say, and marks them in the wrappers' masks.
 
     Slots of the optimizer go back to what they began with.
@@ -60,11 +60,11 @@ def _dying(kernels: set[int] | None, decision: Decision) -> dict[int, list[tuple
 
 def _slices(decision: Decision) -> Iterator[tuple[Member, np.ndarray]]:
     """Yields each member of a group that makes soft channels or acts on them, and their places on its axis."""
-    for name, verdict in decision.verdicts.items():
+    for name, selection in decision.selections.items():
         group = decision.groups[name]
         for member in (*group.producers, *group.followers):
-            indices = np.flatnonzero(np.isin(member.channels, verdict.soft))
-            if len(verdict.soft) and len(indices):
+            indices = np.flatnonzero(np.isin(member.channels, selection.soft))
+            if len(selection.soft) and len(indices):
                 yield member, indices
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import tensorflow as tf
 
-from tfmot_swd.keras2.compat import Functional, PruneLowMagnitude, QuantizeWrapper, keras, master_variable, variables_of
+from tfmot_swd.keras2.compat import Functional, PruneLowMagnitude, QuantizeWrapper, keras
 from tfmot_swd.keras2.validation import check_finite_weights, check_keras_model
 from tfmot_swd.pruning.wrapper import PruningWrapper
 
@@ -55,20 +55,6 @@ def wrapped_graphs(model: Any) -> list[Any]:
         return [model] if collect_wrappers(model, PruningWrapper) else []
     inside = [each for each in model.layers if isinstance(each, keras.Model)]
     return list({id(graph): graph for each in inside for graph in wrapped_graphs(each)}.values())
-
-
-def own_weights(model: Any) -> list[Any]:
-    """Returns the variables of a model's layers, each once, in full precision; not those of wrappers and metrics."""
-    kept: set[int] = set()
-    for layer in model.submodules:
-        if isinstance(layer, keras.metrics.Metric):
-            # A class with a training step of its own holds them, and Keras counts them among its weights.
-            kept |= {id(master_variable(each)) for each in layer.weights}
-        if isinstance(layer, PruneLowMagnitude):
-            inside = {id(master_variable(each)) for each in layer.layer.weights}
-            kept |= {id(each) for each in map(master_variable, layer.weights)} - inside
-    found = {id(each): each for each in variables_of(model)}
-    return [variable for place, variable in found.items() if place not in kept]
 
 
 def assign(strategy: tf.distribute.Strategy, variable: tf.Variable, value: tf.Tensor) -> None:

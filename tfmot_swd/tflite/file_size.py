@@ -1,66 +1,75 @@
-"""The bytes of the TFLite file that a removal would leave, estimated without converting each candidate."""
+"""The size of a TFLite file as a cost, estimated without converting each candidate."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from tfmot_swd.channels.removal import plan_removal
-from tfmot_swd.costs.counts import ChannelCosts, CostTerms
+from tfmot_swd.costs.cost import Cost, register_cost
+from tfmot_swd.costs.counts import ChannelCosts
+from tfmot_swd.costs.terms import CostTerms
+from tfmot_swd.keras2.compat import keras
 from tfmot_swd.layers.call import FOLLOW, PRODUCE
-from tfmot_swd.pruning.wrapped_models import own_weights
-from tfmot_swd.tflite import file_bytes
+from tfmot_swd.tflite.export import file_bytes
 
 # Of each element of a matrix, and of each channel that one makes: an int32 bias with its scale and zero point, and
 # those of the matrix; or a bias in float32.
 _BYTES = {"int8": (1.0, 28.0), "float32": (4.0, 4.0)}
 
 
+@keras.utils.register_keras_serializable("tfmot_swd")
 @dataclasses.dataclass(frozen=True)
-class FileSize:
-    """How the bytes of a file follow from what is counted: scale times that, plus offset.
+class FileSize(Cost):
+    """The bytes of a model's TFLite file: estimated as a line over what is counted, matrices and biases.
+
+    Batch normalization is folded and constants are merged in ways that only the converter knows: the line goes through
+    the file of the whole model and that of the smallest, and both ends are exact.
 
     Args:
-      scale, offset: of the line through the file of the whole model and that of the smallest.
-      recipe: of the files.
+      scale, offset: of the line.
+      recipe: of the files, "int8" or "float32".
     """
 
-    scale: float
-    offset: float
-    recipe: str
+    scale: float = 1.0
+    offset: float = 0.0
+    recipe: str = "int8"
 
-    def terms(self, costs: ChannelCosts) -> CostTerms:
-        """Returns the estimate as a cost of channels."""
-        return _counted(costs, self.recipe).scaled(self.scale, self.offset)
+    integral = True
+    estimated = True
 
+    def terms(self, model: ChannelCosts) -> CostTerms:
+        return _counted(model, self.recipe).scaled(self.scale, self.offset)
 
-def measure_file_size(costs: ChannelCosts, least: dict[str, np.ndarray], recipe: str) -> FileSize:
-    """Converts the whole model and the smallest that may be left, and returns the line between them.
+    def of(self, model: Any) -> int:
+        """Returns the bytes of the file; conversion takes seconds, and minutes for very large models."""
+        return file_bytes(model, self.recipe)
 
-    Batch normalization is folded and constants are merged in ways that only the converter knows; what is counted here
-    are matrices and biases, and both ends are exact. Conversion takes seconds, and minutes for very large models.
+    def for_recipe(self, recipe: str) -> FileSize:
+        return dataclasses.replace(self, recipe=recipe)
 
-    Args:
-      costs: of the model's groups.
-      least: keep-mask by group of the smallest model.
-      recipe: "int8" or "float32".
-    """
-    groups = costs.groups
-    smallest = plan_removal(groups.model, least, groups=groups)
-    counted = _counted(costs, recipe)
-    everything = np.ones(len(groups.trace.classes.root), bool)
-    upper, lower = (counted.count(costs.sizes(stays)) for stays in (everything, smallest.stays))
-    first, last = (file_bytes(model, recipe) for model in (groups.model, smallest.apply()))
-    scale = (first - last) / (upper - lower) if upper > lower else 1.0
-    return FileSize(scale, first - scale * upper, recipe)
+    def calibrated(self, costs: ChannelCosts, smallest: Mapping[str, np.ndarray]) -> FileSize:
+        groups = costs.groups
+        least = plan_removal(groups.model, smallest, groups=groups)
+        counted = _counted(costs, self.recipe)
+        upper, lower = (counted.count(costs.sizes(stays)) for stays in (None, least.stays))
+        first, last = (self.of(model) for model in (groups.model, least.apply()))
+        scale = (first - last) / (upper - lower) if upper > lower else 1.0
+        return FileSize(scale, first - scale * upper, self.recipe)
+
+    def corrected(self, model: Any, counted: float, limit: float) -> FileSize:
+        real = self.of(model)
+        return self if real <= limit else dataclasses.replace(self, offset=self.offset + real - counted)
 
 
 def _counted(costs: ChannelCosts, recipe: str) -> CostTerms:
     element, channel = _BYTES[recipe]
     made = {(cut.variable_id, cut.axis) for cut in costs.groups.trace.cuts if cut.role in (PRODUCE, FOLLOW)}
     products = []
-    for weight in own_weights(costs.groups.model):
+    for weight in costs.weights:
         if len(weight.shape) < 2:
             continue
         products.append(costs.product(weight, element))
@@ -68,3 +77,6 @@ def _counted(costs: ChannelCosts, recipe: str) -> CostTerms:
             if (id(weight), axis) in made:
                 products.append((channel, costs.axis_of(weight, axis)))
     return CostTerms.of(products)
+
+
+register_cost("bytes", FileSize())

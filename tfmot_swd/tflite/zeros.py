@@ -12,7 +12,7 @@ import numpy as np
 from tensorflow.lite.tools import flatbuffer_utils
 
 from tfmot_swd.keras2.compat import keras
-from tfmot_swd.pruning.wrapped_models import own_weights
+from tfmot_swd.keras2.layer_weights import own_weights
 from tfmot_swd.tflite.graph import read_graph
 from tfmot_swd.tflite.result import ExportError
 from tfmot_swd.tflite.samples import Array

@@ -51,7 +51,7 @@ def test_call_keeps_tfmots_contract():
     ("arguments", "message"),
     [
         ({"budget": 1.5}, r"in \(0, 1\). Received: 1.5"),
-        ({"criterion": "taylor"}, "criterion must be one of auto, scale, magnitude. Received: 'taylor'"),
+        ({"criterion": "taylor"}, "criterion must be one of auto, scale, magnitude, .* Received: 'taylor'"),
         ({"mode": "weights"}, "mode must be one of filter, scale"),
         ({"scope": "model"}, "scope must be one of global, layer"),
         ({"layers": "dense"}, "layers must be one of all, convolutions"),

@@ -38,8 +38,8 @@ class StructuredStatus(Status):
     log_names: ClassVar[frozenset[str]] = frozenset({"channels_left", "threshold", "a", "shrink", "penalty"})
 
     step: int
-    costs: dict[str, int]
-    limits: dict[str, int]
+    costs: dict[str, Any]
+    limits: dict[str, Any]
     a: float | None
     shrink: float | None
     threshold: float
@@ -107,7 +107,7 @@ class ChannelMonitor:
         return StructuredStatus(
             step=pool.step,
             costs=dict(zip(pool.limits.final, pool.search.costs_of(keep), strict=True)),
-            limits=dict(zip(pool.limits.final, map(int, pool.limits_at(step).numpy()), strict=True)),
+            limits=pool.limits.amounts(pool.limits_at(step)),
             a=None if automatic else float(schedule.a(step)),
             shrink=None if strength.coupled else float(strength.shrink(step)),
             threshold=float(fitted.threshold),

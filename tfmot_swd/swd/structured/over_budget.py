@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tfmot_swd.costs.profile import profile
-from tfmot_swd.keras2.layer_weights import distinct, elements, layers_with_weights, weights_inside
+from tfmot_swd.costs.limits import CostLimits
 from tfmot_swd.pruning.strip import strip_pruning
 from tfmot_swd.swd.structured.pool import ChannelPool
 
@@ -18,7 +17,7 @@ def over_budget(pool: ChannelPool) -> tuple[str, ...]:
     if pool.has_frozen_readers:
         # Frozen layers keep constants that they read, which only the smaller net knows.
         try:
-            left |= _built_costs(strip_pruning(pool.graph), limits)
+            left |= _built_costs(strip_pruning(pool.graph), pool.limits)
         except Exception as error:
             # The training is over: whatever is wrong here must not take the result away.
             found.append(
@@ -36,13 +35,7 @@ def over_budget(pool: ChannelPool) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _built_costs(small: Any, limits: Any) -> dict[str, int]:
-    """Returns the costs, of those that are limited, that a built net tells."""
-    costs = {}
-    if "parameters" in limits:
-        weights = (each for _, layer in layers_with_weights(small) for each in weights_inside(layer))
-        costs["parameters"] = elements(distinct(weights))
-    if "macs" in limits:
-        # Only this needs fixed input sizes.
-        costs["macs"] = profile(small).macs
-    return costs
+def _built_costs(small: Any, limits: CostLimits) -> dict[str, Any]:
+    """Returns the costs of a built net, of those that are limited and no estimates."""
+    costs = {name: limits.cost(name) for name in limits.final}
+    return {name: cost.of(small) for name, cost in costs.items() if not cost.estimated}

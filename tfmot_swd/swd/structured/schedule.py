@@ -7,13 +7,14 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfmot_swd.channels.criteria import ChannelCriterion, resolve_criterion
 from tfmot_swd.costs.budget import Budget, as_budget
 from tfmot_swd.keras2.compat import keras
+from tfmot_swd.keras2.serialization import as_entry, from_entry
 from tfmot_swd.keras2.validation import whole_number
 from tfmot_swd.pruning.foreign_wrapper import check_not_in_tfmots_wrapper
 from tfmot_swd.swd.schedules import PAPER_A_MAX, PAPER_A_MIN, DecaySchedule
 
-CRITERIA = ("auto", "scale", "magnitude")
 MODES = ("filter", "scale")
 SCOPES = ("global", "layer")
 LAYERS = ("all", "convolutions")
@@ -42,7 +43,9 @@ class StructuredDecay(DecaySchedule):
         where there are several), and where there is none by the L2 norm of the filter: both are what an input of
         variance 1 is scaled by. "auto": the same divided by the mean over the group, which keeps wide layers, whose
         scales are larger, from outliving all others (BUILD_NOTES.md). "magnitude": by the L2 norm of all that a channel
-        owns, divided by the mean over its group.
+        owns, divided by the mean over its group. "filter_norm": alike, of the filters and biases that make a channel.
+        "l1", "l2": by the norm of the filter, "geometric_median": by its distance to the others, all over the mean. Or
+        a `ChannelCriterion` of weights alone; those that need gradients are for `prune_progressive_gradient`.
       mode: what is decayed of a targeted channel. "filter": all that it owns, the slices that make it and those that
         read it. "scale": gamma and beta alone, and where there is no batch norm the filter and its bias. What becomes
         zero at the cut is all that it owns, in both.
@@ -65,7 +68,7 @@ class StructuredDecay(DecaySchedule):
 
     budget: Budget | float
     end_step: int = 0
-    criterion: str = dataclasses.field(default="auto", kw_only=True)
+    criterion: str | ChannelCriterion = dataclasses.field(default="auto", kw_only=True)
     mode: str = dataclasses.field(default="filter", kw_only=True)
     scope: str = dataclasses.field(default="global", kw_only=True)
     layers: str = dataclasses.field(default="all", kw_only=True)
@@ -109,8 +112,11 @@ class StructuredDecay(DecaySchedule):
         )
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "budget", as_budget(self.budget))
-        for name, known in (("criterion", CRITERIA), ("mode", MODES), ("scope", SCOPES), ("layers", LAYERS)):
+        budget = as_budget(self.budget)
+        budget.check_can_be_saved()
+        object.__setattr__(self, "budget", budget)
+        resolve_criterion(self.criterion, of_weights=True)
+        for name, known in (("mode", MODES), ("scope", SCOPES), ("layers", LAYERS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}. Received: {getattr(self, name)!r}")
         for name in ("minimum", "round_to"):
@@ -132,8 +138,15 @@ class StructuredDecay(DecaySchedule):
         return self.is_due(step), tf.cast(1.0 - self.way_left(step), tf.float32)
 
     def get_config(self) -> dict[str, Any]:
-        return {"class_name": "tfmot_swd>StructuredDecay", "config": dataclasses.asdict(self)}
+        config = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        config["budget"] = as_budget(self.budget).get_config()
+        if not isinstance(self.criterion, str):
+            config["criterion"] = as_entry(self.criterion)
+        return {"class_name": "tfmot_swd>StructuredDecay", "config": config}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> StructuredDecay:
-        return cls(**{**config, "budget": Budget.from_config(config["budget"])})
+        criterion = config["criterion"]
+        if isinstance(criterion, dict):
+            criterion = from_entry(criterion)
+        return cls(**{**config, "budget": Budget.from_config(config["budget"]), "criterion": criterion})

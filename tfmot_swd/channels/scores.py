@@ -1,4 +1,4 @@
-"""How much a channel matters, from the weights that it owns, in graph."""
+"""Scores of the channels of a model by a criterion of its weights, in graph."""
 
 from __future__ import annotations
 
@@ -9,40 +9,42 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfmot_swd.channels.criteria import ChannelCriterion, resolve_criterion
 from tfmot_swd.channels.groups import ChannelGroup, Member
-from tfmot_swd.channels.plan import plan_channels
+from tfmot_swd.channels.plan import makers_of, plan_channels
 from tfmot_swd.keras2.compat import master_variable
-from tfmot_swd.swd.structured.schedule import CRITERIA
 
 
 @dataclasses.dataclass(frozen=True)
 class _Source:
-    """One axis of one weight, reduced to a number for each index: |w|, or the sum of squares of each slice."""
+    """One axis of one weight, of which each index has an importance for the channel at its place."""
 
     variable: tf.Variable
     axis: int
-    squared: bool
+    criterion: ChannelCriterion
     places: np.ndarray
 
-    def values(self) -> tf.Tensor:
-        value = tf.cast(self.variable.read_value(), tf.float32)
-        if not self.squared:
-            return tf.abs(value)
-        return tf.reduce_sum(tf.square(value), [each for each in range(len(value.shape)) if each != self.axis])
+    def values(self, dtype: tf.DType) -> tf.Tensor:
+        found = self.criterion.importance(tf.cast(self.variable.read_value(), dtype), self.axis)
+        if found.shape != self.places.shape or found.dtype != dtype:
+            raise ValueError(
+                f"{type(self.criterion).__name__}.importance must return one number a slice, of shape "
+                f"{self.places.shape} and type {dtype.name} for {self.variable.name}. "
+                f"Received: shape {found.shape} and type {found.dtype.name}"
+            )
+        return found
 
 
 class ChannelScores:
     """Scores of all ranked channels as one vector, `(channels,)`, group after group.
 
-    "scale": the mean |gamma| of the normalizations behind a channel, or, in a group without, the root of the mean
-    square norm of the filters that make it. "auto": the same over its group's mean. "magnitude": the norm of all that
-    the channel owns, over its group's mean.
-
     Args:
       groups: the ranked ones, in order.
       makers: of each group, the weights whose filters make it.
       variables: trainable variables by identity.
-      criterion: a key of the above.
+      criterion: of weights alone.
+      dtype: of the scores, and in which they are computed.
+      relative: whether scores are over their group's mean; by default as the criterion says.
     """
 
     def __init__(
@@ -50,36 +52,39 @@ class ChannelScores:
         groups: Sequence[ChannelGroup],
         makers: Sequence[Collection[Member]],
         variables: Mapping[int, tf.Variable],
-        criterion: str,
+        criterion: ChannelCriterion,
+        *,
+        dtype: tf.DType = tf.float32,
+        relative: bool | None = None,
     ) -> None:
+        self._dtype = dtype
         self._size = sum(group.size for group in groups)
         self._group = np.repeat(np.arange(len(groups)), [group.size for group in groups])
-        self._relative = criterion != "scale"
+        self._relative = criterion.is_relative if relative is None else relative
         self._sources: list[_Source] = []
-        rooted = np.zeros(self._size, bool)
+        # Where groups are ranked by different criteria, such as those with batch norm and those without.
+        self._ranked_by: dict[ChannelCriterion, np.ndarray] = {}
         start = 0
         for group, making in zip(groups, makers, strict=True):
-            gammas = [] if criterion == "magnitude" else scales(group, variables)
-            squared = not gammas
-            for member in gammas or (group.members if criterion == "magnitude" else making):
+            by, members = criterion.of_group(group, list(making), variables)
+            self._ranked_by.setdefault(by, np.zeros(self._size, bool))[start : start + group.size] = True
+            for member in members:
                 if member.variable_id in variables:
                     places = np.where(member.channels >= 0, start + member.channels, self._size)
-                    self._sources.append(_Source(variables[member.variable_id], member.axis, squared, places))
-            rooted[start : start + group.size] = squared
+                    self._sources.append(_Source(variables[member.variable_id], member.axis, by, places))
             start += group.size
-        self._rooted = rooted
         self._places = np.concatenate([source.places for source in self._sources])
         counts = np.bincount(self._places, minlength=self._size + 1)[: self._size]
-        # Of what a channel owns the whole norm counts, of what makes it the mean over those that do.
-        self._counts = np.ones_like(counts) if criterion == "magnitude" else np.maximum(counts, 1)
-        self._counts = self._counts.astype(np.float32)
+        counts = np.maximum(counts, 1) if criterion.averages else np.ones_like(counts)
+        self._counts = counts.astype(dtype.as_numpy_dtype)
 
     def __call__(self) -> tf.Tensor:
-        """Returns the scores, float32."""
-        parts = tf.concat([source.values() for source in self._sources], axis=0)
+        """Returns the scores."""
+        parts = tf.concat([source.values(self._dtype) for source in self._sources], axis=0)
         sums = tf.math.unsorted_segment_sum(parts, tf.constant(self._places), self._size + 1)[: self._size]
-        means = sums / self._counts
-        scores = tf.where(tf.constant(self._rooted), tf.sqrt(means), means)
+        scores = means = sums / self._counts
+        for criterion, own in self._ranked_by.items():
+            scores = tf.where(tf.constant(own), criterion.from_mean(means), scores)
         if self._relative:
             scores /= tf.gather(tf.math.segment_mean(scores, tf.constant(self._group)), self._group) + 1e-12
         return scores
@@ -87,7 +92,7 @@ class ChannelScores:
 
 def channel_scores(
     model: Any,
-    criterion: str = "auto",
+    criterion: str | ChannelCriterion = "auto",
     *,
     layers: str = "all",
     skip: Collection[str] = (),
@@ -97,11 +102,12 @@ def channel_scores(
 
     Args:
       model: a built Sequential or Functional tf_keras model.
-      criterion: "auto", "scale" or "magnitude", see `StructuredDecay`.
+      criterion: "auto", "scale", "magnitude", "filter_norm", "l1", "l2" or "geometric_median", see `StructuredDecay`;
+        or a `ChannelCriterion` of weights alone.
       layers, skip, only: which groups, see `plan_channels`.
 
     Raises:
-      TypeError, ValueError: as `plan_channels`; an unknown criterion.
+      TypeError, ValueError: as `plan_channels`; an unknown criterion, or one that needs gradients.
 
     >>> import tf_keras as keras
     >>> net = keras.Sequential([keras.layers.Dense(3, input_shape=(4,), name="hidden"), keras.layers.Dense(2)])
@@ -109,30 +115,30 @@ def channel_scores(
     >>> channel_scores(net)["hidden"].tolist()
     [0.75, 1.0, 1.25]
     """
-    if criterion not in CRITERIA:
-        raise ValueError(f"criterion must be one of {', '.join(CRITERIA)}. Received: {criterion!r}")
+    by = resolve_criterion(criterion, of_weights=True, saved=False)
     plan = plan_channels(model, layers=layers, skip=skip, only=only)
     if not plan.ranked:
         return {}
     groups = [plan.groups[row.group] for row in plan.ranked]
     variables = {id(each): each for each in map(master_variable, model.trainable_weights)}
-    found = ChannelScores(groups, [row.scored for row in plan.ranked], variables, criterion)().numpy()
+    found = ChannelScores(groups, [row.scored for row in plan.ranked], variables, by)().numpy()
     bounds = np.cumsum([group.size for group in groups])[:-1]
     return {group.name: values for group, values in zip(groups, np.split(found, bounds), strict=True)}
 
 
-def scales(group: ChannelGroup, variables: Collection[int]) -> list[Member]:
-    """Returns the gammas of normalizations, of these variables, that act on the channels of a group one by one.
+def group_scores(group: ChannelGroup, variables: Mapping[int, tf.Variable], criterion: ChannelCriterion) -> np.ndarray:
+    """Returns the scores of one group's channels, float64 `(size,)`, not divided by their mean.
 
-    None where there is not one for each channel, as behind a concatenation of which one part alone is normalized.
+    Args:
+      group: of channels.
+      variables: those that count, by identity.
+      criterion: of weights alone.
     """
-    found = [
-        each for each in group.followers if each.weight.split(".")[-1] == "gamma" and each.variable_id in variables
-    ]
-    scaled = np.zeros(group.size, bool)
-    for member in found:
-        scaled[member.channels[member.channels >= 0]] = True
-    return found if scaled.all() else []
+    makers = makers_of(group, variables)
+    found: np.ndarray = ChannelScores(
+        [group], [makers], variables, criterion, dtype=tf.float64, relative=False
+    )().numpy()
+    return found
 
 
 def shares_within(values: tf.Tensor, group: np.ndarray) -> tf.Tensor:

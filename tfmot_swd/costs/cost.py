@@ -1,0 +1,207 @@
+"""Costs of a model that a budget can limit, and the names under which they are known."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from tfmot_swd.channels.groups import channel_groups
+from tfmot_swd.costs.counts import ChannelCosts
+from tfmot_swd.costs.profile import profile
+from tfmot_swd.costs.terms import CostTerms
+from tfmot_swd.keras2.layer_weights import distinct, elements, layers_with_weights, weights_inside
+
+# Arguments of a budget that are no costs.
+_TAKEN = ("sparsity", "recipe", "custom_costs")
+
+
+class Cost(abc.ABC):
+    """A number that a model costs, counted for any choice of its channels without building the smaller model.
+
+    To add one, subclass it and return from `terms` a sum over the calls or the weights of a model; then pass an
+    instance to a `Budget`, or register it under a name. A model that trains under it needs the class registered, by
+    `keras.utils.register_keras_serializable`; its config is what its constructor takes, by default its attributes.
+
+    Class attributes:
+      integral: whether it is a whole number, of which fractions are rounded up.
+      estimated: whether the model that is built may cost another number than was counted; see `corrected`.
+
+    >>> class Latency(Cost):
+    ...     def terms(self, model):
+    ...         return sum(20 + 0.01 * call.macs + 0.1 * call.parameters for call in model.calls)
+    >>> import tf_keras as keras
+    >>> net = keras.Sequential([keras.layers.Dense(100, input_shape=(99,)), keras.layers.Dense(2)])
+    >>> Latency().of(net)
+    1181.2
+    """
+
+    integral: ClassVar[bool] = False
+    estimated: ClassVar[bool] = False
+
+    @abc.abstractmethod
+    def terms(self, model: ChannelCosts) -> CostTerms:
+        """Returns how the cost is counted: a sum of terms of `model.calls`, or of `model.weights`.
+
+        A cost must not fall where channels are added: no factor is negative.
+        """
+
+    def of(self, model: Any) -> float:
+        """Returns what a built Sequential or Functional model costs as it is."""
+        costs = ChannelCosts(channel_groups(model))
+        return count_terms(self, costs).count(costs.sizes())
+
+    def for_recipe(self, recipe: str) -> Cost:
+        """Returns the cost of a TFLite file of this recipe; itself where that makes no difference."""
+        return self
+
+    def calibrated(self, costs: ChannelCosts, smallest: Mapping[str, np.ndarray]) -> Cost:
+        """Returns the cost as it is estimated for one model; itself where terms are exact.
+
+        Args:
+          costs: of the model.
+          smallest: keep-masks by group of the smallest model that may be left.
+        """
+        return self
+
+    def corrected(self, model: Any, counted: float, limit: float) -> Cost:
+        """Returns the cost with an estimate that is right for a model, where that costs more than `limit`; else itself.
+
+        Args:
+          model: built.
+          counted: what it was estimated to cost.
+          limit: what it may cost.
+        """
+        return self
+
+    def get_config(self) -> dict[str, Any]:
+        return dataclasses.asdict(self) if dataclasses.is_dataclass(self) else dict(vars(self))
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        return cls(**config)
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def _key(self) -> str:
+        return json.dumps(self.get_config(), sort_keys=True, default=repr)
+
+
+class Parameters(Cost):
+    """The parameters of the model that is left, moving statistics included."""
+
+    integral = True
+
+    def terms(self, model: ChannelCosts) -> CostTerms:
+        return model.elements(*model.weights)
+
+    def of(self, model: Any) -> int:
+        return elements(distinct(each for _, layer in layers_with_weights(model) for each in weights_inside(layer)))
+
+
+class Macs(Cost):
+    """Multiply-accumulates for one sample (`tfmot_swd.layers.macs`); inputs need fixed sizes."""
+
+    integral = True
+
+    def terms(self, model: ChannelCosts) -> CostTerms:
+        return sum((call.macs for call in model.calls), start=CostTerms.of([]))
+
+    def of(self, model: Any) -> int:
+        return profile(model).macs
+
+
+_COSTS: dict[str, Cost] = {}
+
+
+def register_cost(name: str, cost: Cost) -> Cost:
+    """Makes a cost known under a name, as `Budget(name=0.5)` takes it; a later one replaces an earlier one.
+
+    A budget keeps the cost that its name stood for when it was made, in the files of models that train under it too.
+
+    Args:
+      name: as an argument is called.
+      cost: what is counted.
+
+    Raises:
+      TypeError: no `Cost`.
+      ValueError: the name is taken, or none that an argument could have.
+
+    >>> class Calls(Cost):
+    ...     def terms(self, model):
+    ...         return sum(0 * call.macs + 1 for call in model.calls)
+    >>> cost = register_cost("calls", Calls())
+    """
+    if not isinstance(cost, Cost):
+        raise TypeError(f"A cost is an instance of tfmot_swd.costs.cost.Cost. Received: {cost!r}")
+    check_cost_name(name)
+    _COSTS[name] = cost
+    return cost
+
+
+def check_cost_name(name: str) -> None:
+    """Raises a ValueError for a name under which nobody's cost can be known: a built-in one, or no argument's name."""
+    if not isinstance(name, str) or not name.isidentifier() or name in _TAKEN or name in _COSTS.keys() & BUILT_IN:
+        raise ValueError(
+            "A cost needs a name that an argument of Budget can have, and that of no other: choose one such as "
+            f"'latency'. Received: {name!r}"
+        )
+
+
+# Those that a budget has arguments of its own for, in their order.
+BUILT_IN = ("parameters", "macs", "bytes")
+
+
+def cost_names() -> tuple[str, ...]:
+    """Returns the names that are known."""
+    return tuple(_COSTS)
+
+
+def find_cost(name: str) -> Cost:
+    """Returns the cost that is known under a name.
+
+    Raises:
+      ValueError: there is none.
+    """
+    if name not in _COSTS:
+        raise ValueError(
+            f"There is no cost of this name: choose one of {', '.join((*_COSTS, 'sparsity'))}, register yours with "
+            "tfmot_swd.costs.cost.register_cost(name, cost), or give it to the budget as custom_costs={name: cost}. "
+            f"Received: {name!r}"
+        )
+    return _COSTS[name]
+
+
+def count_terms(cost: Cost, costs: ChannelCosts) -> CostTerms:
+    """Returns how a cost is counted for one model.
+
+    Raises:
+      TypeError: `terms` returns something else.
+      ValueError: a factor is not finite, or negative, so that the search for channels to keep could not hold.
+    """
+    kind, terms = type(cost).__name__, cost.terms(costs)
+    if not isinstance(terms, CostTerms):
+        raise TypeError(
+            f"{kind}.terms must return a sum of terms, such as sum(0.1 * call.macs for call in model.calls). "
+            f"Received: {terms!r}"
+        )
+    terms = dataclasses.replace(terms.merged(), integral=cost.integral)
+    depends = (terms.axes > 0).any(axis=1)
+    if not np.isfinite(terms.coefficients).all() or (terms.coefficients[depends] < 0).any():
+        raise ValueError(
+            f"{kind}.terms must have finite factors, and none that is negative: a cost cannot fall where channels are "
+            f"added. Received: {float(terms.coefficients.min()):g} as the least of {len(terms.coefficients)}"
+        )
+    return terms
+
+
+register_cost("parameters", Parameters())
+register_cost("macs", Macs())
