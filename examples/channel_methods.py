@@ -36,8 +36,8 @@ class RemoveOnce(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         if epoch + 1 == self.epoch:
-            fitted = tfmot_swd.fit_budget(self.model, self.scores(self.model), self.budget)
-            tfmot_swd.shrink_model(self.model, fitted.keep)
+            fitted = tfmot_swd.costs.fit_budget(self.model, self.scores(self.model), self.budget)
+            tfmot_swd.channels.shrink_model(self.model, fitted.keep)
 
 
 def l1_shares(model: keras.Model) -> Scores:
@@ -136,14 +136,14 @@ def _slimming(job: Job) -> Fitted:
 
     def scores(model: keras.Model) -> Scores:
         penalty.stop()
-        return tfmot_swd.channel_scores(model, criterion="scale")
+        return tfmot_swd.channels.channel_scores(model, criterion="scale")
 
     return _once(dataclasses.replace(job, model=_regularized(job.model, penalty)), scores)
 
 
 def _smooth_l1(job: Job) -> Fitted:
     """What earlier tables called slimming: quadratic for scales below 1, so that it makes none of them sparse."""
-    scores = functools.partial(tfmot_swd.channel_scores, criterion="scale")
+    scores = functools.partial(tfmot_swd.channels.channel_scores, criterion="scale")
     return _once(dataclasses.replace(job, model=_regularized(job.model, SmoothL1(SMOOTH_L1_STRENGTH))), scores)
 
 
@@ -158,8 +158,8 @@ def _progressive(job: Job) -> Fitted:
 
 def _small_dense(job: Job) -> Fitted:
     """A dense net of this size, every layer narrower by the same share, trained from a random start of its own."""
-    fitted = tfmot_swd.fit_budget(job.model, uniform(job.model), tfmot_swd.Budget(sparsity=job.rate))
-    small = afresh(tfmot_swd.remove_channels(job.model, fitted.keep))
+    fitted = tfmot_swd.costs.fit_budget(job.model, uniform(job.model), tfmot_swd.Budget(sparsity=job.rate))
+    small = afresh(tfmot_swd.channels.remove_channels(job.model, fitted.keep))
     return small, job.fit(small, []), None
 
 

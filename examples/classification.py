@@ -27,7 +27,8 @@ from examples.networks import NETWORKS
 from examples.plots import draw_run
 from examples.progress import ProgressLine
 from examples.training import METHODS, Recipe, TrainedClassifier, accuracy, train
-from tfmot_swd import plan_channels, plan_pruning, profile, remove_dead_channels, sparsity_report
+from tfmot_swd import plan_channels, plan_pruning, profile, sparsity_report
+from tfmot_swd.channels import remove_dead_channels
 from tfmot_swd.tflite import RECIPES, ExportError, ExportResult, export_tflite
 from tfmot_swd.tflite.recipes import DEFAULT_RECIPES
 

@@ -150,7 +150,7 @@ def detect(model: Any, data: DetectionData, scenes: Scenes) -> Detections:
     for start in range(0, len(scenes), CHUNK):
         x = data.to_float(scenes[start : start + CHUNK])
         if isinstance(model, bytes):
-            outputs, _ = tfmot_swd.run_tflite(model, {"image": x})
+            outputs, _ = tfmot_swd.tflite.run_tflite(model, {"image": x})
         else:
             outputs = model.predict(x, batch_size=CHUNK // 2, verbose=0)
         parts.append(decode(outputs, data.input_shape[:2]))

@@ -74,7 +74,7 @@ def narrow(model: keras.Model, share: float, round_to: int = 1) -> keras.Model:
     for row in tfmot_swd.plan_channels(model).ranked:
         left = int(np.ceil(row.channels * share / round_to - 1e-9)) * round_to
         keep[row.group] = np.arange(row.channels) < max(left, 1)
-    return tfmot_swd.remove_channels(model, keep)
+    return tfmot_swd.channels.remove_channels(model, keep)
 
 
 def afresh(model: keras.Model) -> keras.Model:

@@ -24,8 +24,10 @@ from rich.console import Console
 from examples.networks import NETWORKS
 from research.journal import Journal
 from research.tables import ResultTable, write_markdown
-from tfmot_swd import Budget, channel_groups, fit_budget, remove_channels
+from tfmot_swd import Budget
+from tfmot_swd.channels import channel_groups, remove_channels
 from tfmot_swd.channels.groups import ChannelGroups
+from tfmot_swd.costs import fit_budget
 from tfmot_swd.costs.counts import ChannelCosts
 from tfmot_swd.costs.limits import resolve_limits
 from tfmot_swd.costs.search import ChannelSearch

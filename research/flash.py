@@ -27,7 +27,8 @@ from research.cifar10_jpeg import TITLE
 from research.journal import Journal
 from research.mlperf_tiny import cache
 from research.tables import ResultTable, save_figure, write_markdown
-from tfmot_swd import profile, remove_dead_channels, sparsity_report
+from tfmot_swd import profile, sparsity_report
+from tfmot_swd.channels import remove_dead_channels
 from tfmot_swd.tflite import export_tflite
 from tfmot_swd.tflite.micro import run_micro, time_micro
 

@@ -17,22 +17,14 @@ import tensorflow as tf
 import tf_keras as keras
 
 from research.mutants import described, mutant, mutant_archive, mutant_json, mutant_text, weighted
-from tfmot_swd import (
-    ProgressiveRate,
-    PruningWarning,
-    advise,
-    measure_files,
-    prune_progressive_gradient,
-    run_micro,
-    run_tflite,
-    write_c_source,
-)
+from tfmot_swd import ProgressiveRate, PruningWarning, prune_progressive_gradient
 from tfmot_swd.cli.main import main
 from tfmot_swd.pruning.backup import TrainingBackup
-from tfmot_swd.tflite import ExportError, export_tflite
+from tfmot_swd.tflite import ExportError, advise, export_tflite, measure_files, run_tflite
 from tfmot_swd.tflite.file_bytes import read_file
 from tfmot_swd.tflite.inputs import random_inputs
 from tfmot_swd.tflite.layout import read_layout
+from tfmot_swd.tflite.micro import run_micro, write_c_source
 from tfmot_swd.tflite.micro.decode import encode_pruned
 
 # What the library raises on purpose, each with a sentence that ends with what was received.

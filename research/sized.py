@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import tf_keras as keras
 
-from tfmot_swd import channel_groups, remove_channels
+from tfmot_swd.channels import channel_groups, remove_channels
 
 
 def of_sizes(model: keras.Model, sizes: Sequence[int]) -> keras.Model:

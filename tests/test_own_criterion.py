@@ -9,7 +9,8 @@ import tf_keras as keras
 
 import tfmot_swd
 from tests.pgp.nets import BATCH, X, Y, compiled, fit, layer_of, network, residual, small
-from tfmot_swd import ChannelCriterion, ProgressiveRate, StructuredDecay, prune_selective_decay
+from tfmot_swd import ProgressiveRate, StructuredDecay, prune_selective_decay
+from tfmot_swd.channels import ChannelCriterion
 from tfmot_swd.channels.criteria import CRITERIA, register_criterion, resolve_criterion, slices_of
 
 OF_WEIGHTS = ("auto", "scale", "magnitude", "filter_norm", "l1", "l2", "geometric_median")
@@ -81,22 +82,22 @@ def test_removal_at_once_removes_the_least(criterion, monkeypatch):
     monkeypatch.setitem(CRITERIA, "peak", Peak())
     net = peaked()
     kernel = layer_of(net, "a").kernel.numpy()
-    scores = tfmot_swd.channel_scores(net, criterion)
+    scores = tfmot_swd.channels.channel_scores(net, criterion)
     np.testing.assert_allclose(scores["a"], peaks(kernel) / peaks(kernel).mean(), rtol=1e-6)
-    fitted = tfmot_swd.fit_budget(net, criterion, 0.5)
+    fitted = tfmot_swd.costs.fit_budget(net, criterion, 0.5)
     kept = fitted.keep["a"]
     assert 0 < kept.sum() < 8
     assert peaks(kernel)[kept].min() > peaks(kernel)[~kept].max()
     # Of those that rounding brings back, too, the first is the one of the largest peak.
-    plan = tfmot_swd.plan_removal(net, {"a": np.arange(8) == 0}, round_to=2, criterion=criterion)
+    plan = tfmot_swd.channels.plan_removal(net, {"a": np.arange(8) == 0}, round_to=2, criterion=criterion)
     assert np.flatnonzero(plan.keep()["a"]).tolist() == [0, 7]
-    removed = tfmot_swd.remove_channels(net, {"a": np.arange(8) == 0}, round_to=2, criterion=criterion)
+    removed = tfmot_swd.channels.remove_channels(net, {"a": np.arange(8) == 0}, round_to=2, criterion=criterion)
     np.testing.assert_array_equal(layer_of(removed, "a").kernel, kernel[..., [0, 7]])
 
 
 def test_another_default_brings_back_others():
     net = peaked()
-    plan = tfmot_swd.plan_removal(net, {"a": np.arange(8) == 0}, round_to=2)
+    plan = tfmot_swd.channels.plan_removal(net, {"a": np.arange(8) == 0}, round_to=2)
     assert np.flatnonzero(plan.keep()["a"]).tolist() == [0, 3]
 
 
@@ -104,13 +105,15 @@ def test_makers_of_a_sum_are_averaged():
     net = residual()
     stem, second = (layer_of(net, name).kernel.numpy() for name in ("stem", "a2"))
     expected = (peaks(stem) + peaks(second)) / 2
-    np.testing.assert_allclose(tfmot_swd.channel_scores(net, Peak())["stem"], expected / expected.mean(), rtol=1e-6)
+    np.testing.assert_allclose(
+        tfmot_swd.channels.channel_scores(net, Peak())["stem"], expected / expected.mean(), rtol=1e-6
+    )
 
 
 @pytest.mark.parametrize("name", OF_WEIGHTS)
 def test_each_name_of_weights_alone_ranks_everywhere(name):
     net = residual()
-    assert all(np.isfinite(each).all() for each in tfmot_swd.channel_scores(net, name).values())
+    assert all(np.isfinite(each).all() for each in tfmot_swd.channels.channel_scores(net, name).values())
     model = compiled(tfmot_swd.prune_progressive_gradient(net, ProgressiveRate(0.5, 1), name))
     fit(model, 1)
     assert tfmot_swd.strip_pruning(model).count_params() < net.count_params()
@@ -120,7 +123,7 @@ def test_each_name_of_weights_alone_ranks_everywhere(name):
 def test_progressive_pruning_keeps_the_channels_of_the_largest_scores(name):
     net = network()
     layer_of(net, "norm").gamma.assign([0.8, 0.1, 0.7, 0.2, 0.6, 0.3, 0.5, 0.4])
-    scores = tfmot_swd.channel_scores(net, name)["a"]
+    scores = tfmot_swd.channels.channel_scores(net, name)["a"]
     model = tfmot_swd.prune_progressive_gradient(net, ProgressiveRate(0.5, 1, "geometric"), name)
     model.compile(keras.optimizers.SGD(0.0), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     fit(model, 1)
@@ -136,9 +139,9 @@ def test_what_needs_a_training_is_refused_without_one(criterion, given):
     said = "needs gradients.*auto, scale, magnitude, filter_norm, l1.*Received: "
     for use in (
         lambda: StructuredDecay(0.5, 10, criterion=asked),
-        lambda: tfmot_swd.channel_scores(small(), asked),
-        lambda: tfmot_swd.fit_budget(small(), asked, 0.5),
-        lambda: tfmot_swd.plan_removal(small(), {}, criterion=asked),
+        lambda: tfmot_swd.channels.channel_scores(small(), asked),
+        lambda: tfmot_swd.costs.fit_budget(small(), asked, 0.5),
+        lambda: tfmot_swd.channels.plan_removal(small(), {}, criterion=asked),
     ):
         with pytest.raises(ValueError, match=said):
             use()
@@ -149,7 +152,7 @@ class Unregistered(Peak):
 
 
 def test_a_class_that_is_not_registered_does_at_once_and_is_refused_before_training():
-    assert tfmot_swd.fit_budget(peaked(), Unregistered(), 0.5).keep["a"].sum() < 8
+    assert tfmot_swd.costs.fit_budget(peaked(), Unregistered(), 0.5).keep["a"].sum() < 8
     with pytest.raises(ValueError, match="must be registered.*Received: Unregistered"):
         StructuredDecay(0.5, 10, criterion=Unregistered())
     with pytest.raises(ValueError, match="must be registered.*Received: Unregistered"):
@@ -163,7 +166,7 @@ class Whole(ChannelCriterion):
 
 def test_an_importance_that_is_not_one_a_slice_is_refused():
     with pytest.raises(ValueError, match=r"Whole.importance must return one number a slice.*\(8,\).*shape \(\)"):
-        tfmot_swd.channel_scores(small(), Whole())
+        tfmot_swd.channels.channel_scores(small(), Whole())
 
 
 def test_a_name_stands_for_a_criterion_and_for_nothing_else(monkeypatch):

@@ -14,26 +14,28 @@ L = keras.layers
 X = np.ones((4, 6), "float32")
 SCHEDULE = tfmot_swd.SelectiveDecay(0.5, end_step=2)
 CALLS = {
-    "channel_groups": tfmot_swd.channel_groups,
-    "channel_scores": tfmot_swd.channel_scores,
+    "channel_groups": tfmot_swd.channels.channel_groups,
+    "channel_scores": tfmot_swd.channels.channel_scores,
     "prune_now": tfmot_swd.prune_now,
     "device_report": lambda model: tfmot_swd.device_report(model, model),
     "export_tflite": lambda model: tfmot_swd.export_tflite(model, "never_written.tflite"),
-    "fit_budget": lambda model: tfmot_swd.fit_budget(model, {"hidden": np.arange(5)}, 0.3),
+    "fit_budget": lambda model: tfmot_swd.costs.fit_budget(model, {"hidden": np.arange(5)}, 0.3),
     "plan_channels": tfmot_swd.plan_channels,
-    "plan_dead_removal": tfmot_swd.plan_dead_removal,
+    "plan_dead_removal": tfmot_swd.channels.plan_dead_removal,
     "plan_pruning": tfmot_swd.plan_pruning,
-    "plan_removal": lambda model: tfmot_swd.plan_removal(model, {"hidden": [True, False, True, True, True]}),
+    "plan_removal": lambda model: tfmot_swd.channels.plan_removal(model, {"hidden": [True, False, True, True, True]}),
     "profile": tfmot_swd.profile,
     "prune_progressive_gradient": lambda model: tfmot_swd.prune_progressive_gradient(
         model, tfmot_swd.ProgressiveRate(0.5, 2), layers="all"
     ),
     "prune_selective_decay": lambda model: tfmot_swd.prune_selective_decay(model, SCHEDULE),
     "quantize_aware": tfmot_swd.quantize_aware,
-    "reestimate_batch_norm": lambda model: tfmot_swd.reestimate_batch_norm(model, [X]),
-    "remove_channels": lambda model: tfmot_swd.remove_channels(model, {"hidden": [True, False, True, True, True]}),
-    "remove_dead_channels": tfmot_swd.remove_dead_channels,
-    "shrink_model": lambda model: tfmot_swd.shrink_model(model, {"hidden": [True, False, True, True, True]}),
+    "reestimate_batch_norm": lambda model: tfmot_swd.pruning.reestimate_batch_norm(model, [X]),
+    "remove_channels": lambda model: tfmot_swd.channels.remove_channels(
+        model, {"hidden": [True, False, True, True, True]}
+    ),
+    "remove_dead_channels": tfmot_swd.channels.remove_dead_channels,
+    "shrink_model": lambda model: tfmot_swd.channels.shrink_model(model, {"hidden": [True, False, True, True, True]}),
     "sparsity_report": tfmot_swd.sparsity_report,
     "strip_pruning": tfmot_swd.strip_pruning,
 }

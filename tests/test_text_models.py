@@ -56,8 +56,8 @@ def test_channels_leave_in_the_middle_of_a_training():
     net.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     net.fit(SENTENCES, LABELS, verbose=0)
     before = net.predict(SENTENCES, verbose=0)
-    small = tfmot_swd.remove_dead_channels(net)
+    small = tfmot_swd.channels.remove_dead_channels(net)
     np.testing.assert_allclose(small.predict(SENTENCES, verbose=0), before, atol=1e-6)
-    tfmot_swd.shrink_model(net, {"conv": np.arange(8) < 4})
+    tfmot_swd.channels.shrink_model(net, {"conv": np.arange(8) < 4})
     net.fit(SENTENCES, LABELS, verbose=0)
     assert net.get_layer("conv").filters == 4

@@ -97,7 +97,7 @@ def dying() -> keras.Model:
 @pytest.mark.usefixtures("_wrong_rule")
 def test_a_wrong_rule_is_seen_before_a_wrong_model_is_given_back():
     with pytest.raises(RuntimeError, match="must be wrong about a layer"):
-        tfmot_swd.remove_dead_channels(dying())
+        tfmot_swd.channels.remove_dead_channels(dying())
 
 
 @pytest.mark.usefixtures("_wrong_rule")

@@ -6,7 +6,7 @@ import tf_keras as keras
 
 import tfmot_swd
 from examples.networks import fashion_net, mobilenet_v1, resnet8, resnet20
-from tfmot_swd import plan_dead_removal, remove_dead_channels
+from tfmot_swd.channels import plan_dead_removal, remove_dead_channels
 
 L = keras.layers
 RNG = np.random.default_rng(0)

@@ -332,7 +332,7 @@ def assert_dead_removal_is_exact(model: keras.Model, generator: np.random.Genera
     groups = channel_groups(model)
     with without_channels(model, groups, random_keep(groups, generator), ("produce",)):
         expected = outputs(model, inputs)
-        plan = tfmot_swd.plan_dead_removal(model)
+        plan = tfmot_swd.channels.plan_dead_removal(model)
         assert not plan.groups.trace.failures, plan.groups.trace.failures
         close(outputs(plan.apply(), inputs), expected, 1e-4, "without dead channels")
     if generator.random() < 0.25 and not has_constants:

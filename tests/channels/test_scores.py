@@ -6,7 +6,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from tests.pgp.nets import layer_of, network, residual
-from tfmot_swd import channel_scores
+from tfmot_swd.channels import channel_scores
 from tfmot_swd.channels.scores import shares_within
 
 L = keras.layers

@@ -8,7 +8,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from tests.cli.conftest import make_net
-from tfmot_swd import remove_channels
+from tfmot_swd.channels import remove_channels
 from tfmot_swd.tflite import RECIPES, export_tflite
 from tfmot_swd.tflite.graph import read_graph
 

@@ -8,7 +8,7 @@ import pytest
 import tf_keras as keras
 
 from tests.cli.conftest import make_net
-from tfmot_swd import remove_channels
+from tfmot_swd.channels import remove_channels
 from tfmot_swd.cli.commands.report import _advice, _dense_of, _references
 from tfmot_swd.tflite import export_tflite
 

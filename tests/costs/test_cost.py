@@ -10,8 +10,10 @@ import tf_keras as keras
 
 import tfmot_swd
 from tests.pgp.nets import BATCH, X, Y, compiled, fit, network, residual
-from tfmot_swd import Budget, ProgressiveRate, PruningWarning, StructuredDecay, channel_groups, fit_budget
+from tfmot_swd import Budget, ProgressiveRate, PruningWarning, StructuredDecay
+from tfmot_swd.channels import channel_groups
 from tfmot_swd.costs import cost as costs
+from tfmot_swd.costs import fit_budget
 from tfmot_swd.costs.cost import Cost, cost_names, find_cost, register_cost
 from tfmot_swd.costs.counts import ChannelCosts
 from tfmot_swd.costs.limits import CostLimits, resolve_limits
@@ -68,7 +70,7 @@ def test_one_shot_removal_ends_within_a_latency(half, build):
     # No two are equal.
     scores = {name: rng.uniform(size=group.size) for name, group in channel_groups(net).items()}
     fitted = fit_budget(net, scores, half)
-    small = tfmot_swd.remove_channels(net, fitted.keep)
+    small = tfmot_swd.channels.remove_channels(net, fitted.keep)
     assert fitted.limits == {"latency": pytest.approx(microseconds(net) / 2)}
     assert microseconds(small) == pytest.approx(fitted.costs["latency"], rel=1e-12)
     assert microseconds(small) <= fitted.limits["latency"]
@@ -76,7 +78,7 @@ def test_one_shot_removal_ends_within_a_latency(half, build):
     out = [(scores[name][place], name, place) for name in scores for place in np.flatnonzero(~fitted.keep[name])]
     _, name, place = max(out)
     fitted.keep[name][place] = True
-    assert microseconds(tfmot_swd.remove_channels(net, fitted.keep)) > fitted.limits["latency"]
+    assert microseconds(tfmot_swd.channels.remove_channels(net, fitted.keep)) > fitted.limits["latency"]
 
 
 def test_structured_decay_ends_within_a_latency(half, tmp_path):
@@ -110,7 +112,9 @@ def test_progressive_pruning_ends_within_a_latency_and_a_filter_more_would_not(h
 def test_several_costs_hold_together():
     net = residual()
     budget = Budget(parameters=0.6, latency=0.8, custom_costs={"latency": TABLE})
-    small = tfmot_swd.remove_channels(net, fit_budget(net, tfmot_swd.channel_scores(net), budget).keep)
+    small = tfmot_swd.channels.remove_channels(
+        net, fit_budget(net, tfmot_swd.channels.channel_scores(net), budget).keep
+    )
     assert small.count_params() <= 0.6 * net.count_params()
     assert microseconds(small) <= 0.8 * microseconds(net)
 
@@ -194,8 +198,8 @@ class Unregistered(Cost):
 def test_a_class_that_is_not_registered_does_for_one_shot_and_is_refused_before_training():
     budget = Budget(work=0.5, custom_costs={"work": Unregistered()})
     net = network()
-    fitted = fit_budget(net, tfmot_swd.channel_scores(net), budget)
-    small = tfmot_swd.remove_channels(net, fitted.keep)
+    fitted = fit_budget(net, tfmot_swd.channels.channel_scores(net), budget)
+    small = tfmot_swd.channels.remove_channels(net, fitted.keep)
     assert tfmot_swd.profile(small).macs <= tfmot_swd.profile(net).macs / 2
     with pytest.raises(ValueError, match="class of a cost must be registered.*Received: Unregistered"):
         StructuredDecay(budget, end_step=10)
@@ -213,14 +217,14 @@ def test_terms_that_no_search_could_hold_with_are_refused(terms, error, message)
     wrong = type("Wrong", (Cost,), {"terms": lambda self, model: terms(model)})()
     net = network()
     with pytest.raises(error, match=message):
-        fit_budget(net, tfmot_swd.channel_scores(net), Budget(wrong=0.5, custom_costs={"wrong": wrong}))
+        fit_budget(net, tfmot_swd.channels.channel_scores(net), Budget(wrong=0.5, custom_costs={"wrong": wrong}))
 
 
 def test_a_latency_that_cannot_be_met_says_what_could_be():
     net = network()
     budget = Budget(latency=0.01, custom_costs={"latency": TABLE})
     with pytest.raises(ValueError, match=r"still has latency=\d+\.\d+\. Give at least that.*Received: latency=0\."):
-        fit_budget(net, tfmot_swd.channel_scores(net), budget)
+        fit_budget(net, tfmot_swd.channels.channel_scores(net), budget)
 
 
 def test_a_layer_of_unknown_macs_is_told_whatever_counts_calls():

@@ -5,7 +5,8 @@ import pytest
 import tf_keras as keras
 
 from examples.networks import NETWORKS
-from tfmot_swd import channel_groups, plan_removal, profile, prune_progressive_gradient
+from tfmot_swd import profile, prune_progressive_gradient
+from tfmot_swd.channels import channel_groups, plan_removal
 from tfmot_swd.channels.groups import parts_of
 from tfmot_swd.costs.cost import find_cost
 from tfmot_swd.costs.counts import ChannelCosts

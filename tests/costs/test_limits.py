@@ -5,16 +5,9 @@ import pytest
 import tf_keras as keras
 
 from examples.networks import NETWORKS
-from tfmot_swd import (
-    Budget,
-    PruningWarning,
-    channel_groups,
-    channel_scores,
-    export_tflite,
-    fit_budget,
-    profile,
-    remove_channels,
-)
+from tfmot_swd import Budget, PruningWarning, export_tflite, profile
+from tfmot_swd.channels import channel_groups, channel_scores, remove_channels
+from tfmot_swd.costs import fit_budget
 from tfmot_swd.tflite import file_bytes
 
 L = keras.layers

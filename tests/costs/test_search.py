@@ -9,7 +9,7 @@ import tf_keras as keras
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfmot_swd import channel_groups
+from tfmot_swd.channels import channel_groups
 from tfmot_swd.costs.cost import find_cost
 from tfmot_swd.costs.counts import ChannelCosts
 from tfmot_swd.costs.search import ChannelSearch

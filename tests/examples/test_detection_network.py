@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from examples.detection_network import detector
-from tfmot_swd import channel_groups, profile
+from tfmot_swd import profile
+from tfmot_swd.channels import channel_groups
 
 
 def test_outputs_of_each_stride():

@@ -9,7 +9,8 @@ from examples.detection_network import detector
 from examples.detection_training import METHODS, DetectionJob, detect, train
 from examples.filter_methods import narrow
 from examples.job import Recipe
-from tfmot_swd import channel_groups, export_tflite, profile
+from tfmot_swd import export_tflite, profile
+from tfmot_swd.channels import channel_groups
 from tfmot_swd.tflite.interpreter import run_tflite
 
 RECIPE = Recipe(epochs=1, batch_size=16, learning_rate=0.005, weight_decay=1e-4)

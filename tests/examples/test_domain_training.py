@@ -126,7 +126,7 @@ def test_scores_are_of_the_whole_loss_over_both_domains(alignment, eager):
     class Look(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
             for layer in self.model.layers:
-                if isinstance(layer, tfmot_swd.PruneProgressiveGradient) and batch == 0:
+                if isinstance(layer, tfmot_swd.pgp.PruneProgressiveGradient) and batch == 0:
                     seen[layer.layer.name] = layer.scored[0].update.numpy()
 
     stream = tf.data.Dataset.from_tensors(batch()).repeat(2)

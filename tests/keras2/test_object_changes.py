@@ -59,7 +59,7 @@ def test_a_copy_of_a_changed_layer(change):
         plain.set_weights(model.get_weights())
         assert np.abs(plain(X) - expected).max() > 1e-3, "the change changes nothing"
 
-    copies = [wrap_with(model, lambda given, copy: copy), tfmot_swd.remove_channels(model, {})]
+    copies = [wrap_with(model, lambda given, copy: copy), tfmot_swd.channels.remove_channels(model, {})]
     for copy in copies:
         np.testing.assert_allclose(copy(X), expected, rtol=1e-6)
         # Nothing is shared.
@@ -94,7 +94,7 @@ def test_a_model_whose_call_was_replaced_is_refused():
     with pytest.raises(ValueError, match=r"this one's call was replaced on the object.* Received: 'sequential"):
         wrap_with(model, lambda given, copy: copy)
     with pytest.raises(ValueError, match="has a call method of its own"):
-        tfmot_swd.channel_groups(model)
+        tfmot_swd.channels.channel_groups(model)
 
 
 def test_a_layer_called_on_a_constant_that_keras_cannot_copy_is_named():

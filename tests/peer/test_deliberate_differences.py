@@ -40,7 +40,7 @@ def test_an_unknown_layer_is_left_whole_where_tfmot_rejects_the_model():
 
     with pytest.raises(ValueError, match="supported layer|prunable|`PrunableLayer`"):
         their_prune(unknown)
-    wrapped = [isinstance(layer, tfmot_swd.PruneSelectiveDecay) for layer in our_prune(unknown).layers]
+    wrapped = [isinstance(layer, tfmot_swd.swd.PruneSelectiveDecay) for layer in our_prune(unknown).layers]
     assert wrapped == [True, False, True]
 
 
@@ -106,7 +106,7 @@ def test_a_saved_file_needs_no_scope(tmp_path):
 
     with pytest.raises(ValueError, match="PruneLowMagnitude"):
         keras.models.load_model(tmp_path / "theirs.h5")
-    assert type(keras.models.load_model(tmp_path / "ours.h5").layers[0]) is tfmot_swd.PruneSelectiveDecay
+    assert type(keras.models.load_model(tmp_path / "ours.h5").layers[0]) is tfmot_swd.swd.PruneSelectiveDecay
 
 
 def test_a_wrapped_model_is_not_wrapped_again():

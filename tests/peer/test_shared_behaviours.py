@@ -61,7 +61,7 @@ PRUNERS = {
         theirs.strip_pruning,
     ),
     "tfmot_swd": Pruner(
-        tfmot_swd.PruneSelectiveDecay,
+        tfmot_swd.swd.PruneSelectiveDecay,
         "prune_selective_decay_",
         _our_prune,
         tfmot_swd.UpdatePruningStep,

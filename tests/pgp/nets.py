@@ -127,7 +127,7 @@ def layer_of(model: keras.Model, name: str) -> Any:
     return next((each for each in found if not isinstance(each, PruningWrapper)), found[0])
 
 
-def wrapper_of(model: keras.Model, name: str) -> tfmot_swd.PruneProgressiveGradient:
+def wrapper_of(model: keras.Model, name: str) -> tfmot_swd.pgp.PruneProgressiveGradient:
     return layer_of(model, f"prune_progressive_gradient_{name}")
 
 

@@ -15,7 +15,7 @@ RATE = tfmot_swd.ProgressiveRate(0.5, 4)
 
 
 def wrappers(model: keras.Model) -> list[str]:
-    kind = tfmot_swd.PruneProgressiveGradient
+    kind = tfmot_swd.pgp.PruneProgressiveGradient
     return [each.layer.name for each in model.submodules if isinstance(each, kind)]
 
 

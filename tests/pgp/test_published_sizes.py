@@ -5,7 +5,8 @@ import pytest
 import tf_keras as keras
 
 from examples.networks import lenet5, resnet20, resnet56, vgg19
-from tfmot_swd import ProgressiveRate, channel_groups, plan_channels, plan_removal, profile
+from tfmot_swd import ProgressiveRate, plan_channels, profile
+from tfmot_swd.channels import channel_groups, plan_removal
 from tfmot_swd.pgp.ranking import Ranked, select_filters
 
 EPOCHS = 160

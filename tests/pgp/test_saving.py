@@ -40,7 +40,7 @@ def test_files_bring_the_wrapped_model_back(ending, tmp_path):
     path = str(tmp_path / f"model{ending}")
     model.save(path)
     loaded = keras.models.load_model(path)
-    assert type(wrapper_of(loaded, "a")) is tfmot_swd.PruneProgressiveGradient
+    assert type(wrapper_of(loaded, "a")) is tfmot_swd.pgp.PruneProgressiveGradient
     for name in "ab":
         assert wrapper_of(loaded, name).settings == wrapper_of(model, name).settings
         assert wrapper_of(loaded, name).pruning_schedule == wrapper_of(model, name).pruning_schedule

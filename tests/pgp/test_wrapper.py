@@ -121,7 +121,7 @@ def test_training_needs_the_callback():
 
 def test_its_config_makes_the_same_wrapper():
     wrapper = wrapper_of(wrapped(criterion="l2", rate=0.3, epochs=7, hard_share=0.2), "a")
-    again = tfmot_swd.PruneProgressiveGradient.from_config(wrapper.get_config())
+    again = tfmot_swd.pgp.PruneProgressiveGradient.from_config(wrapper.get_config())
     assert again.settings == wrapper.settings
     assert again.pruning_schedule == wrapper.pruning_schedule
     assert again.ranked_weights == [("kernel", 3)]
@@ -139,7 +139,7 @@ def test_state_is_cut_like_the_filters_that_it_is_of():
     first, second = (f"prune_progressive_gradient_{name}" for name in "ab")
     masks = {first: np.arange(8) % 2 == 0, second: np.array([True, False, False, True, True, False])}
     assert groups[first].size == len(masks[first])
-    small = tfmot_swd.remove_channels(model, masks)
+    small = tfmot_swd.channels.remove_channels(model, masks)
     scored = wrapper_of(small, "b").scored[0]
     kept = np.flatnonzero(masks[second])
     for name in ("initial", "mask", "total"):

@@ -11,8 +11,9 @@ from tensorflow.lite.tools import flatbuffer_utils
 from tensorflow_model_optimization.python.core.sparsity.keras import pruning_utils
 
 import tfmot_swd
-from tfmot_swd import PruneSelectiveDecay, SelectiveDecay, prune_selective_decay
+from tfmot_swd import SelectiveDecay, prune_selective_decay
 from tfmot_swd.pruning.blocks import Blocks
+from tfmot_swd.swd import PruneSelectiveDecay
 from tfmot_swd.swd.weight_pool import WeightPool
 from tfmot_swd.tflite.graph import read_graph
 

@@ -32,9 +32,9 @@ def test_the_signature_is_tfmots():
 @pytest.mark.parametrize(
     ("schedule", "wrapper"),
     [
-        (SWD, tfmot_swd.PruneSelectiveDecay),
-        (tfmot_swd.StructuredDecay(tfmot_swd.Budget(parameters=0.5), 8), tfmot_swd.PruneStructuredDecay),
-        (tfmot_swd.ProgressiveRate(0.5, 2), tfmot_swd.PruneProgressiveGradient),
+        (SWD, tfmot_swd.swd.PruneSelectiveDecay),
+        (tfmot_swd.StructuredDecay(tfmot_swd.Budget(parameters=0.5), 8), tfmot_swd.swd.PruneStructuredDecay),
+        (tfmot_swd.ProgressiveRate(0.5, 2), tfmot_swd.pgp.PruneProgressiveGradient),
         (sparsity.PolynomialDecay(0.1, 0.5, 0, 8), PruneMagnitude),
         (None, PruneMagnitude),
     ],

@@ -63,7 +63,10 @@ def test_a_model_has_the_method_that_it_is_wrapped_for():
     [
         ({"name": "swd"}, "swd, PruneSelectiveDecay, SelectiveDecay"),
         ({"name": "other"}, "PruneSelectiveDecay, SelectiveDecay"),
-        ({"name": "swd", "wrapper": tfmot_swd.PruneStructuredDecay, "schedules": ()}, "Received: swd, as Selective"),
+        (
+            {"name": "swd", "wrapper": tfmot_swd.swd.PruneStructuredDecay, "schedules": ()},
+            "Received: swd, as Selective",
+        ),
     ],
 )
 def test_what_another_method_has_is_refused(changes, received):

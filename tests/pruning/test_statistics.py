@@ -6,7 +6,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 import tfmot_swd
-from tfmot_swd import reestimate_batch_norm
+from tfmot_swd.pruning import reestimate_batch_norm
 
 L = keras.layers
 

@@ -6,7 +6,8 @@ import tf_keras as keras
 from tensorflow_model_optimization.sparsity.keras import prune_low_magnitude
 
 import tfmot_swd
-from tfmot_swd import PruneSelectiveDecay, SelectiveDecay, prune_now, prune_selective_decay, strip_pruning
+from tfmot_swd import SelectiveDecay, prune_now, prune_selective_decay, strip_pruning
+from tfmot_swd.swd import PruneSelectiveDecay
 
 L = keras.layers
 SCHEDULE = SelectiveDecay(final_sparsity=0.5, end_step=4)

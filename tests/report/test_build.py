@@ -39,7 +39,7 @@ def measure(name, path):
 
 
 def test_layers_before_and_after(net):
-    small = tfmot_swd.remove_channels(net, {"conv": np.array([True, False, True, False])})
+    small = tfmot_swd.channels.remove_channels(net, {"conv": np.array([True, False, True, False])})
     kernel = small.get_layer("conv").kernel
     kernel.assign(np.where(np.arange(18).reshape(3, 3, 1, 2) < 5, 0.0, 1.0))
     report = device_report(net, small, command="made by hand", seed=3)
@@ -122,7 +122,7 @@ def test_the_form_stands_for_a_recipe_that_is_not_known(net, tmp_path):
 
 
 def test_a_plan_tells_its_reasons_and_advice_becomes_plain(net):
-    plan = tfmot_swd.plan_removal(net, {"conv": np.array([True, False, False, False])}, round_to=2)
+    plan = tfmot_swd.channels.plan_removal(net, {"conv": np.array([True, False, False, False])}, round_to=2)
     advice = {"file": "x", "share": np.float32(0.5), "bad": float("nan"), "rules": ("a", None)}
     report = device_report(net, plan.apply(), removal=plan, advice=[advice])
     assert report.barriers[-1].layer == "conv"

@@ -4,7 +4,8 @@ import tf_keras as keras
 
 from research import budgets as benchmark
 from research.journal import Journal
-from tfmot_swd import Budget, channel_groups
+from tfmot_swd import Budget
+from tfmot_swd.channels import channel_groups
 
 
 def test_a_budget_is_measured_from_model_to_table(tmp_path):

@@ -3,7 +3,7 @@ import pytest
 
 from examples.networks import resnet20, vgg8
 from research.sized import of_sizes
-from tfmot_swd import channel_groups, remove_channels
+from tfmot_swd.channels import channel_groups, remove_channels
 
 
 def sizes_of(model):

@@ -9,14 +9,8 @@ from tensorflow_model_optimization.python.core.sparsity.keras.pruning_policy imp
 )
 from tensorflow_model_optimization.sparsity.keras import PrunableLayer, prune_low_magnitude
 
-from tfmot_swd import (
-    PruneSelectiveDecay,
-    SelectiveDecay,
-    StructuredDecay,
-    UpdatePruningStep,
-    prune_selective_decay,
-    strip_pruning,
-)
+from tfmot_swd import SelectiveDecay, StructuredDecay, UpdatePruningStep, prune_selective_decay, strip_pruning
+from tfmot_swd.swd import PruneSelectiveDecay
 from tfmot_swd.swd.weight_pool import WeightPool
 
 L = keras.layers

@@ -9,8 +9,9 @@ import tensorflow_model_optimization as tfmot
 import tf_keras as keras
 from tensorflow_model_optimization.python.core.sparsity.keras.pruning_wrapper import PruneLowMagnitude
 
-from tfmot_swd import PruneSelectiveDecay, SelectiveDecay, UpdatePruningStep, prune_selective_decay
+from tfmot_swd import SelectiveDecay, UpdatePruningStep, prune_selective_decay
 from tfmot_swd.pruning.wrapped_models import collect_wrappers
+from tfmot_swd.swd import PruneSelectiveDecay
 from tfmot_swd.swd.weight_pool import WeightPool
 
 L = keras.layers

@@ -3,9 +3,9 @@
 import pytest
 import tf_keras as keras
 
-from tfmot_swd import advise, export_tflite, run_micro, run_tflite, write_c_source
-from tfmot_swd.tflite import file_bytes
-from tfmot_swd.tflite.micro import encode_pruned, estimate_npu, time_micro
+from tfmot_swd import export_tflite
+from tfmot_swd.tflite import advise, file_bytes, run_tflite
+from tfmot_swd.tflite.micro import encode_pruned, estimate_npu, run_micro, time_micro, write_c_source
 
 NET = keras.Sequential([keras.layers.Input((2,)), keras.layers.Dense(1)])
 

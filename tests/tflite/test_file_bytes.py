@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tfmot_swd import advise, measure_files, run_tflite
+from tfmot_swd.tflite import advise, measure_files, run_tflite
 from tfmot_swd.tflite.file_bytes import describe, gzip_size, read_bytes_or_path, read_file, zstd_size
 
 

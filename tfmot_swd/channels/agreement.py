@@ -41,7 +41,7 @@ def check_agreement(larger: Any, smaller: Any) -> None:
         raise RuntimeError(
             "The model without the channels that have no effect does not predict what the whole one does, so that a "
             "channel rule must be wrong about a layer: remove none, and register the right rule "
-            f"(tfmot_swd.register_channel_rule). Received: predictions of {larger.name!r} that differ by "
+            f"(tfmot_swd.channels.register_channel_rule). Received: predictions of {larger.name!r} that differ by "
             f"{_distance(expected, found):.2g} of the largest"
         )
 

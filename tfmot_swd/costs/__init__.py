@@ -1,1 +1,23 @@
 """What a model costs, and budgets of it."""
+
+from tfmot_swd.costs.budget import Budget
+from tfmot_swd.costs.cost import Cost, find_cost, register_cost
+from tfmot_swd.costs.counts import CountedCall
+from tfmot_swd.costs.limits import BudgetFit, fit_budget
+from tfmot_swd.costs.profile import LayerProfile, Profile, ProfileComparison, profile
+from tfmot_swd.costs.terms import CostTerms
+
+__all__ = [
+    "Budget",
+    "BudgetFit",
+    "Cost",
+    "CostTerms",
+    "CountedCall",
+    "LayerProfile",
+    "Profile",
+    "ProfileComparison",
+    "find_cost",
+    "fit_budget",
+    "profile",
+    "register_cost",
+]

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import functools
 import importlib
+import importlib.abc
+import importlib.machinery
+import sys
+import types
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -80,3 +84,31 @@ def deprecated_names(module: str, moved: Mapping[str, str]) -> Callable[[str], A
         return getattr(importlib.import_module(holder), attribute)
 
     return find
+
+
+def deprecated_modules(moved: Mapping[str, str]) -> None:
+    """Has modules imported under their old names too, with a `DeprecationWarning`.
+
+    Args:
+      moved: old name → name of today.
+    """
+    sys.meta_path.append(_MovedModules(moved))
+
+
+class _MovedModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    def __init__(self, moved: Mapping[str, str]) -> None:
+        self._moved = dict(moved)
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: types.ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if fullname not in self._moved:
+            return None
+        warn_deprecated(f"import {fullname}", f"import {self._moved[fullname]}")
+        return importlib.machinery.ModuleSpec(fullname, self)
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
+        return importlib.import_module(self._moved[spec.name])
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        """Does nothing: the module has run under its own name."""

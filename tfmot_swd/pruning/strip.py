@@ -21,9 +21,9 @@ def strip_pruning(model: Any, *, remove_channels: bool = True) -> Any:
     """Returns a new model without wrappers, its cut weights exactly zero; `model` stays as it is.
 
     Channels that pruning left without any effect on the output leave too, so that tensors shrink; predictions stay the
-    same until the rounding of float32 (`tfmot_swd.remove_dead_channels`). Channels stay along which a weight was pruned
-    in blocks (`block_size` of `prune_selective_decay`): behind one that leaves every block would be torn. Where their
-    removal fails, or does not leave the predictions as they are, all channels stay and a `PruningWarning` says why.
+    same until the rounding of float32 (`tfmot_swd.channels.remove_dead_channels`). Channels stay along which a weight
+    was pruned in blocks (`block_size` of `prune_selective_decay`): behind one that leaves every block would be torn.
+    Where their removal fails, or does not leave the predictions as they are, all channels stay and a `PruningWarning` says why.
 
     Args:
       model: a model of `prune_selective_decay` or `prune_progressive_gradient`, trained to the end of its schedule.

@@ -73,7 +73,7 @@ def device_report(
 
     >>> import tf_keras as keras, tfmot_swd
     >>> net = keras.Sequential([keras.layers.Dense(3, input_shape=(4,), name="hidden"), keras.layers.Dense(2)])
-    >>> report = device_report(net, tfmot_swd.remove_channels(net, {"hidden": [True, False, True]}))
+    >>> report = device_report(net, tfmot_swd.channels.remove_channels(net, {"hidden": [True, False, True]}))
     >>> report.layers[0].channels_before, report.layers[0].channels_after
     (3, 2)
     """

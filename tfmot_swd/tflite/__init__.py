@@ -1,7 +1,11 @@
 """TFLite export: a stripped Keras model converted to a file that is proven against it before it is written."""
 
 from tfmot_swd.tflite import file_size as _file_size  # noqa: F401  (registers the cost)
+from tfmot_swd.tflite.advice import FileAdvice, advise
 from tfmot_swd.tflite.export import export_tflite, file_bytes
+from tfmot_swd.tflite.interpreter import run_tflite
+from tfmot_swd.tflite.measure import FileMeasure, measure_files
+from tfmot_swd.tflite.quantize_aware import quantize_aware
 from tfmot_swd.tflite.recipes import DEFAULT_RECIPES, RECIPES, REFUSED, Recipe
 from tfmot_swd.tflite.result import ExportError, ExportResult
 
@@ -11,7 +15,13 @@ __all__ = [
     "REFUSED",
     "ExportError",
     "ExportResult",
+    "FileAdvice",
+    "FileMeasure",
     "Recipe",
+    "advise",
     "export_tflite",
     "file_bytes",
+    "measure_files",
+    "quantize_aware",
+    "run_tflite",
 ]

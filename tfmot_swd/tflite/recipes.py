@@ -31,7 +31,7 @@ def _wrong_on_arm(content: bytes) -> str | None:
     return (
         "where XNNPACK's sparse kernels are live, as on ARM, this graph fails to load or answers wrongly without an "
         "error: it begins as they want it, and goes on in a way that they do not undo. "
-        "tfmot_swd.advise(path) of the float32 file tells where"
+        "tfmot_swd.tflite.advise(path) of the float32 file tells where"
     )
 
 

@@ -53,8 +53,8 @@ def test_convolutions_alone():
 
 
 def test_a_budget_that_cannot_be_met_is_refused_with_the_smallest_that_can():
-    smallest = tfmot_swd.fit_budget(
-        network(), tfmot_swd.channel_scores(network()), Budget(parameters=network().count_params())
+    smallest = tfmot_swd.costs.fit_budget(
+        network(), tfmot_swd.channels.channel_scores(network()), Budget(parameters=network().count_params())
     )
     assert smallest.costs["parameters"] == network().count_params()
     with pytest.raises(ValueError, match=r"cannot be met: with 1 channel left.*parameters=(\d+)\. Give.*parameters=10"):
