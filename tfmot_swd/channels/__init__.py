@@ -5,7 +5,7 @@ from tfmot_swd.channels.groups import Barrier, ChannelGroup, ChannelGroups, Memb
 from tfmot_swd.channels.removal import RemovalPlan, plan_removal, remove_channels
 from tfmot_swd.channels.shrink import Shrunk, shrink_model
 from tfmot_swd.keras2.optimizer_state import sliced_optimizer
-from tfmot_swd.layers.registry import register_channel_rule
+from tfmot_swd.layers.registry import register_channel_rule, register_layer
 
 __all__ = [
     "Barrier",
@@ -18,6 +18,7 @@ __all__ = [
     "plan_dead_removal",
     "plan_removal",
     "register_channel_rule",
+    "register_layer",
     "remove_channels",
     "remove_dead_channels",
     "shrink_model",

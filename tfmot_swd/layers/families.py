@@ -1,4 +1,4 @@
-"""Channel rules of Keras's layers and of TensorFlow's operators, a family a file; importing registers them."""
+"""Families of Keras's layers and of TensorFlow's operators, a file each; importing registers them."""
 
 from tfmot_swd.layers import (
     attention,

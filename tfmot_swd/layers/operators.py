@@ -5,18 +5,22 @@ A rule here gets the call and its arguments by name; the table at the end says w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tf_keras.src.layers.core.tf_op_layer import SlicingOpLambda, TFOpLambda, get_canonical_name_for_symbol
 
+from tfmot_swd.keras2.operators import SlicingOpLambda, TFOpLambda, function_name, operator_name
 from tfmot_swd.layers import structure
 from tfmot_swd.layers.call import Kept, LayerCall
+from tfmot_swd.layers.constants import ConstantsRule, Moves, PerElement
+from tfmot_swd.layers.dense import einsum_macs
 from tfmot_swd.layers.labels import Labels, Sizes
 from tfmot_swd.layers.merging import joined, tied
-from tfmot_swd.layers.registry import register_channel_rule
+from tfmot_swd.layers.registry import register_layer
+from tfmot_swd.layers.sample import CallShapes, shape_of_argument
 
 Found = Labels | list[Labels]
 OperatorRule = Callable[[LayerCall], Found]
@@ -26,9 +30,8 @@ OperatorRule = Callable[[LayerCall], Found]
 _WITHOUT_RULE = ("keep_dims", "reduction_indices", "squeeze_dims", "dim", "keep_prob", "noise_shape")
 
 
-@register_channel_rule(TFOpLambda)
 def operator(call: LayerCall) -> Found:
-    symbol = symbol_of(call.layer)
+    symbol = function_name(call.layer)
     rule = OPERATORS.get(symbol)
     if rule is None:
         return call.barrier(f"no channel rule for tf.{symbol or getattr(call.layer.function, '__name__', '')}")
@@ -41,14 +44,6 @@ def operator(call: LayerCall) -> Found:
     if str(given.get("data_format") or "").startswith("NC"):
         return call.barrier("channels first in an operator has no rule")
     return rule(call)
-
-
-def symbol_of(layer: Any) -> str:
-    """Returns the name below tf. of the function that an operator calls, empty where TensorFlow has none for it.
-
-    Asked of the function itself, as that may be another than the layer was made for.
-    """
-    return (get_canonical_name_for_symbol(layer.function, add_prefix_to_v1_names=True) or "").removeprefix("compat.v1.")
 
 
 def elementwise(call: LayerCall) -> Found:
@@ -226,7 +221,6 @@ def _slice_of_sizes(call: LayerCall, sizes: Sizes, parts: list[tuple[int, slice 
     return Labels(sizes.ids.reshape((1,) * len(call.output_shape)), call.output_shape)
 
 
-@register_channel_rule(SlicingOpLambda)
 def slicing(call: LayerCall) -> Found:
     """x[:, 1:3, ..., None, :8]: along the channels, contiguous parts only."""
     given = call.arguments["slice_spec"]
@@ -333,3 +327,52 @@ OPERATORS: dict[str, OperatorRule] = {
     "nn.avg_pool2d": _per_channel,
     "shape": _sizes,
 }
+
+
+_MOVING = frozenset(
+    {"concat", "split", "reshape", "transpose", "squeeze", "expand_dims"}
+    | {f"math.reduce_{name}" for name in ("mean", "max", "min")}
+)
+_VIEWS = frozenset({"reshape", "identity", "squeeze", "expand_dims", "stop_gradient"})
+# Operators without a rule that are, or may be, products of matrices.
+_HEAVY = (
+    "keras.",
+    "linalg.",
+    "nn.atrous",
+    "nn.conv",
+    "nn.depthwise",
+    "nn.separable",
+    "signal.",
+    "sparse.",
+    "tensordot",
+)
+
+
+def _operator_constants(layer: Any) -> ConstantsRule | None:
+    name = function_name(layer)
+    if name in _MOVING:
+        return Moves()
+    return PerElement(zero_wins=name == "math.multiply") if OPERATORS.get(name) is elementwise else None
+
+
+def _operator_macs(layer: Any, call: CallShapes) -> int | None:
+    name = operator_name(layer)
+    if name == "linalg.matmul":
+        transposed = call.argument(layer, "transpose_a") or call.argument(layer, "adjoint_a")
+        contracted = shape_of_argument(call.argument(layer, "a"))[-2 if transposed else -1]
+        return math.prod(call.outputs[0]) * contracted
+    if name == "einsum":
+        operands = call.args[1:]
+        # The order in which TensorFlow multiplies three or more decides what they cost.
+        return einsum_macs(call.args[0], *map(shape_of_argument, operands)) if len(operands) == 2 else None
+    return None if not name or name.startswith(_HEAVY) else 0
+
+
+register_layer(
+    TFOpLambda,
+    channels=operator,
+    macs=_operator_macs,
+    constants=_operator_constants,
+    view=lambda layer: operator_name(layer) in _VIEWS,
+)
+register_layer(SlicingOpLambda, channels=slicing, constants=Moves())

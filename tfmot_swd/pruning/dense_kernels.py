@@ -44,7 +44,7 @@ def warn_of_unknown_kernels(plan: ChannelPlan, choice: LayerChoice) -> None:
         found,
         whole,
         "No channel is known of these layers, so that their kernel weights stay, and all channels that reach them",
-        "Give their class a rule with tfmot_swd.register_channel_rule, or call the layers inside of them as layers of "
+        "Give their class a rule with tfmot_swd.register_layer, or call the layers inside of them as layers of "
         "the model",
     )
 
