@@ -127,7 +127,7 @@ def test_it_is_pruned_and_stripped(kind):
     pruned = tfmot_swd.prune_selective_decay(
         network(kind), tfmot_swd.StructuredDecay(Budget(parameters=0.5), end_step=2)
     )
-    tfmot_swd.cut_now(pruned)
+    tfmot_swd.prune_now(pruned)
     stripped = tfmot_swd.strip_pruning(pruned)
     x = np.random.default_rng(0).normal(size=(2, 10, 10, 3)).astype(np.float32)
 
