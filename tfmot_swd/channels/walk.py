@@ -41,10 +41,6 @@ class Trace:
     classes: Classes
     failures: list[str]
 
-    def kept(self, stays: np.ndarray) -> Kept:
-        """Returns what rules ask; `stays` says of each id whether it stays."""
-        return Kept(stays)
-
 
 def trace_channels(model: Any) -> Trace:
     """Walks the model once and returns what lives and dies with what."""
@@ -179,9 +175,8 @@ class _Walk:
 def _is_of_users(rule: ChannelRule, layer: Any) -> bool:
     """Whether a rule, or the class that it was registered for, is the user's."""
     kind, _ = said_of(type(unwrapped(layer)), "channels")
-    return not rule.__module__.startswith("tfmot_swd.") or not str(getattr(kind, "__module__", "tf_keras.")).startswith(
-        _KNOWN_HOMES
-    )
+    homes = [rule.__module__] if kind is None else [rule.__module__, kind.__module__]
+    return not all(home.startswith(_KNOWN_HOMES) for home in homes)
 
 
 def check_is_its_graph(model: Any) -> None:
