@@ -59,7 +59,7 @@ def test_the_wrapped_model_stays_as_it_is(cut):
 
 
 def test_what_the_optimizer_moved_since_the_cut_is_zero_again(cut):
-    for wrapper in tfmot_swd.pruning.wrapper.collect_wrappers(cut, PruneSelectiveDecay):
+    for wrapper in tfmot_swd.pruning.wrapped_models.collect_wrappers(cut, PruneSelectiveDecay):
         wrapper.layer.kernel.assign_add(np.full(wrapper.layer.kernel.shape, 0.01))
         wrapper.layer.bias.assign_add(np.full(4, 0.01))
 

@@ -12,6 +12,7 @@ from tfmot_swd.channels.constants import Inputs, constant_inputs
 from tfmot_swd.channels.groups import ChannelGroups, channel_groups, groups_of
 from tfmot_swd.channels.removal import RemovalPlan, check_nothing_empty, plan_removal
 from tfmot_swd.keras2.compat import variables_of
+from tfmot_swd.keras2.layer_weights import has_bias
 from tfmot_swd.keras2.weight_paths import weight_at
 from tfmot_swd.layers.call import CONSUME, Cut
 from tfmot_swd.layers.constants import Linear, is_unpadded
@@ -163,7 +164,7 @@ class _Search:
             return False
         if not is_unpadded(layer, weight_at(layer, rule.weight)) or getattr(layer, "groups", 1) != 1:
             return False
-        return getattr(layer, "bias", None) is not None or "use_bias" in layer.get_config()
+        return has_bias(layer) or "use_bias" in layer.get_config()
 
     def folded(self, stays: np.ndarray) -> dict[int, np.ndarray]:
         """Returns layer identity → what its bias takes over from the constants that go, float64."""

@@ -26,6 +26,7 @@ from tfmot_swd.keras2.graph import (
     propagate,
     shape_of,
 )
+from tfmot_swd.keras2.layer_weights import has_bias
 from tfmot_swd.keras2.object_changes import carry_values, check_weights_fit, outside_losses
 from tfmot_swd.keras2.optimizer_state import Slicing
 from tfmot_swd.layers.call import PRODUCE, Kept
@@ -147,7 +148,7 @@ class _Rebuilder:
             def shrink(config: dict[str, Any]) -> None:
                 for edit in edits:
                     edit(config, self.kept)
-                if id(layer) in self.added_bias and not _has_bias(layer):
+                if id(layer) in self.added_bias and not has_bias(layer):
                     config["use_bias"] = True
                 if edits:
                     _forget_tables(config)
@@ -179,7 +180,7 @@ class _Rebuilder:
                     f"regularizer, or call add_loss in the layer's call or build. Received: layer {layer.name!r}"
                 )
             # A bias that was made for constants comes last, and from nothing.
-            made = id(layer) in self.added_bias and not _has_bias(layer)
+            made = id(layer) in self.added_bias and not has_bias(layer)
             if layer.built and not self.trace.records[id(layer)].cuts:
                 for before, after in zip(layers_inside(layer), layers_inside(smaller), strict=False):
                     carry_values(before, after, copy_layer)
@@ -203,7 +204,7 @@ class _Rebuilder:
                 made = next(cut for cut in cuts if cut.role == PRODUCE and cut.weight != "bias")
                 kept = self.kept.mask(made.ids)
                 # One that was made for constants is still as its initializer has left it.
-                before = smaller.bias.numpy() if _has_bias(layer) else 0.0
+                before = smaller.bias.numpy() if has_bias(layer) else 0.0
                 smaller.bias.assign(before + added[kept].astype(smaller.bias.dtype.as_numpy_dtype))
 
     def copy_other_state(self) -> None:
@@ -219,10 +220,6 @@ class _Rebuilder:
                 with tempfile.TemporaryDirectory() as folder:
                     layer.save_assets(folder)
                     smaller.load_assets(folder)
-
-
-def _has_bias(layer: Any) -> bool:
-    return getattr(layer, "bias", None) is not None
 
 
 def _forget_tables(config: Any) -> None:

@@ -84,6 +84,11 @@ def layers_with_weights(model: Any) -> Iterator[tuple[str, Any]]:
             yield path, layer
 
 
+def has_bias(layer: Any) -> bool:
+    """Whether a layer adds a bias: it has the weight, and no `use_bias` that says otherwise."""
+    return getattr(layer, "bias", None) is not None and bool(getattr(layer, "use_bias", True))
+
+
 def distinct(weights: Iterable[Any]) -> list[Any]:
     """Returns each variable once, in the order of first appearance."""
     found: dict[int, Any] = {}

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from tfmot_swd.keras2.layer_weights import has_bias
+
 Line = np.ndarray
 
 
@@ -85,5 +87,4 @@ def weighted_each(line: Line, kernel: np.ndarray, unpadded: bool) -> Line:
 
 def with_bias(layer: Any, line: Line) -> Line:
     """Returns a line with the layer's bias added, where it has one."""
-    bias = getattr(layer, "bias", None)
-    return line if bias is None else line + bias.numpy().astype(np.float64)
+    return line + layer.bias.numpy().astype(np.float64) if has_bias(layer) else line

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tfmot_swd.keras2.compat import keras
+from tfmot_swd.keras2.layer_weights import has_bias
 from tfmot_swd.layers.call import LayerCall
 from tfmot_swd.layers.constants import Line, Linear, is_unpadded, weighted, weighted_each, with_bias
 from tfmot_swd.layers.labels import Labels
@@ -43,14 +44,10 @@ def convolution(call: LayerCall) -> Labels:
 
 def _made(call: LayerCall, target: np.ndarray, axis: int) -> Labels:
     """Returns the labels of the filters that a convolution makes, behind its bias and activation."""
-    if _has_bias(call.layer):
+    if has_bias(call.layer):
         call.produce("bias", 0, target)
     call.resize("filters", target)
     return call.activated(call.output(target, axis), getattr(call.layer, "activation", None))
-
-
-def _has_bias(layer: Any) -> bool:
-    return getattr(layer, "bias", None) is not None
 
 
 def _tie_groups(call: LayerCall, source: np.ndarray, target: np.ndarray) -> None:
@@ -89,7 +86,7 @@ def depthwise(call: LayerCall) -> Labels:
     source = call.channels(call.operand, axis)
     target = np.repeat(source, int(layer.depthwise_kernel.shape[-1]))
     call.follow("depthwise_kernel", -2, source)
-    if _has_bias(layer):
+    if has_bias(layer):
         call.follow("bias", 0, target)
     return call.activated(call.output(target, axis), getattr(layer, "activation", None))
 

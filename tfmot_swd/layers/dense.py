@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from tfmot_swd.keras2.compat import keras
+from tfmot_swd.keras2.layer_weights import has_bias
 from tfmot_swd.layers.call import Kept, LayerCall
 from tfmot_swd.layers.constants import Line, Linear, weighted, with_bias
 from tfmot_swd.layers.labels import Labels
@@ -21,7 +22,7 @@ def dense(call: LayerCall) -> Labels:
     target = call.new(int(layer.kernel.shape[-1]))
     call.consume("kernel", 0, call.channels(call.operand, -1))
     call.produce("kernel", 1, target)
-    if getattr(layer, "bias", None) is not None:
+    if has_bias(layer):
         call.produce("bias", 0, target)
     call.resize("units", target)
     return call.activated(call.output(target, -1), getattr(layer, "activation", None))
