@@ -318,7 +318,7 @@ def test_channels_of_a_custom_layer_stay_and_are_told(method):
         return tfmot_swd.prune_progressive_gradient(net, tfmot_swd.ProgressiveRate(0.5, epochs=1), "l1", **options)
 
     inside = 2 * (36 + 36 + 36 + 54)
-    message = rf"No channel is known.*block \(Block: {inside}\)\. .*register_channel_rule.*Received: {inside} of "
+    message = rf"No channel is known.*block \(Block: {inside}\)\. .*register_layer.*Received: {inside} of "
     with pytest.warns(tfmot_swd.PruningWarning, match=message):
         model = wrap()
     with warnings.catch_warnings():

@@ -29,12 +29,17 @@ def test_private_modules_are_imported_where_the_compatibility_module_says():
                 if module and f"{module}.".startswith(f"{private}."):
                     found.setdefault(private, set()).add(path.relative_to(package).as_posix())
     assert found["tensorflow_model_optimization.python"] == found["tensorflow.python"] == {"keras2/compat.py"}
-    assert found["tf_keras.src"] == {
-        "channels/walk.py",
-        "cli/safety.py",
-        "keras2/compat.py",
-        "keras2/object_changes.py",
-        "layers/elementwise.py",
-        "layers/macs.py",
-        "layers/operators.py",
-    }
+    assert found["tf_keras.src"] == {"cli/safety.py", "keras2/compat.py", "keras2/operators.py"}
+
+
+def test_private_attributes_of_keras_are_used_in_its_own_room_alone():
+    package = Path(__file__).parents[1] / "tfmot_swd"
+    found = set()
+    for room in ("layers", "channels", "costs"):
+        for path in (package / room).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                private = isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.endswith("__")
+                own = private and isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
+                if private and not own:
+                    found.add(f"{path.relative_to(package)}:{node.lineno} {node.attr}")
+    assert found == set()

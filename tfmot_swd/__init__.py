@@ -24,6 +24,7 @@ from tfmot_swd.costs.budget import Budget
 from tfmot_swd.costs.profile import profile
 from tfmot_swd.io.deprecation import deprecated_modules, deprecated_names
 from tfmot_swd.keras2.pruning_warning import PruningWarning
+from tfmot_swd.layers.registry import register_layer
 from tfmot_swd.pgp import ProgressiveRate, prune_progressive_gradient
 from tfmot_swd.pruning import (
     AfterPruning,
@@ -64,6 +65,7 @@ __all__ = [
     "prune_selective_decay",
     "pruning",
     "quantize_aware",
+    "register_layer",
     "report",
     "sparsity_report",
     "strip_pruning",

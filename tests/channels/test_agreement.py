@@ -8,7 +8,7 @@ import tf_keras as keras
 import tfmot_swd
 from tfmot_swd.channels.agreement import check_agreement
 from tfmot_swd.layers import registry
-from tfmot_swd.layers.registry import register_channel_rule
+from tfmot_swd.layers.registry import register_layer
 
 L = keras.layers
 
@@ -82,8 +82,8 @@ class Neighbours(L.Layer):
 
 @pytest.fixture
 def _wrong_rule(monkeypatch):
-    monkeypatch.setattr(registry, "_RULES", dict(registry._RULES))
-    register_channel_rule(Neighbours)(lambda call: call.same(call.input))
+    monkeypatch.setattr(registry, "_FAMILIES", dict(registry._FAMILIES))
+    register_layer(Neighbours, channels=lambda call: call.same(call.input))
 
 
 def dying() -> keras.Model:

@@ -101,7 +101,8 @@ def test_a_layer_that_makes_two_kinds_with_one_weight(monkeypatch):
         call.produce("kernel", 1, columns)
         return [call.output(rows, -1, 0), call.output(columns, -1, 1)]
 
-    monkeypatch.setattr(registry, "_RULES", {**registry._RULES, Outer: outer})
+    monkeypatch.setattr(registry, "_FAMILIES", dict(registry._FAMILIES))
+    registry.register_layer(Outer, channels=outer)
     x = L.Input((4,))
     model = keras.Model(x, [L.Dense(2)(each) for each in Outer(name="o")(x)])
 

@@ -12,6 +12,7 @@ from tfmot_swd import SelectiveDecay, prune_selective_decay
 from tfmot_swd.costs.profile import Profile, profile
 from tfmot_swd.keras2.pruning_warning import PruningWarning
 from tfmot_swd.layers.macs import register_macs
+from tfmot_swd.layers.registry import register_layer
 
 L = keras.layers
 
@@ -290,9 +291,10 @@ def test_a_class_of_ones_own_can_be_registered():
     class Registered(Scale):
         pass
 
-    @register_macs(Registered)
     def macs(layer, call):
         return call.inputs[0][-1] * call.outputs[0][-1]
+
+    register_layer(Registered, macs=macs)
 
     costs = profile(chain(Registered(), shape=(3,)))
 
@@ -301,7 +303,20 @@ def test_a_class_of_ones_own_can_be_registered():
 
 def test_only_layer_classes_can_be_registered():
     with pytest.raises(TypeError, match=r"classes of tf_keras layers\. Received: <class 'int'>"):
-        register_macs(int)
+        register_layer(int, macs=lambda layer, call: 0)
+
+
+def test_the_decorator_of_the_last_release_registers_macs():
+    class Registered(Scale):
+        pass
+
+    def macs(layer, call):
+        return 7
+
+    with pytest.warns(DeprecationWarning, match=r"write register_layer\(MyLayer, macs=rule\) instead"):
+        assert register_macs(Registered)(macs) is macs
+
+    assert profile(chain(Registered(), shape=(3,))).macs == 7
 
 
 def test_a_shared_layer_counts_once_in_parameters_and_twice_in_macs():
@@ -664,9 +679,10 @@ def test_a_rule_that_fails_leaves_its_layer_unknown():
     class Failing(L.Dense):
         pass
 
-    @register_macs(Failing)
     def fails(layer, call):
         raise IndexError("no such axis")
+
+    register_layer(Failing, macs=fails)
 
     with pytest.warns(PruningWarning, match=r"of layer 'f' are unknown.* failed with IndexError: no such axis"):
         found = profile(chain(Failing(3, name="f"), L.Dense(2), shape=(4,)))

@@ -1,10 +1,13 @@
 """Old names and arguments work, and say what replaces them."""
 
+import importlib
 import math
+import sys
 
 import pytest
 
-from tfmot_swd.io.deprecation import deprecated_names, renamed_arguments
+from tfmot_swd.io import deprecation
+from tfmot_swd.io.deprecation import deprecated_modules, deprecated_names, renamed_arguments
 
 
 @renamed_arguments(protect="skip")
@@ -33,3 +36,15 @@ def test_an_old_name_is_found_where_it_is_now():
         assert find("square_root") is math.sqrt
     with pytest.raises(AttributeError, match="module 'here' has no attribute 'cube_root'"):
         find("cube_root")
+
+
+def test_a_module_that_has_moved_is_imported_under_its_old_name(monkeypatch):
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path])
+    monkeypatch.delitem(sys.modules, "tfmot_swd.old_name", raising=False)
+    deprecated_modules({"tfmot_swd.old_name": "tfmot_swd.io.deprecation"})
+    with pytest.warns(DeprecationWarning, match="import tfmot_swd.old_name is deprecated .* tfmot_swd.io.deprecation"):
+        found = importlib.import_module("tfmot_swd.old_name")
+    assert found is deprecation
+    assert (found.__name__, found.__spec__.name) == ("tfmot_swd.io.deprecation",) * 2
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("tfmot_swd.other_name")

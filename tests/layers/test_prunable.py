@@ -1,13 +1,13 @@
 """Which weights of which layer class count, and which ones the penalty may act on."""
 
-import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras as keras
 from tensorflow_model_optimization.python.core.sparsity.keras.prune_registry import PruneRegistry
 from tensorflow_model_optimization.sparsity.keras import PrunableLayer
 
-from tfmot_swd.layers.prunable import build_parts, counted_weights, make_prunable, target_weights
+from tfmot_swd.layers.prunable import counted_weights, make_prunable, target_weights
+from tfmot_swd.layers.registry import said_of
 
 L = keras.layers
 IMAGE, SERIES, VECTOR = (2, 6, 6, 3), (2, 6, 3), (2, 3)
@@ -102,11 +102,8 @@ def test_attention_counts_its_four_kernels():
 # Dense biases belong to the pool of the method; TFMOT leaves them alone.
 @pytest.mark.parametrize("layer_class", sorted(PruneRegistry._LAYERS_WEIGHTS_MAP, key=lambda c: c.__name__))
 def test_every_class_that_tfmot_prunes_is_pruned_here(layer_class):
-    from tfmot_swd.layers.prunable import _RULES
-
-    attributes = PruneRegistry._LAYERS_WEIGHTS_MAP[layer_class]
-    known = {kind for kind in layer_class.__mro__ if kind in _RULES}
-    assert bool(known) or not attributes
+    kind, _ = said_of(layer_class, "prunable")
+    assert kind is not None or not PruneRegistry._LAYERS_WEIGHTS_MAP[layer_class]
 
 
 def test_targets_all_adds_every_other_trainable_weight():
@@ -135,42 +132,6 @@ def test_make_prunable_leaves_a_layers_own_method():
 
     assert layer.get_prunable_weights() == [layer.used]
     assert "get_prunable_weights" not in vars(layer)
-
-
-class Composite(L.Layer):
-    """A layer without build: Keras builds its part when it is called."""
-
-    def __init__(self, **kwargs):
-        super().__init__(**kwargs)
-        self.part = L.Dense(2)
-
-    def call(self, inputs):
-        return self.part(inputs)
-
-
-def test_parts_are_built_before_the_first_call():
-    layer = Composite()
-    layer.build(VECTOR)
-    assert not layer.part.built
-
-    build_parts(layer, VECTOR)
-
-    assert layer.part.kernel.shape == (3, 2)
-    kernel = layer.part.kernel
-    layer(np.ones(VECTOR, np.float32))
-    assert layer.part.kernel is kernel
-
-
-def test_the_parts_of_a_copied_attention_have_the_names_of_the_original():
-    original = L.MultiHeadAttention(2, 4, name="mha")
-    inputs = keras.Input((3, 8))
-    original(inputs, inputs)
-    copy = L.MultiHeadAttention.from_config(original.get_config())
-
-    build_parts(copy, (None, 3, 8))
-
-    assert [weight.shape for weight in copy.weights] == [weight.shape for weight in original.weights]
-    assert len({weight.name for weight in copy.weights}) == 8
 
 
 def test_a_kernel_that_is_computed_is_no_weight_to_prune():

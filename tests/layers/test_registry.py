@@ -11,7 +11,7 @@ import tfmot_swd
 from tests.channels.exactness import assert_removal_is_exact, members, reasons, sizes
 from tfmot_swd.channels.groups import channel_groups
 from tfmot_swd.layers import convolution, dense, registry
-from tfmot_swd.layers.registry import find_rule, register_channel_rule, rule_of
+from tfmot_swd.layers.registry import find_rule, register_channel_rule, register_layer, rule_of
 
 L = keras.layers
 
@@ -19,7 +19,7 @@ L = keras.layers
 @pytest.fixture
 def _rules(monkeypatch):
     """Rules that a test registers are gone after it."""
-    monkeypatch.setattr(registry, "_RULES", dict(registry._RULES))
+    monkeypatch.setattr(registry, "_FAMILIES", dict(registry._FAMILIES))
 
 
 def between(*layers) -> keras.Model:
@@ -130,10 +130,11 @@ def test_unknown_layers_and_lambdas_are_barriers():
 
 @pytest.mark.usefixtures("_rules")
 def test_a_rule_of_the_users():
-    @register_channel_rule(Scale)
     def scale(call):
         call.follow("scale", 0, call.channels(call.input, -1))
         return call.same(call.input)
+
+    register_layer(Scale, channels=scale)
 
     model = between(Scale(name="s"))
     assert rule_of(Scale()) is scale
@@ -160,7 +161,6 @@ def test_a_rule_of_the_users_for_a_layer_that_makes_channels():
         def get_config(self):
             return {**super().get_config(), "units": self.units}
 
-    @register_channel_rule(Twice)
     def twice(call):
         units = call.new(call.layer.units)
         for weight in ("left", "right"):
@@ -168,6 +168,8 @@ def test_a_rule_of_the_users_for_a_layer_that_makes_channels():
             call.produce(weight, 1, units)
         call.resize("units", units)
         return call.output([*units, *units], -1)
+
+    register_layer(Twice, channels=twice)
 
     model = between(Twice(3, name="t"))
     assert sizes(model) == {"a": 6, "t": 3}
@@ -177,7 +179,7 @@ def test_a_rule_of_the_users_for_a_layer_that_makes_channels():
 
 @pytest.mark.usefixtures("_rules")
 def test_a_rule_for_a_subclass_with_a_call_of_its_own():
-    register_channel_rule(OwnCall)(dense.dense)
+    register_layer(OwnCall, channels=dense.dense)
 
     assert rule_of(OwnCall(1)) is dense.dense
 
@@ -185,16 +187,27 @@ def test_a_rule_for_a_subclass_with_a_call_of_its_own():
 @pytest.mark.usefixtures("_rules")
 def test_the_last_rule_counts():
     first, second = (lambda call: call.same(call.input) for _ in range(2))
-    register_channel_rule(Scale)(first)
-    assert register_channel_rule(Scale, L.Lambda)(second) is second
+    register_layer(Scale, channels=first)
+    register_layer(Scale, L.Lambda, channels=second)
 
     assert rule_of(Scale()) is rule_of(L.Lambda(tf.abs)) is second
 
 
 @pytest.mark.parametrize("wrong", ["Dense", L.Dense(1), int, tf.Module])
 def test_only_layer_classes_have_rules(wrong):
-    with pytest.raises(TypeError, match=r"takes classes of tf_keras layers. Received: "):
-        register_channel_rule(wrong)
+    with pytest.raises(TypeError, match=r"^register_layer takes classes of tf_keras layers. Received: "):
+        register_layer(wrong, channels=dense.dense)
+
+
+@pytest.mark.usefixtures("_rules")
+def test_the_decorator_of_the_last_release_registers_a_channel_rule():
+    def scale(call):
+        return call.same(call.input)
+
+    with pytest.warns(DeprecationWarning, match=r"write register_layer\(MyLayer, channels=rule\) instead"):
+        assert register_channel_rule(Scale)(scale) is scale
+
+    assert rule_of(Scale()) is scale
 
 
 def assert_is_failure(kind: type, message: str) -> None:
@@ -221,17 +234,18 @@ def assert_is_failure(kind: type, message: str) -> None:
     ids=["none", "two", "too few", "of another rank"],
 )
 def test_a_rule_that_returns_no_labels_of_its_outputs_is_a_barrier(returned):
-    register_channel_rule(Scale)(returned)
+    register_layer(Scale, channels=returned)
 
     assert_is_failure(Scale, r"s: its channel rule failed with ValueError: .* must return .* Received: .* in 's'$")
 
 
 @pytest.mark.usefixtures("_rules")
 def test_a_rule_that_gives_a_weight_too_few_channels_is_a_barrier():
-    @register_channel_rule(Scale)
     def scale(call):
         call.follow("scale", 0, call.channels(call.input, -1)[:2])
         return call.same(call.input)
+
+    register_layer(Scale, channels=scale)
 
     assert_is_failure(Scale, r"as many channels as it has slices. Received: 2 channels for shape \(5,\)")
 
@@ -242,7 +256,7 @@ def test_a_rule_that_does_not_describe_its_layer_is_told():
         def call(self, x):
             return x[..., : x.shape[-1] // 2]
 
-    register_channel_rule(Half)(lambda call: call.output(call.input.along(-1)[3:], -1))
+    register_layer(Half, channels=lambda call: call.output(call.input.along(-1)[3:], -1))
     model = between(Half(name="h"))
 
     with pytest.raises(RuntimeError, match=r"The channel rule of Half does not describe what the layer does"):
@@ -274,10 +288,11 @@ def stripped(model: keras.Model, schedule) -> keras.Model:
 @pytest.mark.usefixtures("_rules")
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_a_rule_that_fails_takes_no_entry_point_down(entry):
-    @register_channel_rule(Scale)
     def scale(call):
         call.consume("scale", 0, call.channels(call.input, -1))
         raise RuntimeError("not today")
+
+    register_layer(Scale, channels=scale)
 
     model = between(L.Dense(5, name="b"), Scale(name="s"), L.Dense(3, name="c"))
     assert reasons(model) == {"b": ("s: its channel rule failed with RuntimeError: not today",)}
@@ -296,11 +311,12 @@ def test_a_rule_that_fails_takes_no_entry_point_down(entry):
     ],
 )
 def test_a_rule_with_edits_that_fail_is_a_barrier(edit, message):
-    @register_channel_rule(Scale)
     def scale(call):
         call.follow("scale", 0, call.channels(call.input, -1))
         edit(call)
         return call.same(call.input)
+
+    register_layer(Scale, channels=scale)
 
     assert_is_failure(Scale, message)
 
@@ -309,13 +325,14 @@ def test_a_rule_with_edits_that_fail_is_a_barrier(edit, message):
 def test_a_failure_takes_back_what_the_rule_has_said_and_keeps_all_calls_whole():
     calls = []
 
-    @register_channel_rule(Scale)
     def scale(call):
         calls.append(call)
         call.follow("scale", 0, call.channels(call.input, -1))
         if len(calls) % 2 == 0:
             raise RuntimeError("at the second call")
         return call.same(call.input)
+
+    register_layer(Scale, channels=scale)
 
     x = L.Input((4,))
     shared = Scale(name="s")
@@ -333,19 +350,21 @@ def test_a_weight_that_the_rule_has_no_word_for_is_a_barrier():
             super().build(input_shape)
             self.temperature = self.add_weight("temperature", ())
 
-    @register_channel_rule(Scale)
     def scale(call):
         call.follow("scale", 0, call.channels(call.input, -1))
         return call.same(call.input)
+
+    register_layer(Scale, channels=scale)
 
     model = between(Tempered(name="s"))
     assert reasons(model) == {"a": ("s: its channel rule knows nothing of s/temperature:0",)}
     assert_removal_is_exact(model)
 
-    @register_channel_rule(Tempered)
     def tempered(call):
         call.whole("temperature")
         return scale(call)
+
+    register_layer(Tempered, channels=tempered)
 
     assert reasons(model) == {}
     assert_removal_is_exact(model)

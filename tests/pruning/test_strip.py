@@ -7,6 +7,7 @@ from tensorflow_model_optimization.sparsity.keras import prune_low_magnitude
 
 import tfmot_swd
 from tfmot_swd import SelectiveDecay, prune_now, prune_selective_decay, strip_pruning
+from tfmot_swd.channels import groups
 from tfmot_swd.swd import PruneSelectiveDecay
 
 L = keras.layers
@@ -59,7 +60,7 @@ def test_the_wrapped_model_stays_as_it_is(cut):
 
 
 def test_what_the_optimizer_moved_since_the_cut_is_zero_again(cut):
-    for wrapper in tfmot_swd.pruning.wrapper.collect_wrappers(cut, PruneSelectiveDecay):
+    for wrapper in tfmot_swd.pruning.wrapped_models.collect_wrappers(cut, PruneSelectiveDecay):
         wrapper.layer.kernel.assign_add(np.full(wrapper.layer.kernel.shape, 0.01))
         wrapper.layer.bias.assign_add(np.full(4, 0.01))
 
@@ -152,3 +153,20 @@ def test_a_model_comes_back_whole_where_its_dead_channels_cannot_be_removed(cut,
     x = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32)
     np.testing.assert_array_equal(stripped(x), cut(x))
     assert stripped.count_params() == build().count_params()
+
+
+@pytest.mark.parametrize("removed", [0, 3])
+def test_the_graph_is_traced_once_whether_channels_leave_or_not(monkeypatch, removed):
+    net = keras.Sequential([L.Dense(4, input_shape=(5,), name="first"), L.Dense(2)])
+    first = net.get_layer("first").kernel
+    first.assign(np.full((5, 4), 9.0) * ([0.0] * removed + [1.0] * (4 - removed)))
+    net.layers[1].kernel.assign(np.full((4, 2), 10.0))
+    pruned = prune_selective_decay(net, SCHEDULE)
+    prune_now(pruned)
+    trace, traced = groups.trace_channels, []
+    monkeypatch.setattr(groups, "trace_channels", lambda model: traced.append(model) or trace(model))
+
+    stripped = strip_pruning(pruned)
+
+    assert len(traced) == 1
+    assert stripped.layers[0].units == 4 - removed

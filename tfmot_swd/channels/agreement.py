@@ -1,4 +1,4 @@
-"""Whether a smaller model still predicts what the larger one does, tried on random inputs: the last line of defence."""
+"""Agreement of a smaller model's predictions with the larger one's on random inputs: the last line of defence."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfmot_swd.costs.liveness import CallTrace
 from tfmot_swd.keras2.compat import variables_of
+from tfmot_swd.keras2.graph import layers_inside, packed_inputs
 from tfmot_swd.layers.macs import count_macs
+from tfmot_swd.layers.sample import SampleWalk
 
 # Multiply-accumulates for one sample above which two predictions are no longer cheap.
 _MOST_MACS = 5_000_000_000
@@ -41,14 +42,14 @@ def check_agreement(larger: Any, smaller: Any) -> None:
         raise RuntimeError(
             "The model without the channels that have no effect does not predict what the whole one does, so that a "
             "channel rule must be wrong about a layer: remove none, and register the right rule "
-            f"(tfmot_swd.channels.register_channel_rule). Received: predictions of {larger.name!r} that differ by "
+            f"(tfmot_swd.register_layer). Received: predictions of {larger.name!r} that differ by "
             f"{_distance(expected, found):.2g} of the largest"
         )
 
 
 def _macs(model: Any) -> int:
     try:
-        return sum(count_macs(step.layer, step.call) or 0 for step in CallTrace(model, 1).steps)
+        return sum(count_macs(each.layer, each.call) or 0 for each in SampleWalk(model).calls)
     except ValueError:  # A size is not fixed, and will be small here.
         return 0
 
@@ -64,7 +65,7 @@ def _drawn(tensor: Any, generator: np.random.Generator) -> tf.Tensor:
 def _predicted(model: Any, inputs: list[tf.Tensor]) -> list[np.ndarray]:
     variables = variables_of(model)
     before = [variable.numpy() for variable in variables]
-    given = tf.nest.pack_sequence_as(model._nested_inputs, inputs)
+    given = packed_inputs(model, inputs)
     found = [np.asarray(each) for each in tf.nest.flatten(model(given, training=False))]
     for variable, value in zip(variables, before, strict=True):
         # Counters that a layer keeps while it predicts.
@@ -92,4 +93,4 @@ def _distance(expected: list[np.ndarray], found: list[np.ndarray]) -> float:
 
 
 def _tolerance(model: Any) -> float:
-    return 5e-2 if any(layer.compute_dtype in _HALF for layer in model._flatten_layers()) else 1e-3
+    return 5e-2 if any(layer.compute_dtype in _HALF for layer in layers_inside(model)) else 1e-3

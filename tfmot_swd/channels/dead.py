@@ -8,17 +8,25 @@ from typing import Any
 
 import numpy as np
 
-from tfmot_swd.channels.constants import Inputs, constant_inputs, is_unpadded, linear_kind
-from tfmot_swd.channels.groups import ChannelGroups, channel_groups
+from tfmot_swd.channels.constants import Inputs, constant_inputs
+from tfmot_swd.channels.groups import ChannelGroups, channel_groups, groups_of
 from tfmot_swd.channels.removal import RemovalPlan, check_nothing_empty, plan_removal
-from tfmot_swd.keras2.compat import keras, variables_of
+from tfmot_swd.keras2.compat import variables_of
+from tfmot_swd.keras2.layer_weights import has_bias
+from tfmot_swd.keras2.weight_paths import weight_at
 from tfmot_swd.layers.call import CONSUME, Cut
+from tfmot_swd.layers.constants import Linear, is_unpadded
+from tfmot_swd.layers.registry import constants_of
 
-layers = keras.layers
-_FOLDING = (layers.Dense, layers.Conv1D, layers.Conv2D, layers.Conv3D)
 
-
-def remove_dead_channels(model: Any, *, round_to: int = 1, minimum: int = 1, protect: Collection[str] = ()) -> Any:
+def remove_dead_channels(
+    model: Any,
+    *,
+    round_to: int = 1,
+    minimum: int = 1,
+    protect: Collection[str] = (),
+    groups: ChannelGroups | None = None,
+) -> Any:
     """Returns a smaller ordinary Keras model with the predictions of `model`, which stays as it is.
 
     A channel goes where each layer that reads it provably sees nothing of it: the slice of weights that reads it is
@@ -38,12 +46,22 @@ def remove_dead_channels(model: Any, *, round_to: int = 1, minimum: int = 1, pro
     >>> remove_dead_channels(net).get_layer("hidden").units
     2
     """
-    return plan_dead_removal(model, round_to=round_to, minimum=minimum, protect=protect).apply()
+    return plan_dead_removal(model, round_to=round_to, minimum=minimum, protect=protect, groups=groups).apply()
 
 
-def plan_dead_removal(model: Any, *, round_to: int = 1, minimum: int = 1, protect: Collection[str] = ()) -> RemovalPlan:
-    """Returns what `remove_dead_channels` with the same arguments would do."""
-    search = _Search(channel_groups(model))
+def plan_dead_removal(
+    model: Any,
+    *,
+    round_to: int = 1,
+    minimum: int = 1,
+    protect: Collection[str] = (),
+    groups: ChannelGroups | None = None,
+) -> RemovalPlan:
+    """Returns what `remove_dead_channels` with the same arguments would do.
+
+    The graph is traced once, or not at all where `groups`, those of the model, are known already.
+    """
+    search = _Search(channel_groups(model) if groups is None else groups_of(model, groups))
     stays = search.alive()
     while True:
         keep = {group.name: search.with_one(group.ids, stays) for group in search.groups.values()}
@@ -70,6 +88,7 @@ class _Search:
         for cut in self.trace.cuts:
             self.cuts.setdefault(cut.variable_id, []).append(cut)
         self.readers = [cut for cut in self.trace.cuts if cut.role == CONSUME]
+        self.folding = {id(cut) for cut in self.readers if self._folds(cut)}
 
     def alive(self) -> np.ndarray:
         """Returns, by channel id, what stays when all that is dead goes."""
@@ -133,21 +152,26 @@ class _Search:
         if lines is None or len(lines[0]) != len(cut.ids):
             return np.zeros(len(cut.ids), bool)
         zero = np.logical_and.reduce([line == 0.0 for line in lines])
-        if len(lines) > 1 or not self._folds(cut):
+        if len(lines) > 1 or id(cut) not in self.folding:
             return zero
         return zero | np.isfinite(lines[0])
 
     def _folds(self, cut: Cut) -> bool:
+        """Returns whether the bias of the layer that reads can take a constant over."""
         layer = self.trace.records[cut.layer_id].layer
-        plain = linear_kind(layer) in _FOLDING and cut.weight == "kernel"
-        return plain and is_unpadded(layer) and getattr(layer, "groups", 1) == 1
+        rule = constants_of(layer)
+        if not isinstance(rule, Linear) or not rule.folds or cut.weight != rule.weight:
+            return False
+        if not is_unpadded(layer, weight_at(layer, rule.weight)) or getattr(layer, "groups", 1) != 1:
+            return False
+        return has_bias(layer) or "use_bias" in layer.get_config()
 
     def folded(self, stays: np.ndarray) -> dict[int, np.ndarray]:
         """Returns layer identity → what its bias takes over from the constants that go, float64."""
         found = {}
         for cut in self.readers:
             lines = self.inputs.get((cut.layer_id, cut.weight))
-            if lines is None or not self._folds(cut):
+            if lines is None or id(cut) not in self.folding:
                 continue
             line = np.where(stays[cut.ids], 0.0, np.nan_to_num(lines[0]))
             if line.any():

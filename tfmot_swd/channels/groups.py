@@ -13,7 +13,6 @@ from rich.table import Table
 from tfmot_swd.channels.walk import Trace, trace_channels
 from tfmot_swd.io.tables import COMPACT, Printable, ResultTable, View, counted
 from tfmot_swd.keras2.validation import check_keras_model
-from tfmot_swd.layers import families as _rules  # noqa: F401  (registers the rules)
 from tfmot_swd.layers.call import CONSUME, FOLLOW, PRODUCE
 
 
@@ -199,6 +198,15 @@ def channel_groups(model: Any) -> ChannelGroups:
             group_of[each] = home
     classes_of = [np.array(roots, np.int64) for _, roots in sorted(merged.items())]
     return ChannelGroups(model, trace, _named_apart(_groups(trace, classes_of)), barriers)
+
+
+def groups_of(model: Any, groups: ChannelGroups) -> ChannelGroups:
+    """Returns groups that a caller already has; raises a ValueError where they are not of this very model."""
+    if groups.model is not model:
+        raise ValueError(
+            f"groups must be those of the model itself. Received: groups of {groups.model.name!r} for {model.name!r}"
+        )
+    return groups
 
 
 def parts_of(groups: ChannelGroups) -> dict[str, list[np.ndarray]]:

@@ -1,12 +1,11 @@
-"""Which groups of filters would be ranked, by which weights, and which stay whole, before anything is done."""
+"""The groups of filters that would be ranked, by their weights, and those that stay whole, before anything is done."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
-import tensorflow as tf
 from rich.table import Table
 
 from tfmot_swd.channels.groups import (
@@ -17,21 +16,15 @@ from tfmot_swd.channels.groups import (
     layer_names,
     sum_of_barriers,
 )
-from tfmot_swd.channels.walk import nodes_of
 from tfmot_swd.io.tables import COMPACT, Printable, ResultTable, View, counted
 from tfmot_swd.keras2.compat import keras, variables_of
+from tfmot_swd.keras2.graph import GraphCall, propagate
 from tfmot_swd.keras2.layer_choice import ChosenLayers, LayerChoice
 from tfmot_swd.layers.call import CONSUME
+from tfmot_swd.layers.registry import makes_filters
 
 LAYERS = ("convolutions", "all")
 FROZEN = "frozen"
-_CONVOLUTIONS = (
-    keras.layers.Conv1D,
-    keras.layers.Conv2D,
-    keras.layers.Conv3D,
-    keras.layers.SeparableConv1D,
-    keras.layers.SeparableConv2D,
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,9 +134,7 @@ def plan_channels(
     chosen = choice.of(model)
     by_path = {record.path: record.layer for record in groups.trace.records.values()}
     distance: dict[str, int] = {}
-    for path, calls in _distances(model):
-        # Of a shared layer the first call counts.
-        distance.setdefault(path, calls)
+    _measure_distances(model, 0, "", distance)
     variables = {id(each): each for each in variables_of(model)}
     rows = [_row(group, by_path, chosen, layers, distance, variables) for group in groups.values()]
     return ChannelPlan(groups, tuple(rows))
@@ -171,7 +162,7 @@ def _row(
 ) -> ChannelRow:
     able = makers_of(group, variables)
     if layers == "convolutions":
-        able = [member for member in able if isinstance(by_path[member.layer], _CONVOLUTIONS)]
+        able = [member for member in able if makes_filters(by_path[member.layer])]
     reason = ""
     if not _is_chosen(group, chosen):
         reason = "left out by name"
@@ -192,20 +183,25 @@ def _is_chosen(group: ChannelGroup, chosen: ChosenLayers) -> bool:
     )
 
 
-def _distances(model: Any, prefix: str = "", start: int = 0) -> Iterator[tuple[str, int]]:
-    """Yields each layer's path and the most calls of layers from an input to it.
+def _measure_distances(model: Any, start: int, prefix: str, distance: dict[str, int]) -> int:
+    """Puts the most calls of layers from an input to each layer into `distance`, by path; returns the largest.
 
     Of what an addition joins, the stem or the convolution of the shortcut is nearest, and leads.
     """
-    found: dict[int, int] = {}
-    for node in nodes_of(model):
-        place = max((found[id(tensor)] for tensor in node.keras_inputs if id(tensor) in found), default=start)
-        if isinstance(node.layer, keras.Model):
-            inside = list(_distances(node.layer, f"{prefix}{node.layer.name}/", place))
-            yield from inside
-            place = max((each for _, each in inside), default=place)
-        elif not node.is_input:
+    largest = start
+
+    def visit(call: GraphCall, known: dict[int, int]) -> list[int]:
+        nonlocal largest
+        place = max((known[id(tensor)] for tensor in call.inputs), default=start)
+        path = prefix + call.layer.name
+        if isinstance(call.layer, keras.Model):
+            place = _measure_distances(call.layer, place, f"{path}/", distance)
+        else:
             place += 1
-        for tensor in tf.nest.flatten(node.outputs):
-            found[id(tensor)] = place
-        yield prefix + node.layer.name, place
+        largest = max(largest, place)
+        # Of a shared layer the first call counts.
+        distance.setdefault(path, place)
+        return [place] * len(call.outputs)
+
+    propagate(model, [start] * len(model.inputs), visit)
+    return largest

@@ -11,32 +11,25 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfmot_swd.channels.walk import Trace, bound_arguments, nodes_of, shape_of
+from tfmot_swd.channels.walk import Trace
 from tfmot_swd.keras2.cloning import copy_layer
 from tfmot_swd.keras2.compat import keras, master_variable
-from tfmot_swd.keras2.object_changes import carry_values, check_weights_fit
-from tfmot_swd.layers.call import Kept
-
-
-@dataclasses.dataclass(frozen=True)
-class Slicing:
-    """What stays of one variable.
-
-    Args:
-      source: the variable of the larger model.
-      target: that of the smaller one.
-      masks: axis → bool array, true where a slice stays; axes that are not named stay whole.
-    """
-
-    source: Any
-    target: Any
-    masks: dict[int, np.ndarray]
-
-    def of(self, value: np.ndarray) -> np.ndarray:
-        """Returns what stays of an array of the source's shape."""
-        for axis, mask in self.masks.items():
-            value = np.compress(mask, value, axis)
-        return value
+from tfmot_swd.keras2.graph import (
+    GraphCall,
+    calls_of,
+    input_layers,
+    insert_calls,
+    last_call,
+    layers_inside,
+    packed_inputs,
+    packed_outputs,
+    propagate,
+    shape_of,
+)
+from tfmot_swd.keras2.layer_weights import has_bias
+from tfmot_swd.keras2.object_changes import carry_values, check_weights_fit, outside_losses
+from tfmot_swd.keras2.optimizer_state import Slicing
+from tfmot_swd.layers.call import PRODUCE, Kept
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +79,7 @@ class _Rebuilder:
         return smaller
 
     def _sequential(self, model: Any) -> Any:
-        layers = [self._input(layer) for layer in model._input_layers] + [self._layer(layer) for layer in model.layers]
+        layers = [self._input(layer) for layer in input_layers(model)] + [self._layer(layer) for layer in model.layers]
         smaller = type(model)(layers, name=model.name)
         for before, after in zip(model.layers, smaller.layers, strict=True):
             # A layer may have been called elsewhere too: the call inside this model is the one that counts.
@@ -94,24 +87,25 @@ class _Rebuilder:
         return smaller
 
     def _functional(self, model: Any) -> Any:
-        tensors: dict[int, Any] = {}
-        nodes = []
-        for layer in model._input_layers:
-            tensors[id(layer.output)] = self._input(layer).output
-        for node in nodes_of(model):
-            if not node.is_input:
-                nodes.append(self._call(node, tensors))
-        inputs = tf.nest.map_structure(lambda each: tensors[id(each)], model._nested_inputs)
-        outputs = tf.nest.map_structure(lambda each: tensors[id(each)], model._nested_outputs)
-        smaller = type(model)(inputs=inputs, outputs=outputs, name=model.name)
+        calls: list[GraphCall] = []
+
+        def visit(call: GraphCall, tensors: dict[int, Any]) -> list[Any]:
+            calls.append(self._call(call, tensors))
+            return calls[-1].outputs
+
+        inputs = [self._input(layer).output for layer in input_layers(model)]
+        outputs = propagate(model, inputs, visit)
+        smaller = type(model)(
+            inputs=packed_inputs(model, inputs), outputs=packed_outputs(model, outputs), name=model.name
+        )
         # Layers that no output follows from: what add_loss and add_metric have put in.
         inside = {id(layer) for layer in smaller.layers}
         place = {layer.name: number for number, layer in enumerate(model.layers)}
         aside = sorted(
-            (node for node in nodes if id(node.layer) not in inside), key=lambda node: place[node.layer.name]
+            (call for call in calls if id(call.layer) not in inside), key=lambda call: place[call.layer.name]
         )
         if aside:
-            smaller._insert_layers(list(dict.fromkeys(node.layer for node in aside)), relevant_nodes=aside)
+            insert_calls(smaller, list(dict.fromkeys(call.layer for call in aside)), aside)
         return smaller
 
     def _input(self, layer: Any) -> Any:
@@ -121,24 +115,24 @@ class _Rebuilder:
         self.layers[id(layer)] = made = keras.layers.InputLayer.from_config(config)
         return made
 
-    def _call(self, node: Any, tensors: dict[int, Any]) -> Any:
-        """Makes the smaller twin of one call and returns its node."""
-        layer = self._layer(node.layer)
-        args, kwargs = self._arguments(node, tensors)
-        outputs = layer(*args, **kwargs)
-        for before, after in zip(tf.nest.flatten(node.outputs), tf.nest.flatten(outputs), strict=True):
+    def _call(self, call: GraphCall, tensors: dict[int, Any]) -> GraphCall:
+        """Makes the smaller twin of one call."""
+        layer = self._layer(call.layer)
+        args, kwargs = self._arguments(call, tensors)
+        layer(*args, **kwargs)
+        made = last_call(layer)
+        for before, after in zip(call.outputs, made.outputs, strict=True):
             self._check(layer, before, after)
-            tensors[id(before)] = after
-        return layer._inbound_nodes[-1]
+        return made
 
-    def _arguments(self, node: Any, tensors: dict[int, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def _arguments(self, call: GraphCall, tensors: dict[int, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         def replaced(structure: Any) -> Any:
             return tf.nest.map_structure(lambda each: tensors.get(id(each), each), structure)
 
-        edits = self.trace.argument_edits.get(id(node))
+        edits = self.trace.argument_edits.get(call.key)
         if not edits:
-            return tuple(replaced(node.call_args)), replaced(node.call_kwargs)
-        bound = bound_arguments(node)
+            return tuple(replaced(list(call.args))), replaced(call.kwargs)
+        bound = call.bind()
         arguments = dict(bound.arguments)
         for edit in edits:
             edit(arguments, self.kept)
@@ -154,7 +148,7 @@ class _Rebuilder:
             def shrink(config: dict[str, Any]) -> None:
                 for edit in edits:
                     edit(config, self.kept)
-                if id(layer) in self.added_bias:
+                if id(layer) in self.added_bias and not has_bias(layer):
                     config["use_bias"] = True
                 if edits:
                     _forget_tables(config)
@@ -180,19 +174,19 @@ class _Rebuilder:
             masks.setdefault(cut.variable_id, {})[cut.axis] = self.kept.mask(cut.ids)
         found = []
         for layer, smaller in self._pairs:
-            if len(getattr(smaller, "_callable_losses", ())) < len(getattr(layer, "_callable_losses", ())):
+            if len(outside_losses(smaller)) < len(outside_losses(layer)):
                 raise ValueError(
                     "A function given to add_loss from outside a layer holds the larger layer and cannot follow: use a "
                     f"regularizer, or call add_loss in the layer's call or build. Received: layer {layer.name!r}"
                 )
             # A bias that was made for constants comes last, and from nothing.
-            made = id(layer) in self.added_bias and not layer.use_bias
+            made = id(layer) in self.added_bias and not has_bias(layer)
             if layer.built and not self.trace.records[id(layer)].cuts:
-                for before, after in zip(layer._flatten_layers(), smaller._flatten_layers(), strict=False):
+                for before, after in zip(layers_inside(layer), layers_inside(smaller), strict=False):
                     carry_values(before, after, copy_layer)
                 check_weights_fit(layer, smaller)
             # The order of weights depends on it.
-            for before, after in zip(layer._flatten_layers(), smaller._flatten_layers(), strict=True):
+            for before, after in zip(layers_inside(layer), layers_inside(smaller), strict=True):
                 after.trainable = before.trainable
             for source, target in zip(layer.weights, smaller.weights[: -1 if made else None], strict=True):
                 source, target = master_variable(source), master_variable(target)
@@ -206,8 +200,11 @@ class _Rebuilder:
         for layer, smaller in self._pairs:
             added = self.added_bias.get(id(layer))
             if added is not None:
-                kept = self.kept.mask(self.trace.records[id(layer)].cuts[("kernel", len(layer.kernel.shape) - 1)].ids)
-                before = smaller.bias.numpy() if layer.use_bias else 0.0
+                cuts = self.trace.records[id(layer)].cuts.values()
+                made = next(cut for cut in cuts if cut.role == PRODUCE and cut.weight != "bias")
+                kept = self.kept.mask(made.ids)
+                # One that was made for constants is still as its initializer has left it.
+                before = smaller.bias.numpy() if has_bias(layer) else 0.0
                 smaller.bias.assign(before + added[kept].astype(smaller.bias.dtype.as_numpy_dtype))
 
     def copy_other_state(self) -> None:
@@ -241,4 +238,4 @@ def _forget_tables(config: Any) -> None:
 
 def _output_in(model: Any, layer: Any) -> Any:
     """Returns what a layer gives inside a Sequential model."""
-    return next(node.outputs for node in nodes_of(model) if node.layer is layer)
+    return next(call.node.outputs for call in calls_of(model) if call.layer is layer)

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from tfmot_swd.channels.agreement import check_agreement
 from tfmot_swd.channels.criteria import ChannelCriterion, resolve_criterion
-from tfmot_swd.channels.groups import ChannelGroups, channel_groups, sum_of_barriers
+from tfmot_swd.channels.groups import ChannelGroups, channel_groups, groups_of, sum_of_barriers
 from tfmot_swd.channels.rebuild import rebuild
 from tfmot_swd.channels.scores import group_scores
 from tfmot_swd.io.tables import COMPACT, Printable, ResultTable, View, counted
@@ -138,15 +138,11 @@ def plan_removal(
         of a tensor left; an unknown criterion, or one that needs gradients.
     """
     by = resolve_criterion(criterion, of_weights=True, saved=False)
-    if groups is not None and groups.model is not model:
-        raise ValueError(
-            f"groups must be those of the model itself. Received: groups of {groups.model.name!r} for {model.name!r}"
-        )
     if min(round_to, minimum) < 1:
         raise ValueError(f"round_to and minimum must be 1 or more. Received: {round_to} and {minimum}")
     if not isinstance(keep, Mapping):
         raise TypeError(f"keep must be a dictionary of masks by group. Received: {type(keep).__name__}")
-    groups = channel_groups(model) if groups is None else groups
+    groups = channel_groups(model) if groups is None else groups_of(model, groups)
     _check_names(groups, keep, protect)
     stays = np.ones(len(groups.trace.classes.root), bool)
     rows = []

@@ -8,11 +8,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfmot_swd.channels.rebuild import Slicing, rebuild
+from tfmot_swd.channels.rebuild import rebuild
 from tfmot_swd.channels.removal import Keep, RemovalPlan, plan_removal
-from tfmot_swd.channels.walk import nodes_of
 from tfmot_swd.keras2.compat import forget_gradients, keras, variables_of
-from tfmot_swd.keras2.optimizer_state import sliced_optimizer, slots_of
+from tfmot_swd.keras2.compiled import carry_trainable_state, edit_compile_config, renew_functions, renew_tuner
+from tfmot_swd.keras2.graph import calls_of, input_layers, layers_inside, replace_graph
+from tfmot_swd.keras2.optimizer_state import Slicing, sliced_optimizer, slots_of
 from tfmot_swd.keras2.optimizers import HeldOptimizer, held_optimizers, trains, unwrap
 
 
@@ -110,8 +111,8 @@ def shrink_to(plan: RemovalPlan, *, trained_by: Any = None) -> Shrunk:
         _graft(model, rebuilt.model, twins)
         _succeed_optimizers(trainers, held, successors)
         for each in trainers:
-            _carry_trainable(each, twins)
-            _renew_functions(each)
+            carry_trainable_state(each, twins)
+            renew_functions(each)
         forget_gradients(each.source for each in slicings if each.source is not each.target)
     return Shrunk(plan, slicings)
 
@@ -149,40 +150,25 @@ def _outside(model: Any, slicings: tuple[Slicing, ...]) -> tuple[Slicing, ...]:
 
 def _graft(model: Any, smaller: Any, twins: dict[int, Any]) -> None:
     """Puts the graph of `smaller` in the place of the graph of `model`."""
-    outside = [each for each in model._self_tracked_trackables if not _mentions(each, twins)]
-    model._init_graph_network(smaller._nested_inputs, smaller._nested_outputs)
-    inside = {id(node) for node in nodes_of(model)}
-    aside = [node for node in nodes_of(smaller) if id(node) not in inside]
-    if aside:
-        # What add_loss and add_metric have put in: no output follows from it.
-        model._insert_layers([each for each in smaller.layers if each not in model.layers], relevant_nodes=aside)
-    model._self_tracked_trackables.extend(outside)
-    if isinstance(model, keras.Sequential):
-        # Keras forgets these nodes when the model meets another input shape.
-        model._created_nodes = {node for nodes in model._nodes_by_depth.values() for node in nodes}
+    replace_graph(model, smaller, lambda each: not _mentions(each, twins))
     for name, value in list(vars(model).items()):
         if not name.startswith("_self_") and _mentions(value, twins):
             setattr(model, name, _with_twins(value, twins))
 
 
-def _carry_trainable(model: Any, twins: dict[int, Any]) -> None:
-    """Hands on what `trainable` was when the model was compiled, which counts until it is compiled again."""
-    for layer, trainable in list(model._compiled_trainable_state.items()):
-        if id(layer) in twins:
-            model._compiled_trainable_state[twins[id(layer)]] = trainable
-
-
 def _twins(larger: Any, smaller: Any) -> Iterator[tuple[int, Any]]:
     """Yields the identity of each layer inside a layer, and the one that takes its place."""
     if not isinstance(larger, keras.Model):
-        inside = (each._flatten_layers(include_self=False) for each in (larger, smaller))
+        inside = (layers_inside(each, itself=False) for each in (larger, smaller))
         yield from ((id(before), after) for before, after in zip(*inside, strict=True))
         return
-    by_name = {node.layer.name: node.layer for node in nodes_of(smaller)}
-    for node in nodes_of(larger):
-        twin = by_name[node.layer.name]
-        yield id(node.layer), twin
-        yield from _twins(node.layer, twin)
+    for before, after in zip(input_layers(larger), input_layers(smaller), strict=True):
+        yield id(before), after
+    by_name = {call.layer.name: call.layer for call in calls_of(smaller)}
+    for call in calls_of(larger):
+        twin = by_name[call.layer.name]
+        yield id(call.layer), twin
+        yield from _twins(call.layer, twin)
 
 
 def _mentions(value: Any, twins: dict[int, Any]) -> bool:
@@ -210,17 +196,5 @@ def _succeed_optimizers(models: list[Any], held: list[HeldOptimizer], successors
         for name, value in list(vars(model).items()):
             if not name.startswith("_self_") and _mentions(value, successors):
                 setattr(model, name, _with_twins(value, successors))
-        config = getattr(model, "_compile_config", None)
-        if config is not None:
-            for name, given in config.config.items():
-                config.config[name] = _with_twins(given, {**inner, **successors})
-        if getattr(model, "_steps_per_execution_tuner", None) is not None:
-            model._steps_per_execution_tuner.optimizer = model.optimizer
-
-
-def _renew_functions(model: Any) -> None:
-    """Has what Keras traced of the larger model traced anew, at the next step of each kind."""
-    for kind in ("train", "test", "predict"):
-        if getattr(model, f"{kind}_function") is not None:
-            setattr(model, f"{kind}_function", None)
-            setattr(model, f"{kind}_function", getattr(model, f"make_{kind}_function")())
+        edit_compile_config(model, lambda given: _with_twins(given, {**inner, **successors}))
+        renew_tuner(model)

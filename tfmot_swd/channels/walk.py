@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tf_keras.src.layers.core.tf_op_layer import SlicingOpLambda, TFOpLambda
 
 from tfmot_swd.keras2.compat import Functional, keras, variables_of
+from tfmot_swd.keras2.graph import GraphCall, has_graph, propagate, shape_of
+from tfmot_swd.keras2.layer_weights import unwrapped
+from tfmot_swd.keras2.operators import SlicingOpLambda
 from tfmot_swd.keras2.overrides import replaced_on_object
 from tfmot_swd.layers.call import ArgumentEdit, Cut, Kept, LayerCall, LayerRecord, NoRule
 from tfmot_swd.layers.labels import Classes, Labels, Shape, Sizes, Ties
-from tfmot_swd.layers.registry import ChannelRule, find_rule
+from tfmot_swd.layers.registry import ChannelRule, find_rule, said_of
+
+# Where the layer classes of Keras, TFMOT and this package are.
+_KNOWN_HOMES = ("tf_keras.", "tensorflow_model_optimization.", "tfmot_swd.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +29,7 @@ class Trace:
       cuts: every axis of a weight that channels own, in the order of the graph.
       records: identity of a layer → what its calls said.
       labels: identity of a symbolic tensor → its labels.
-      argument_edits: identity of a node → how its arguments change.
+      argument_edits: key of a `GraphCall` → how its arguments change.
       classes: the channels, joined.
       failures: where a rule has failed, and with what; each is the reason of a barrier too.
     """
@@ -36,10 +40,6 @@ class Trace:
     argument_edits: dict[int, list[ArgumentEdit]]
     classes: Classes
     failures: list[str]
-
-    def kept(self, stays: np.ndarray) -> Kept:
-        """Returns what rules ask; `stays` says of each id whether it stays."""
-        return Kept(stays)
 
 
 def trace_channels(model: Any) -> Trace:
@@ -53,50 +53,6 @@ def trace_channels(model: Any) -> Trace:
     check_weights_have_one_layer(walk.records)
     cuts = tuple(cut for record in walk.records.values() for cut in record.cuts.values())
     return Trace(cuts, walk.records, walk.labels, walk.argument_edits, walk.ties.resolve(), walk.failures)
-
-
-def nodes_of(model: Any) -> list[Any]:
-    """Returns the calls of a graph model, each behind those that it needs; side by side, in the order of its layers."""
-    by_depth = model._nodes_by_depth
-    place = {id(layer): number for number, layer in enumerate(model.layers)}
-    return [
-        node
-        for depth in sorted(by_depth, reverse=True)
-        for node in sorted(by_depth[depth], key=lambda node: place.get(id(node.layer), -1))
-    ]
-
-
-def bound_arguments(node: Any) -> inspect.BoundArguments:
-    """Returns the arguments of a call by name."""
-    layer = node.layer
-    function = layer.function if hasattr(layer, "symbol") and hasattr(layer, "function") else layer.call
-    return inspect.signature(function).bind(*node.call_args, **node.call_kwargs)
-
-
-def inputs_of(node: Any) -> list[Any]:
-    """Returns the tensors that a call computes with, in the order of the layer's inputs, constants among them.
-
-    A model may be called with a dictionary in another order; a mask and a training flag given by hand are left out.
-    Constants of operators are arguments like others, which their rules look at.
-    """
-    layer = node.layer
-    if isinstance(layer, keras.Model):
-        first, _, _ = layer._call_spec.split_out_first_arg(node.call_args, node.call_kwargs)
-        return list(layer._flatten_to_reference_inputs(first))
-    flags = tf.nest.flatten([node.call_kwargs.get(name) for name in ("mask", "training")])
-    if isinstance(layer, TFOpLambda):
-        return [tensor for tensor in node.keras_inputs if not any(tensor is flag for flag in flags)]
-    symbolic = {id(tensor) for tensor in node.keras_inputs}
-    return [
-        each
-        for each in tf.nest.flatten((node.call_args, node.call_kwargs))
-        if (id(each) in symbolic or is_constant(each)) and not any(each is flag for flag in flags)
-    ]
-
-
-def is_constant(value: Any) -> bool:
-    """Whether an argument of a call is a tensor with values of its own."""
-    return isinstance(value, tf.Tensor | tf.Variable | np.ndarray | np.generic)
 
 
 class _Walk:
@@ -123,27 +79,20 @@ class _Walk:
             for before, now in zip(first, inputs, strict=True):
                 self.ties.tie(before.ids, now.ids)
             return outputs
-        for tensor, labels in zip(model.inputs, inputs, strict=True):
-            self.labels[id(tensor)] = labels
-        for node in nodes_of(model):
-            if not node.is_input:
-                outputs = self._call(node, prefix)
-                for tensor, labels in zip(tf.nest.flatten(node.outputs), outputs, strict=True):
-                    self.labels[id(tensor)] = labels
-        outputs = [self.labels[id(tensor)] for tensor in model.outputs]
+        outputs = propagate(model, inputs, lambda call, _: self._call(call, prefix), known=self.labels)
         self._models[id(model)] = (inputs, outputs)
         return outputs
 
-    def _call(self, node: Any, prefix: str) -> list[Labels]:
-        layer, path = node.layer, prefix + node.layer.name
-        shapes = [shape_of(tensor) for tensor in tf.nest.flatten(node.outputs)]
-        tensors = inputs_of(node)
+    def _call(self, made: GraphCall, prefix: str) -> list[Labels]:
+        layer, path = made.layer, prefix + made.layer.name
+        shapes = [shape_of(tensor) for tensor in made.outputs]
+        tensors = made.operands()
         known = dict(self.labels)
         for tensor in tensors:
             if id(tensor) not in known:
                 known[id(tensor)] = self.stays(shape_of(tensor), f"{path}: a constant")
         inputs = [known[id(tensor)] for tensor in tensors]
-        for tensor in node.keras_inputs:
+        for tensor in made.inputs:
             if not any(tensor is each for each in tensors):
                 self._pin(self.labels[id(tensor)], f"{path}: given as a mask or a flag")
         if not isinstance(layer, SlicingOpLambda):
@@ -162,26 +111,26 @@ class _Walk:
             return call.barrier(reason)
         if record.blocked:
             return call.barrier("another call of it has no rule")
-        if any(tensor.shape.rank is None for tensor in tf.nest.flatten([node.keras_inputs, node.outputs])):
+        if any(tensor.shape.rank is None for tensor in (*made.inputs, *made.outputs)):
             return call.barrier("a tensor of unknown rank")
-        outputs = self._ruled(rule, call, node, known)
+        outputs = self._ruled(rule, call, made, known)
         if not record.blocked:
-            self.argument_edits[id(node)] = call.argument_edits
+            self.argument_edits[made.key] = call.argument_edits
             record.met += [labels.ids for labels in (*inputs, *outputs)]
         return outputs
 
-    def _ruled(self, rule: ChannelRule, call: LayerCall, node: Any, known: dict[int, Labels]) -> list[Labels]:
+    def _ruled(self, rule: ChannelRule, call: LayerCall, made: GraphCall, known: dict[int, Labels]) -> list[Labels]:
         """Returns what a rule makes of a call; one that fails, or says too little, is a barrier with the reason."""
         before = call.record.before()
         try:
             call.arguments = {
                 name: tf.nest.map_structure(lambda each: known.get(id(each), each), value)
-                for name, value in bound_arguments(node).arguments.items()
+                for name, value in made.bind().arguments.items()
             }
-            made = rule(call)
-            found = checked([made] if isinstance(made, Labels) else list(made), call)
-            if not rule.__module__.startswith("tfmot_swd."):
-                self._try_edits(call, node)
+            returned = rule(call)
+            found = checked([returned] if isinstance(returned, Labels) else list(returned), call)
+            if _is_of_users(rule, call.record.layer):
+                self._try_edits(call, made)
         except NoRule as error:
             call.record.forget(before)
             return call.barrier(str(error))
@@ -196,7 +145,7 @@ class _Walk:
             return call.barrier(f"its channel rule knows nothing of {', '.join(unknown)}")
         return found
 
-    def _try_edits(self, call: LayerCall, node: Any) -> None:
+    def _try_edits(self, call: LayerCall, made: GraphCall) -> None:
         """Makes the edits of a rule of the user's with all channels there, so that they fail now or never."""
         everything = Kept(np.ones(self.ties.count, bool))
         config = call.record.layer.get_config() if call.record.edits else {}
@@ -205,7 +154,7 @@ class _Walk:
             edit(config, everything)
         if set(config) != known:
             raise ValueError(f"the layer's config has no such entry. Received: {sorted(set(config) - known)}")
-        arguments = dict(bound_arguments(node).arguments)
+        arguments = dict(made.bind().arguments)
         for change in call.argument_edits:
             change(arguments, everything)
 
@@ -223,9 +172,16 @@ class _Walk:
         self.ties.pin(labels.of.ids if isinstance(labels, Sizes) else labels.ids, reason)
 
 
+def _is_of_users(rule: ChannelRule, layer: Any) -> bool:
+    """Whether a rule, or the class that it was registered for, is the user's."""
+    kind, _ = said_of(type(unwrapped(layer)), "channels")
+    homes = [rule.__module__] if kind is None else [rule.__module__, kind.__module__]
+    return not all(home.startswith(_KNOWN_HOMES) for home in homes)
+
+
 def check_is_its_graph(model: Any) -> None:
     """Raises a ValueError where calling a model does something else than running its graph of layers."""
-    if not hasattr(model, "_nodes_by_depth"):
+    if not has_graph(model):
         problem = "has no graph of layers, as one of them cannot be traced: give the first one an input_shape"
     elif type(model).call not in (Functional.call, keras.Sequential.call) or "call" in replaced_on_object(model):
         problem = "has a call method of its own: write what it does as layers of a Functional model"
@@ -289,9 +245,3 @@ def checked(found: list[Labels], call: LayerCall) -> list[Labels]:
         # Raises where they are no ids that were given out.
         call.ties.tie(labels.ids, labels.ids)
     return found
-
-
-def shape_of(tensor: Any) -> Shape:
-    """Returns the static shape of a tensor or an array; of unknown rank, none."""
-    shape = tf.TensorShape(tensor.shape)
-    return () if shape.rank is None else tuple(shape.as_list())

@@ -108,7 +108,11 @@ class _MovedModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return importlib.machinery.ModuleSpec(fullname, self)
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
-        return importlib.import_module(self._moved[spec.name])
+        module = importlib.import_module(self._moved[spec.name])
+        spec.loader_state = module.__spec__
+        return module
 
     def exec_module(self, module: types.ModuleType) -> None:
-        """Does nothing: the module has run under its own name."""
+        """Gives the module, which has run under its own name, that name back."""
+        if module.__spec__ is not None:
+            module.__spec__ = module.__spec__.loader_state

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_swd.keras2.compat import keras
+from tfmot_swd.keras2.graph import calls_of, has_graph
 from tfmot_swd.keras2.object_changes import carry_changes, carry_values, check_weights_fit, is_changed
 from tfmot_swd.keras2.overrides import replaced_on_object
 
@@ -106,10 +107,8 @@ def clone_with(model: Any, make: Callable[[Any], Any]) -> Any:
 
 def _called_on_constants(model: Any) -> list[str]:
     """Returns the names of the layers of a model that have arrays or tensors of values among their inputs."""
-    nodes = [node for nodes in getattr(model, "_nodes_by_depth", {}).values() for node in nodes]
-    given = {
-        node.layer.name: tf.nest.flatten((node.call_args, node.call_kwargs)) for node in nodes if not node.is_input
-    }
+    calls = calls_of(model) if has_graph(model) else ()
+    given = {call.layer.name: tf.nest.flatten((call.args, call.kwargs)) for call in calls}
     return [name for name, args in given.items() if any(isinstance(each, tf.Tensor | np.ndarray) for each in args)]
 
 

@@ -2,10 +2,10 @@
 
 TFMOT keeps `PruneLowMagnitude` and its policies private, and tf_keras its call context; the version ranges in setup.cfg
 are narrow for their sake. This is the only module that imports `tensorflow_model_optimization.python` and
-`tensorflow.python`. It is not the only one that depends on what is private: the channel rules, MACs and the copying of
-objects import classes of `tf_keras.src` (operators in a graph, layers of published networks), the command line its list
-of what files may name, the exporter the schema of TFLite files, and several modules use attributes of layers and models
-with an underscore before them. A new version of TensorFlow, tf_keras or TFMOT is to be tested with all of those.
+`tensorflow.python`. `operators` beside it imports from `tf_keras.src` too, and so do the command line, for its list of
+what files may name; the exporter imports the schema of TFLite files. Attributes of layers, models and nodes with an
+underscore before them are used in this package, and in the wrappers and methods. A new version of TensorFlow, tf_keras
+or TFMOT is to be tested with all of those.
 """
 
 from __future__ import annotations
@@ -71,16 +71,23 @@ from tensorflow_model_optimization.python.core.sparsity.keras.pruning_schedule i
 from tensorflow_model_optimization.python.core.sparsity.keras.pruning_wrapper import (
     PruneLowMagnitude,
 )
+from tf_keras.src.applications.convnext import LayerScale, StochasticDepth
+from tf_keras.src.applications.inception_resnet_v2 import CustomScaleLayer
 from tf_keras.src.engine import base_layer_utils
+from tf_keras.src.engine.base_layer import AddLoss, AddMetric
 from tf_keras.src.engine.functional import Functional
 from tf_keras.src.mixed_precision.autocast_variable import (
     AutoCastVariable,
 )
 
 __all__ = [
+    "AddLoss",
+    "AddMetric",
     "AutoCastVariable",
     "ConstantSparsity",
+    "CustomScaleLayer",
     "Functional",
+    "LayerScale",
     "PolynomialDecay",
     "PrunableLayer",
     "PruneLowMagnitude",
@@ -89,8 +96,10 @@ __all__ = [
     "PruningSchedule",
     "QuantizeLayer",
     "QuantizeWrapper",
+    "StochasticDepth",
     "UpdatePruningStep",
     "forget_gradients",
+    "has_backward_config",
     "is_recording",
     "is_saving",
     "is_tracing_keras_graph",
@@ -193,3 +202,8 @@ def is_recording() -> bool:
 def is_tracing_keras_graph() -> bool:
     """Whether a layer is being called on symbolic inputs, to build a model rather than to run it."""
     return not tf.executing_eagerly() and not base_layer_utils.is_in_tf_function()
+
+
+def has_backward_config(layer: Any) -> bool:
+    """Whether a Bidirectional layer was given its backward layer, and did not make it of the forward layer's config."""
+    return hasattr(layer, "_backward_layer_config")

@@ -8,6 +8,7 @@ from collections.abc import Collection
 from typing import Any
 
 from tfmot_swd.keras2.compat import keras
+from tfmot_swd.keras2.graph import layer_paths
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +41,7 @@ class LayerChoice:
           ValueError: a name is of nothing in the model, near ones are told; `only` is empty. Layers without weights may
             be named.
         """
-        known = {name for path, layer in _paths(model) for name in (path, layer.name)}
+        known = {name for path, layer in layer_paths(model) for name in (path, layer.name)}
         for name, given in (("skip", self.skip), ("only", () if self.only is None else self.only)):
             unknown = sorted({each for each in given if each not in known}, key=str)
             if unknown:
@@ -74,22 +75,12 @@ class ChosenLayers:
 
 def _named(model: Any, names: Collection[str]) -> frozenset[str]:
     """Returns the paths of all layers that are named, by name or path, by themselves or with a model around them."""
-    found = list(_paths(model))
+    found = list(layer_paths(model))
     chosen = {id(layer) for path, layer in found if path in names or layer.name in names}
     for _, layer in found:
         if id(layer) in chosen and isinstance(layer, keras.Model):
-            chosen |= {id(each) for _, each in _paths(layer)}
+            chosen |= {id(each) for _, each in layer_paths(layer)}
     return frozenset(path for path, layer in found if id(layer) in chosen)
-
-
-def _paths(model: Any, prefix: str = "") -> list[tuple[str, Any]]:
-    """Returns (path, layer) of all layers, models inside the model before what they hold."""
-    found = []
-    for layer in model.layers:
-        found.append((prefix + layer.name, layer))
-        if isinstance(layer, keras.Model):
-            found += _paths(layer, f"{prefix}{layer.name}/")
-    return found
 
 
 def _check_list(name: str, given: Any) -> None:

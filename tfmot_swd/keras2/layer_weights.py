@@ -16,6 +16,7 @@ from tfmot_swd.keras2.compat import (
     master_variable,
     variables_of,
 )
+from tfmot_swd.keras2.graph import layer_paths, layers_inside
 
 layers = keras.layers
 
@@ -64,7 +65,7 @@ def kernels_of(layer: Any) -> list[tf.Variable]:
     attention and of a GRU have two axes) and what normalization and PReLU scale by.
     """
     no_kernel: set[int] = set()
-    for part in unwrapped(layer)._flatten_layers():
+    for part in layers_inside(unwrapped(layer)):
         scaling = part.weights if isinstance(part, _SCALING) else [getattr(part, "bias", None)]
         no_kernel |= {id(master_variable(each)) for each in scaling}
     return [
@@ -74,20 +75,18 @@ def kernels_of(layer: Any) -> list[tf.Variable]:
     ]
 
 
-def layers_with_weights(model: Any, prefix: str = "", seen: set[int] | None = None) -> Iterator[tuple[str, Any]]:
-    """Yields (path, layer) of every layer that owns weights, nested models followed, each once.
+def layers_with_weights(model: Any) -> Iterator[tuple[str, Any]]:
+    """Yields (path, layer) of every layer that owns weights, nested models followed, each once."""
+    seen: set[int] = set()
+    for path, layer in layer_paths(model):
+        if id(layer) not in seen and not isinstance(layer, keras.Model) and weights_inside(layer):
+            seen.add(id(layer))
+            yield path, layer
 
-    `seen` holds the identities of the layers yielded so far, and grows.
-    """
-    seen = set() if seen is None else seen
-    for layer in model.layers:
-        if id(layer) in seen or not weights_inside(layer):
-            continue
-        seen.add(id(layer))
-        if isinstance(layer, keras.Model):
-            yield from layers_with_weights(layer, f"{prefix}{layer.name}/", seen)
-        else:
-            yield prefix + layer.name, layer
+
+def has_bias(layer: Any) -> bool:
+    """Whether a layer adds a bias: it has the weight, and no `use_bias` that says otherwise."""
+    return getattr(layer, "bias", None) is not None and bool(getattr(layer, "use_bias", True))
 
 
 def own_weights(model: Any) -> list[Any]:
@@ -115,3 +114,8 @@ def distinct(weights: Iterable[Any]) -> list[Any]:
 def elements(weights: Iterable[Any]) -> int:
     """Returns how many numbers these weights hold together."""
     return sum(math.prod(weight.shape) for weight in weights)
+
+
+def made_trainable(layer: Any) -> list[Any]:
+    """Returns the weights that a layer and those inside of it have made to be trained, frozen now or not."""
+    return [weight for part in layers_inside(layer) for weight in part._trainable_weights]

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
-from tf_keras.src.layers.core.tf_op_layer import TFOpLambda, get_canonical_name_for_symbol
 
 from tfmot_swd.keras2.compat import keras, master_variable
+from tfmot_swd.keras2.operators import calls_another_function
 from tfmot_swd.keras2.overrides import replaced_on_object
 
 Copy = Callable[[Any], Any]
@@ -22,7 +22,7 @@ Copy = Callable[[Any], Any]
 
 def is_changed(layer: Any) -> bool:
     """Whether a method of a layer, or of one inside it, was replaced on the object, or an operator's function was."""
-    return any(replaced_on_object(part) or _another_function(part) for part in layer._flatten_layers())
+    return any(replaced_on_object(part) or calls_another_function(part) for part in layer._flatten_layers())
 
 
 def carry_changes(layer: Any, copy: Any, copied: Copy) -> None:
@@ -47,7 +47,7 @@ def carry_changes(layer: Any, copy: Any, copied: Copy) -> None:
         twin = twins.get(id(part))
         if twin is None:
             continue
-        if _another_function(part):
+        if calls_another_function(part):
             twin.function = part.function
         for name, value in replaced_on_object(part).items():
             if not _is_same_code(value, vars(twin).get(name)):
@@ -68,6 +68,11 @@ def carry_values(layer: Any, copy: Any, copied: Copy) -> None:
             setattr(copy, name, value)
 
 
+def outside_losses(layer: Any) -> list[Any]:
+    """Returns the functions that were given to `add_loss` from outside a layer; they hold what they were made with."""
+    return list(getattr(layer, "_callable_losses", ()))
+
+
 def check_weights_fit(layer: Any, copy: Any) -> None:
     """Raises a ValueError where a copy does not have the weights of the layer that it stands for."""
     # Keras counts the vocabulary of a lookup as a weight, which has no shape.
@@ -78,16 +83,6 @@ def check_weights_fit(layer: Any, copy: Any) -> None:
             "all of them in build, from what get_config returns. "
             f"Received: layer {layer.name!r} with weights {shapes[0]}, a copy with {shapes[1]}"
         )
-
-
-def _another_function(layer: Any) -> bool:
-    """Whether an operator calls another function than the one that it is made from again."""
-    if not isinstance(layer, TFOpLambda) or not layer.symbol:
-        return False
-    # As TFOpLambda asks for it.
-    name = get_canonical_name_for_symbol(layer.function, add_prefix_to_v1_names=True)
-    name = name or get_canonical_name_for_symbol(layer.function, api_name="keras", add_prefix_to_v1_names=True)
-    return name != layer.symbol
 
 
 def _twins(layer: Any, copy: Any) -> dict[int, Any]:

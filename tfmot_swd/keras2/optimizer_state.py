@@ -3,18 +3,39 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from tfmot_swd.channels.rebuild import Slicing
 from tfmot_swd.keras2.compat import keras
 from tfmot_swd.keras2.optimizers import unwrap
 
 Key = Hashable
 _KINDS = (keras.optimizers.Optimizer, keras.optimizers.legacy.Optimizer)
+
+
+@dataclasses.dataclass(frozen=True)
+class Slicing:
+    """What stays of one variable.
+
+    Args:
+      source: the variable of the larger model.
+      target: that of the smaller one.
+      masks: axis → bool array, true where a slice stays; axes that are not named stay whole.
+    """
+
+    source: Any
+    target: Any
+    masks: dict[int, np.ndarray]
+
+    def of(self, value: np.ndarray) -> np.ndarray:
+        """Returns what stays of an array of the source's shape."""
+        for axis, mask in self.masks.items():
+            value = np.compress(mask, value, axis)
+        return value
 
 
 def sliced_optimizer(optimizer: Any, slicings: Iterable[Slicing]) -> Any:

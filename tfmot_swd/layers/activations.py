@@ -1,4 +1,4 @@
-"""Which activation functions act on each element alone, so that a channel passes through by itself."""
+"""Activation functions that act on each element alone, so that a channel passes through by itself."""
 
 from __future__ import annotations
 

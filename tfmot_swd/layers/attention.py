@@ -2,48 +2,52 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
+from tfmot_swd.keras2.attention import DROPOUT, KEY, OUTPUT, PROJECTIONS, QUERY, SOFTMAX, VALUE, AttentionParts
 from tfmot_swd.keras2.compat import keras
 from tfmot_swd.layers.call import Kept, LayerCall
 from tfmot_swd.layers.labels import Labels
-from tfmot_swd.layers.registry import register_channel_rule
+from tfmot_swd.layers.registry import register_layer
+from tfmot_swd.layers.sample import CallShapes, shape_of_argument, size_of
 
 layers = keras.layers
 
 
-@register_channel_rule(layers.MultiHeadAttention)
 def multi_head_attention(call: LayerCall) -> Labels | list[Labels]:
     """Kernels (in, heads, size) and (heads, size, out).
 
     Heads meet only in the sum of the output projection, so each can leave by itself. The size of a head cannot
     change: it scales the scores.
     """
-    layer, arguments = call.layer, call.arguments
-    for name in ("_query_dense", "_key_dense", "_value_dense", "_output_dense"):
+    layer, arguments = AttentionParts(call.layer), call.arguments
+    for name in PROJECTIONS:
         if call.part(name, layers.EinsumDense).activation is not keras.activations.linear:
             return call.barrier("attention with an activation of its projections has no rule")
-    call.part("_softmax", layers.Softmax)
-    call.part("_dropout_layer", layers.Dropout)
-    if layer._output_dense.kernel.shape.rank != 3 or len(call.output_shapes) != 1:
+    call.part(SOFTMAX, layers.Softmax)
+    call.part(DROPOUT, layers.Dropout)
+    if layer.output.kernel.shape.rank != 3 or len(call.output_shapes) != 1:
         return call.barrier("attention over several axes, or with its scores given back, has no rule")
     query, value, mask = arguments["query"], arguments["value"], arguments.get("attention_mask")
     key = value if arguments.get("key") is None else arguments["key"]
     if not all(isinstance(each, Labels) for each in (query, key, value)):
         return call.barrier("attention to a constant has no rule")
-    heads = call.new(layer._num_heads, "heads")
+    heads = call.new(layer.heads, "heads")
     if isinstance(mask, Labels):
         call.ties.pin(mask.ids, f"{call.record.path}: attention mask")
     if mask is not None and len(mask.shape) > 3:
         call.ties.pin(heads, f"{call.record.path}: a mask for each head")
-    target = call.new(int(layer._output_dense.kernel.shape[-1]), "output")
-    for name, source in (("_query_dense", query), ("_value_dense", value), ("_key_dense", key)):
+    target = call.new(int(layer.output.kernel.shape[-1]), "output")
+    for name, source in ((QUERY, query), (VALUE, value), (KEY, key)):
         call.consume(f"{name}.kernel", 0, call.channels(source, -1))
         call.produce(f"{name}.kernel", 1, heads)
-        if layer._use_bias:
+        if layer.use_bias:
             call.produce(f"{name}.bias", 0, heads)
-    call.consume("_output_dense.kernel", 0, heads)
-    call.produce("_output_dense.kernel", 2, target)
-    if layer._use_bias:
-        call.produce("_output_dense.bias", 0, target)
+    call.consume(f"{OUTPUT}.kernel", 0, heads)
+    call.produce(f"{OUTPUT}.kernel", 2, target)
+    if layer.use_bias:
+        call.produce(f"{OUTPUT}.bias", 0, target)
     call.resize("num_heads", heads)
 
     def resize(config: dict, kept: Kept) -> None:
@@ -55,3 +59,48 @@ def multi_head_attention(call: LayerCall) -> Labels | list[Labels]:
 
     call.reconfigure("output_shape", resize)
     return call.output(target, -1)
+
+
+def _attention_weights(layer: Any) -> list[Any]:
+    return [getattr(layer, name).kernel for name in PROJECTIONS]
+
+
+def _positions(layer: Any, call: CallShapes) -> tuple[int, int, int]:
+    """Returns the positions of queries, keys and values."""
+    query, value = shape_of_argument(call.argument(layer, "query")), shape_of_argument(call.argument(layer, "value"))
+    key = value if call.argument(layer, "key") is None else shape_of_argument(call.argument(layer, "key"))
+    queries, keys, values = (math.prod(shape[:-1]) for shape in (query, key, value))
+    return queries, keys, values
+
+
+def _multi_head_macs(layer: Any, call: CallShapes) -> int:
+    parts, value = AttentionParts(layer), shape_of_argument(call.argument(layer, "value"))
+    projections = sum(round(times) * size_of(kernel) for kernel, times in _multi_head_macs_by_weight(layer, call))
+    attended = math.prod(value[axis] for axis in parts.axes)
+    return projections + _positions(layer, call)[0] * attended * parts.heads * sum(parts.head_sizes)
+
+
+def _multi_head_macs_by_weight(layer: Any, call: CallShapes) -> list[tuple[Any, float]]:
+    parts, (queries, keys, values) = AttentionParts(layer), _positions(layer, call)
+    return [
+        (parts.query.kernel, float(queries)),
+        (parts.output.kernel, float(queries)),
+        (parts.key.kernel, float(keys)),
+        (parts.value.kernel, float(values)),
+    ]
+
+
+def _attention_macs(layer: Any, call: CallShapes) -> int:
+    # Scores, additive ones too, take a MAC for each feature of each pair; then they weigh the values.
+    query, value = call.operands(layer)[:2]
+    return math.prod(query[:-1]) * value[-2] * (query[-1] + value[-1])
+
+
+register_layer(
+    layers.MultiHeadAttention,
+    prunable=_attention_weights,
+    channels=multi_head_attention,
+    macs=_multi_head_macs,
+    macs_by_weight=_multi_head_macs_by_weight,
+)
+register_layer(layers.Attention, layers.AdditiveAttention, macs=_attention_macs)

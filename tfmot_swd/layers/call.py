@@ -128,6 +128,8 @@ class LayerCall:
       output_shapes: shapes of its output tensors.
       arguments: all arguments of the call by name, tensors replaced by their `Labels`.
       ties: of the model.
+      prefix: of the names of weights, for the call of a layer inside another one: "cell.".
+      config_path: the entries of the config that lead to that of the layer inside.
     """
 
     def __init__(
@@ -137,6 +139,9 @@ class LayerCall:
         output_shapes: list[Shape],
         arguments: dict[str, Any],
         ties: Ties,
+        *,
+        prefix: str = "",
+        config_path: tuple[str, ...] = (),
     ) -> None:
         self.record = record
         self.layer = record.layer
@@ -146,8 +151,8 @@ class LayerCall:
         self.ties = ties
         self.argument_edits: list[ArgumentEdit] = []
         self._own_weights = {id(each) for each in variables_of(record.layer)}
-        self._prefix = ""
-        self._config_path: tuple[str, ...] = ()
+        self._prefix = prefix
+        self._config_path = config_path
 
     @property
     def input(self) -> Labels:
@@ -305,10 +310,16 @@ class LayerCall:
 
     def inner(self, part: str, inputs: list[Labels], output_shapes: list[Shape], key: str | None = None) -> LayerCall:
         """Returns the call of the layer in the attribute `part`; its config stands under `key`, by default `part`."""
-        call = LayerCall(self.record, inputs, output_shapes, self.arguments, self.ties)
+        call = LayerCall(
+            self.record,
+            inputs,
+            output_shapes,
+            self.arguments,
+            self.ties,
+            prefix=f"{self._prefix}{part}.",
+            config_path=(*self._config_path, key or part),
+        )
         call.layer = getattr(self.layer, part)
-        call._prefix = f"{self._prefix}{part}."
-        call._config_path = (*self._config_path, key or part)
         return call
 
     def output(self, ids: np.ndarray, axis: int, index: int = 0) -> Labels:

@@ -1,37 +1,53 @@
-"""Convolutions: plain, grouped, transposed, depthwise, separable."""
+"""Convolutions: plain, grouped, transposed, depthwise, separable, locally connected."""
 
 from __future__ import annotations
+
+import math
+from typing import Any
 
 import numpy as np
 
 from tfmot_swd.keras2.compat import keras
+from tfmot_swd.keras2.layer_weights import has_bias
 from tfmot_swd.layers.call import LayerCall
+from tfmot_swd.layers.constants import Line, Linear, is_unpadded, weighted, weighted_each, with_bias
 from tfmot_swd.layers.labels import Labels
-from tfmot_swd.layers.registry import register_channel_rule
+from tfmot_swd.layers.registry import register_layer
+from tfmot_swd.layers.sample import CallShapes, positions, size_of
 
 layers = keras.layers
 
 
-def channel_axis(call: LayerCall) -> int:
-    """Returns the axis on which the layer's data format has the channels; more than one batch axis may come first."""
-    rank = call.operand.rank
-    return rank - 1 - call.layer.rank if call.layer.data_format == "channels_first" else rank - 1
+def channel_axis(call: LayerCall, kernel: Any) -> int:
+    """Returns the axis on which the layer's data format has the channels; more than one batch axis may come first.
+
+    Args:
+      call: of a convolution.
+      kernel: its weight, with two axes behind the spatial ones.
+    """
+    rank, spatial = call.operand.rank, len(kernel.shape) - 2
+    return rank - 1 - spatial if getattr(call.layer, "data_format", None) == "channels_first" else rank - 1
 
 
-@register_channel_rule(layers.Conv1D, layers.Conv2D, layers.Conv3D)
 def convolution(call: LayerCall) -> Labels:
     """Kernel (…, in / groups, out)."""
-    layer, axis = call.layer, channel_axis(call)
-    source, target = call.channels(call.operand, axis), call.new(layer.filters)
-    if layer.groups == 1:
+    layer = call.layer
+    axis, groups = channel_axis(call, layer.kernel), getattr(layer, "groups", 1)
+    source, target = call.channels(call.operand, axis), call.new(int(layer.kernel.shape[-1]))
+    if groups == 1:
         call.consume("kernel", -2, source)
     else:
-        _tie_groups(call, source.reshape(layer.groups, -1), target.reshape(layer.groups, -1))
+        _tie_groups(call, source.reshape(groups, -1), target.reshape(groups, -1))
     call.produce("kernel", -1, target)
-    if layer.use_bias:
+    return _made(call, target, axis)
+
+
+def _made(call: LayerCall, target: np.ndarray, axis: int) -> Labels:
+    """Returns the labels of the filters that a convolution makes, behind its bias and activation."""
+    if has_bias(call.layer):
         call.produce("bias", 0, target)
     call.resize("filters", target)
-    return call.activated(call.output(target, axis), layer.activation)
+    return call.activated(call.output(target, axis), getattr(call.layer, "activation", None))
 
 
 def _tie_groups(call: LayerCall, source: np.ndarray, target: np.ndarray) -> None:
@@ -52,42 +68,128 @@ def _tie_groups(call: LayerCall, source: np.ndarray, target: np.ndarray) -> None
     call.consume("kernel", -2, source[0])
 
 
-@register_channel_rule(layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)
 def transposed(call: LayerCall) -> Labels:
     """Kernel (…, out, in)."""
-    layer, axis = call.layer, channel_axis(call)
-    target = call.new(layer.filters)
+    layer = call.layer
+    axis, target = channel_axis(call, layer.kernel), call.new(int(layer.kernel.shape[-2]))
     if getattr(layer, "groups", 1) != 1:
         return call.barrier("grouped transposed convolution has no rule")[0]
     call.consume("kernel", -1, call.channels(call.operand, axis))
     call.produce("kernel", -2, target)
-    if layer.use_bias:
-        call.produce("bias", 0, target)
-    call.resize("filters", target)
-    return call.activated(call.output(target, axis), layer.activation)
+    return _made(call, target, axis)
 
 
-@register_channel_rule(layers.DepthwiseConv1D, layers.DepthwiseConv2D)
 def depthwise(call: LayerCall) -> Labels:
     """Kernel (…, in, multiplier): each output channel belongs to its input channel."""
-    layer, axis = call.layer, channel_axis(call)
+    layer = call.layer
+    axis = channel_axis(call, layer.depthwise_kernel)
     source = call.channels(call.operand, axis)
-    target = np.repeat(source, layer.depth_multiplier)
+    target = np.repeat(source, int(layer.depthwise_kernel.shape[-1]))
     call.follow("depthwise_kernel", -2, source)
-    if layer.use_bias:
+    if has_bias(layer):
         call.follow("bias", 0, target)
-    return call.activated(call.output(target, axis), layer.activation)
+    return call.activated(call.output(target, axis), getattr(layer, "activation", None))
 
 
-@register_channel_rule(layers.SeparableConv1D, layers.SeparableConv2D)
 def separable(call: LayerCall) -> Labels:
     """A depthwise and a pointwise kernel."""
-    layer, axis = call.layer, channel_axis(call)
-    source, target = call.channels(call.operand, axis), call.new(layer.filters)
+    layer = call.layer
+    axis = channel_axis(call, layer.depthwise_kernel)
+    source, target = call.channels(call.operand, axis), call.new(int(layer.pointwise_kernel.shape[-1]))
     call.follow("depthwise_kernel", -2, source)
-    call.consume("pointwise_kernel", -2, np.repeat(source, layer.depth_multiplier))
+    call.consume("pointwise_kernel", -2, np.repeat(source, int(layer.depthwise_kernel.shape[-1])))
     call.produce("pointwise_kernel", -1, target)
-    if layer.use_bias:
-        call.produce("bias", 0, target)
-    call.resize("filters", target)
-    return call.activated(call.output(target, axis), layer.activation)
+    return _made(call, target, axis)
+
+
+def _convolution_macs(layer: Any, call: CallShapes) -> int:
+    # The kernel's input axis has the channels of one group only.
+    return positions(layer, call.outputs[0], len(layer.kernel.shape) - 2) * size_of(layer.kernel)
+
+
+def _transposed_macs(layer: Any, call: CallShapes) -> int:
+    # Every input place is multiplied with the whole kernel; what falls over the border is cropped.
+    return positions(layer, call.inputs[0], len(layer.kernel.shape) - 2) * size_of(layer.kernel)
+
+
+def _depthwise_macs(layer: Any, call: CallShapes) -> int:
+    kernel = layer.depthwise_kernel
+    return positions(layer, call.outputs[0], len(kernel.shape) - 2) * size_of(kernel)
+
+
+def _separable_macs(layer: Any, call: CallShapes) -> int:
+    kernels = layer.depthwise_kernel, layer.pointwise_kernel
+    return positions(layer, call.outputs[0], len(kernels[0].shape) - 2) * size_of(*kernels)
+
+
+def _locally_connected_macs(layer: Any, call: CallShapes) -> int:
+    # Not from the kernel: each `implementation` keeps it in another shape.
+    channels = math.prod(call.inputs[0]) // positions(layer, call.inputs[0], len(layer.kernel_size))
+    return math.prod(call.outputs[0]) * math.prod(layer.kernel_size) * channels
+
+
+def _convolution_constants(layer: Any, line: Line) -> Line:
+    groups, kernel = getattr(layer, "groups", 1), layer.kernel.numpy()
+    parts = zip(np.split(line, groups), np.split(kernel, groups, axis=-1), strict=True)
+    return with_bias(layer, np.concatenate([weighted(*part, is_unpadded(layer, kernel)) for part in parts]))
+
+
+def _transposed_constants(layer: Any, line: Line) -> Line:
+    return with_bias(layer, weighted(line, np.swapaxes(layer.kernel.numpy(), -1, -2), False))
+
+
+def _depthwise_constants(layer: Any, line: Line) -> Line:
+    return with_bias(layer, _depthwise_line(layer, line))
+
+
+def _separable_constants(layer: Any, line: Line) -> Line:
+    return with_bias(layer, weighted(_depthwise_line(layer, line), layer.pointwise_kernel.numpy(), True))
+
+
+def _depthwise_line(layer: Any, line: Line) -> Line:
+    kernel = layer.depthwise_kernel.numpy()
+    return weighted_each(line, kernel, is_unpadded(layer, kernel))
+
+
+register_layer(
+    layers.Conv1D,
+    layers.Conv2D,
+    layers.Conv3D,
+    prunable=("kernel",),
+    channels=convolution,
+    macs=_convolution_macs,
+    constants=Linear(_convolution_constants, folds=True),
+    filters=True,
+)
+register_layer(
+    layers.Conv1DTranspose,
+    layers.Conv2DTranspose,
+    layers.Conv3DTranspose,
+    prunable=("kernel",),
+    channels=transposed,
+    macs=_transposed_macs,
+    constants=Linear(_transposed_constants),
+    filters=True,
+)
+# Their weights count nowhere, on purpose: TFMOT prunes none of these few either.
+register_layer(
+    layers.DepthwiseConv1D,
+    layers.DepthwiseConv2D,
+    prunable=(),
+    whole=("depthwise_kernel",),
+    channels=depthwise,
+    macs=_depthwise_macs,
+    constants=Linear(_depthwise_constants, weight="depthwise_kernel"),
+    filters=False,
+)
+register_layer(
+    layers.SeparableConv1D,
+    layers.SeparableConv2D,
+    prunable=("pointwise_kernel",),
+    whole=("depthwise_kernel",),
+    channels=separable,
+    macs=_separable_macs,
+    constants=Linear(_separable_constants, weight="pointwise_kernel"),
+    filters=True,
+)
+register_layer(layers.LocallyConnected1D, layers.LocallyConnected2D, prunable=("kernel",), macs=_locally_connected_macs)

@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from tfmot_swd.keras2.compat import keras
+from tfmot_swd.keras2.layer_weights import has_bias
 from tfmot_swd.layers.call import Kept, LayerCall
+from tfmot_swd.layers.constants import Line, Linear, weighted, with_bias
 from tfmot_swd.layers.labels import Labels
-from tfmot_swd.layers.registry import register_channel_rule
+from tfmot_swd.layers.registry import register_layer
+from tfmot_swd.layers.sample import CallShapes, Shape, size_of
 
 layers = keras.layers
 
 
-@register_channel_rule(layers.Dense)
 def dense(call: LayerCall) -> Labels:
     """Kernel (in, units), on the last axis; behind Flatten an input channel owns several rows."""
     layer = call.layer
-    target = call.new(layer.units)
+    target = call.new(int(layer.kernel.shape[-1]))
     call.consume("kernel", 0, call.channels(call.operand, -1))
     call.produce("kernel", 1, target)
-    if layer.use_bias:
+    if has_bias(layer):
         call.produce("bias", 0, target)
     call.resize("units", target)
-    return call.activated(call.output(target, -1), layer.activation)
+    return call.activated(call.output(target, -1), getattr(layer, "activation", None))
 
 
-@register_channel_rule(layers.EinsumDense)
 def einsum_dense(call: LayerCall) -> Labels:
     """One letter an axis: letters of input and kernel are read; the last one that only the kernel has is made."""
     layer = call.layer
@@ -60,7 +62,6 @@ def einsum_dense(call: LayerCall) -> Labels:
     return call.activated(call.output(target, axis), layer.activation)
 
 
-@register_channel_rule(layers.Embedding)
 def embedding(call: LayerCall) -> Labels:
     """Table (words, out)."""
     call.ties.pin(call.operand.ids, f"{call.record.path}: rows of an embedding are looked up, not summed")
@@ -68,3 +69,40 @@ def embedding(call: LayerCall) -> Labels:
     call.produce("embeddings", 1, target)
     call.resize("output_dim", target)
     return call.output(target, -1)
+
+
+def _dense_macs(layer: Any, call: CallShapes) -> int:
+    return math.prod(call.inputs[0][:-1]) * size_of(layer.kernel)
+
+
+def _einsum_dense_macs(layer: Any, call: CallShapes) -> int:
+    return einsum_macs(layer.equation, call.inputs[0], tuple(layer.kernel.shape))
+
+
+def einsum_macs(equation: str, *shapes: Shape) -> int:
+    """Returns the MACs of a product of two operands: the product of the sizes of all its labels."""
+    sizes: dict[str, int] = {}
+    terms = equation.replace(" ", "").split("->")[0].split(",")
+    for term, shape in zip(terms, shapes, strict=True):
+        head, dots, tail = term.partition("...")
+        # The axes behind an ellipsis are aligned at the right, like any that broadcast.
+        spread = len(shape) - len(head) - len(tail) if dots else 0
+        labels = [*head, *(f".{axis}" for axis in range(spread, 0, -1)), *tail]
+        for label, size in zip(labels, shape, strict=True):
+            sizes[label] = max(size, sizes.get(label, 1))
+    return math.prod(sizes.values())
+
+
+def _dense_constants(layer: Any, line: Line) -> Line:
+    return with_bias(layer, weighted(line, layer.kernel.numpy(), True))
+
+
+register_layer(
+    layers.Dense,
+    prunable=("kernel", "bias"),
+    channels=dense,
+    macs=_dense_macs,
+    constants=Linear(_dense_constants, folds=True),
+)
+register_layer(layers.EinsumDense, prunable=("kernel", "bias"), channels=einsum_dense, macs=_einsum_dense_macs)
+register_layer(layers.Embedding, prunable=("embeddings",), channels=embedding, macs=lambda layer, call: 0)

@@ -5,34 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from tf_keras.src.applications.convnext import LayerScale, StochasticDepth
-from tf_keras.src.applications.inception_resnet_v2 import CustomScaleLayer
 
-from tfmot_swd.keras2.compat import keras
+from tfmot_swd.keras2.compat import AddLoss, AddMetric, CustomScaleLayer, LayerScale, StochasticDepth, keras
 from tfmot_swd.layers.call import Kept, LayerCall
+from tfmot_swd.layers.constants import PerElement
 from tfmot_swd.layers.labels import Labels
 from tfmot_swd.layers.merging import tied
-from tfmot_swd.layers.registry import register_channel_rule
+from tfmot_swd.layers.registry import register_layer
 
 layers = keras.layers
 
 
-@register_channel_rule(
-    layers.ReLU,
-    layers.LeakyReLU,
-    layers.ELU,
-    layers.ThresholdedReLU,
-    layers.Dropout,
-    layers.SpatialDropout1D,
-    layers.SpatialDropout2D,
-    layers.SpatialDropout3D,
-    layers.AlphaDropout,
-    layers.GaussianDropout,
-    layers.GaussianNoise,
-    layers.ActivityRegularization,
-    layers.Identity,
-    StochasticDepth,
-)
 def passes(call: LayerCall) -> Labels | list[Labels]:
     if len(call.output_shapes) > 1:
         # Identity hands a structure of tensors on.
@@ -48,19 +31,16 @@ def passes(call: LayerCall) -> Labels | list[Labels]:
     return labels
 
 
-@register_channel_rule(layers.Masking)
 def masking(call: LayerCall) -> Labels:
     if call.operand.rank - 1 in call.operand.varying:
         return call.barrier("its mask is taken across channels")[0]
     return call.same(call.operand)
 
 
-@register_channel_rule(layers.Activation)
 def activation(call: LayerCall) -> Labels:
     return call.activated(call.same(call.operand), call.layer.activation)
 
 
-@register_channel_rule(layers.Softmax)
 def softmax(call: LayerCall) -> Labels:
     given: Any = call.layer.axis
     axes = {each % call.operand.rank for each in ([given] if isinstance(given, int) else given)}
@@ -69,7 +49,6 @@ def softmax(call: LayerCall) -> Labels:
     return call.same(call.operand)
 
 
-@register_channel_rule(layers.PReLU)
 def prelu(call: LayerCall) -> Labels:
     """One slope an element, or one along the shared axes."""
     labels = call.operand
@@ -80,14 +59,12 @@ def prelu(call: LayerCall) -> Labels:
     return call.same(labels)
 
 
-@register_channel_rule(layers.Rescaling)
 def rescaling(call: LayerCall) -> Labels:
     if np.size(call.layer.scale) > 1 or np.size(call.layer.offset) > 1:
         return call.barrier("a scale for each channel has no rule")[0]
     return call.same(call.operand)
 
 
-@register_channel_rule(LayerScale)
 def layer_scale(call: LayerCall) -> Labels:
     """ConvNeXt's gamma, one a channel."""
     ids = call.channels(call.operand, -1)
@@ -96,7 +73,39 @@ def layer_scale(call: LayerCall) -> Labels:
     return call.output(ids, -1)
 
 
-@register_channel_rule(CustomScaleLayer)
 def scaled_sum(call: LayerCall) -> Labels:
     """InceptionResNetV2's x + scale · y."""
     return tied(call, call.inputs, call.output_shape)
+
+
+def _is_linear(layer: Any) -> bool:
+    return layer.activation is keras.activations.linear
+
+
+register_layer(
+    layers.ReLU, layers.LeakyReLU, layers.ELU, layers.ThresholdedReLU, channels=passes, constants=PerElement()
+)
+register_layer(
+    layers.Dropout,
+    layers.SpatialDropout1D,
+    layers.SpatialDropout2D,
+    layers.SpatialDropout3D,
+    layers.AlphaDropout,
+    layers.GaussianDropout,
+    layers.GaussianNoise,
+    layers.ActivityRegularization,
+    layers.Identity,
+    channels=passes,
+    constants=PerElement(),
+    view=True,
+)
+register_layer(StochasticDepth, channels=passes, constants=PerElement())
+register_layer(layers.Masking, channels=masking)
+register_layer(layers.Activation, channels=activation, constants=PerElement(), view=_is_linear)
+register_layer(layers.Softmax, channels=softmax)
+register_layer(layers.PReLU, channels=prelu, constants=PerElement(), macs=lambda layer, call: 0)
+register_layer(layers.Rescaling, channels=rescaling, constants=PerElement())
+register_layer(LayerScale, channels=layer_scale, constants=PerElement())
+register_layer(CustomScaleLayer, channels=scaled_sum, constants=PerElement())
+# They hand a tensor on, behind `model.add_loss` and `add_metric`.
+register_layer(AddLoss, AddMetric, view=True)

@@ -1,4 +1,4 @@
-"""Channel rules of Keras's layers and of TensorFlow's operators, a family a file; importing registers them."""
+"""Families of Keras's layers and of TensorFlow's operators, a file each; importing registers them."""
 
 from tfmot_swd.layers import (
     attention,
@@ -9,6 +9,7 @@ from tfmot_swd.layers import (
     normalization,
     operators,
     recurrent,
+    slicing,
     spatial,
     structure,
     wrapping,
@@ -23,6 +24,7 @@ __all__ = [
     "normalization",
     "operators",
     "recurrent",
+    "slicing",
     "spatial",
     "structure",
     "wrapping",

@@ -1,4 +1,4 @@
-"""Which channel each element of a tensor belongs to, and which channels live and die together."""
+"""Channel labels of tensors, and the ties between channels that must stay or leave together."""
 
 from __future__ import annotations
 

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import numpy as np
 
 from tfmot_swd.keras2.compat import keras
 from tfmot_swd.layers.call import LayerCall
+from tfmot_swd.layers.constants import Moves, PerElement
 from tfmot_swd.layers.labels import Labels, Shape
-from tfmot_swd.layers.registry import register_channel_rule
+from tfmot_swd.layers.registry import register_layer
+from tfmot_swd.layers.sample import CallShapes
 from tfmot_swd.layers.structure import rectangular
 
 layers = keras.layers
 
 
-@register_channel_rule(layers.Add, layers.Subtract, layers.Multiply, layers.Average, layers.Maximum, layers.Minimum)
 def elementwise_merge(call: LayerCall) -> Labels:
     return tied(call, call.inputs, call.output_shape)
 
 
-@register_channel_rule(layers.Concatenate)
 def concatenate(call: LayerCall) -> Labels:
     return joined(call, call.inputs, call.layer.axis, call.output_shape)
 
@@ -73,3 +76,22 @@ def joined(call: LayerCall, inputs: list[Labels], axis: int, shape: Shape) -> La
     if any(axis in labels.varying for labels in inputs):
         return call.barrier("concatenation along one axis of tensors with channels on another")[0]
     return tied(call, inputs, shape)
+
+
+def _dot_macs(layer: Any, call: CallShapes) -> int:
+    axis = layer.axes if isinstance(layer.axes, int) else layer.axes[0]
+    return math.prod(call.outputs[0]) * call.operands(layer)[0][axis]
+
+
+register_layer(
+    layers.Add,
+    layers.Subtract,
+    layers.Average,
+    layers.Maximum,
+    layers.Minimum,
+    channels=elementwise_merge,
+    constants=PerElement(),
+)
+register_layer(layers.Multiply, channels=elementwise_merge, constants=PerElement(zero_wins=True))
+register_layer(layers.Concatenate, channels=concatenate, constants=Moves())
+register_layer(layers.Dot, macs=_dot_macs)

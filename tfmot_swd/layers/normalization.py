@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from tfmot_swd.keras2.compat import keras
 from tfmot_swd.layers.call import LayerCall
+from tfmot_swd.layers.constants import PerElement
 from tfmot_swd.layers.labels import Labels
-from tfmot_swd.layers.registry import register_channel_rule
+from tfmot_swd.layers.registry import register_layer
+from tfmot_swd.layers.sample import CallShapes
 
 layers = keras.layers
 SHARED = "its statistics are taken across channels"
@@ -18,7 +21,6 @@ def _axes(axis: int | Sequence[int], rank: int) -> list[int]:
     return [each % rank for each in axes]
 
 
-@register_channel_rule(layers.BatchNormalization, layers.experimental.SyncBatchNormalization)
 def batch_normalization(call: LayerCall) -> Labels:
     """Gamma, beta, moving mean and variance, one each a channel."""
     layer = call.layer
@@ -32,20 +34,17 @@ def batch_normalization(call: LayerCall) -> Labels:
     return call.output(ids, axes[0])
 
 
-@register_channel_rule(layers.LayerNormalization)
 def layer_normalization(call: LayerCall) -> Labels:
     axes = _axes(call.layer.axis, call.operand.rank)
     call.whole("gamma", "beta")
     return call.barrier(SHARED)[0] if set(axes) & set(call.operand.varying) else call.same(call.operand)
 
 
-@register_channel_rule(layers.UnitNormalization)
 def unit_normalization(call: LayerCall) -> Labels:
     axes = _axes(call.layer.axis, call.operand.rank)
     return call.barrier(SHARED)[0] if set(axes) & set(call.operand.varying) else call.same(call.operand)
 
 
-@register_channel_rule(layers.GroupNormalization)
 def group_normalization(call: LayerCall) -> Labels:
     """Channels of one group share statistics: they leave together, and the number of groups falls."""
     layer = call.layer
@@ -62,10 +61,27 @@ def group_normalization(call: LayerCall) -> Labels:
     return call.output(ids, axis)
 
 
-@register_channel_rule(layers.Normalization)
 def feature_normalization(call: LayerCall) -> Labels:
     """Keras's preprocessing layer: statistics of the data set, which stands at the input, where channels stay."""
     if call.layer.axis and call.operand.varying:
         return call.barrier("normalization by fixed statistics has no rule for channels that can leave")[0]
     call.whole("adapt_mean", "adapt_variance", "count")
     return call.same(call.operand)
+
+
+def _no_macs(layer: Any, call: CallShapes) -> int:
+    """Scales and shifts, which may have several axes."""
+    return 0
+
+
+register_layer(
+    layers.BatchNormalization,
+    layers.experimental.SyncBatchNormalization,
+    channels=batch_normalization,
+    macs=_no_macs,
+    constants=PerElement(),
+)
+register_layer(layers.LayerNormalization, channels=layer_normalization, macs=_no_macs)
+register_layer(layers.UnitNormalization, channels=unit_normalization)
+register_layer(layers.GroupNormalization, channels=group_normalization, macs=_no_macs)
+register_layer(layers.Normalization, channels=feature_normalization, macs=_no_macs)

@@ -1,22 +1,26 @@
-"""Operators as Keras records them in a functional model: x + y, tf.nn.relu, tf.concat, slices, tf.reshape…
+"""Operators as Keras records them in a functional model: x + y, tf.nn.relu, tf.concat, tf.reshape…
 
 A rule here gets the call and its arguments by name; the table at the end says which function has which.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tf_keras.src.layers.core.tf_op_layer import SlicingOpLambda, TFOpLambda, get_canonical_name_for_symbol
 
+from tfmot_swd.keras2.operators import TFOpLambda, function_name, operator_name
 from tfmot_swd.layers import structure
 from tfmot_swd.layers.call import Kept, LayerCall
+from tfmot_swd.layers.constants import ConstantsRule, Moves, PerElement
+from tfmot_swd.layers.dense import einsum_macs
 from tfmot_swd.layers.labels import Labels, Sizes
 from tfmot_swd.layers.merging import joined, tied
-from tfmot_swd.layers.registry import register_channel_rule
+from tfmot_swd.layers.registry import register_layer
+from tfmot_swd.layers.sample import CallShapes, shape_of_argument
 
 Found = Labels | list[Labels]
 OperatorRule = Callable[[LayerCall], Found]
@@ -26,9 +30,8 @@ OperatorRule = Callable[[LayerCall], Found]
 _WITHOUT_RULE = ("keep_dims", "reduction_indices", "squeeze_dims", "dim", "keep_prob", "noise_shape")
 
 
-@register_channel_rule(TFOpLambda)
 def operator(call: LayerCall) -> Found:
-    symbol = symbol_of(call.layer)
+    symbol = function_name(call.layer)
     rule = OPERATORS.get(symbol)
     if rule is None:
         return call.barrier(f"no channel rule for tf.{symbol or getattr(call.layer.function, '__name__', '')}")
@@ -41,14 +44,6 @@ def operator(call: LayerCall) -> Found:
     if str(given.get("data_format") or "").startswith("NC"):
         return call.barrier("channels first in an operator has no rule")
     return rule(call)
-
-
-def symbol_of(layer: Any) -> str:
-    """Returns the name below tf. of the function that an operator calls, empty where TensorFlow has none for it.
-
-    Asked of the function itself, as that may be another than the layer was made for.
-    """
-    return (get_canonical_name_for_symbol(layer.function, add_prefix_to_v1_names=True) or "").removeprefix("compat.v1.")
 
 
 def elementwise(call: LayerCall) -> Found:
@@ -219,87 +214,6 @@ def _sizes(call: LayerCall) -> Found:
     return Sizes(ids, call.output_shape, call.operand)
 
 
-def _slice_of_sizes(call: LayerCall, sizes: Sizes, parts: list[tuple[int, slice | int | None]]) -> Found:
-    index = tuple(np.newaxis if part is None else part for _, part in parts)
-    if set(np.arange(sizes.of.rank)[index].reshape(-1).tolist()) & set(sizes.of.varying):
-        call.ties.pin(sizes.of.ids, f"{call.record.path}: the number of channels is computed with")
-    return Labels(sizes.ids.reshape((1,) * len(call.output_shape)), call.output_shape)
-
-
-@register_channel_rule(SlicingOpLambda)
-def slicing(call: LayerCall) -> Found:
-    """x[:, 1:3, ..., None, :8]: along the channels, contiguous parts only."""
-    given = call.arguments["slice_spec"]
-    parts = _parts_of_slice(given, call.operand.rank)
-    if parts is None:
-        return call.barrier("a slice with computed bounds, or with a list, has no rule")
-    if isinstance(call.operand, Sizes):
-        return _slice_of_sizes(call, call.operand, parts)
-    ids, axis = call.operand.ids, 0
-    edits: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-    for place, part in parts:
-        if part is None:
-            ids = np.expand_dims(ids, axis)
-        elif ids.shape[axis] > 1 and part != slice(None):
-            if isinstance(part, int) or part.step not in (None, 1) or len(call.operand.varying) > 1:
-                return call.barrier("a slice that takes single channels, or every other one")
-            start, stop, _ = part.indices(ids.shape[axis])
-            line = call.operand.along(call.operand.varying[0])
-            edits[place] = line[:start], line[start:stop]
-            ids = np.take(ids, np.arange(start, stop), axis)
-        elif isinstance(part, int):
-            ids = np.take(ids, 0, axis)
-            continue
-        axis += 1
-    if not ids.size:
-        return call.barrier("a slice without elements")
-
-    def edit(arguments: dict[str, Any], kept: Kept) -> None:
-        several = isinstance(given, list | tuple)
-        items = list(arguments["slice_spec"]) if several else [arguments["slice_spec"]]
-        for place, (before, inside) in edits.items():
-            first = kept.count(before)
-            items[place] = _like(items[place], first, first + kept.count(inside))
-        arguments["slice_spec"] = tuple(items) if several else items[0]
-
-    if edits:
-        call.edit_arguments(edit)
-    return Labels(ids, call.output_shape)
-
-
-def _parts_of_slice(spec: Any, rank: int) -> list[tuple[int, slice | int | None]] | None:
-    """Returns the item of each axis with its place in the spec: a slice, a number, or None for an axis that is added.
-
-    None for the whole where it has anything else.
-    """
-    items = list(spec) if isinstance(spec, list | tuple) else [spec]
-    found: list[tuple[int, slice | int | None]] = []
-    dots = [place for place, item in enumerate(items) if item is Ellipsis] or [len(items)]
-    open_axes = rank - sum(item is not None and item is not Ellipsis for item in items)
-    if len(dots) > 1 or open_axes < 0:
-        return None
-    for place, item in enumerate([*items, Ellipsis] if dots[0] == len(items) else items):
-        if isinstance(item, dict) and {"start", "stop", "step"} == set(item):
-            item = slice(item["start"], item["stop"], item["step"])
-        if item is Ellipsis:
-            found += [(place, slice(None))] * open_axes
-        elif item is None or (isinstance(item, int | np.integer) and not isinstance(item, bool)):
-            found.append((place, None if item is None else int(item)))
-        elif isinstance(item, slice) and all(
-            each is None or isinstance(each, int | np.integer) for each in (item.start, item.stop, item.step)
-        ):
-            found.append((place, item))
-        else:
-            return None
-    return found
-
-
-def _like(item: Any, start: int, stop: int) -> Any:
-    if isinstance(item, dict):
-        return {**item, "start": start, "stop": stop}
-    return slice(start, stop, None)
-
-
 _ELEMENTWISE = """
     __operators__.add math.add math.add_n math.subtract math.multiply math.multiply_no_nan math.divide math.truediv
     math.divide_no_nan math.maximum math.minimum math.pow math.squared_difference math.negative math.abs math.square
@@ -333,3 +247,51 @@ OPERATORS: dict[str, OperatorRule] = {
     "nn.avg_pool2d": _per_channel,
     "shape": _sizes,
 }
+
+
+_MOVING = frozenset(
+    {"concat", "split", "reshape", "transpose", "squeeze", "expand_dims"}
+    | {f"math.reduce_{name}" for name in ("mean", "max", "min")}
+)
+_VIEWS = frozenset({"reshape", "identity", "squeeze", "expand_dims", "stop_gradient"})
+# Operators without a rule that are, or may be, products of matrices.
+_HEAVY = (
+    "keras.",
+    "linalg.",
+    "nn.atrous",
+    "nn.conv",
+    "nn.depthwise",
+    "nn.separable",
+    "signal.",
+    "sparse.",
+    "tensordot",
+)
+
+
+def _operator_constants(layer: Any) -> ConstantsRule | None:
+    name = function_name(layer)
+    if name in _MOVING:
+        return Moves()
+    return PerElement(zero_wins=name == "math.multiply") if OPERATORS.get(name) is elementwise else None
+
+
+def _operator_macs(layer: Any, call: CallShapes) -> int | None:
+    name = operator_name(layer)
+    if name == "linalg.matmul":
+        transposed = call.argument(layer, "transpose_a") or call.argument(layer, "adjoint_a")
+        contracted = shape_of_argument(call.argument(layer, "a"))[-2 if transposed else -1]
+        return math.prod(call.outputs[0]) * contracted
+    if name == "einsum":
+        operands = call.args[1:]
+        # The order in which TensorFlow multiplies three or more decides what they cost.
+        return einsum_macs(call.args[0], *map(shape_of_argument, operands)) if len(operands) == 2 else None
+    return None if not name or name.startswith(_HEAVY) else 0
+
+
+register_layer(
+    TFOpLambda,
+    channels=operator,
+    macs=_operator_macs,
+    constants=_operator_constants,
+    view=lambda layer: operator_name(layer) in _VIEWS,
+)

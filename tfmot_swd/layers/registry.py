@@ -1,62 +1,204 @@
-"""Layer class → channel rule, looked up through the ancestry of the class."""
+"""The table of layer families: layer class → all that is known of it, looked up through the ancestry of the class."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from tfmot_swd.io.deprecation import warn_deprecated
 from tfmot_swd.keras2.compat import keras
-from tfmot_swd.keras2.overrides import methods_of, replaced_below, replaced_on_object
+from tfmot_swd.keras2.graph import layers_inside
+from tfmot_swd.keras2.overrides import computes_as, methods_of, replaced_below, replaced_on_object
 from tfmot_swd.layers.call import LayerCall
+from tfmot_swd.layers.constants import ConstantsRule, Linear, Moves, PerElement
 from tfmot_swd.layers.labels import Labels
+from tfmot_swd.layers.sample import CallShapes
 
 ChannelRule = Callable[[LayerCall], "Labels | list[Labels]"]
+PrunableWeights = Sequence[str] | Callable[[Any], list[Any]]
+MacRule = Callable[[Any, CallShapes], int | None]
+MacsByWeight = Callable[[Any, CallShapes], list[tuple[Any, float]]]
 Rule = TypeVar("Rule", bound=ChannelRule)
 
 
-_RULES: dict[type, ChannelRule] = {}
-# What the classes computed with when their rules were registered.
-_METHODS: dict[type, dict[tuple[type, str], Any]] = {}
+@dataclasses.dataclass(frozen=True)
+class LayerFamily:
+    """What is known of a layer class; None where the next ancestor, or nobody, says it.
+
+    Args:
+      prunable: names of the weights that are pruned and count towards the rate, dots for parts; or a function of a
+        built layer that returns them.
+      whole: names of kernel weights that stay dense on purpose, as those of depthwise convolutions.
+      channels: the channel rule, a function of a `LayerCall`.
+      macs: (layer, `CallShapes`) → multiply-accumulates of one call on one sample; None where it cannot say.
+      macs_by_weight: (layer, `CallShapes`) → (weight, MACs of each of its elements), for a layer whose weights are not
+        all used equally often.
+      constants: what becomes of channels that are constant whatever the input; or a function of the layer that says it.
+      filters: whether the channels that it makes are filters, which structured pruning ranks with
+        layers="convolutions".
+      view: whether its output is its input's memory at inference, as of a reshape or dropout; or a function of the
+        layer that says it.
+      methods: what the class computed with when its channel rule was registered.
+    """
+
+    prunable: PrunableWeights | None = None
+    whole: Sequence[str] | None = None
+    channels: ChannelRule | None = None
+    macs: MacRule | None = None
+    macs_by_weight: MacsByWeight | None = None
+    constants: ConstantsRule | Callable[[Any], ConstantsRule | None] | None = None
+    filters: bool | None = None
+    view: bool | Callable[[Any], bool] | None = None
+    methods: Mapping[tuple[type, str], Any] | None = dataclasses.field(default=None, repr=False)
 
 
-def register_channel_rule(*classes: type) -> Callable[[Rule], Rule]:
-    """Decorator: the function below is the channel rule of these layer classes and of what inherits from them.
+_FAMILIES: dict[type, LayerFamily] = {}
+_SAID = tuple(field.name for field in dataclasses.fields(LayerFamily) if field.name != "methods")
 
-    A rule gets a `LayerCall`, says which weights make, follow or read which channels, and returns the labels of the
-    outputs. It has a word for every weight: one that no axis of follows channels is named with `call.whole`. A rule
-    registered again replaces the first.
 
-    Where a rule fails, where it leaves out a weight, or where the object computes something else than its class does
-    (a method replaced on it, say), the layer is a barrier: the channels around it stay, and the reason says why.
+def register_layer(
+    *classes: type,
+    like: type | None = None,
+    prunable: PrunableWeights | None = None,
+    whole: Sequence[str] | None = None,
+    channels: ChannelRule | None = None,
+    macs: MacRule | None = None,
+    macs_by_weight: MacsByWeight | None = None,
+    constants: ConstantsRule | Callable[[Any], ConstantsRule | None] | None = None,
+    filters: bool | None = None,
+    view: bool | Callable[[Any], bool] | None = None,
+) -> None:
+    """Says all that pruning has to know of layer classes and of what inherits from them, once.
+
+    After that `plan_pruning` counts their weights, `channel_groups` and `remove_channels` follow their channels,
+    `plan_channels` ranks them, and `profile` and budgets count their multiply-accumulates. `like` names a class that
+    they compute like: with `like=keras.layers.Conv2D`, a convolution of one's own needs its attributes `kernel`
+    `(height, width, in / groups, filters)` and `bias` (None for none), an entry "filters" in its config, and
+    `data_format`, `groups`, `padding` and `activation` where they are not the defaults.
+
+    What is not said here or by `like` comes from the nearest ancestor of a class that says it. A registration replaces
+    what an earlier one of the same class has said. It holds for exactly these classes even where they override `call`;
+    below them, a class that replaces a method is a barrier for channels: the channels around it stay.
+
+    A channel rule gets a `LayerCall`, says which weights make, follow or read which channels, and returns the labels of
+    the outputs. It has a word for every weight: one that no axis of follows channels is named with `call.whole`. Where
+    a rule fails or leaves out a weight, or where the object computes something else than its class does (a method
+    replaced on it, say), the layer is a barrier too, and the reason says why.
+
+    Args:
+      classes: layer classes of tf_keras.
+      like: a layer class that is known, whose family they take over where the arguments do not say otherwise.
+      prunable, whole, channels, macs, macs_by_weight, constants, filters, view: as in `LayerFamily`.
 
     Raises:
-      TypeError: something given is no layer class of tf_keras.
+      TypeError: something given is no layer class of tf_keras, or an argument is of another type.
+      ValueError: no class is given, nothing is said of it, or nothing is known of `like`.
 
-    >>> import tf_keras as keras
+    >>> import tensorflow as tf, tf_keras as keras
+    >>> class ClippedConv2D(keras.layers.Conv2D):
+    ...     def call(self, x):
+    ...         return super().call(tf.clip_by_value(x, -3.0, 3.0))
+    >>> register_layer(ClippedConv2D, like=keras.layers.Conv2D)
     >>> class Scale(keras.layers.Layer):
     ...     def build(self, input_shape):
     ...         self.scale = self.add_weight("scale", (input_shape[-1],))
     ...     def call(self, x):
     ...         return x * self.scale
-    >>> @register_channel_rule(Scale)
-    ... def scale(call):
+    >>> def scale(call):
     ...     call.follow("scale", 0, call.channels(call.input, -1))
     ...     return call.same(call.input)
+    >>> register_layer(Scale, channels=scale, macs=lambda layer, call: 0)
     """
+    given = {
+        "prunable": prunable,
+        "whole": whole,
+        "channels": channels,
+        "macs": macs,
+        "macs_by_weight": macs_by_weight,
+        "constants": constants,
+        "filters": filters,
+        "view": view,
+    }
+    _check_classes(classes, "register_layer")
+    _check_arguments(like, given)
+    if like is not None:
+        given = {name: _value_of(like, name) if value is None else value for name, value in given.items()}
+    said = {name: value for name, value in given.items() if value is not None}
+    if not said:
+        received = (
+            "no argument but classes" if like is None else f"like={like.__name__}, a class that nothing is known of"
+        )
+        raise ValueError(
+            "register_layer must be told something of the classes: give like=, a class that is known, as "
+            f"keras.layers.Conv2D, or at least one of {', '.join(_SAID)}. Received: {received}"
+        )
+    _register(classes, said)
+
+
+def _register(classes: Sequence[type], said: Mapping[str, Any]) -> None:
+    for each in classes:
+        known = _FAMILIES.get(each, LayerFamily())
+        methods = methods_of(each) if "channels" in said else known.methods
+        _FAMILIES[each] = dataclasses.replace(known, **said, methods=methods)
+
+
+def _check_classes(classes: Sequence[Any], function: str) -> None:
     for each in classes:
         if not (isinstance(each, type) and issubclass(each, keras.layers.Layer)):
-            raise TypeError(f"register_channel_rule takes classes of tf_keras layers. Received: {each!r}")
+            raise TypeError(f"{function} takes classes of tf_keras layers. Received: {each!r}")
+    if not classes:
+        raise ValueError(f"{function} takes at least one class of tf_keras layers. Received: none")
 
-    def register(rule: Rule) -> Rule:
-        for each in classes:
-            _RULES[each], _METHODS[each] = rule, methods_of(each)
-        return rule
 
-    return register
+def _check_arguments(like: Any, given: Mapping[str, Any]) -> None:
+    if like is not None and not (isinstance(like, type) and issubclass(like, keras.layers.Layer)):
+        raise TypeError(f"like must be a class of tf_keras layers, as keras.layers.Conv2D. Received: {like!r}")
+    for name in ("prunable", "whole"):
+        value = given[name]
+        is_names = isinstance(value, list | tuple) and all(isinstance(each, str) for each in value)
+        if value is not None and not is_names and not (name == "prunable" and callable(value)):
+            or_function = ", or a function of a layer" if name == "prunable" else ""
+            raise TypeError(
+                f"{name} must be a list of names of weights, as ['kernel']{or_function}. Received: {value!r}"
+            )
+    for name in ("channels", "macs", "macs_by_weight"):
+        if given[name] is not None and not callable(given[name]):
+            raise TypeError(f"{name} must be a function. Received: {given[name]!r}")
+    constants = given["constants"]
+    if not (constants is None or isinstance(constants, Linear | Moves | PerElement) or callable(constants)):
+        raise TypeError(
+            "constants must be a Linear, Moves or PerElement of tfmot_swd.layers.constants, or a function of a layer. "
+            f"Received: {constants!r}"
+        )
+    for name in ("filters", "view"):
+        value = given[name]
+        if not (value is None or isinstance(value, bool) or (name == "view" and callable(value))):
+            raise TypeError(f"{name} must be True or False. Received: {value!r}")
+
+
+def said_of(kind: type, aspect: str) -> tuple[type | None, Any]:
+    """Returns the nearest class in the ancestry of `kind` whose family says this aspect, and what it says.
+
+    Args:
+      kind: a layer class.
+      aspect: the name of a field of `LayerFamily`.
+    """
+    for each in kind.__mro__:
+        family = _FAMILIES.get(each)
+        if family is not None:
+            value = getattr(family, aspect)
+            if value is not None:
+                return each, value
+    return None, None
+
+
+def _value_of(kind: type, aspect: str) -> Any:
+    return said_of(kind, aspect)[1]
 
 
 def find_rule(layer: Any) -> tuple[ChannelRule | None, str]:
-    """Returns the rule for a layer and an empty reason; or None, and why none holds for it.
+    """Returns the channel rule for a layer and an empty reason; or None, and why none holds for it.
 
     A subclass that overrides a method of its ancestor, `call` or one that `call` uses (as `convolution_op`), may
     compute something else: it has no rule by inheritance. A property may stand for a weight and counts like a method.
@@ -64,23 +206,59 @@ def find_rule(layer: Any) -> tuple[ChannelRule | None, str]:
     registered.
     """
     own = type(layer)
-    kind = next((each for each in own.__mro__ if each in _RULES), None)
+    kind, rule = said_of(own, "channels")
     if kind is None or replaced_below(kind, own):
         return None, f"no channel rule for {own.__name__}"
     replaced = [f"{name} on the object" for name in replaced_on_object(layer, kind)]
     replaced += [
         f"{name} in {each.__name__}"
-        for (each, name), value in _METHODS.get(kind, {}).items()
+        for (each, name), value in (_FAMILIES[kind].methods or {}).items()
         if vars(each).get(name) is not value
     ]
     # A copy that takes over what was changed inside of it must be of the same size.
-    parts = layer._flatten_layers(include_self=False)
+    parts = layers_inside(layer, itself=False)
     replaced += [f"{name} on its {type(part).__name__}" for part in parts for name in replaced_on_object(part)]
     if replaced:
         return None, f"no channel rule for {own.__name__} with another {', '.join(replaced)}"
-    return _RULES[kind], ""
+    return rule, ""
 
 
 def rule_of(layer: Any) -> ChannelRule | None:
-    """Returns the rule for a layer; None where none holds for it."""
+    """Returns the channel rule for a layer; None where none holds for it."""
     return find_rule(layer)[0]
+
+
+def constants_of(layer: Any) -> ConstantsRule | None:
+    """Returns what a layer makes of constant channels; None where it is not known, or the object computes otherwise."""
+    kind, rule = said_of(type(layer), "constants")
+    if kind is None or not computes_as(layer, kind):
+        return None
+    found: ConstantsRule | None = rule(layer) if callable(rule) else rule
+    return found
+
+
+def makes_filters(layer: Any) -> bool:
+    """Returns whether the channels that a layer makes are filters, as those of a convolution."""
+    return bool(_value_of(type(layer), "filters"))
+
+
+def is_view(layer: Any) -> bool:
+    """Returns whether a layer gives back its input's values as they are at inference, in the same memory."""
+    view = _value_of(type(layer), "view")
+    return bool(view(layer) if callable(view) else view)
+
+
+def register_channel_rule(*classes: type) -> Callable[[Rule], Rule]:
+    """Deprecated: the decorator form of `register_layer(*classes, channels=rule)`.
+
+    Raises:
+      TypeError: something given is no layer class of tf_keras.
+    """
+    warn_deprecated("register_channel_rule(MyLayer)(rule)", "register_layer(MyLayer, channels=rule)")
+    _check_classes(classes, "register_channel_rule")
+
+    def register(rule: Rule) -> Rule:
+        _register(classes, {"channels": rule})
+        return rule
+
+    return register

@@ -9,13 +9,13 @@ import numpy as np
 
 from tfmot_swd.keras2.compat import keras
 from tfmot_swd.layers.call import Kept, LayerCall
+from tfmot_swd.layers.constants import Moves
 from tfmot_swd.layers.labels import Labels, Shape
-from tfmot_swd.layers.registry import register_channel_rule
+from tfmot_swd.layers.registry import register_layer
 
 layers = keras.layers
 
 
-@register_channel_rule(layers.Flatten)
 def flatten(call: LayerCall) -> Labels:
     labels = call.operand
     if call.layer.data_format == "channels_first" and labels.rank > 1:
@@ -23,7 +23,6 @@ def flatten(call: LayerCall) -> Labels:
     return reshaped(call, labels, call.output_shape)
 
 
-@register_channel_rule(layers.Reshape)
 def reshape(call: LayerCall) -> Labels:
     labels = reshaped(call, call.operand, call.output_shape)
 
@@ -34,12 +33,10 @@ def reshape(call: LayerCall) -> Labels:
     return labels
 
 
-@register_channel_rule(layers.Permute)
 def permute(call: LayerCall) -> Labels:
     return transposed(call.operand, (0, *call.layer.dims))
 
 
-@register_channel_rule(layers.RepeatVector)
 def repeat_vector(call: LayerCall) -> Labels:
     return Labels(np.expand_dims(call.operand.ids, 1), call.output_shape)
 
@@ -118,3 +115,9 @@ def _common_suffix(first: Shape, second: Shape) -> tuple[int | None, int]:
         if size in products:
             best = products[size], count
     return best
+
+
+register_layer(layers.Flatten, channels=flatten, constants=Moves(), view=True)
+register_layer(layers.Reshape, channels=reshape, constants=Moves(), view=True)
+register_layer(layers.Permute, channels=permute, constants=Moves())
+register_layer(layers.RepeatVector, channels=repeat_vector, constants=Moves())

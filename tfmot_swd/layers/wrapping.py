@@ -1,16 +1,20 @@
-"""Wrapper layers of Keras: TimeDistributed."""
+"""Wrapper layers of Keras, and models inside other layers."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from tfmot_swd.keras2.compat import keras
+from tfmot_swd.keras2.compat import Functional, QuantizeLayer, keras
 from tfmot_swd.layers.call import LayerCall
 from tfmot_swd.layers.labels import Labels
-from tfmot_swd.layers.registry import find_rule, register_channel_rule
+from tfmot_swd.layers.macs import count_macs, macs_of_model
+from tfmot_swd.layers.prunable import counted_weights
+from tfmot_swd.layers.registry import find_rule, register_layer
+from tfmot_swd.layers.sample import CallShapes, Shape
 
 
-@register_channel_rule(keras.layers.TimeDistributed)
 def time_distributed(call: LayerCall) -> Labels | list[Labels]:
     """The same layer at each step: axis 1 is taken off and put back."""
     rule, reason = find_rule(call.layer.layer)
@@ -27,3 +31,35 @@ def time_distributed(call: LayerCall) -> Labels | list[Labels]:
         Labels(np.expand_dims(labels.ids, 1), shape)
         for labels, shape in zip([found] if isinstance(found, Labels) else found, call.output_shapes, strict=True)
     ]
+
+
+def _step_weights(layer: Any) -> list[Any]:
+    return counted_weights(layer.layer)
+
+
+def _step_macs(layer: Any, call: CallShapes) -> int | None:
+    def merge(shape: Shape) -> Shape:
+        return (shape[0] * shape[1], *shape[2:])
+
+    return count_macs(layer.layer, CallShapes(tuple(map(merge, call.inputs)), tuple(map(merge, call.outputs))))
+
+
+def _wrapped_macs(layer: Any, call: CallShapes) -> int | None:
+    return count_macs(layer.layer, call)
+
+
+def _model_macs(model: Any, call: CallShapes) -> int | None:
+    """MACs of a model inside another layer, such as TimeDistributed; elsewhere models are opened."""
+    each = macs_of_model(model)
+    return None if each is None else call.inputs[0][0] * each
+
+
+def _no_macs(layer: Any, call: CallShapes) -> int:
+    """Rounding to the range of an input multiplies no matrix."""
+    return 0
+
+
+register_layer(keras.layers.Wrapper, macs=_wrapped_macs)
+register_layer(keras.layers.TimeDistributed, prunable=_step_weights, channels=time_distributed, macs=_step_macs)
+register_layer(Functional, macs=_model_macs)
+register_layer(QuantizeLayer, macs=_no_macs)

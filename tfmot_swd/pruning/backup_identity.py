@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from tfmot_swd.keras2.compat import keras
+from tfmot_swd.keras2.graph import calls_of, has_graph, input_layers, layer_behind
 from tfmot_swd.pruning.wrapped_models import collect_wrappers, wrapped_graphs
 from tfmot_swd.pruning.wrapper import PruningWrapper
 
@@ -63,11 +64,11 @@ def difference(before: Any, now: Any, where: str = "") -> str | None:
 def _connections(graph: Any) -> list[Any]:
     """Returns for each call in a graph which layer it is of and which layers it reads, by their numbers."""
     numbers = {id(layer): number for number, layer in enumerate(graph.layers)}
-    nodes = [node for nodes in getattr(graph, "_nodes_by_depth", {}).values() for node in nodes]
-    return sorted(
-        [numbers.get(id(node.layer), -1), *(numbers.get(id(read[0]), -1) for read in node.iterate_inbound())]
-        for node in nodes
-    )
+    if not has_graph(graph):
+        return []
+    reads = [(layer, ()) for layer in input_layers(graph)]
+    reads += [(call.layer, tuple(map(layer_behind, call.inputs))) for call in calls_of(graph)]
+    return sorted([numbers.get(id(each), -1) for each in (layer, *read)] for layer, read in reads)
 
 
 def _config(each: Any) -> Any:

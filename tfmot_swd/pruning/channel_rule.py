@@ -7,11 +7,10 @@ import inspect
 from tfmot_swd.keras2.compat import PruneLowMagnitude, variables_of
 from tfmot_swd.layers.call import LayerCall
 from tfmot_swd.layers.labels import Labels
-from tfmot_swd.layers.registry import find_rule, register_channel_rule
+from tfmot_swd.layers.registry import find_rule, register_layer
 from tfmot_swd.pruning.wrapper import ChannelState, PruningWrapper
 
 
-@register_channel_rule(PruneLowMagnitude)
 def pruning_wrapper(call: LayerCall) -> Labels | list[Labels]:
     """TFMOT's wrapper and those of this package: masks, scores and dense copies are cut like their weights."""
     wrapper = call.layer
@@ -37,3 +36,6 @@ def pruning_wrapper(call: LayerCall) -> Labels | list[Labels]:
     followed = {id(each) for each in variables_of(wrapper.layer)} | {id(each.state) for each in states}
     call.whole(*(each for each in variables_of(wrapper) if id(each) not in followed))
     return found
+
+
+register_layer(PruneLowMagnitude, channels=pruning_wrapper)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tfmot_swd.costs.budget import Budget
-from tfmot_swd.layers.registry import register_channel_rule
+from tfmot_swd.layers.registry import register_layer
 from tfmot_swd.pruning.channel_rule import pruning_wrapper
 from tfmot_swd.pruning.run import PruningRun
 from tfmot_swd.pruning.status import Status
@@ -113,7 +113,7 @@ def register_method(method: PruningMethod) -> PruningMethod:
             )
     _METHODS[method.name] = method
     # By its very class: a rule does not hold for subclasses that override methods, and wrappers do.
-    register_channel_rule(method.wrapper)(pruning_wrapper)
+    register_layer(method.wrapper, channels=pruning_wrapper)
     return method
 
 

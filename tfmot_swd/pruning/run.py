@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 
 import tensorflow as tf
 
-from tfmot_swd.channels.walk import nodes_of
 from tfmot_swd.keras2.compat import keras, master_variable
+from tfmot_swd.keras2.graph import calls_of
 from tfmot_swd.keras2.layer_weights import elements, kernels_of
 from tfmot_swd.keras2.optimizers import KINDS, iterations, loss_scale, main_optimizer
 from tfmot_swd.keras2.pruning_warning import PruningWarning
@@ -226,14 +226,14 @@ def warn_of_frozen(model: Any, wrappers: Sequence[PruningWrapper]) -> None:
 def mark_pinned(model: Any) -> None:
     """Tells the wrappers of a model which of them stand in a part that it calls with training=False for good."""
     for graph in wrapped_graphs(model):
-        for node in nodes_of(graph):
-            if node.call_kwargs.get("training") is False:
-                inside = [node.layer] if isinstance(node.layer, PruningWrapper) else node.layer.submodules
+        for call in calls_of(graph):
+            if call.kwargs.get("training") is False:
+                inside = [call.layer] if isinstance(call.layer, PruningWrapper) else call.layer.submodules
                 for each in inside:
                     if isinstance(each, PruningWrapper):
                         each._pinned = True
-            elif isinstance(node.layer, keras.Model):
-                mark_pinned(node.layer)
+            elif isinstance(call.layer, keras.Model):
+                mark_pinned(call.layer)
 
 
 def check_update_freq(update_freq: str | int) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tfmot_swd.channels.dead import remove_dead_channels
-from tfmot_swd.channels.groups import channel_groups
+from tfmot_swd.channels.groups import ChannelGroups, channel_groups
 from tfmot_swd.keras2.cloning import clone_with, copy_layer, freeze_alike, give_values
 from tfmot_swd.keras2.compat import PruneLowMagnitude
 from tfmot_swd.keras2.pruning_warning import PruningWarning
@@ -23,7 +23,8 @@ def strip_pruning(model: Any, *, remove_channels: bool = True) -> Any:
     Channels that pruning left without any effect on the output leave too, so that tensors shrink; predictions stay the
     same until the rounding of float32 (`tfmot_swd.channels.remove_dead_channels`). Channels stay along which a weight
     was pruned in blocks (`block_size` of `prune_selective_decay`): behind one that leaves every block would be torn.
-    Where their removal fails, or does not leave the predictions as they are, all channels stay and a `PruningWarning` says why.
+    Where their removal fails, or does not leave the predictions as they are, all channels stay and a `PruningWarning`
+    says why.
 
     Args:
       model: a model of `prune_selective_decay` or `prune_progressive_gradient`, trained to the end of its schedule.
@@ -71,7 +72,8 @@ def strip_pruning(model: Any, *, remove_channels: bool = True) -> Any:
     if not remove_channels:
         return stripped
     try:
-        return remove_dead_channels(stripped, protect=_makers_along_held_axes(stripped, wrapped))
+        groups = channel_groups(stripped)
+        return remove_dead_channels(stripped, protect=_makers_along_held_axes(groups, wrapped), groups=groups)
     except Exception as error:  # Hours of training must end in a model, whatever a channel rule does.
         warnings.warn(
             "The stripped model keeps all its channels, as those without effect could not be removed: "
@@ -93,13 +95,12 @@ def _unfinished(model: Any) -> str | None:
     return type(first).unfinished(wrappers)
 
 
-def _makers_along_held_axes(model: Any, wrapped: list[tuple[PruningWrapper, Any]]) -> set[str]:
+def _makers_along_held_axes(groups: ChannelGroups, wrapped: list[tuple[PruningWrapper, Any]]) -> set[str]:
     """Returns the layers that make channels along which a weight cannot be cut, as it is pruned in blocks."""
     held = {(id(weight), axis) for wrapper, inner in wrapped for weight, axis in wrapper.held_axes(inner)}
-    groups = channel_groups(model).values() if held else ()
     return {
         maker.layer
-        for group in groups
+        for group in groups.values()
         if any((member.variable_id, member.axis) in held for member in group.members)
         for maker in group.producers
     }

@@ -20,7 +20,8 @@ from tfmot_swd.keras2.compat import (
     keras,
     master_variable,
 )
-from tfmot_swd.layers.prunable import build_parts, make_prunable
+from tfmot_swd.keras2.part_building import build_parts
+from tfmot_swd.layers.prunable import make_prunable
 
 
 @dataclasses.dataclass(frozen=True)

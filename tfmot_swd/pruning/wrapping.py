@@ -9,7 +9,8 @@ from absl import logging
 
 from tfmot_swd.keras2.cloning import clone_with, copy_layer, freeze_alike, give_values
 from tfmot_swd.keras2.compat import PruningPolicy, variables_of
-from tfmot_swd.layers.prunable import shapes_of_parts
+from tfmot_swd.keras2.graph import layer_behind
+from tfmot_swd.keras2.part_building import shapes_of_parts
 from tfmot_swd.pruning.dense_kernels import warn_of_uncounted
 from tfmot_swd.pruning.plan import plan_pruning
 from tfmot_swd.pruning.wrapped_models import check_can_wrap
@@ -60,7 +61,7 @@ def wrap_with(model: Any, wrap: Callable[[Any, Any], Any]) -> Any:
 
     Outputs keep their names: a wrapper that makes one takes the name of its layer.
     """
-    outputs = {id(tensor._keras_history.layer) for tensor in model.outputs}
+    outputs = {id(layer_behind(tensor)) for tensor in model.outputs}
     copies: list[tuple[Any, Any]] = []
 
     def make(layer: Any) -> Any:

@@ -1,0 +1,91 @@
+"""The public surface: a short front row, the rest in rooms, and every old name for one release."""
+
+import importlib
+
+import pytest
+
+import tfmot_swd
+
+FRONT = [
+    "AfterPruning",
+    "Budget",
+    "ProgressiveRate",
+    "PruningSummaries",
+    "PruningWarning",
+    "SelectiveDecay",
+    "StructuredDecay",
+    "UpdatePruningStep",
+    "device_report",
+    "export_tflite",
+    "plan_channels",
+    "plan_pruning",
+    "profile",
+    "prune_low_magnitude",
+    "prune_now",
+    "prune_progressive_gradient",
+    "prune_selective_decay",
+    "quantize_aware",
+    "register_layer",
+    "sparsity_report",
+    "strip_pruning",
+]
+ROOMS = ["channels", "costs", "layers", "magnitude", "pgp", "pruning", "report", "swd", "tflite"]
+# Where version 0.1.0 had everything in one row.
+MOVED = {
+    "channels": """ChannelCriterion ChannelGroup ChannelGroups ChannelPlan RemovalPlan channel_groups channel_scores
+        plan_dead_removal plan_removal register_channel_rule remove_channels remove_dead_channels shrink_model
+        sliced_optimizer""",
+    "costs": "BudgetFit Profile fit_budget",
+    "pruning": "PruningPlan SparsityReport reestimate_batch_norm",
+    "report": "DeviceReport",
+    "tflite": "ExportError ExportResult FileAdvice FileMeasure advise measure_files run_tflite",
+    "tflite.micro": "run_micro write_c_source",
+    "swd": "PruneSelectiveDecay PruneStructuredDecay",
+    "pgp": "PruneProgressiveGradient",
+}
+
+
+def test_the_front_row_is_short():
+    assert sorted(tfmot_swd.__all__) == sorted(FRONT + ROOMS)
+    for name in tfmot_swd.__all__:
+        assert getattr(tfmot_swd, name).__doc__
+
+
+@pytest.mark.parametrize("room", [*ROOMS, "tflite.micro", "swd.structured"])
+def test_what_a_room_names_is_there(room):
+    module = importlib.import_module(f"tfmot_swd.{room}")
+    assert module.__doc__
+    for name in module.__all__:
+        assert hasattr(module, name)
+
+
+@pytest.mark.parametrize("name, room", [(name, room) for room, names in MOVED.items() for name in names.split()])
+def test_an_old_name_is_that_of_its_room(name, room):
+    with pytest.warns(DeprecationWarning, match=rf"write tfmot_swd\.{room}\.{name} instead"):
+        found = getattr(tfmot_swd, name)
+    assert found is getattr(importlib.import_module(f"tfmot_swd.{room}"), name)
+
+
+def test_cut_now_is_prune_now():
+    with pytest.warns(DeprecationWarning, match=r"write tfmot_swd\.prune_now instead"):
+        assert tfmot_swd.cut_now is tfmot_swd.prune_now
+
+
+def test_a_name_that_never_was_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'magic'"):
+        tfmot_swd.magic
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("tfmot_swd.export", "tfmot_swd.tflite"),
+        ("tfmot_swd.export.micro", "tfmot_swd.tflite.micro"),
+        ("tfmot_swd.macs", "tfmot_swd.layers.macs"),
+        ("tfmot_swd.progressive", "tfmot_swd.pgp"),
+        ("tfmot_swd.prunable", "tfmot_swd.layers.prunable"),
+        ("tfmot_swd.structured", "tfmot_swd.swd.structured"),
+    ],
+)
+def test_an_old_module_is_that_of_today(old, new):
+    assert importlib.import_module(old) is importlib.import_module(new)

@@ -1,0 +1,234 @@
+"""The graph of a Sequential or Functional model: its calls of layers, in order, and values pushed through them."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import tensorflow as tf
+
+from tfmot_swd.keras2.compat import keras
+from tfmot_swd.keras2.operators import TFOpLambda
+
+Value = TypeVar("Value")
+Shape = tuple[int | None, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class GraphCall:
+    """One call of one layer in the graph of a model.
+
+    Args:
+      node: Keras's own record of it; its identity tells the calls of one layer apart.
+    """
+
+    node: Any
+
+    @property
+    def key(self) -> int:
+        """The identity of the call, the same each time the graph is walked."""
+        return id(self.node)
+
+    @property
+    def layer(self) -> Any:
+        """The layer, or nested model, that is called."""
+        return self.node.layer
+
+    @property
+    def args(self) -> tuple[Any, ...]:
+        """The positional arguments, symbolic tensors among them."""
+        return tuple(self.node.call_args)
+
+    @property
+    def kwargs(self) -> dict[str, Any]:
+        """The keyword arguments, symbolic tensors among them."""
+        return dict(self.node.call_kwargs)
+
+    @property
+    def inputs(self) -> list[Any]:
+        """The symbolic tensors among the arguments, masks and flags too, nested arguments flattened."""
+        return list(self.node.keras_inputs)
+
+    @property
+    def outputs(self) -> list[Any]:
+        """The symbolic tensors that the call returns, flattened."""
+        return list(tf.nest.flatten(self.node.outputs))
+
+    def bind(self) -> inspect.BoundArguments:
+        """Returns the arguments by name, as the layer's `call` or the operator's function has them."""
+        function = self.layer.function if isinstance(self.layer, TFOpLambda) else self.layer.call
+        return inspect.signature(function).bind(*self.args, **self.kwargs)
+
+    def operands(self) -> list[Any]:
+        """Returns the tensors that the call computes with, in the order of the layer's inputs, constants among them.
+
+        A model may be called with a dictionary in another order; a mask and a training flag given by hand are left
+        out. Constants of operators are arguments like others.
+        """
+        layer = self.layer
+        if isinstance(layer, keras.Model):
+            return model_operands(self, layer)
+        flags = tf.nest.flatten([self.kwargs.get(name) for name in ("mask", "training")])
+        if isinstance(layer, TFOpLambda):
+            return [tensor for tensor in self.inputs if not any(tensor is flag for flag in flags)]
+        symbolic = {id(tensor) for tensor in self.inputs}
+        return [
+            each
+            for each in tf.nest.flatten((self.node.call_args, self.node.call_kwargs))
+            if (id(each) in symbolic or is_constant(each)) and not any(each is flag for flag in flags)
+        ]
+
+
+def model_operands(call: GraphCall, model: Any) -> list[Any]:
+    """Returns what a call hands to `model`, the nested model that is called or wrapped, in the order of its inputs."""
+    first, _, _ = model._call_spec.split_out_first_arg(call.node.call_args, call.node.call_kwargs)
+    return list(model._flatten_to_reference_inputs(first))
+
+
+def is_constant(value: Any) -> bool:
+    """Whether an argument of a call is a tensor with values of its own."""
+    return isinstance(value, tf.Tensor | tf.Variable | np.ndarray | np.generic)
+
+
+def has_graph(model: Any) -> bool:
+    """Whether a model is known as a graph of layers; a Sequential one of layers that cannot be traced is not."""
+    return hasattr(model, "_nodes_by_depth")
+
+
+def calls_of(model: Any, *, as_run: bool = False) -> list[GraphCall]:
+    """Returns the calls of a model, each behind those that it needs; inputs and what nested models call are left out.
+
+    Args:
+      model: a Sequential or Functional model.
+      as_run: have calls of equal depth in the order in which Keras runs them, not in that of the model's layers. That
+        order is the same for each copy of a model; the order of running depends on how the model was made.
+    """
+    by_depth = model._nodes_by_depth
+    place = {id(layer): number for number, layer in enumerate(model.layers)}
+    return [
+        GraphCall(node)
+        for depth in sorted(by_depth, reverse=True)
+        for node in (
+            by_depth[depth] if as_run else sorted(by_depth[depth], key=lambda node: place.get(id(node.layer), -1))
+        )
+        if not node.is_input
+    ]
+
+
+def propagate(
+    model: Any,
+    inputs: Iterable[Value],
+    visit: Callable[[GraphCall, dict[int, Value]], Iterable[Value] | None],
+    *,
+    known: dict[int, Value] | None = None,
+    as_run: bool = False,
+) -> list[Value]:
+    """Pushes values through the graph of a model, one for each symbolic tensor; returns those of its outputs.
+
+    Every walk over a graph is one of these: of channel labels, constants, shapes, or smaller tensors. A nested model is
+    one call, for which `visit` may call `propagate` again.
+
+    Args:
+      model: a Sequential or Functional model.
+      inputs: a value for each of `model.inputs`.
+      visit: gets a call, and the values of all tensors so far by identity; returns one for each output of the call, or
+        None for a call that is left out.
+      known: takes up the values; by default a new dictionary.
+      as_run: as for `calls_of`.
+
+    >>> import tf_keras as keras
+    >>> net = keras.Sequential([keras.layers.Dense(3, input_shape=(4,), name="a"), keras.layers.Dense(2, name="b")])
+    >>> propagate(net, ["x"], lambda call, values: [f"{call.layer.name}({values[id(call.inputs[0])]})"])
+    ['b(a(x))']
+    """
+    values: dict[int, Value] = {} if known is None else known
+    values.update(zip(map(id, model.inputs), inputs, strict=True))
+    for call in calls_of(model, as_run=as_run):
+        made = visit(call, values)
+        if made is not None:
+            values.update(zip(map(id, call.outputs), made, strict=True))
+    return [values[id(tensor)] for tensor in model.outputs]
+
+
+def layer_paths(model: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields (path, layer) of all layers, a nested model before what it holds: "backbone", "backbone/conv1"."""
+    for layer in model.layers:
+        yield prefix + layer.name, layer
+        if isinstance(layer, keras.Model):
+            yield from layer_paths(layer, f"{prefix}{layer.name}/")
+
+
+def layers_inside(layer: Any, *, itself: bool = True, deep: bool = True) -> list[Any]:
+    """Returns the layers that a layer or model keeps in attributes, in Keras's order.
+
+    Args:
+      layer: any layer or model.
+      itself: have the layer itself first.
+      deep: have those that its layers keep, too.
+    """
+    return list(layer._flatten_layers(recursive=deep, include_self=itself))
+
+
+def shape_of(tensor: Any) -> Shape:
+    """Returns the static shape of a tensor or an array; of unknown rank, none."""
+    shape = tf.TensorShape(tensor.shape)
+    return () if shape.rank is None else tuple(shape.as_list())
+
+
+def input_layers(model: Any) -> list[Any]:
+    """Returns the input layers of a model, one for each of `model.inputs`."""
+    return list(model._input_layers)
+
+
+def layer_behind(tensor: Any) -> Any:
+    """Returns the layer whose call has made a symbolic tensor."""
+    return tensor._keras_history.layer
+
+
+def packed_inputs(model: Any, values: Sequence[Any]) -> Any:
+    """Returns values for `model.inputs` in the structure, as a dictionary, that the model is called with."""
+    return tf.nest.pack_sequence_as(model._nested_inputs, list(values))
+
+
+def packed_outputs(model: Any, values: Sequence[Any]) -> Any:
+    """Returns values for `model.outputs` in the structure that the model returns."""
+    return tf.nest.pack_sequence_as(model._nested_outputs, list(values))
+
+
+def last_call(layer: Any) -> GraphCall:
+    """Returns the last symbolic call that was made of a layer."""
+    return GraphCall(layer._inbound_nodes[-1])
+
+
+def insert_calls(model: Any, layers: Collection[Any], calls: Sequence[GraphCall]) -> None:
+    """Puts layers into a model that no output follows from, as those of `add_loss`, with these calls of them."""
+    model._insert_layers(list(layers), relevant_nodes=[call.node for call in calls])
+
+
+def replace_graph(model: Any, other: Any, stays: Callable[[Any], bool]) -> None:
+    """Puts the graph of `other` in the place of the graph of `model`, which stays the same object.
+
+    Args:
+      model: a Sequential or Functional model.
+      other: one with inputs and outputs of the same structure.
+      stays: of each object that `model` tracks, whether it is tracked further beside the new layers.
+    """
+    outside = [each for each in model._self_tracked_trackables if stays(each)]
+    model._init_graph_network(other._nested_inputs, other._nested_outputs)
+    inside = {call.key for call in calls_of(model)}
+    aside = [call for call in calls_of(other) if call.key not in inside]
+    if aside:
+        # What add_loss and add_metric have put in: no output follows from it.
+        insert_calls(model, [each for each in other.layers if each not in model.layers], aside)
+    model._self_tracked_trackables.extend(outside)
+    if isinstance(model, keras.Sequential):
+        # Keras forgets these nodes when the model meets another input shape.
+        model._created_nodes = {node for nodes in model._nodes_by_depth.values() for node in nodes}
+
+
+def argument_names(layer: Any) -> list[str]:
+    """Returns the names of the arguments of a layer's `call`, in order."""
+    return list(layer._call_spec.arg_names)

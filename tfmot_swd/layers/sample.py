@@ -1,0 +1,205 @@
+"""Shapes of one sample on its way through a model, call by call, nested models opened."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfmot_swd.keras2.compat import Functional
+from tfmot_swd.keras2.graph import GraphCall, argument_names, layer_behind, model_operands, propagate
+from tfmot_swd.keras2.layer_weights import unwrapped
+from tfmot_swd.keras2.operators import operator_name
+
+Shape = tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class CallShapes:
+    """The shapes of one call of a layer on one sample.
+
+    All shapes have the batch axis first, at size 1; it is longer where other axes were merged into
+    it, as `tf.reshape(x, (-1, depth))` does. So the products of shapes count one sample's work.
+
+    Args:
+      inputs: shapes of the Keras tensors it reads, nested arguments flattened.
+      outputs: shapes of those it returns.
+      args: its positional arguments, with a `tf.TensorSpec` of one sample for each Keras tensor.
+      kwargs: its keyword arguments, alike.
+    """
+
+    inputs: tuple[Shape, ...]
+    outputs: tuple[Shape, ...]
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def argument(self, layer: Any, name: str, default: Any = None) -> Any:
+        """Returns the argument that `layer.call` knows as `name`, however it was passed."""
+        names = argument_names(layer)
+        position = names.index(name) if name in names else len(self.args)
+        return self.args[position] if position < len(self.args) else self.kwargs.get(name, default)
+
+    def operands(self, layer: Any) -> tuple[Shape, ...]:
+        """Returns the shapes of a layer's list of inputs, constants among them."""
+        given = self.argument(layer, "inputs")
+        return tuple(map(shape_of_argument, given)) if isinstance(given, list | tuple) else self.inputs
+
+
+def shape_of_argument(operand: Any) -> Shape:
+    """Returns the shape of an argument of a call: a `tf.TensorSpec`, or a constant of any type."""
+    return tuple(np.shape(operand))
+
+
+def size_of(*weights: Any) -> int:
+    """Returns how many elements these weights have together."""
+    return sum(math.prod(weight.shape) for weight in weights)
+
+
+def positions(layer: Any, shape: Shape, rank: int) -> int:
+    """Returns the places of an image of `rank` spatial axes that a convolution reads or writes."""
+    if getattr(layer, "data_format", None) == "channels_first":
+        return math.prod(shape) // shape[len(shape) - rank - 1]
+    return math.prod(shape[:-1])
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SampleTensor:
+    """A tensor between layers, as one call of a model makes it of one sample.
+
+    Args:
+      shape: its shape for one sample, see `CallShapes`.
+      batched: whether its first axis is the batch's; one that is not does not grow with the batch.
+      itemsize: bytes of an element.
+    """
+
+    shape: Shape
+    batched: bool
+    itemsize: int
+
+
+@dataclasses.dataclass(frozen=True)
+class SampleCall:
+    """One call of a layer that is no model.
+
+    Args:
+      path: of the layer; layers of nested models are written model/layer.
+      layer: what is inside of pruning and quantization wrappers.
+      wrapper: what the model calls.
+      call: its shapes.
+      reads, writes: the tensors between layers that it reads and returns.
+    """
+
+    path: str
+    layer: Any
+    wrapper: Any
+    call: CallShapes
+    reads: tuple[SampleTensor, ...]
+    writes: tuple[SampleTensor, ...]
+
+
+class SampleWalk:
+    """The calls of a model in the order in which Keras makes them, its inputs first.
+
+    Args:
+      model: a Sequential or Functional model of fixed input sizes.
+
+    Attributes:
+      calls: one for each model input, and for each call of a layer; those of nested models in their place.
+      outputs: the tensors that the model returns.
+
+    Raises:
+      ValueError: a size other than the batch's is not fixed, or a nested model is called on another size than it was
+        built for.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.calls: list[SampleCall] = []
+        inputs = []
+        for tensor in model.inputs:
+            layer = layer_behind(tensor)
+            read = _made(tensor, _fixed_batch(model), 1, layer.name)
+            self.calls.append(SampleCall(layer.name, layer, layer, CallShapes((), (read.shape,)), (), (read,)))
+            inputs.append(read)
+        self.outputs = self._run(model, inputs, "")
+
+    def _run(self, model: Any, inputs: Iterable[SampleTensor], prefix: str) -> list[SampleTensor]:
+        """Follows one call of a model on `inputs`, in the order of `model.inputs`; returns its outputs."""
+        batch = _fixed_batch(model)
+
+        def visit(made: GraphCall, known: dict[int, SampleTensor]) -> list[SampleTensor] | None:
+            # Keras, too, skips what cannot be computed from the inputs that it got.
+            if any(id(tensor) not in known for tensor in made.inputs):
+                return None
+            layer = unwrapped(made.layer)
+            if isinstance(layer, Functional):
+                return self._run(layer, _inner_inputs(layer, made, known, prefix), f"{prefix}{layer.name}/")
+            return self._call(layer, made, known, batch, prefix + layer.name)
+
+        return propagate(model, inputs, visit, as_run=True)
+
+    def _call(
+        self, layer: Any, made: GraphCall, known: dict[int, SampleTensor], batch: int | None, path: str
+    ) -> list[SampleTensor]:
+        """Records one call of a layer; returns its outputs, flattened."""
+        reads = [known[id(tensor)] for tensor in made.inputs]
+
+        def spec(value: Any) -> Any:
+            return tf.TensorSpec(known[id(value)].shape, value.dtype) if id(value) in known else value
+
+        merged = max((read.shape[0] for read in reads if read.batched), default=1)
+        writes = []
+        for tensor in made.outputs:
+            if operator_name(layer) == "reshape" and reads[0].batched:
+                merged = math.prod(reads[0].shape) // max(math.prod(size or 1 for size in tensor.shape[1:]), 1)
+            writes.append(_made(tensor, batch, merged, path))
+        call = CallShapes(
+            tuple(read.shape for read in reads),
+            tuple(write.shape for write in writes),
+            *tf.nest.map_structure(spec, (made.args, made.kwargs)),
+        )
+        self.calls.append(SampleCall(path, layer, made.layer, call, tuple(reads), tuple(writes)))
+        return writes
+
+
+def _inner_inputs(model: Any, made: GraphCall, known: dict[int, SampleTensor], prefix: str) -> list[SampleTensor]:
+    """Returns what a call hands to a nested model."""
+    reads = []
+    for tensor, inner in zip(model_operands(made, model), model.inputs, strict=True):
+        # A constant is part of the model: no activation.
+        read = known[id(tensor)] if id(tensor) in known else SampleTensor(tuple(tensor.shape), False, 0)
+        expected = tuple(inner.shape)
+        if None not in expected[1:] and expected[1:] != read.shape[1:]:
+            raise ValueError(
+                "A nested model that is called on another size than it was built for cannot be profiled: build "
+                f"it for the size that it is called on. Received: {prefix + model.name!r}, built for {expected}, "
+                f"called on {tuple(tensor.shape)}"
+            )
+        reads.append(read)
+    return reads
+
+
+def _made(tensor: Any, batch: int | None, merged: int, path: str) -> SampleTensor:
+    """Returns a symbolic tensor as it is for one sample."""
+    rank = tensor.shape.rank
+    if rank is None or None in tensor.shape[1:]:
+        raise ValueError(
+            "Activations and multiply-accumulates can be counted only where every size but the batch's is fixed: "
+            "build the model for a fixed input size, such as keras.Input((224, 224, 3)). "
+            f"Received: {path!r} with a tensor of shape {tensor.shape}"
+        )
+    shape = tuple(tensor.shape)
+    # An unbatched tensor, such as what tf.shape returns, has a first axis that is not the batch's.
+    batched = rank > 0 and (shape[0] is None or (batch is not None and shape[0] % batch == 0))
+    if batched:
+        shape = (merged if shape[0] is None else shape[0] // batch, *shape[1:])
+    return SampleTensor(shape, batched, tensor.dtype.size)
+
+
+def _fixed_batch(model: Any) -> int | None:
+    """Returns the batch size that the model's inputs are fixed to, if they are."""
+    shape = model.inputs[0].shape
+    return shape[0] if shape.rank else None
