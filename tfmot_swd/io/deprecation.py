@@ -92,7 +92,8 @@ def deprecated_modules(moved: Mapping[str, str]) -> None:
     Args:
       moved: old name → name of today.
     """
-    sys.meta_path.append(_MovedModules(moved))
+    # Before the finder of files, which would find a folder in a package that has moved, and run it again.
+    sys.meta_path.insert(0, _MovedModules(moved))
 
 
 class _MovedModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
