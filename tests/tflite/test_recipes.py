@@ -3,7 +3,10 @@ from types import SimpleNamespace
 
 import pytest
 import tensorflow as tf
+import tf_keras as keras
 
+from tfmot_swd import export_tflite
+from tfmot_swd.tflite import recipes
 from tfmot_swd.tflite.recipes import DEFAULT_RECIPES, RECIPES, REFUSED, Recipe, get_recipe
 
 
@@ -46,3 +49,36 @@ def test_what_does_not_work_is_refused_with_a_recipe_that_does(name):
     assert name not in RECIPES
     with pytest.raises(ValueError, match=rf"use '{name.removeprefix('sparse_')}'.*Received: recipe='{name}'"):
         get_recipe(name)
+
+
+@pytest.fixture
+def _recipes(monkeypatch):
+    """Recipes that a test registers are gone after it."""
+    kept = dict(recipes._RECIPES)
+    yield
+    recipes._RECIPES.clear()
+    recipes._RECIPES.update(kept)
+
+
+@pytest.mark.usefixtures("_recipes")
+def test_a_registered_recipe_is_one_like_any_other(tmp_path):
+    mine = dataclasses.replace(RECIPES["float16"], name="strict_float16", tolerance=1e-2)
+    assert recipes.register_recipe(mine) is mine
+    assert recipes.register_recipe(mine) is mine
+    net = keras.Sequential([keras.layers.Dense(4, input_shape=(3,))])
+    assert export_tflite(net, tmp_path / "net.tflite", "strict_float16").recipe == "strict_float16"
+
+
+@pytest.mark.usefixtures("_recipes")
+@pytest.mark.parametrize(
+    ("name", "received"), [("int8", "name='int8', of another recipe"), ("sparse_int8", "of a form that does not work")]
+)
+def test_a_taken_name_is_refused(name, received):
+    with pytest.raises(ValueError, match=received):
+        recipes.register_recipe(dataclasses.replace(RECIPES["float16"], name=name))
+    assert RECIPES["int8"].needs_data
+
+
+def test_only_a_recipe_is_registered():
+    with pytest.raises(TypeError, match="recipe must be a Recipe. Received: str"):
+        recipes.register_recipe("int8")

@@ -6,7 +6,7 @@ from tfmot_swd.tflite.export import export_tflite, file_bytes
 from tfmot_swd.tflite.interpreter import run_tflite
 from tfmot_swd.tflite.measure import FileMeasure, measure_files
 from tfmot_swd.tflite.quantize_aware import quantize_aware
-from tfmot_swd.tflite.recipes import DEFAULT_RECIPES, RECIPES, REFUSED, Recipe
+from tfmot_swd.tflite.recipes import DEFAULT_RECIPES, RECIPES, REFUSED, Recipe, register_recipe
 from tfmot_swd.tflite.result import ExportError, ExportResult
 
 __all__ = [
@@ -23,5 +23,6 @@ __all__ = [
     "file_bytes",
     "measure_files",
     "quantize_aware",
+    "register_recipe",
     "run_tflite",
 ]

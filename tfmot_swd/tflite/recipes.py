@@ -101,101 +101,102 @@ class Recipe:
 _DEFAULT = (tf.lite.Optimize.DEFAULT,)
 _SPARSE = (tf.lite.Optimize.EXPERIMENTAL_SPARSITY,)
 
-RECIPES: Mapping[str, Recipe] = MappingProxyType(
-    {
-        recipe.name: recipe
-        for recipe in (
-            # Weights as trained; batch normalization is folded, so only the rounding differs.
-            Recipe(
-                "float32",
-                measure="worst",
-                tolerance=1e-4,
-                remedy="look for a layer that is random or remembers something in inference",
-            ),
-            # Weights in half precision, arithmetic in float32: 11 bits of mantissa.
-            Recipe(
-                "float16",
-                measure="worst",
-                tolerance=1e-2,
-                remedy="use float32, or look for weights beyond 65,504, where half precision ends",
-                optimizations=_DEFAULT,
-                supported_types=(tf.float16,),
-            ),
-            # Weights of 1,024 elements and more in int8, activations quantized as they come.
-            Recipe(
-                "dynamic",
-                measure="mean",
-                tolerance=0.1,
-                remedy="use float16, or look for a channel whose weights dwarf the others",
-                optimizations=_DEFAULT,
-            ),
-            # Everything in int8, weights per channel, for hardware without floating point.
-            Recipe(
-                "int8",
-                measure="mean",
-                tolerance=0.1,
-                remedy="pass representative_data that looks like the check data, or use float16",
-                optimizations=_DEFAULT,
-                supported_ops=(tf.lite.OpsSet.TFLITE_BUILTINS_INT8,),
-                io_dtype=tf.int8,
-                needs_data=True,
-            ),
-            # The same inside, for programs that hand over float32: quantized and back at both ends of the file.
-            Recipe(
-                "int8_float_io",
-                measure="mean",
-                tolerance=0.1,
-                remedy="pass representative_data that looks like the check data, or use float16",
-                optimizations=_DEFAULT,
-                supported_ops=(tf.lite.OpsSet.TFLITE_BUILTINS_INT8,),
-                needs_data=True,
-            ),
-            # Weights as in int8, activations in 16 bits: for nets whose activations 8 bits are too few for.
-            Recipe(
-                "int16x8",
-                measure="mean",
-                tolerance=0.05,
-                remedy="pass representative_data that looks like the check data, or use float16",
-                optimizations=_DEFAULT,
-                supported_ops=(tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,),
-                io_dtype=tf.int16,
-                needs_data=True,
-            ),
-            # Weights without their zeros: small on disk, unpacked when the file is loaded.
-            Recipe(
-                "sparse_float32",
-                measure="worst",
-                tolerance=1e-4,
-                remedy="use float32",
-                optimizations=_SPARSE,
-                danger=_wrong_on_arm,
-            ),
-            # Dense layers pruned in blocks give NaN in this form: the proof finds them.
-            Recipe(
-                "sparse_float16",
-                measure="worst",
-                tolerance=1e-2,
-                remedy="use sparse_float32, or look for weights beyond 65,504, where half precision ends",
-                optimizations=_DEFAULT + _SPARSE,
-                supported_types=(tf.float16,),
-                danger=_wrong_on_arm,
-            ),
-            # For microcontrollers: int8 whose zeros take no flash, restored operator by operator as it runs.
-            Recipe(
-                "int8_pruned",
-                measure="mean",
-                tolerance=0.1,
-                remedy="pass representative_data that looks like the check data, or use int8",
-                optimizations=_DEFAULT,
-                supported_ops=(tf.lite.OpsSet.TFLITE_BUILTINS_INT8,),
-                io_dtype=tf.int8,
-                needs_data=True,
-                encode=_without_zeros,
-                runtime="micro",
-            ),
-        )
-    }
-)
+_RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        # Weights as trained; batch normalization is folded, so only the rounding differs.
+        Recipe(
+            "float32",
+            measure="worst",
+            tolerance=1e-4,
+            remedy="look for a layer that is random or remembers something in inference",
+        ),
+        # Weights in half precision, arithmetic in float32: 11 bits of mantissa.
+        Recipe(
+            "float16",
+            measure="worst",
+            tolerance=1e-2,
+            remedy="use float32, or look for weights beyond 65,504, where half precision ends",
+            optimizations=_DEFAULT,
+            supported_types=(tf.float16,),
+        ),
+        # Weights of 1,024 elements and more in int8, activations quantized as they come.
+        Recipe(
+            "dynamic",
+            measure="mean",
+            tolerance=0.1,
+            remedy="use float16, or look for a channel whose weights dwarf the others",
+            optimizations=_DEFAULT,
+        ),
+        # Everything in int8, weights per channel, for hardware without floating point.
+        Recipe(
+            "int8",
+            measure="mean",
+            tolerance=0.1,
+            remedy="pass representative_data that looks like the check data, or use float16",
+            optimizations=_DEFAULT,
+            supported_ops=(tf.lite.OpsSet.TFLITE_BUILTINS_INT8,),
+            io_dtype=tf.int8,
+            needs_data=True,
+        ),
+        # The same inside, for programs that hand over float32: quantized and back at both ends of the file.
+        Recipe(
+            "int8_float_io",
+            measure="mean",
+            tolerance=0.1,
+            remedy="pass representative_data that looks like the check data, or use float16",
+            optimizations=_DEFAULT,
+            supported_ops=(tf.lite.OpsSet.TFLITE_BUILTINS_INT8,),
+            needs_data=True,
+        ),
+        # Weights as in int8, activations in 16 bits: for nets whose activations 8 bits are too few for.
+        Recipe(
+            "int16x8",
+            measure="mean",
+            tolerance=0.05,
+            remedy="pass representative_data that looks like the check data, or use float16",
+            optimizations=_DEFAULT,
+            supported_ops=(tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,),
+            io_dtype=tf.int16,
+            needs_data=True,
+        ),
+        # Weights without their zeros: small on disk, unpacked when the file is loaded.
+        Recipe(
+            "sparse_float32",
+            measure="worst",
+            tolerance=1e-4,
+            remedy="use float32",
+            optimizations=_SPARSE,
+            danger=_wrong_on_arm,
+        ),
+        # Dense layers pruned in blocks give NaN in this form: the proof finds them.
+        Recipe(
+            "sparse_float16",
+            measure="worst",
+            tolerance=1e-2,
+            remedy="use sparse_float32, or look for weights beyond 65,504, where half precision ends",
+            optimizations=_DEFAULT + _SPARSE,
+            supported_types=(tf.float16,),
+            danger=_wrong_on_arm,
+        ),
+        # For microcontrollers: int8 whose zeros take no flash, restored operator by operator as it runs.
+        Recipe(
+            "int8_pruned",
+            measure="mean",
+            tolerance=0.1,
+            remedy="pass representative_data that looks like the check data, or use int8",
+            optimizations=_DEFAULT,
+            supported_ops=(tf.lite.OpsSet.TFLITE_BUILTINS_INT8,),
+            io_dtype=tf.int8,
+            needs_data=True,
+            encode=_without_zeros,
+            runtime="micro",
+        ),
+    )
+}
+
+# All recipes by name; `register_recipe` adds one.
+RECIPES: Mapping[str, Recipe] = MappingProxyType(_RECIPES)
 
 # What people use: one form for each kind of device.
 DEFAULT_RECIPES = ("float32", "float16", "dynamic", "int8")
@@ -211,6 +212,33 @@ REFUSED: Mapping[str, str] = MappingProxyType(
         "the download counts",
     }
 )
+
+
+def register_recipe(recipe: Recipe) -> Recipe:
+    """Makes a recipe known under its name, to `export_tflite`, budgets of bytes and the command line.
+
+    Args:
+      recipe: often one of `RECIPES` with some fields changed, by `dataclasses.replace`.
+
+    Returns:
+      The recipe.
+
+    Raises:
+      TypeError: it is not a `Recipe`.
+      ValueError: another recipe has its name, or the name is of a form that does not work.
+
+    >>> import dataclasses
+    >>> strict = register_recipe(dataclasses.replace(RECIPES["float16"], name="strict_float16", tolerance=1e-3))
+    >>> get_recipe("strict_float16").tolerance
+    0.001
+    """
+    if not isinstance(recipe, Recipe):
+        raise TypeError(f"recipe must be a Recipe. Received: {type(recipe).__name__}")
+    if recipe.name in REFUSED or _RECIPES.get(recipe.name, recipe) != recipe:
+        taken = "a form that does not work" if recipe.name in REFUSED else "another recipe"
+        raise ValueError(f"name must be one that is not taken. Received: name={recipe.name!r}, of {taken}")
+    _RECIPES[recipe.name] = recipe
+    return recipe
 
 
 def get_recipe(name: str) -> Recipe:

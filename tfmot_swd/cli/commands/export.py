@@ -11,7 +11,7 @@ from rich.table import Table
 from tfmot_swd.cli.command import Call, Command, UsageError, define_bound_flags
 from tfmot_swd.cli.data import read_data
 from tfmot_swd.cli.files import target_of
-from tfmot_swd.cli.loading import define_loading_flags, load_model
+from tfmot_swd.cli.loading import define_loading_flags, import_modules, load_model
 from tfmot_swd.cli.words import in_shell_words
 from tfmot_swd.io.json_files import write_json
 from tfmot_swd.io.tables import ResultTable
@@ -82,6 +82,7 @@ def _run(call: Call) -> int:
     from tfmot_swd.tflite import RECIPES, ExportError, export_tflite
 
     path, values = call.operands[0], call.flags
+    import_modules(values.modules)
     inputs = [path, values.data]
     targets = _targets(path, values.output, list(dict.fromkeys(values.recipes)))
     for recipe in targets:
