@@ -24,7 +24,7 @@ _MISTAKABLE = sorted(set(_NAMES) - set(_UNMISTAKABLE))
 _SENTENCES = (
     (r"dense= of advise, --dense of tfmot-swd check", "--dense"),
     (r"prune_progressive_gradient or fit_budget, then strip_pruning", "tfmot-swd prune"),
-    (r"tfmot_swd\.advise\(path\) of", "tfmot-swd check of"),
+    (r"tfmot_swd\.tflite\.advise\(path\) of", "tfmot-swd check of"),
     (r"a smaller minimum or round_to", "a smaller round_to"),
     (r"lower minimum or round_to", "lower round_to"),
     (r"Raise final_rate", "Give a larger final_rate"),
