@@ -52,6 +52,42 @@ def test_weights_are_those_of_tfmot_to_the_bit(arguments):
     assert (found[0] == 0).mean() >= 0.5
 
 
+def test_layers_may_have_schedules_of_their_own_as_in_tfmot():
+    first = sparsity.PolynomialDecay(0.2, 0.8, 2, 12, frequency=5)
+    second = sparsity.ConstantSparsity(0.5, 3, frequency=4)
+
+    def model(prune):
+        keras.utils.set_random_seed(1)
+        layers = [keras.layers.Dense(16, "relu", input_shape=(8,)), keras.layers.Dense(4)]
+        return keras.Sequential([prune(*each) for each in zip(layers, (first, second), strict=True)])
+
+    theirs = trained(model(sparsity.prune_low_magnitude), [sparsity.UpdatePruningStep()])
+    ours = trained(model(tfmot_swd.prune_low_magnitude), [tfmot_swd.UpdatePruningStep()])
+    found = tfmot_swd.strip_pruning(ours, remove_channels=False).get_weights()
+    for one, other in zip(sparsity.strip_pruning(theirs).get_weights(), found, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_at_once_all_layers_end_where_their_own_schedule_does():
+    schedules = [sparsity.PolynomialDecay(0.2, 0.75, 0, 4), sparsity.PolynomialDecay(0.2, 0.5, 0, 100)]
+    layers = [keras.layers.Dense(8, input_shape=(8,)), keras.layers.Dense(8)]
+    model = keras.Sequential([tfmot_swd.prune_low_magnitude(*each) for each in zip(layers, schedules, strict=True)])
+    tfmot_swd.prune_now(model)
+    kernels = tfmot_swd.strip_pruning(model, remove_channels=False).get_weights()[::2]
+    assert [float((kernel == 0).mean()) for kernel in kernels] == [0.75, 0.5]
+
+
+def test_one_global_threshold_needs_one_schedule():
+    layers = [
+        PruneMagnitude(keras.layers.Dense(4), sparsity.ConstantSparsity(rate, 0), scope=scope)
+        for rate, scope in ((0.5, "global"), (0.6, "global"), (0.5, "layer"))
+    ]
+    for pair, message in ((layers[:2], "schedules must be equal"), (layers[1:], "in one scope")):
+        model = keras.Sequential([keras.Input((4,)), *pair])
+        with pytest.raises(ValueError, match=message):
+            tfmot_swd.prune_now(model)
+
+
 def test_a_global_threshold_compares_all_weights():
     model = net()
     model.get_layer("hidden").set_weights([np.full((8, 16), 3.0), np.zeros(16)])

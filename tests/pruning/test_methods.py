@@ -14,8 +14,8 @@ from tfmot_swd.pruning.methods import (
     method_for,
     method_named,
     method_of,
-    methods,
     register_method,
+    registered_methods,
 )
 
 
@@ -24,7 +24,7 @@ def net():
 
 
 def test_built_in_methods_are_those_of_the_help_of_the_command_line():
-    assert {each.name: each.summary for each in methods() if each.name in BUILT_IN} == BUILT_IN
+    assert {each.name: each.summary for each in registered_methods() if each.name in BUILT_IN} == BUILT_IN
 
 
 @pytest.mark.parametrize(
@@ -84,3 +84,13 @@ def test_only_a_method_is_registered():
 def test_a_rate_is_a_budget_of_parameters():
     assert Target(0.75, None, 3, 10).as_budget() == tfmot_swd.Budget(sparsity=0.75)
     assert Target(0.75, None, 3, 10).steps == 30
+
+
+def test_a_model_is_wrapped_for_one_method():
+    wrapped = [
+        tfmot_swd.prune_low_magnitude(keras.layers.Dense(2), schedule)
+        for schedule in (tfmot_swd.SelectiveDecay(0.5, 10), tfmot.sparsity.keras.ConstantSparsity(0.5, 0))
+    ]
+    model = keras.Sequential([keras.Input((3,)), *wrapped])
+    with pytest.raises(ValueError, match="layers wrapped for Selective Weight Decay and magnitude pruning"):
+        method_of(model)

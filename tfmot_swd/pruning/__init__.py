@@ -17,8 +17,8 @@ from tfmot_swd.pruning.methods import (
     method_for,
     method_named,
     method_of,
-    methods,
     register_method,
+    registered_methods,
 )
 from tfmot_swd.pruning.plan import PlanRow, PruningPlan, plan_pruning
 from tfmot_swd.pruning.pool import PruningPool
@@ -55,12 +55,12 @@ __all__ = [
     "method_for",
     "method_named",
     "method_of",
-    "methods",
     "plan_pruning",
     "prune_low_magnitude",
     "prune_now",
     "reestimate_batch_norm",
     "register_method",
+    "registered_methods",
     "sparsity_report",
     "strip_pruning",
     "wrap_prunable_layers",

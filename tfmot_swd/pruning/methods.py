@@ -117,7 +117,7 @@ def register_method(method: PruningMethod) -> PruningMethod:
     return method
 
 
-def methods() -> tuple[PruningMethod, ...]:
+def registered_methods() -> tuple[PruningMethod, ...]:
     """Returns the registered methods, in the order of their registration."""
     return tuple(_METHODS.values())
 
@@ -136,10 +136,18 @@ def method_named(name: str) -> PruningMethod:
 
 
 def method_of(model: Any) -> PruningMethod | None:
-    """Returns the method that a model is wrapped for; None where it is not wrapped."""
-    for wrapper in collect_wrappers(model, PruningWrapper):
-        return method_of_wrapper(wrapper)
-    return None
+    """Returns the method that a model is wrapped for; None where it is not wrapped.
+
+    Raises:
+      ValueError: its layers are wrapped for several methods, or for one that was not registered.
+    """
+    found = {each.name: each for each in map(method_of_wrapper, collect_wrappers(model, PruningWrapper))}
+    if len(found) > 1:
+        raise ValueError(
+            "All layers of a model are pruned by one method: wrap them with schedules of one class. "
+            f"Received: layers wrapped for {' and '.join(each.title for each in found.values())}"
+        )
+    return next(iter(found.values()), None)
 
 
 def method_of_wrapper(wrapper: PruningWrapper) -> PruningMethod:

@@ -42,13 +42,7 @@ class PruningPool(Generic[Wrapper]):
         self.wrappers = taking_part(wrappers)
         # One that is frozen now may have led before.
         self._clocks = tuple(wrappers)
-        schedules = {id(each): each for each in (wrapper.pruning_schedule for wrapper in self.wrappers)}
-        first, *others = schedules.values()
-        if any(each.get_config() != first.get_config() or type(each) is not type(first) for each in others):
-            raise ValueError(
-                "All layers of a model are pruned together, so their schedules must be equal: wrap them in one call. "
-                f"Received: {list(schedules.values())}"
-            )
+        self._check_schedules()
         self.strategy = strategy
         self.leader = self.wrappers[0]
         self.schedule: Any = self.leader.pruning_schedule
@@ -139,6 +133,16 @@ class PruningPool(Generic[Wrapper]):
     def targets(self) -> list[tuple[tf.Variable, tf.Tensor]]:
         """Returns (weight, mask that broadcasts to it) of every variable that may be set to zero."""
         return [pair for wrapper in self.wrappers for pair in wrapper.masked_weights()]
+
+    def _check_schedules(self) -> None:
+        """Raises unless all wrappers have the same schedule; for methods that prune each layer by its own, override."""
+        schedules = {id(each): each for each in (wrapper.pruning_schedule for wrapper in self.wrappers)}
+        first, *others = schedules.values()
+        if any(each.get_config() != first.get_config() or type(each) is not type(first) for each in others):
+            raise ValueError(
+                "All layers of a model are pruned together, so their schedules must be equal: wrap them in one call. "
+                f"Received: {list(schedules.values())}"
+            )
 
     def _advance(self, strategy: tf.distribute.Strategy) -> None:
         now = optimizers.iterations(self.optimizer).read_value()

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from tfmot_swd.pruning.methods import methods
+from tfmot_swd.pruning.methods import registered_methods
 from tfmot_swd.pruning.status import Status
 from tfmot_swd.report.data import Panel, Series
 from tfmot_swd.report.scoring import metric_unit
@@ -68,7 +68,7 @@ def _log_panels(logs: Mapping[str, Sequence[float]], steps: int | None) -> Itera
     x_label = "updates" if steps else "epochs"
     bases = dict.fromkeys(name.removeprefix("val_") for name in logs)
     # What pruning callbacks add to the epoch logs; statuses tell the same, more often.
-    others = _LEARNING_RATES.union(*(method.status.log_names for method in methods()))
+    others = _LEARNING_RATES.union(*(method.status.log_names for method in registered_methods()))
     metrics = [base for base in bases if base not in others and not base.endswith("_left")]
     for base in sorted(metrics, key=lambda name: name.endswith("loss")):
         lines = []
@@ -95,7 +95,7 @@ def _kind(status: Any) -> type[Status]:
     """Returns the class of a status, that of a dictionary by its keys."""
     if isinstance(status, Status):
         return type(status)
-    for method in methods():
+    for method in registered_methods():
         if {field.name for field in dataclasses.fields(method.status)} <= set(status):  # type: ignore[arg-type]
             return method.status
     raise TypeError(
