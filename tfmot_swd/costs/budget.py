@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from tfmot_swd.costs.cost import BUILT_IN, Cost, check_cost_name, find_cost
 from tfmot_swd.keras2.compat import keras
-from tfmot_swd.keras2.serialization import as_entry, check_registered, from_entry
+from tfmot_swd.keras2.serialization import as_entry, check_registered, config_key, from_entry
 
 RECIPES = ("int8", "float32")
 
@@ -139,14 +138,10 @@ class Budget:
         return f"Budget({', '.join(said)}, recipe={self.recipe!r})"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Budget) and self._key() == other._key()
+        return isinstance(other, Budget) and config_key(self) == config_key(other)
 
     def __hash__(self) -> int:
-        return hash(self._key())
-
-    def _key(self) -> str:
-        # As text: tuples of a cost's config come back from JSON as lists.
-        return json.dumps(self.get_config(), sort_keys=True, default=repr)
+        return hash(config_key(self))
 
     def _limits(self) -> dict[str, float | int]:
         """Returns every limit by the name of its cost."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-import json
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
@@ -15,6 +14,7 @@ from tfmot_swd.costs.counts import ChannelCosts
 from tfmot_swd.costs.profile import profile
 from tfmot_swd.costs.terms import CostTerms
 from tfmot_swd.keras2.layer_weights import distinct, elements, layers_with_weights, weights_inside
+from tfmot_swd.keras2.serialization import config_key
 
 # Arguments of a budget that are no costs.
 _TAKEN = ("sparsity", "recipe", "custom_costs")
@@ -86,13 +86,10 @@ class Cost(abc.ABC):
         return cls(**config)
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and self._key() == other._key()
+        return type(other) is type(self) and config_key(self) == config_key(other)
 
     def __hash__(self) -> int:
-        return hash(self._key())
-
-    def _key(self) -> str:
-        return json.dumps(self.get_config(), sort_keys=True, default=repr)
+        return hash(config_key(self))
 
 
 class Parameters(Cost):

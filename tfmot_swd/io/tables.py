@@ -73,7 +73,8 @@ class Printable:
     text, without colours, wherever they are printed. A notebook shows HTML tables, and `rich.print` colours.
     """
 
-    _width: ClassVar[int] = 110
+    # Columns of a terminal that its tables are made for.
+    width: ClassVar[int] = 110
 
     def tables(self, view: View = COMPACT) -> Sequence[Table]:
         """Returns the result as tables of rich; `view` says how much of it."""
@@ -93,7 +94,7 @@ class Printable:
         return Group(*self.tables())
 
     def __str__(self) -> str:
-        return as_text(*self.tables(), width=self._width)
+        return as_text(*self.tables(), width=self.width)
 
     def _repr_html_(self) -> str:
         return as_html(*self.tables())
@@ -106,7 +107,7 @@ class FullTables(Printable):
         self._result = result
 
     def __str__(self) -> str:
-        return as_text(*self.tables(), width=self._result._width)
+        return as_text(*self.tables(), width=self._result.width)
 
     def tables(self, view: View = FULL) -> Sequence[Table]:
         return self._result.tables(view)

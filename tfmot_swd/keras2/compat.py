@@ -184,6 +184,44 @@ def _graphs_behind(function: Callable[..., Any], deep: int = 3) -> Iterator[Any]
                 yield from _graphs_behind(each, deep - 1)
 
 
+def expects_mask(layer: Any) -> bool:
+    """Whether the `call` of a layer takes a mask."""
+    return bool(layer._expects_mask_arg)
+
+
+def carry_input_shape(source: Any, target: Any) -> None:
+    """Gives a layer the input shape that another was made with, by which a Sequential model is built."""
+    if hasattr(source, "_batch_input_shape"):
+        target._batch_input_shape = source._batch_input_shape
+
+
+def follows_train_batches(callback: Any) -> bool:
+    """Whether a callback does anything before or after a training batch."""
+    return bool(callback._implements_train_batch_hooks())
+
+
+def set_training_state(model: Any, state: Any) -> None:
+    """Sets what Keras's `fit` asks for the epoch to begin with; None for nothing."""
+    model._training_state = state
+
+
+def weights_of_own(layer: Any) -> list[Any]:
+    """Returns the weights that a layer holds itself, those of layers inside left out."""
+    return [*layer._trainable_weights, *layer._non_trainable_weights]
+
+
+def constrain(variable: Any, constraint: Any) -> None:
+    """Sets the constraint of a variable that was made without it."""
+    variable._constraint = constraint
+
+
+def replace_quantizers(wrapper: Any, replace: Callable[[Any], Any]) -> None:
+    """Replaces the quantizers of activations and outputs of a TFMOT `QuantizeWrapper`."""
+    for activation in wrapper._quantize_activations:
+        activation.quantizer = replace(activation.quantizer)
+    wrapper._output_quantizers = [replace(each) for each in wrapper._output_quantizers]
+
+
 def is_saving() -> bool:
     """Whether Keras is tracing layers to write a SavedModel, not to train them."""
     return bool(base_layer_utils.call_context().saving)

@@ -188,6 +188,11 @@ def layer_behind(tensor: Any) -> Any:
     return tensor._keras_history.layer
 
 
+def inputs_of_calls(layer: Any) -> list[Any]:
+    """Returns the symbolic tensors that a layer was called on, of all its calls in any model."""
+    return [each for node in layer._inbound_nodes for each in node.keras_inputs]
+
+
 def packed_inputs(model: Any, values: Sequence[Any]) -> Any:
     """Returns values for `model.inputs` in the structure, as a dictionary, that the model is called with."""
     return tf.nest.pack_sequence_as(model._nested_inputs, list(values))

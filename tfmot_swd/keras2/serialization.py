@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from tfmot_swd.keras2.compat import keras
@@ -19,6 +20,14 @@ def from_entry(entry: Any) -> Any:
       ValueError, TypeError: its class is not registered in this process.
     """
     return keras.utils.deserialize_keras_object(entry)
+
+
+def config_key(item: Any) -> str:
+    """Returns the config of an object as text, by which objects of one class are the same.
+
+    As text, since tuples in a config come back from JSON as lists.
+    """
+    return json.dumps(item.get_config(), sort_keys=True, default=repr)
 
 
 def check_registered(part: Any, name: str, why: str) -> None:

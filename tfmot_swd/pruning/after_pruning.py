@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from tfmot_swd.keras2.compat import keras
+from tfmot_swd.keras2.compat import follows_train_batches, keras
 from tfmot_swd.keras2.pruning_warning import PruningWarning
 from tfmot_swd.pruning.strip import is_pruned
 from tfmot_swd.pruning.wrapped_models import collect_wrappers
@@ -90,7 +90,7 @@ class AfterPruning(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         # Asking costs a read of each wrapper.
-        if self.callback._implements_train_batch_hooks() and self._looks_pruned():
+        if follows_train_batches(self.callback) and self._looks_pruned():
             self.callback.on_train_batch_end(batch, logs)
 
     def on_test_begin(self, logs: Any = None) -> None:

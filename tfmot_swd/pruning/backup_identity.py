@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from tfmot_swd.keras2.compat import keras
-from tfmot_swd.keras2.graph import calls_of, has_graph, input_layers, layer_behind
+from tfmot_swd.keras2.graph import calls_of, has_graph, input_layers, layer_behind, layers_inside
 from tfmot_swd.pruning.wrapped_models import collect_wrappers, wrapped_graphs
 from tfmot_swd.pruning.wrapper import PruningWrapper
 
@@ -33,7 +33,7 @@ def model_of(model: Any, optimizers: list[Any]) -> dict[str, Any]:
       with the configs of each.
     """
     # In the order in which they were added; `submodules` sorts them by names, which Keras numbers by process.
-    layers = list(dict.fromkeys(model._flatten_layers()))
+    layers = list(dict.fromkeys(layers_inside(model)))
     return {
         "classes": [keras.utils.get_registered_name(type(each)) for each in layers],
         "connections": [_connections(graph) for graph in wrapped_graphs(model)],

@@ -157,7 +157,7 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
         if self._backup is not None:
             self._finished_epochs = self._saved_epochs = self._backup.begin(self.model)
             # Keras's fit asks there where to begin.
-            self.model._training_state = Resumed(self._finished_epochs)
+            _compat.set_training_state(self.model, Resumed(self._finished_epochs))
         try:
             self._run = method.run(self.model, self._options, params)
         except NothingTrainedError:
@@ -203,7 +203,7 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
         self._begun.check_trace()
         self._begun.on_train_end()
         if self._backup is not None:
-            self.model._training_state = None
+            _compat.set_training_state(self.model, None)
             self._backup.delete()
 
     def _save(self) -> None:

@@ -231,7 +231,7 @@ def mark_pinned(model: Any) -> None:
                 inside = [call.layer] if isinstance(call.layer, PruningWrapper) else call.layer.submodules
                 for each in inside:
                     if isinstance(each, PruningWrapper):
-                        each._pinned = True
+                        each.is_pinned = True
             elif isinstance(call.layer, keras.Model):
                 mark_pinned(call.layer)
 

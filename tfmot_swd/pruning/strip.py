@@ -10,7 +10,7 @@ import numpy as np
 from tfmot_swd.channels.dead import remove_dead_channels
 from tfmot_swd.channels.groups import ChannelGroups, channel_groups
 from tfmot_swd.keras2.cloning import clone_with, copy_layer, freeze_alike, give_values
-from tfmot_swd.keras2.compat import PruneLowMagnitude
+from tfmot_swd.keras2.compat import PruneLowMagnitude, carry_input_shape
 from tfmot_swd.keras2.pruning_warning import PruningWarning
 from tfmot_swd.keras2.validation import check_is_model
 from tfmot_swd.pruning.wrapped_models import collect_wrappers, is_revived
@@ -58,8 +58,7 @@ def strip_pruning(model: Any, *, remove_channels: bool = True) -> Any:
         inner = copy_layer(layer.layer if is_wrapped else layer)
         if is_wrapped:
             # Without it a Sequential model that began with a wrapper would come back unbuilt.
-            if hasattr(layer, "_batch_input_shape"):
-                inner._batch_input_shape = layer._batch_input_shape
+            carry_input_shape(layer, inner)
             wrapped.append((layer, inner))
         weights = layer.final_weights() if is_wrapped else layer.get_weights()
         copies.append((layer.layer if is_wrapped else layer, inner, weights))

@@ -14,6 +14,7 @@ import tensorflow as tf
 from tfmot_swd.keras2.compat import (
     PruneLowMagnitude,
     Pruning,
+    expects_mask,
     is_recording,
     is_saving,
     is_tracing_keras_graph,
@@ -96,7 +97,7 @@ class PruningWrapper(PruneLowMagnitude):
         # State that no file holds.
         self.unsaved = types.SimpleNamespace()
         # Whether the model that it stands in calls it, or a model around it, with training=False for good.
-        self._pinned = False
+        self.is_pinned = False
         self._in_training_call = False
         self._traced_in: Any = None
 
@@ -162,7 +163,7 @@ class PruningWrapper(PruneLowMagnitude):
         if training is None:
             training = keras.backend.learning_phase()
         self._before_call(training)
-        if "mask" in kwargs and not self.layer._expects_mask_arg:
+        if "mask" in kwargs and not expects_mask(self.layer):
             kwargs.pop("mask")
         return self._call_layer(inputs, *args, **kwargs)
 
@@ -179,7 +180,7 @@ class PruningWrapper(PruneLowMagnitude):
             self._in_training_call = True
             tf.cond(tf.cast(training, tf.bool), self._advance, lambda: tf.constant(False))
             return
-        if self._pinned and is_recording():
+        if self.is_pinned and is_recording():
             # As in Keras's recipe for fine-tuning, base(x, training=False): batch norm stays as it is, weights train.
             training = True
         graph = None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()

@@ -28,7 +28,7 @@ class DeviceReport(ReportData, Printable, JsonResult):
     `write_html` makes a page to forward, `write_json` and `read_json` keep it for a program.
     """
 
-    _width: ClassVar[int] = 140
+    width: ClassVar[int] = 140
 
     @classmethod
     def read_json(cls, path: str | os.PathLike[str]) -> DeviceReport:

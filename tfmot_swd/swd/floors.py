@@ -89,11 +89,11 @@ class FloorSelection:
         )
         return found
 
-    def _limits(
+    def limits_in_graph(
         self, bits: tf.Tensor, k: tf.Tensor, guess: tf.Tensor, is_bound: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         def without() -> tuple[tf.Tensor, tf.Tensor]:
-            threshold, below = select_and_count_near(bits, k, guess, self._groups())
+            threshold, below = select_and_count_near(bits, k, guess, self.groups())
             return threshold, tf.reduce_any(np.array(self.sizes, np.int32) - below < np.array(self.floors, np.int32))
 
         threshold, binds = tf.cond(is_bound, lambda: (guess, tf.constant(True)), without)
@@ -104,7 +104,7 @@ class FloorSelection:
         )
 
     def _with_floors(self, bits: tf.Tensor, k: tf.Tensor, guess: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        lengths = np.array(self._groups(), np.int32) * 8
+        lengths = np.array(self.groups(), np.int32) * 8
         starts = np.cumsum(lengths) - lengths
 
         def own(row: tf.Tensor) -> tf.Tensor:
@@ -122,7 +122,7 @@ class FloorSelection:
         threshold = tf.minimum(select_bits_near(free, k, guess), largest + 1)
         return threshold, tf.minimum(owns, threshold)
 
-    def _groups(self) -> list[int]:
+    def groups(self) -> list[int]:
         return [-(-size // 8) for size in self.sizes]
 
 
@@ -130,6 +130,6 @@ class FloorSelection:
 def _traced(selection: FloorSelection) -> Any:
     """Returns the selection as one graph: a step selects in two places, is traced twice, and again by each fit."""
     scalar = tf.TensorSpec([], tf.int32)
-    length = 8 * sum(selection._groups())
+    length = 8 * sum(selection.groups())
     signature = [tf.TensorSpec([length], tf.int32), scalar, scalar, tf.TensorSpec([], tf.bool)]
-    return tf.function(selection._limits, input_signature=signature, autograph=False)
+    return tf.function(selection.limits_in_graph, input_signature=signature, autograph=False)

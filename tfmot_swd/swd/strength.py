@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_swd.keras2 import optimizers
+from tfmot_swd.keras2.graph import layers_inside
 from tfmot_swd.swd.schedules import SelectiveDecay
 
 # exp(-30) is about 1e-13: what is left of a weight is below the rounding of what it is added to.
@@ -168,7 +169,7 @@ def _coupled_forecast(decay: np.ndarray, momentum: float, nesterov: bool = False
 
 def _own_weight_decay(optimizer: Any, layers: Sequence[Any]) -> float:
     factors = set()
-    for part in (part for wrapper in layers for part in wrapper.layer._flatten_layers()):
+    for part in (part for wrapper in layers for part in layers_inside(wrapper.layer)):
         regularizer = getattr(part, "kernel_regularizer", None)
         factor = float(getattr(regularizer, "l2", 0.0) or 0.0)
         if factor:

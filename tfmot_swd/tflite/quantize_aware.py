@@ -19,7 +19,7 @@ from tensorflow_model_optimization.quantization.keras import (
 from tensorflow_model_optimization.quantization.keras.default_8bit import Default8BitQuantizeScheme
 from tensorflow_model_optimization.quantization.keras.quantizers import MovingAverageQuantizer
 
-from tfmot_swd.keras2.compat import keras, master_variable
+from tfmot_swd.keras2.compat import constrain, keras, master_variable, replace_quantizers
 from tfmot_swd.keras2.validation import check_finite_weights, check_keras_model
 from tfmot_swd.layers.prunable import counted_weights
 from tfmot_swd.pruning.wrapped_models import find_wrapped
@@ -232,9 +232,7 @@ class _RangeAverage(MovingAverageQuantizer):
 def _begin_ranges_with_data(aware: Any) -> None:
     for wrapper in aware.layers:
         if isinstance(wrapper, QuantizeWrapper):
-            for activation in wrapper._quantize_activations:
-                activation.quantizer = _averaging(activation.quantizer)
-            wrapper._output_quantizers = [_averaging(each) for each in wrapper._output_quantizers]
+            replace_quantizers(wrapper, _averaging)
 
 
 def _averaging(quantizer: Any) -> Any:
@@ -247,8 +245,7 @@ def _keep_zeros(layer: Any) -> None:
         value = weight.numpy()
         if value.ndim > 1 and not value.all():
             for part in getattr(weight, "values", (weight,)):
-                # The place where Keras puts the constraint that a layer is made with.
-                part._constraint = _ZeroConstraint(tf.constant(value != 0), part.constraint)
+                constrain(part, _ZeroConstraint(tf.constant(value != 0), part.constraint))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_swd.keras2.compat import keras
+from tfmot_swd.keras2.graph import inputs_of_calls, layer_behind
 from tfmot_swd.keras2.pruning_warning import PruningWarning
 
 Array = np.ndarray[Any, Any]
@@ -297,11 +298,10 @@ def _classes(labels: Array | None, argument: str) -> Array | None:
 
 def takes_ids(model: keras.Model, tensor: Any) -> bool:
     """Returns whether an input of the model goes into an embedding, and so holds whole numbers, whatever its dtype."""
-    source = tensor._keras_history.layer
+    source = layer_behind(tensor)
     return any(
-        each._keras_history.layer is source
+        layer_behind(each) is source
         for layer in model.layers
         if isinstance(layer, keras.layers.Embedding)
-        for node in layer._inbound_nodes
-        for each in node.keras_inputs
+        for each in inputs_of_calls(layer)
     )

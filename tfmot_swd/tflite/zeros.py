@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from tensorflow.lite.tools import flatbuffer_utils
 
-from tfmot_swd.keras2.compat import keras
+from tfmot_swd.keras2.compat import keras, weights_of_own
 from tfmot_swd.keras2.layer_weights import own_weights
 from tfmot_swd.tflite.graph import read_graph
 from tfmot_swd.tflite.result import ExportError
@@ -111,7 +111,7 @@ def _kernels(model: keras.Model) -> Iterator[_Kernel]:
     owners: dict[int, Any] = {}
     for layer in model.submodules:
         if isinstance(layer, keras.layers.Layer):
-            for weight in (*layer._trainable_weights, *layer._non_trainable_weights):
+            for weight in weights_of_own(layer):
                 owners.setdefault(id(weight), layer)
     for weight in own_weights(model):
         if weight.dtype.is_floating and sum(side > 1 for side in weight.shape) > 1:
