@@ -96,11 +96,11 @@ def test_of_equal_rows_the_first_are_shown():
 
 
 def test_what_somebody_chose_is_shown_however_small():
-    reasons = ["left out by name", *["no weights that are pruned in this class"] * 3, *[""] * 20]
+    reasons = ["left out by name", *["no prunable weights known of this class"] * 3, *[""] * 20]
     rows = [PlanRow(f"d{i}", "Dense", i, i, 0 if why else i, i, i, 0, why, i) for i, why in enumerate(reasons)]
     lines = lines_of(PruningPlan(tuple(rows)))
     assert lines[1] == "d0 Dense 0 left out by name"
-    assert lines[-1] == "and 4 more 10 4 no weights that are pruned in this class (3)"
+    assert lines[-1] == "and 4 more 10 4 no prunable weights known of this class (3)"
 
 
 def profile_of(*parameters: int) -> Profile:

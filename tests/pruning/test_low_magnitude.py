@@ -93,7 +93,7 @@ def test_layers_that_are_wrapped_stay_as_they_are():
 
 @pytest.mark.parametrize("to_prune", [keras.layers.Dense(2), [keras.layers.Dense(2)]], ids=["layer", "list"])
 def test_channels_need_the_whole_model(to_prune):
-    with pytest.raises(TypeError, match="the model as a whole is wrapped"):
+    with pytest.raises(TypeError, match="wrap the model, not its layers"):
         prune_low_magnitude(to_prune, tfmot_swd.ProgressiveRate(0.5, 2))
 
 
