@@ -64,7 +64,7 @@ def test_text_is_plain_where_rich_would_colour_it(jupyter, monkeypatch):
     for text in (str(report), str(report.full()), repr(report.full())):
         assert "\x1b" not in text
         assert "10 of 30" not in text
-        assert "15 of 30 prunable weights kept" in text
+        assert "15 of 30 prunable weights (50.00%)" in text
         assert text == "\n".join(line.rstrip() for line in text.splitlines())
 
 
@@ -215,7 +215,7 @@ def test_html_has_the_rows_of_the_compact_table_and_that_of_full_all_of_them():
         "parameters",
         "non-zero",
         "prunable",
-        "kept",
+        "non-zero share",
         "total",
         "2,760",
         "1,380",

@@ -58,7 +58,7 @@ def test_weights_that_a_gradient_holds_are_told_before_the_final_pruning_step():
     report, messages, told = trained(tfmot_swd.SelectiveDecay.paper(0.5, STEPS, penalty="coupled", **HELD))
     assert report.removed_shares == {"dense": pytest.approx(0.1 * 2**0.5 / 5**0.5, rel=1e-4)}
     (message,) = messages
-    assert message.startswith("Pruning at update 60 would change the outputs, as it looks at update 54: the gradient")
+    assert message.startswith("Pruning at update 60 would change the outputs, judged at update 54: gradients")
     assert message.endswith("with a norm of 6.3% in layer 'dense', relative to those that stay")
     # Once, with the tenth of the run before it that is left.
     assert [told[52], told[53], told[-1]] == [0, 1, 1]
@@ -89,6 +89,6 @@ def test_channels_that_a_gradient_holds_are_told():
     plan = tfmot_swd.StructuredDecay(0.5, 12, mu=1.0, a_min=0.5, a_max=0.5, penalty="implicit")
     model = compiled(tfmot_swd.prune_selective_decay(network(), plan))
     callback = tfmot_swd.UpdatePruningStep(learning_rate=lambda step: 1e9)
-    with pytest.warns(tfmot_swd.PruningWarning, match="would change the outputs, as it looks at update 11.*in layer"):
+    with pytest.warns(tfmot_swd.PruningWarning, match="would change the outputs, judged at update 11.*in layer"):
         model.fit(X, Y, batch_size=BATCH, epochs=3, verbose=0, callbacks=[callback])
     assert max(callback.final_step.removed_shares.values()) > VISIBLE_SHARE
