@@ -69,7 +69,7 @@ class Outcome:
             "rate": run.rate,
             "test_accuracy": self.test_accuracy,
             "validation_accuracy": run.validation_accuracy,
-            "cut": None if run.cut is None else dataclasses.asdict(run.cut),
+            "final_step": None if run.final_step is None else dataclasses.asdict(run.final_step),
             "sparsity": sparsity_report(run.model).to_dict(),
             "parameters_without_dead_channels": self.small.count_params(),
             "macs": profile(self.small).macs,
@@ -101,22 +101,22 @@ def print_tables(outcomes: list[Outcome], console: Console) -> None:
     """Prints what is left of each model, and what its files weigh and answer."""
     models = table(
         "Trained models",
-        *("method", "test accuracy", "weights kept", "parameters left", "million MACs", "validation at the cut"),
+        *("method", "test accuracy", "weights kept", "parameters left", "million MACs", "validation at the final step"),
         "seconds",
     )
     for outcome in outcomes:
         run, report = outcome.run, sparsity_report(outcome.run.model)
-        cut = ""
-        if run.cut is not None and run.cut.before and run.cut.after:
-            cut = f"{run.cut.before['accuracy']:.4f} → {run.cut.after['accuracy']:.4f}"
+        kept = report.nonzero_prunable_weights
+        step = ""
+        if run.final_step is not None and run.final_step.before and run.final_step.after:
+            step = f"{run.final_step.before['accuracy']:.4f} → {run.final_step.after['accuracy']:.4f}"
         models.add_row(
             run.method,
             f"{outcome.test_accuracy:.4f}",
-            f"{report.pool_kept:,}"
-            + ("" if run.filters or run.channels else f" ({report.pool_kept / report.pool:.2%})"),
+            f"{kept:,}" + ("" if run.filters or run.channels else f" ({kept / report.prunable_weights:.2%})"),
             f"{outcome.small.count_params():,}",
             f"{profile(outcome.small).macs / 1e6:,.2f}",
-            cut,
+            step,
             f"{run.seconds:.0f}",
         )
     show(console, models)

@@ -82,7 +82,7 @@ class Outcome:
             "macs": size.macs,
             "seconds": run.seconds,
             "processor_seconds": run.processor_seconds,
-            "cut": None if run.cut is None else dataclasses.asdict(run.cut),
+            "final_step": None if run.final_step is None else dataclasses.asdict(run.final_step),
             "history": run.history,
             "filters": [dataclasses.asdict(status) for status in run.filters],
             "channels": [dataclasses.asdict(status) for status in run.channels],

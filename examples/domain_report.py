@@ -81,7 +81,7 @@ def draw(outcomes: Sequence[Outcome], source: Domain, target: Domain, title: str
         if first:
             filters = [first[0].channels + first[0].removed, *history["channels"]]
             left.step([0, *epochs], filters, where="post", color=color, label=f"{method}, left")
-            left.step([0, *epochs], [0, *history["soft_channels"]], ":", where="post", color=color, label="silenced")
+            left.step([0, *epochs], [0, *history["soft_channels"]], ":", where="post", color=color, label="soft-pruned")
     scores.set_xticks(range(len(found)), list(found), rotation=20)
     scores.set_title("accuracy on held-out target images (%)")
     distance.set(title="alignment loss", xlabel="epoch", yscale="log")

@@ -13,7 +13,7 @@ import tf_keras as keras
 
 from tfmot_swd import UpdatePruningStep
 from tfmot_swd.pgp.status import ProgressiveStatus
-from tfmot_swd.swd.final_step import CutReport
+from tfmot_swd.swd.final_step import FinalStepReport
 from tfmot_swd.swd.monitor import PruningStatus
 from tfmot_swd.swd.structured.monitor import StructuredStatus
 
@@ -144,7 +144,7 @@ class TrainedRun:
     Args:
       method, rate: as asked.
       model: the stripped model.
-      cut: what the final cut of SWD changed; None for other methods.
+      final_step: what the final pruning step of SWD changed; None for other methods.
       statuses: the states of SWD on the way; empty for other methods.
       channels: the states of structured SWD on the way; empty for other methods.
       filters: the states of a progressive removal of filters, one an epoch; empty for other methods.
@@ -156,7 +156,7 @@ class TrainedRun:
     method: str
     rate: float
     model: keras.Model
-    cut: CutReport | None
+    final_step: FinalStepReport | None
     statuses: tuple[PruningStatus, ...]
     channels: tuple[StructuredStatus, ...]
     filters: tuple[ProgressiveStatus, ...]
@@ -183,7 +183,7 @@ def run_job(method: str, methods: Methods, seed: int, make: Callable[[], Job]) -
         method=method,
         rate=0.0 if method in UNPRUNED else job.rate,
         model=model,
-        cut=callback.cut_report if callback else None,
+        final_step=callback.final_step if callback else None,
         statuses=tuple(each for each in states if isinstance(each, PruningStatus)),
         channels=tuple(each for each in states if isinstance(each, StructuredStatus)),
         filters=tuple(each for each in states if isinstance(each, ProgressiveStatus)),

@@ -58,7 +58,7 @@ def draw_run(runs: Sequence[TrainedRun], steps_per_epoch: int, path: Path, title
         filters = [first.channels + first.removed, *run.history["channels"]]
         left = panels[-1][0].step(steps, filters, where="post", label=f"{run.method}, filters left")[0]
         silent = [0, *run.history["soft_channels"]]
-        panels[-1][0].step(steps, silent, ":", where="post", color=left.get_color(), label=f"{run.method}, silenced")
+        panels[-1][0].step(steps, silent, ":", where="post", color=left.get_color(), label=f"{run.method}, soft-pruned")
         panels[-1][0].set_ylabel("filters")
         panels[-1][0].legend(fontsize=8)
     panels[-1][0].set_xlabel("updates")

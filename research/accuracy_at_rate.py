@@ -130,16 +130,16 @@ def run(key: dict[str, Any], data: ImageData) -> dict[str, Any]:
     result = {
         "validation_accuracy": trained.validation_accuracy,
         "test_accuracy": accuracy(trained.model, data.to_float(data.test_x), data.test_y),
-        "pool": report.pool,
-        "pool_kept": report.pool_kept,
+        "pool": report.prunable_weights,
+        "pool_kept": report.nonzero_prunable_weights,
         "parameters": report.parameters,
-        "parameters_kept": report.parameters_kept,
+        "parameters_kept": report.nonzero_parameters,
         "seconds": trained.seconds,
     }
-    if trained.cut is not None and trained.cut.before and trained.cut.after:
-        result["before_cut"] = trained.cut.before["accuracy"]
-        result["after_cut"] = trained.cut.after["accuracy"]
-        result["largest_removed"] = trained.cut.largest_removed
+    if trained.final_step is not None and trained.final_step.before and trained.final_step.after:
+        result["before_cut"] = trained.final_step.before["accuracy"]
+        result["after_cut"] = trained.final_step.after["accuracy"]
+        result["largest_removed"] = trained.final_step.largest_removed
     return result
 
 

@@ -94,13 +94,13 @@ def run(key: dict[str, Any], data: ImageData) -> dict[str, Any]:
         return SelectiveDecay(key["rate"], end_step=steps, begin_step=int(begin * steps), **changes)
 
     trained = train_selective(schedule, build, data, recipe, key["rate"])
-    cut = trained.cut
-    before = cut.before["accuracy"] if cut is not None and cut.before else None
+    step = trained.final_step
+    before = step.before["accuracy"] if step is not None and step.before else None
     return {"validation_accuracy": trained.validation_accuracy, "before_cut": before}
 
 
 def print_table(journal: Journal, console: Console) -> None:
-    table = Table(title="Validation accuracy in % (→ where the final cut changes it by more than 0.1 point)")
+    table = Table(title="Validation accuracy in % (→ where the final pruning step changes it by more than 0.1 point)")
     table.add_column("setting")
     for case in CASES:
         table.add_column(f"{case.network}, {case.rate:.1%}, {case.epochs} epochs", justify="right")

@@ -131,7 +131,7 @@ def run(key: dict[str, Any], data: DetectionData) -> dict[str, Any]:
         "sizes": [int(each.shape[-1]) for each in trained.model.weights if len(each.shape) > 1],
         "seconds": trained.seconds,
         "processor_seconds": trained.processor_seconds,
-        "cut": None if trained.cut is None else dataclasses.asdict(trained.cut),
+        "cut": None if trained.final_step is None else dataclasses.asdict(trained.final_step),
     }
 
 

@@ -72,7 +72,7 @@ def run(key: dict[str, Any], data: ImageData) -> dict[str, Any]:
         "validation_accuracy": trained.validation_accuracy,
         "parameters": found.parameters,
         "macs": found.macs,
-        "non_zero": sparsity_report(model).pool_kept,
+        "non_zero": sparsity_report(model).nonzero_prunable_weights,
         "seconds": trained.seconds,
     }
     for form in FORMS:

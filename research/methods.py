@@ -34,7 +34,7 @@ def _selective(training: Training, schedule: tfmot_swd.SelectiveDecay) -> Traine
     pruned = tfmot_swd.prune_selective_decay(training.build(), schedule)
     callback = tfmot_swd.UpdatePruningStep(validation_data=training.validation)
     training.fit(pruned, [callback])
-    report = callback.cut_report
+    report = callback.final_step
     if report is None:
         raise RuntimeError(f"The final pruning step was not made. Received: {schedule}")
     facts = {"largest_removed": report.largest_removed, "before": report.before, "after": report.after}

@@ -98,9 +98,9 @@ def run(key: dict[str, Any], data: ImageData) -> dict[str, Any]:
         "sizes": [int(each.shape[-1]) for each in trained.model.weights if len(each.shape) > 1],
         "seconds": trained.seconds,
     }
-    if trained.cut is not None and trained.cut.before and trained.cut.after:
-        result["before_cut"] = trained.cut.before["accuracy"]
-        result["after_cut"] = trained.cut.after["accuracy"]
+    if trained.final_step is not None and trained.final_step.before and trained.final_step.after:
+        result["before_cut"] = trained.final_step.before["accuracy"]
+        result["after_cut"] = trained.final_step.after["accuracy"]
     return result
 
 

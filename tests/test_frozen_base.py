@@ -80,9 +80,9 @@ def test_weights_end_at_the_rate():
     model = tfmot_swd.prune_selective_decay(transfer(mobile_base()), weights_schedule())
     callback = in_two_phases(model)
     report = tfmot_swd.sparsity_report(tfmot_swd.strip_pruning(model, remove_channels=False))
-    assert report.pool == callback.history[-1].pool
-    assert abs(report.pool - report.pool_kept - 0.8 * report.pool) <= 1
-    assert callback.cut_report.step == UPDATES
+    assert report.prunable_weights == callback.history[-1].prunable_weights
+    assert abs(report.prunable_weights - report.nonzero_prunable_weights - 0.8 * report.prunable_weights) <= 1
+    assert callback.final_step.step == UPDATES
 
 
 def test_channels_end_within_the_budget():
@@ -115,7 +115,7 @@ def test_one_fit_after_a_model_was_wrapped_frozen():
     unfreeze(model)
     fit(model)
     report = tfmot_swd.sparsity_report(tfmot_swd.strip_pruning(model, remove_channels=False))
-    assert report.pool_kept == report.pool - int(0.8 * report.pool)
+    assert report.nonzero_prunable_weights == report.prunable_weights - int(0.8 * report.prunable_weights)
 
 
 @pytest.mark.parametrize("ending", [".keras", ""])
@@ -131,7 +131,7 @@ def test_saved_between_the_phases(ending, tmp_path):
     for value, again in zip(one.get_weights(), two.get_weights(), strict=True):
         np.testing.assert_allclose(value, again, atol=1e-6)
     report = tfmot_swd.sparsity_report(two)
-    assert report.pool_kept == report.pool - int(0.8 * report.pool)
+    assert report.nonzero_prunable_weights == report.prunable_weights - int(0.8 * report.prunable_weights)
 
 
 @pytest.mark.parametrize("schedule", ["weights", "channels", "filters"])
@@ -146,14 +146,14 @@ def test_a_base_that_stays_frozen_is_told(schedule):
         model = tfmot_swd.prune_progressive_gradient(net, rate, "l1", layers="all")
     base = sum(int(each.shape.num_elements()) for each in kernels_of(model.get_layer("base")))
     whole = sum(int(each.shape.num_elements()) for each in kernels_of(model))
-    with pytest.warns(tfmot_swd.PruningWarning, match=rf"stay whole.*Received: one, two, {base} of {whole} kernel w"):
+    with pytest.warns(tfmot_swd.PruningWarning, match=rf"stay dense.*Received: one, two, {base} of {whole} kernel w"):
         callback = fit(model)
     if schedule == "weights":
         # The rate is that of what was trained, and the headline over all kernels tells the rest.
         report = tfmot_swd.sparsity_report(tfmot_swd.strip_pruning(model, remove_channels=False))
         pool = 8 * 8 + 8 + 8 * 3 + 3
-        assert callback.history[-1].pool == pool
-        assert report.pool - report.pool_kept == int(0.8 * pool)
+        assert callback.history[-1].prunable_weights == pool
+        assert report.prunable_weights - report.nonzero_prunable_weights == int(0.8 * pool)
         assert report.kernels == whole
         assert callback.history[-1].logs()["targeted_kernel_share"] < 0.15
 
@@ -187,7 +187,7 @@ def test_a_first_phase_without_anything_to_prune(kind):
     unfreeze(model)
     fit(model)
     small = tfmot_swd.sparsity_report(tfmot_swd.strip_pruning(model, remove_channels=kind != "weights"))
-    assert small.kernels_kept < 0.7 * tfmot_swd.sparsity_report(net).kernels
+    assert small.nonzero_kernels < 0.7 * tfmot_swd.sparsity_report(net).kernels
 
 
 def test_a_schedule_that_begins_while_all_is_frozen_is_told():
@@ -224,9 +224,11 @@ def test_unfreezing_without_another_compile_is_told():
     model = tfmot_swd.prune_selective_decay(transfer(small_base()), weights_schedule())
     fit(model, partial_fit=True)
     unfreeze(model)
-    with pytest.warns(tfmot_swd.PruningWarning, match="stay whole.*compile and fit before.*Received: one, two, 594 of"):
+    with pytest.warns(tfmot_swd.PruningWarning, match="stay dense.*compile and fit before.*Received: one, two, 594 of"):
         model.fit(images(model), Y, batch_size=BATCH, verbose=0, callbacks=[tfmot_swd.UpdatePruningStep()])
-    with pytest.raises(ValueError, match="final cut has not been made.*so compile it after setting layer.trainable"):
+    with pytest.raises(
+        ValueError, match="final pruning step has not been made.*so compile it after setting layer.trainable"
+    ):
         tfmot_swd.strip_pruning(model)
 
 
@@ -267,16 +269,16 @@ def test_a_step_that_was_traced_before_layers_were_unfrozen_is_refused(skip, cou
 
 def test_layers_that_join_after_the_cut_are_cut_with_a_warning():
     model = tfmot_swd.prune_selective_decay(transfer(small_base()), tfmot_swd.SelectiveDecay(0.8, end_step=STEPS))
-    with pytest.warns(tfmot_swd.PruningWarning, match="stay whole"):
+    with pytest.warns(tfmot_swd.PruningWarning, match="stay dense"):
         fit(model)
     tfmot_swd.strip_pruning(model)
     unfreeze(model)
-    with pytest.raises(ValueError, match="final cut has not been made"):
+    with pytest.raises(ValueError, match="final pruning step has not been made"):
         tfmot_swd.strip_pruning(model)
     with pytest.warns(tfmot_swd.PruningWarning, match="made again over all.*Received: one, two, trainable since"):
         fit(model)
     report = tfmot_swd.sparsity_report(tfmot_swd.strip_pruning(model, remove_channels=False))
-    assert report.pool_kept == report.pool - int(0.8 * report.pool)
+    assert report.nonzero_prunable_weights == report.prunable_weights - int(0.8 * report.prunable_weights)
 
 
 def test_a_budget_out_of_reach_waits_for_the_base():
@@ -315,11 +317,11 @@ def test_trainable_goes_through_a_wrapper_both_ways():
 
 def test_the_plan_tells_what_waits():
     plan = tfmot_swd.plan_pruning(transfer(small_base()))
-    assert (plan.pool_size, plan.waiting) == (27, 6 * 27 + 8 * 54)
+    assert (plan.prunable_weights, plan.frozen_weights) == (27, 6 * 27 + 8 * 54)
     assert [row.layer for row in plan.pruned] == ["head"]
     assert len(plan.layers()) == 3
     text = " ".join(str(plan).split())
-    assert "27 weights counted: 24 of 618 kernel weights (3.88%); 594 more once their layers are trainable" in text
+    assert "27 prunable weights: 24 of 618 kernel weights (3.88%); 594 more once their layers are trainable" in text
     assert "14 more once their layers are trainable" in " ".join(
         str(tfmot_swd.plan_channels(transfer(small_base()))).split()
     )

@@ -235,8 +235,8 @@ def test_after_the_last_update_the_weights_are_decayed_once_more_and_then_cut():
     callback = UpdatePruningStep()
     pruned.fit(np.zeros((1, 4)), np.zeros((1, 1)), verbose=0, callbacks=[callback])
 
-    assert callback.cut_report.removed == 2
-    assert callback.cut_report.largest_removed == pytest.approx(0.2 / 1.5**2)
+    assert callback.final_step.removed == 2
+    assert callback.final_step.largest_removed == pytest.approx(0.2 / 1.5**2)
     assert kernel(pruned).tolist() == [0, 0, *W[2:].tolist()]
 
 
@@ -420,15 +420,15 @@ def test_the_pool_of_the_papers_network(paper_network):
     beta of the two projection shortcuts' batch norm (128 and 256 maps) belong to its pool as well."""
     plan = plan_pruning(paper_network, targets="all")
     counted = {
-        kind: sum(row.counted for row in plan.rows if row.kind == kind)
+        kind: sum(row.eligible_weights for row in plan.rows if row.kind == kind)
         for kind in ("Conv2D", "Dense", "BatchNormalization")
     }
     shortcuts = [layer for layer in paper_network.layers if layer.name.endswith("shortcut_bn")]
 
     assert counted == {"Conv2D": 4_318_912, "Dense": 2_570, "BatchNormalization": 0}
-    assert plan.pool_size == 4_321_482
+    assert plan.prunable_weights == 4_321_482
     assert sum(weight.shape[0] for layer in shortcuts for weight in layer.trainable_weights) == 768
-    assert plan.pool_size + 768 == 4_322_250
+    assert plan.prunable_weights + 768 == 4_322_250
 
 
 @pytest.mark.parametrize(("pool", "kept_at_last"), [(4_321_482, 4_322), (4_322_250, 4_323)])

@@ -81,7 +81,7 @@ def test_a_subclassed_model(name):
     model(X)
     if name == "sparsity_report":
         report = CALLS[name](model)
-        assert (report.pool, report.kernels, report.kernels_kept) == (35 + 12, 30 + 10 + 4, 44)
+        assert (report.prunable_weights, report.kernels, report.nonzero_kernels) == (35 + 12, 30 + 10 + 4, 44)
     else:
         with pytest.raises((TypeError, ValueError), match=r"Received: "):
             CALLS[name](model)
@@ -97,7 +97,11 @@ def test_a_quantization_aware_model_counts_like_the_model_itself(name):
     aware(X)
     one, two = CALLS[name](net), CALLS[name](aware)
     if name == "sparsity_report":
-        assert (one.pool, one.kernels, one.kernels_kept) == (two.pool, two.kernels, two.kernels_kept) == (47, 40, 40)
+        assert (
+            (one.prunable_weights, one.kernels, one.nonzero_kernels)
+            == (two.prunable_weights, two.kernels, two.nonzero_kernels)
+            == (47, 40, 40)
+        )
         assert one.parameters == two.parameters
     elif name == "profile":
         assert (one.parameters, one.macs, one.trainable_parameters) == (
@@ -109,7 +113,7 @@ def test_a_quantization_aware_model_counts_like_the_model_itself(name):
     elif name == "device_report":
         assert one.totals.weights_after == two.totals.weights_after == 47
     elif name == "plan_pruning":
-        assert (one.pool_size, one.kernels) == (two.pool_size, two.kernels)
+        assert (one.prunable_weights, one.kernels) == (two.prunable_weights, two.kernels)
     else:
         assert one == two == 1
 
@@ -122,7 +126,7 @@ def test_a_quantization_aware_model_is_not_pruned(name):
 
 def test_a_model_in_tfmots_own_wrappers_is_counted():
     report = tfmot_swd.sparsity_report(prune_low_magnitude(plain()))
-    assert (report.pool, report.kernels) == (47, 40)
+    assert (report.prunable_weights, report.kernels) == (47, 40)
 
 
 def test_depthwise_kernels_in_quantization_wrappers():

@@ -89,8 +89,8 @@ def test_weights_carry_the_clock_and_the_masks(data, tmp_path, name):
     callback = tfmot_swd.UpdatePruningStep(partial_fit=True)
     resumed.fit(*data, batch_size=BATCH, epochs=2, shuffle=False, verbose=0, callbacks=[callback])
     assert callback.history[-1].step == 3 * STEPS
-    assert callback.cut_report is not None
-    assert callback.cut_report.step == 3 * STEPS
+    assert callback.final_step is not None
+    assert callback.final_step.step == 3 * STEPS
 
 
 def test_a_tf_checkpoint_of_weights_and_optimizer_goes_on_exactly(data, tmp_path):

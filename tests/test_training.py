@@ -57,7 +57,7 @@ def fit(model, data, callbacks=(), **options):
 
 def zeros(model) -> float:
     report = tfmot_swd.sparsity_report(model)
-    return 1 - report.pool_kept / report.pool
+    return 1 - report.nonzero_prunable_weights / report.prunable_weights
 
 
 def assert_same(first, second, tolerance=0.0) -> None:
@@ -70,7 +70,7 @@ def test_fit_reaches_the_rate_exactly(data, plan):
     model = compiled(plan)
     fit(model, data)
     pool = 9 * 4 + 16 * 4 * 3 + 3
-    assert tfmot_swd.sparsity_report(tfmot_swd.strip_pruning(model)).pool_kept == pool - int(0.8 * pool)
+    assert tfmot_swd.sparsity_report(tfmot_swd.strip_pruning(model)).nonzero_prunable_weights == pool - int(0.8 * pool)
 
 
 @pytest.mark.parametrize("plan", [schedule(), paper()], ids=["implicit", "coupled"])
@@ -242,7 +242,7 @@ def test_early_stopping_that_restores_old_weights_is_refused_aloud(data):
     model = compiled(schedule(end_step=2 * STEPS))
     stop = keras.callbacks.EarlyStopping("loss", patience=0, restore_best_weights=True, mode="max")
     fit(model, data, [stop], epochs=2)
-    with pytest.raises(ValueError, match="final cut has not been made.*restore_best_weights"):
+    with pytest.raises(ValueError, match="final pruning step has not been made.*restore_best_weights"):
         tfmot_swd.strip_pruning(model)
     tfmot_swd.prune_now(model)
     assert zeros(tfmot_swd.strip_pruning(model)) == pytest.approx(0.8, abs=0.01)
@@ -304,8 +304,8 @@ def test_the_clock_goes_on_when_the_leading_layer_is_frozen_in_between(data):
     model.compile(sgd(), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     second = tfmot_swd.UpdatePruningStep()
     model.fit(*data, batch_size=BATCH, epochs=2, verbose=0, callbacks=[second])
-    assert second.cut_report is not None
-    assert second.cut_report.step == 2 * STEPS
+    assert second.final_step is not None
+    assert second.final_step.step == 2 * STEPS
 
 
 def test_a_single_weight_that_becomes_nan_is_noticed(data):
@@ -340,7 +340,7 @@ def test_training_on_after_an_early_cut_keeps_the_zeros(data):
 def test_a_model_frozen_before_its_cut_is_not_stripped(data):
     model = compiled()
     model.trainable = False
-    with pytest.raises(ValueError, match="final cut has not been made"):
+    with pytest.raises(ValueError, match="final pruning step has not been made"):
         tfmot_swd.strip_pruning(model)
 
 
@@ -438,7 +438,7 @@ def test_validation_data_may_have_sample_weights(data):
     model = compiled()
     callback = tfmot_swd.UpdatePruningStep((*data, np.ones(len(data[1]))))
     model.fit(*data, batch_size=BATCH, verbose=0, callbacks=[callback])
-    assert callback.cut_report.after is not None
+    assert callback.final_step.after is not None
 
 
 def test_training_without_the_callback_says_what_to_do(data):
@@ -462,7 +462,7 @@ def test_validation_data_shows_the_model_before_and_after_the_cut(data):
     model = compiled()
     callback = tfmot_swd.UpdatePruningStep(validation_data=data)
     history = model.fit(*data, batch_size=BATCH, verbose=0, callbacks=[callback]).history
-    report = callback.cut_report
+    report = callback.final_step
     assert report is not None
     assert report.before is not None
     assert report.after is not None

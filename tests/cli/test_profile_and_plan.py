@@ -48,7 +48,7 @@ def test_plan_tells_what_goes_what_stays_and_what_is_dead(run, tmp_path):
 
     out = run("plan", tmp_path / "net.keras", "--method=swd", "--skip=head")[1]
     assert "left out by name" in out
-    assert "112 weights counted" in out
+    assert "112 prunable weights" in out
 
 
 def test_plan_of_a_live_model_says_that_nothing_is_dead(run, net):

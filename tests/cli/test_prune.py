@@ -51,7 +51,7 @@ def test_a_structured_training_is_within_its_budget(run, net, train, tmp_path):
     assert compared["validation accuracy"]["after"] > 0.8 > compared["validation accuracy"]["before"]
     assert content["flags"]["sparsity"] == 0.5
     assert len(content["history"]["loss"]) == len(content["statuses"]) == 3
-    assert content["cut"]["before"] == content["cut"]["after"]
+    assert content["final_step"]["before"] == content["final_step"]["after"]
 
 
 def test_a_rate_of_weights_is_for_the_whole_training(net):

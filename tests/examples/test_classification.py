@@ -15,7 +15,8 @@ def test_from_the_command_line_to_a_file_that_runs(tmp_path):
     assert names == files | {"dense.keras", "swd.keras", "results.json", "run.png"}
     results = json.loads((tmp_path / "results.json").read_text())
     dense, swd = results["outcomes"]
-    assert swd["sparsity"]["pool_kept"] == swd["sparsity"]["pool"] - int(0.9 * swd["sparsity"]["pool"])
+    weights = swd["sparsity"]["prunable_weights"]
+    assert swd["sparsity"]["nonzero_prunable_weights"] == weights - int(0.9 * weights)
     assert swd["exports"][0]["gzip_bytes"] < 0.5 * dense["exports"][0]["gzip_bytes"]
     assert results["command"].startswith("python -m examples.classification --output_dir=")
     assert "Trained models" in done.stdout

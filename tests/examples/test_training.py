@@ -24,7 +24,7 @@ def build(data: ImageData):
 
 
 # The published method warns that ten updates are too few for it.
-@pytest.mark.filterwarnings("ignore:The final cut will be visible")
+@pytest.mark.filterwarnings("ignore:Pruning at end_step will change the outputs")
 @pytest.mark.parametrize("method", [name for name in METHODS if name not in {**FILTER_METHODS, **CHANNEL_METHODS}])
 def test_a_method_ends_at_its_rate(method, data):
     run = train(method, lambda: build(data), data, Recipe(epochs=2, batch_size=128), RATE)
@@ -32,14 +32,14 @@ def test_a_method_ends_at_its_rate(method, data):
 
     # Biases of units that never fire stay zero, as they began.
     silent = sum(int(np.sum(layer.bias.numpy() == 0)) for layer in run.model.layers if hasattr(layer, "units"))
-    expected = report.pool - (silent if method == "dense" else int(RATE * report.pool))
+    expected = report.prunable_weights - (silent if method == "dense" else int(RATE * report.prunable_weights))
     # TFMOT prunes tensor by tensor, kernels only.
-    assert report.pool_kept == pytest.approx(expected, rel=0.05 if method == "tfmot" else 0)
+    assert report.nonzero_prunable_weights == pytest.approx(expected, rel=0.05 if method == "tfmot" else 0)
     assert len(run.history["val_accuracy"]) == 2
-    assert (run.cut is not None) == method.startswith("swd")
+    assert (run.final_step is not None) == method.startswith("swd")
     if method == "swd":
-        assert run.cut.before["accuracy"] == pytest.approx(run.cut.after["accuracy"], abs=0.001)
-        assert run.validation_accuracy == pytest.approx(run.cut.after["accuracy"], abs=1e-6)
+        assert run.final_step.before["accuracy"] == pytest.approx(run.final_step.after["accuracy"], abs=0.001)
+        assert run.validation_accuracy == pytest.approx(run.final_step.after["accuracy"], abs=1e-6)
         assert len(run.statuses) > 0
 
 
@@ -54,14 +54,14 @@ def test_a_method_that_removes_filters_ends_with_fewer(method, data):
 
 
 # The published method warns that ten updates are too few for it.
-@pytest.mark.filterwarnings("ignore:The final cut will be visible")
+@pytest.mark.filterwarnings("ignore:Pruning at end_step will change the outputs")
 @pytest.mark.parametrize("method", CHANNEL_METHODS)
 def test_a_method_with_a_budget_ends_within_it(method, data):
     run = train(method, lambda: build(data), data, Recipe(epochs=2, batch_size=128), 0.6)
     limit = int(0.4 * build(data).count_params())
     # Rates of whole layers can come a channel of each short.
     assert 0.9 * limit < run.model.count_params() <= limit
-    assert [status.is_cut for status in run.channels][-1:] == [True] * method.startswith("structured")
+    assert [status.is_pruned for status in run.channels][-1:] == [True] * method.startswith("structured")
     assert np.isfinite(run.validation_accuracy)
 
 

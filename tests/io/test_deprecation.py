@@ -1,5 +1,6 @@
 """Old names and arguments work, and say what replaces them."""
 
+import dataclasses
 import importlib
 import math
 import sys
@@ -7,7 +8,13 @@ import sys
 import pytest
 
 from tfmot_swd.io import deprecation
-from tfmot_swd.io.deprecation import deprecated_modules, deprecated_names, renamed_arguments
+from tfmot_swd.io.deprecation import (
+    deprecated_modules,
+    deprecated_names,
+    renamed_arguments,
+    renamed_attribute,
+    with_new_names,
+)
 
 
 @renamed_arguments(protect="skip")
@@ -48,3 +55,33 @@ def test_a_module_that_has_moved_is_imported_under_its_old_name(monkeypatch):
     assert (found.__name__, found.__spec__.name) == ("tfmot_swd.io.deprecation",) * 2
     with pytest.raises(ModuleNotFoundError):
         importlib.import_module("tfmot_swd.other_name")
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    prunable_weights: int
+    pool = renamed_attribute("prunable_weights")
+
+
+class Longer(Report):
+    """A subclass, whose own name the warning has."""
+
+
+def test_an_old_attribute_reads_the_new_one():
+    with pytest.warns(DeprecationWarning, match=r"^Longer.pool is deprecated .*: write .prunable_weights instead"):
+        assert Longer(8).pool == 8
+
+
+def test_an_old_attribute_is_no_field(recwarn):
+    assert dataclasses.asdict(Report(8)) == {"prunable_weights": 8}
+    assert [field.name for field in dataclasses.fields(Report)] == ["prunable_weights"]
+    assert Report(8) == dataclasses.replace(Report(9), prunable_weights=8)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Report(8).pool = 9
+    assert not recwarn.list
+
+
+def test_a_dictionary_under_old_names_has_those_of_today(recwarn):
+    assert with_new_names(Longer, {"pool": 8, "step": 1}) == {"prunable_weights": 8, "step": 1}
+    assert with_new_names(Longer, {"prunable_weights": 8}) == {"prunable_weights": 8}
+    assert not recwarn.list

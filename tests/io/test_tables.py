@@ -64,7 +64,7 @@ def test_text_is_plain_where_rich_would_colour_it(jupyter, monkeypatch):
     for text in (str(report), str(report.full()), repr(report.full())):
         assert "\x1b" not in text
         assert "10 of 30" not in text
-        assert "15 of 30 prunable weights kept" in text
+        assert "15 of 30 prunable weights (50.00%)" in text
         assert text == "\n".join(line.rstrip() for line in text.splitlines())
 
 
@@ -96,11 +96,11 @@ def test_of_equal_rows_the_first_are_shown():
 
 
 def test_what_somebody_chose_is_shown_however_small():
-    reasons = ["left out by name", *["no weights that are pruned in this class"] * 3, *[""] * 20]
+    reasons = ["left out by name", *["no prunable weights known of this class"] * 3, *[""] * 20]
     rows = [PlanRow(f"d{i}", "Dense", i, i, 0 if why else i, i, i, 0, why, i) for i, why in enumerate(reasons)]
     lines = lines_of(PruningPlan(tuple(rows)))
     assert lines[1] == "d0 Dense 0 left out by name"
-    assert lines[-1] == "and 4 more 10 4 no weights that are pruned in this class (3)"
+    assert lines[-1] == "and 4 more 10 4 no prunable weights known of this class (3)"
 
 
 def profile_of(*parameters: int) -> Profile:
@@ -215,7 +215,7 @@ def test_html_has_the_rows_of_the_compact_table_and_that_of_full_all_of_them():
         "parameters",
         "non-zero",
         "prunable",
-        "kept",
+        "non-zero share",
         "total",
         "2,760",
         "1,380",

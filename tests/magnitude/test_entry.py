@@ -104,7 +104,7 @@ def test_a_global_threshold_compares_all_weights():
 def test_an_end_that_the_frequency_does_not_divide_is_reached():
     schedule = sparsity.PolynomialDecay(0.0, 0.75, 0, 15, frequency=100)
     pruned = trained(prune_magnitude(net(), schedule), [tfmot_swd.UpdatePruningStep()])
-    assert tfmot_swd.sparsity_report(tfmot_swd.strip_pruning(pruned, remove_channels=False)).kernels_kept == 48
+    assert tfmot_swd.sparsity_report(tfmot_swd.strip_pruning(pruned, remove_channels=False)).nonzero_kernels == 48
 
 
 def test_a_training_that_ends_early_says_how_far_it_came():
@@ -112,7 +112,7 @@ def test_a_training_that_ends_early_says_how_far_it_came():
     with pytest.warns(tfmot_swd.PruningWarning, match="ended after 16 updates and the schedule at 49"):
         trained(pruned, [tfmot_swd.UpdatePruningStep()])
     tfmot_swd.prune_now(pruned)
-    left = tfmot_swd.sparsity_report(tfmot_swd.strip_pruning(pruned, remove_channels=False)).kernels_kept
+    left = tfmot_swd.sparsity_report(tfmot_swd.strip_pruning(pruned, remove_channels=False)).nonzero_kernels
     assert left == 96
 
 
@@ -210,7 +210,7 @@ def test_masks_are_the_same_on_two_replicas():
     ("arguments", "message"),
     [
         ({"scope": "model"}, "scope must be one of .*'layer', 'global'.* Received: scope='model'"),
-        ({"scope": "global", "sparsity_m_by_n": (2, 4)}, "neither a global threshold nor a block"),
+        ({"scope": "global", "sparsity_m_by_n": (2, 4)}, "neither a global threshold nor blocks"),
         ({"block_size": (0, 1)}, "block_size must be two whole numbers"),
     ],
 )

@@ -86,7 +86,7 @@ def test_training_without_the_callback_says_what_to_do():
 def test_a_criterion_that_sees_no_gradient_says_what_to_do():
     model = wrapped(small())
     callback = begun(model)
-    with pytest.raises(ValueError, match="has seen no gradient.*training=True.*with model.optimizer.*GradientNorm"):
+    with pytest.raises(ValueError, match="has received no gradient.*training=True.*with model.optimizer.*GradientNorm"):
         callback.on_epoch_end(0)
 
 

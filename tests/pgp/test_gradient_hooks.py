@@ -7,7 +7,7 @@ import tf_keras as keras
 
 from tests.pgp.nets import L
 from tfmot_swd.keras2.weight_paths import part_of, weight_at
-from tfmot_swd.pgp.gradient_hooks import watched, weight_watched
+from tfmot_swd.pgp.gradient_hooks import gradient_hook, weight_gradient_hook
 
 ROWS = np.array([[1.0, 2.0], [3.0, -1.0]], np.float32)
 
@@ -25,7 +25,7 @@ def test_the_gradient_is_seen_and_goes_on(graph):
 
     def run():
         with tf.GradientTape() as tape:
-            loss = tf.reduce_sum(watched(x.read_value(), seen.assign_add) ** 2)
+            loss = tf.reduce_sum(gradient_hook(x.read_value(), seen.assign_add) ** 2)
         return tape.gradient(loss, x)
 
     np.testing.assert_array_equal((tf.function(run) if graph else run)(), [6.0, 8.0])
@@ -42,7 +42,7 @@ def test_the_gradient_of_all_uses_inside_one_call_is_seen_once(graph):
 
     def run():
         with tf.GradientTape() as tape:
-            with weight_watched(layer, "kernel", watch):
+            with weight_gradient_hook(layer, "kernel", watch):
                 loss = tf.reduce_sum(layer(layer(tf.constant(ROWS))))
             loss += 5.0 * tf.reduce_sum(layer.kernel)
         return tape.gradient(loss, layer.kernel)
@@ -59,7 +59,7 @@ def test_the_variable_is_put_back_after_an_error():
     kernel = layer.kernel
 
     def fail():
-        with weight_watched(layer, "kernel", lambda gradient: None):
+        with weight_gradient_hook(layer, "kernel", lambda gradient: None):
             assert layer.kernel is not kernel
             raise ZeroDivisionError
 
@@ -72,7 +72,7 @@ def test_the_variable_is_put_back_after_an_error():
 def test_mixed_precision_computes_in_half_and_sees_in_full():
     layer, seen = dense(dtype="mixed_float16"), []
     with tf.GradientTape() as tape:
-        with weight_watched(layer, "kernel", seen.append):
+        with weight_gradient_hook(layer, "kernel", seen.append):
             outputs = layer(tf.constant(ROWS))
         loss = tf.reduce_sum(outputs)
     assert tape.gradient(loss, weight_at(layer, "kernel")).dtype == tf.float32
@@ -102,6 +102,6 @@ def test_a_weight_that_is_computed_cannot_be_watched():
     layer.build((None, 2))
     with (
         pytest.raises(TypeError, match="criterion that needs no gradient.*Received: Doubled.kernel of layer 'doubled'"),
-        weight_watched(layer, "kernel", print),
+        weight_gradient_hook(layer, "kernel", print),
     ):
         pass

@@ -61,7 +61,7 @@ def test_two_wrapped_nets_of_one_training_have_their_own_decisions():
     model.compile(sgd(), loss_of, run_eagerly=True)
     callback = fit(model, 1, partial_fit=True)
     assert callback.history[0].sizes == {"one/a": 8, "two/a": 8}
-    assert (callback.history[0].channels, callback.history[0].silenced) == (16, 4)
+    assert (callback.history[0].channels, callback.history[0].soft_pruned) == (16, 4)
     for net in nets:
         silent = wrapper_of(net, "a").scored[0].mask.numpy() == 0
         assert silent.sum() == 2

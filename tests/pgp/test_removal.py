@@ -153,7 +153,7 @@ def test_the_step_is_traced_anew_only_where_filters_have_left():
     callback = fit(model, 7, callbacks=[functions])
     # Of 8 filters 6.1 5.3 4.6 4.0 3.5 are to be left.
     assert [each.removed for each in callback.history] == [0, 1, 0, 1, 2]
-    assert [each.silenced for each in callback.history] == [1, 1, 2, 2, 0]
+    assert [each.soft_pruned for each in callback.history] == [1, 1, 2, 2, 0]
     assert functions.epochs == [0, 2, 4, 5]
     plain = Functions()
     compiled(small()).fit(X, Y, batch_size=BATCH, verbose=0, callbacks=[plain])
@@ -164,7 +164,7 @@ def test_the_step_is_traced_anew_only_where_filters_have_left():
 def test_silencing_alone_traces_nothing():
     functions, model = Functions(), compiled(wrapped(small(), rate=0.5, epochs=4, hard_share=0.0))
     callback = fit(model, 3, callbacks=[functions], partial_fit=True)
-    assert [each.silenced for each in callback.history] == [2, 3, 4]
+    assert [each.soft_pruned for each in callback.history] == [2, 3, 4]
     assert functions.epochs == [0]
     assert functions.traces == [2]
 

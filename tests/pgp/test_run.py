@@ -91,7 +91,7 @@ def test_summaries_reach_tensorboard(tmp_path):
 
     events = EventAccumulator(str(tmp_path)).Reload()
     tags = {name.removeprefix("progressive_gradient/") for name in events.Tags()["tensors"]}
-    counts = {"channels", "silenced", "removed", "parameters"}
+    counts = {"channels", "soft_pruned", "silenced", "removed", "parameters"}
     assert tags == {"rate", "threshold", "channels/a", "channels/b", *counts}
     values = [
         (event.step, float(tf.make_ndarray(event.tensor_proto)))

@@ -137,7 +137,7 @@ def test_what_rounding_keeps_at_the_end_is_not_silenced():
     callback = begun(model)
     for epoch in range(2):
         callback.on_epoch_end(epoch)
-    assert [(each.removed, each.silenced) for each in callback.history] == [(0, 0), (0, 0)]
+    assert [(each.removed, each.soft_pruned) for each in callback.history] == [(0, 0), (0, 0)]
     assert wrapper_of(model, "a").scored[0].mask.numpy().all()
 
 
@@ -252,4 +252,4 @@ def test_nothing_weak_has_no_threshold():
     callback = begun(model, partial_fit=True)
     callback.on_epoch_end(0)
     assert callback.history[0].threshold == 0.0
-    assert callback.history[0].removed == callback.history[0].silenced == 0
+    assert callback.history[0].removed == callback.history[0].soft_pruned == 0

@@ -31,7 +31,7 @@ def test_soft_filter_pruning_leaves_all_else_alone(seen):
 
     callback = fit(model, 2, partial_fit=True)
     twin.fit(X, Y, batch_size=BATCH, epochs=2, shuffle=False, verbose=0, callbacks=[Zero()])
-    assert [(each.channels, each.silenced) for each in callback.history] == [(14, 5), (14, 5)]
+    assert [(each.channels, each.soft_pruned) for each in callback.history] == [(14, 5), (14, 5)]
     ours, theirs = weights_of(model), weights_of(twin)
     for key, value in theirs.items():
         np.testing.assert_array_equal(ours[key].numpy(), value.numpy(), err_msg=str(key))

@@ -6,7 +6,7 @@ STATUS = ProgressiveStatus(
     epoch=2,
     rate=0.25,
     channels=10,
-    silenced=3,
+    soft_pruned=3,
     removed=4,
     parameters=1234,
     threshold=0.5,
@@ -23,6 +23,8 @@ def test_scalars_are_floats_under_one_name():
     assert STATUS.scalars() == {
         "progressive_gradient/rate": 0.25,
         "progressive_gradient/channels": 10.0,
+        "progressive_gradient/soft_pruned": 3.0,
+        # Its deprecated name.
         "progressive_gradient/silenced": 3.0,
         "progressive_gradient/removed": 4.0,
         "progressive_gradient/parameters": 1234.0,

@@ -24,7 +24,7 @@ from tfmot_swd import (
     strip_pruning,
 )
 from tfmot_swd.pruning.backup import TrainingBackup, _brief
-from tfmot_swd.pruning.backup_identity import difference
+from tfmot_swd.pruning.backup_metadata import difference
 
 WORKER = Path(__file__).with_name("backup_worker.py")
 NEVER = (-1, -1)
@@ -363,7 +363,7 @@ def test_a_full_disk_is_said_before_the_first_epoch(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(OSError, match="There is no room for a backup, which takes about .*Received: backup_dir="):
+    with pytest.raises(OSError, match="The disk has no space for a backup, which takes about .*Received: backup_dir="):
         fitted(wrapped(), tmp_path, 4)
     # Conv2D of 8 filters and Dense on 4 * 4 * 8 values, and more than that in wrappers and optimizer.
     assert asked[0] >= 4 * (8 * 9 + 8 + 128 + 1)

@@ -12,7 +12,7 @@ import pytest
 
 from tests.killed import forked, killed_at_each
 from tfmot_swd.pruning.backup_directory import BackupDirectory
-from tfmot_swd.pruning.backup_note import STATE, read_note, write_note
+from tfmot_swd.pruning.backup_metadata import STATE, read_note, write_note
 
 
 def test_a_second_process_is_refused_until_the_first_one_is_dead(tmp_path):
@@ -25,7 +25,10 @@ def test_a_second_process_is_refused_until_the_first_one_is_dead(tmp_path):
         os._exit(0)
     try:
         assert os.read(reading, 7) == b"claimed"
-        with pytest.raises(RuntimeError, match=f"is still running.*Received: .*in use by process {first} on "):
+        with pytest.raises(
+            RuntimeError,
+            match=f"Another running training has its backup there.*Received: .*in use by process {first} on ",
+        ):
             BackupDirectory(tmp_path / "backup").claim(0)
     finally:
         os.kill(first, signal.SIGKILL)
@@ -74,7 +77,7 @@ def test_a_write_that_fails_leaves_the_one_before(tmp_path):
     with store.placed("epoch_1") as place:
         (place / "file").write_text("old")
     with (
-        pytest.raises(OSError, match="No space left.*the one before it is as it was.*Received: backup_dir="),
+        pytest.raises(OSError, match="No space left.*the previous one is unchanged.*Received: backup_dir="),
         store.placed("epoch_2"),
     ):
         raise OSError(28, "No space left on device")

@@ -160,8 +160,8 @@ def test_training_ends_in_whole_blocks_at_the_rate():
     conv = stripped.get_layer("conv").get_weights()[0]
     assert ((conv == 0).reshape(-1, 8).sum(axis=0) % 4).any()
     report = tfmot_swd.sparsity_report(stripped)
-    cut = report.pool - report.pool_kept
-    assert int(0.75 * report.pool) - 4 < cut <= int(0.75 * report.pool)
+    cut = report.prunable_weights - report.nonzero_prunable_weights
+    assert int(0.75 * report.prunable_weights) - 4 < cut <= int(0.75 * report.prunable_weights)
     status = callback.history[-1]
     assert status.targeted == cut
 

@@ -93,7 +93,7 @@ def test_layers_that_are_wrapped_stay_as_they_are():
 
 @pytest.mark.parametrize("to_prune", [keras.layers.Dense(2), [keras.layers.Dense(2)]], ids=["layer", "list"])
 def test_channels_need_the_whole_model(to_prune):
-    with pytest.raises(TypeError, match="the model as a whole is wrapped"):
+    with pytest.raises(TypeError, match="wrap the model, not its layers"):
         prune_low_magnitude(to_prune, tfmot_swd.ProgressiveRate(0.5, 2))
 
 
@@ -103,9 +103,9 @@ def test_channels_need_the_whole_model(to_prune):
         (
             tfmot_swd.ProgressiveRate(0.5, 2),
             {"block_size": (2, 1)},
-            "Progressive Gradient Pruning has no use for block",
+            "Progressive Gradient Pruning does not take block",
         ),
-        (SWD, {"sparsity_m_by_n": (2, 4)}, r"no use for sparsity_m_by_n: .* Received: sparsity_m_by_n=\(2, 4\)"),
+        (SWD, {"sparsity_m_by_n": (2, 4)}, r"does not take sparsity_m_by_n: .* Received: sparsity_m_by_n=\(2, 4\)"),
     ],
 )
 def test_arguments_that_a_method_has_no_use_for_are_told(schedule, arguments, message):

@@ -37,14 +37,14 @@ def model() -> keras.Model:
 def test_the_plan_of_a_model(model):
     plan = plan_pruning(model)
 
-    assert [(row.layer, row.kind, row.parameters, row.counted, row.reason) for row in plan.rows] == [
+    assert [(row.layer, row.kind, row.parameters, row.eligible_weights, row.reason) for row in plan.rows] == [
         ("conv", "Conv2D", 40, 36, ""),
-        ("norm", "BatchNormalization", 16, 0, "no weights that are pruned in this class"),
+        ("norm", "BatchNormalization", 16, 0, "no prunable weights known of this class"),
         ("inner/inside", "Dense", 15, 15, ""),
         ("frozen", "Dense", 12, 12, "frozen"),
         ("head", "Dense", 8, 8, ""),
     ]
-    assert plan.pool_size == 36 + 15 + 8
+    assert plan.prunable_weights == 36 + 15 + 8
     assert [row.layer for row in plan.pruned] == ["conv", "inner/inside", "head"]
     assert [row.layer for row in plan.skipped] == ["norm", "frozen"]
 
@@ -53,7 +53,7 @@ def test_targets_all_takes_batch_norm_in_without_counting_it(model):
     plan = plan_pruning(model, targets="all")
 
     assert [row.layer for row in plan.pruned] == ["conv", "norm", "inner/inside", "head"]
-    assert plan.pool_size == 36 + 15 + 8
+    assert plan.prunable_weights == 36 + 15 + 8
 
 
 @pytest.mark.parametrize("name", ["inside", "inner/inside"])
@@ -89,20 +89,20 @@ def test_a_layer_shared_by_a_nested_model_and_its_parent_counts_once():
     model = keras.Model(inputs, shared(inner(inputs)))
 
     assert len(list(layers_with_weights(model))) == 1
-    assert plan_pruning(model).pool_size == 12
+    assert plan_pruning(model).prunable_weights == 12
 
 
 def test_prints_as_a_table_with_its_reasons(model):
     text = str(plan_pruning(model))
 
-    assert "59 weights counted" in text
-    for word in ("conv", "inner/inside", "frozen", "no weights that are pruned in this class"):
+    assert "59 prunable weights" in text
+    for word in ("conv", "inner/inside", "frozen", "no prunable weights known of this class"):
         assert word in text
 
 
 def test_the_summary_is_one_line(model):
     assert plan_pruning(model).summary() == (
-        "norm (BatchNormalization: no weights that are pruned in this class), frozen (Dense: frozen)"
+        "norm (BatchNormalization: no prunable weights known of this class), frozen (Dense: frozen)"
     )
 
 

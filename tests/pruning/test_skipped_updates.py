@@ -8,7 +8,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 import tfmot_swd
-from tfmot_swd.pruning.skipped_updates import SkippedUpdates
+from tfmot_swd.pruning.update_clock import SkippedUpdates
 from tfmot_swd.pruning.wrapper import PruningWrapper
 
 L = keras.layers
@@ -72,9 +72,9 @@ def test_the_clock_does_not_count_them_and_the_fit_ends_pruned():
     callback = fit(model := wrapped(), overflowing=(1, 2))
     steps = [status.step for status in callback.history]
     assert steps == [1, 2, 2, 2, 3, 4, 5, 6, 7, 8, 9, 10]
-    assert callback.cut_report.step == 10
+    assert callback.final_step.step == 10
     report = tfmot_swd.sparsity_report(model)
-    assert report.pool_kept == report.pool - report.pool // 2
+    assert report.nonzero_prunable_weights == report.prunable_weights - report.prunable_weights // 2
 
 
 def test_a_skipped_update_changes_nothing_that_follows():
@@ -100,8 +100,8 @@ def test_where_all_are_skipped_nothing_is_decayed_or_cut(method):
         callback = fit(model, overflowing=range(STEPS))
     messages = " ".join(str(each.message) for each in told)
     assert "Received: 12 of 12 updates skipped, loss scale 8" in messages
-    assert "1 of 12 updates, before the final cut: the model is NOT pruned" in messages
-    assert callback.cut_report is None
+    assert "1 of 12 updates, before the final pruning step: the model is NOT pruned" in messages
+    assert callback.final_step is None
     for old, new in zip(before, model.trainable_weights, strict=True):
         np.testing.assert_array_equal(old, new.numpy())
 
@@ -114,7 +114,7 @@ def test_progressive_pruning_by_weights_says_that_nothing_was_trained():
 def test_progressive_pruning_by_gradients_ends_with_the_cause_said_before():
     with (
         pytest.warns(tfmot_swd.PruningWarning, match="12 of 12 updates skipped"),
-        pytest.raises(ValueError, match="has seen no gradient"),
+        pytest.raises(ValueError, match="has received no gradient"),
     ):
         fit(wrapped("progressive"), overflowing=range(STEPS), callback=tfmot_swd.UpdatePruningStep())
 
@@ -122,7 +122,7 @@ def test_progressive_pruning_by_gradients_ends_with_the_cause_said_before():
 def test_several_steps_in_one_execution_count_the_same():
     callback = fit(wrapped(), overflowing=(1, 2), steps_per_execution=4)
     assert [status.step for status in callback.history] == [2, 6, 10]
-    assert callback.cut_report.step == 10
+    assert callback.final_step.step == 10
 
 
 def test_a_few_at_the_start_are_no_warning():

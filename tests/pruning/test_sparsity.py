@@ -31,9 +31,12 @@ def test_both_counts_of_a_small_model(model):
     report = sparsity_report(model)
 
     # Pool: conv kernel 2 and dense 8 + 1. All: conv bias 2 and batch norm 8 more, its zeros beta and mean.
-    assert (report.pool, report.pool_kept) == (11, 5)
-    assert (report.parameters, report.parameters_kept) == (21, 6 + 4)
-    rows = [(row.layer, row.parameters, row.nonzero, row.counted, row.counted_nonzero) for row in report.layers]
+    assert (report.prunable_weights, report.nonzero_prunable_weights) == (11, 5)
+    assert (report.parameters, report.nonzero_parameters) == (21, 6 + 4)
+    rows = [
+        (row.layer, row.parameters, row.nonzero_parameters, row.prunable_weights, row.nonzero_prunable_weights)
+        for row in report.layers
+    ]
     assert rows == [("conv", 4, 2, 2, 1), ("norm", 8, 4, 0, 0), ("head", 9, 4, 9, 4)]
 
 
@@ -42,28 +45,31 @@ def test_a_wrapped_model_is_counted_without_masks_and_clocks(model):
     wrapped = tfmot_swd.prune_selective_decay(model, schedule)
 
     first, second = sparsity_report(model), sparsity_report(wrapped)
-    assert (first.pool, first.pool_kept) == (second.pool, second.pool_kept)
-    assert (first.parameters, first.parameters_kept) == (second.parameters, second.parameters_kept)
+    assert (first.prunable_weights, first.nonzero_prunable_weights) == (
+        second.prunable_weights,
+        second.nonzero_prunable_weights,
+    )
+    assert (first.parameters, first.nonzero_parameters) == (second.parameters, second.nonzero_parameters)
 
 
 def test_plain_types_for_json(model):
     found = json.loads(json.dumps(sparsity_report(model).to_dict()))
 
-    assert (found["pool"], found["pool_kept"]) == (11, 5)
+    assert (found["prunable_weights"], found["nonzero_prunable_weights"]) == (11, 5)
     assert found["layers"][0]["layer"] == "conv"
 
 
 def test_prints_both_counts(model):
     text = " ".join(str(sparsity_report(model)).split())
 
-    assert "5 of 11 prunable weights kept (45.45%)" in text
+    assert "5 of 11 prunable weights (45.45%)" in text
     assert "10 of 21 parameters (47.62%)" in text
 
 
 def test_a_model_without_prunable_weights_has_an_empty_pool():
     report = sparsity_report(keras.Sequential([L.BatchNormalization(input_shape=(2,))]))
 
-    assert (report.pool, report.pool_kept) == (0, 0)
+    assert (report.prunable_weights, report.nonzero_prunable_weights) == (0, 0)
     assert "0 of 0 prunable weights" in str(report)
 
 

@@ -47,7 +47,7 @@ def test_predictions_agree_and_half_of_the_pool_is_exactly_zero(cut):
     np.testing.assert_array_equal(stripped(x), cut(x))
     # 5·4 + 4, then 4·4 + 4 twice: 64 weights, of which the 12 biases are zero from the start.
     report = tfmot_swd.sparsity_report(stripped)
-    assert (report.pool, report.pool_kept) == (64, 32)
+    assert (report.prunable_weights, report.nonzero_prunable_weights) == (64, 32)
 
 
 def test_the_wrapped_model_stays_as_it_is(cut):
@@ -64,8 +64,8 @@ def test_what_the_optimizer_moved_since_the_cut_is_zero_again(cut):
         wrapper.layer.kernel.assign_add(np.full(wrapper.layer.kernel.shape, 0.01))
         wrapper.layer.bias.assign_add(np.full(4, 0.01))
 
-    assert tfmot_swd.sparsity_report(cut).pool_kept == 64
-    assert tfmot_swd.sparsity_report(strip_pruning(cut)).pool_kept == 32
+    assert tfmot_swd.sparsity_report(cut).nonzero_prunable_weights == 64
+    assert tfmot_swd.sparsity_report(strip_pruning(cut)).nonzero_prunable_weights == 32
 
 
 @pytest.mark.parametrize("first", ["wrapped", "input"])
@@ -99,7 +99,7 @@ def test_a_stripped_model_can_be_pruned_further(cut):
     further = prune_selective_decay(strip_pruning(cut), SelectiveDecay(final_sparsity=0.75, end_step=4))
     prune_now(further)
 
-    assert tfmot_swd.sparsity_report(strip_pruning(further)).pool_kept == 16
+    assert tfmot_swd.sparsity_report(strip_pruning(further)).nonzero_prunable_weights == 16
 
 
 def test_a_model_that_is_not_cut_is_refused():
@@ -109,7 +109,9 @@ def test_a_model_that_is_not_cut_is_refused():
 
 
 def test_a_model_without_wrappers_is_refused():
-    with pytest.raises(ValueError, match=r"stripped already\. Received: 'model.*' with \d layers"):
+    with pytest.raises(
+        ValueError, match=r"already stripped, or was never wrapped\. Received: 'model.*' with \d layers"
+    ):
         strip_pruning(build())
 
 

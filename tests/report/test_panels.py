@@ -1,5 +1,6 @@
 """Histories and statuses as panels."""
 
+import dataclasses
 import math
 from types import SimpleNamespace
 
@@ -16,7 +17,14 @@ HISTORY = {"loss": [2.0, 1.0], "accuracy": [0.5, 0.75], "val_accuracy": [0.6], "
 def selective(step, **changes):
     given = {"a": 0.01 * 100**step, "shrink": None, "threshold": 0.1, "penalty": 0.0, "targeted": 3 * step}
     given |= changes
-    fixed = {"pool": 10, "entered": 0, "left": 0, "sparsity": {}, "is_cut": False, "target_sparsity": 0.5}
+    fixed = {
+        "prunable_weights": 10,
+        "entered": 0,
+        "left": 0,
+        "sparsity": {},
+        "is_pruned": False,
+        "target_sparsity": 0.5,
+    }
     return PruningStatus(step=step, **fixed, **given)
 
 
@@ -79,7 +87,7 @@ def test_structured_decay_shows_what_is_left_against_what_is_allowed():
             shrink=0.5,
             targeted=step,
             penalty=0.25,
-            is_cut=False,
+            is_pruned=False,
             **fixed,
         )
         for step in (1, 2)
@@ -96,6 +104,19 @@ def test_progressive_removal_is_drawn_an_epoch_at_a_time():
     panels = training_panels(None, [status], steps_per_epoch=7)
     assert titles(panels) == ["filters", "parameters left", "threshold"]
     assert [(line.x, line.y) for line in panels[0].series] == [((7.0,), (12.0,)), ((7.0,), (3.0,))]
+
+
+@pytest.mark.parametrize(
+    ("status", "old"),
+    [
+        (selective(3), {"prunable_weights": "pool", "is_pruned": "is_cut"}),
+        (ProgressiveStatus(1, 0.5, 12, 3, 4, 500, 0.2, {}, False), {"soft_pruned": "silenced"}),
+    ],
+)
+def test_dictionaries_of_an_earlier_version_are_drawn_alike(status, old):
+    saved = {old.get(name, name): value for name, value in dataclasses.asdict(status).items()}
+    assert not set(old) & set(saved)
+    assert training_panels(None, [saved]) == training_panels(None, [status])
 
 
 def test_other_things_are_refused():

@@ -250,7 +250,7 @@ def test_what_stays_whole_is_listed_in_the_log(caplog):
     with caplog.at_level("INFO", logger="absl"):
         prune_selective_decay(between(L.PReLU(name="slope"), VECTOR), SCHEDULE)
 
-    assert "leaves whole: slope (PReLU: no weights that are pruned in this class)" in caplog.text
+    assert "leaves dense: slope (PReLU: no prunable weights known of this class)" in caplog.text
 
 
 def test_skip_by_name():
@@ -325,7 +325,7 @@ def test_a_model_without_weights_has_nothing_to_prune():
 
 @pytest.mark.parametrize("wrap", [lambda m: prune_selective_decay(m, SCHEDULE), prune_low_magnitude])
 def test_a_wrapped_model_is_refused(wrap):
-    with pytest.raises(ValueError, match=r"wrapped for pruning already: strip it first.*Received: 'sequential"):
+    with pytest.raises(ValueError, match=r"already wrapped for pruning: strip it first.*Received: 'sequential"):
         prune_selective_decay(wrap(sequential()), SCHEDULE)
 
 

@@ -8,8 +8,8 @@ import tensorflow as tf
 import tf_keras as keras
 
 import tfmot_swd
-from tfmot_swd.swd.structured.over_budget import over_budget
 from tfmot_swd.swd.structured.pool import ChannelPool
+from tfmot_swd.swd.structured.run import over_budget
 
 L = keras.layers
 STEPS, BATCH = 8, 4
@@ -69,7 +69,7 @@ def test_a_step_made_in_graph_is_reported_as_one_that_the_callback_makes(form):
         model.layers[0].trainable = False
         with pytest.warns(tfmot_swd.PruningWarning) as told:
             callback = fit(compiled(model, steps_per_execution), validation_data=(X, Y))
-        reports.append(callback.cut_report)
+        reports.append(callback.final_step)
         said.append(said_at_the_end(told))
     outside, inside = reports
     # Of what is received only the threshold differs.
@@ -95,7 +95,7 @@ def test_what_is_noted_in_graph_by_hand():
     model.compile(keras.optimizers.SGD(0.0), "mse", steps_per_execution=2)
     callback = tfmot_swd.UpdatePruningStep()
     model.fit(X[:8, :4], Y[:8], batch_size=4, verbose=0, callbacks=[callback])
-    report = callback.cut_report
+    report = callback.final_step
     assert (report.step, report.removed) == (1, 2)
     # The only update before it is the first of the schedule, which targets nothing yet.
     assert report.largest_removed == pytest.approx(0.4)
@@ -122,7 +122,7 @@ def test_a_loop_that_reports_epochs_alone_is_told_at_the_end_of_one():
     with pytest.warns(tfmot_swd.PruningWarning) as told:
         callback.on_epoch_end(0)
     assert [message.split(" ")[0] for message in said_at_the_end(told)] == ["Layers", "Only"]
-    assert callback.cut_report.step == 6
+    assert callback.final_step.step == 6
     with warnings.catch_warnings():
         warnings.simplefilter("error", tfmot_swd.PruningWarning)
         callback.on_epoch_end(1)
@@ -133,7 +133,7 @@ def test_a_loop_that_reports_epochs_alone_is_told_at_the_end_of_one():
 def test_cut_now_says_the_same_once(in_training):
     model = compiled(tfmot_swd.prune_selective_decay(net(), schedule(end=100)))
     if not in_training:
-        with pytest.warns(tfmot_swd.PruningWarning, match="stay whole.*Received: frozen, 64 of 304") as told:
+        with pytest.warns(tfmot_swd.PruningWarning, match="stay dense.*Received: frozen, 64 of 304") as told:
             tfmot_swd.prune_now(model)
         assert len(said_at_the_end(told)) == 2
         return
@@ -147,7 +147,7 @@ def test_cut_now_says_the_same_once(in_training):
     with pytest.warns(tfmot_swd.PruningWarning) as told:
         model.fit(X, Y, batch_size=BATCH, verbose=0, callbacks=[callback, Early()])
     assert len(said_at_the_end(told)) == 2
-    assert callback.cut_report.step == 4
+    assert callback.final_step.step == 4
     tfmot_swd.strip_pruning(model)
 
 
@@ -155,7 +155,7 @@ def test_cut_now_of_filters_tells_of_what_is_frozen():
     model = net(frozen=False)
     model = tfmot_swd.prune_progressive_gradient(model, tfmot_swd.ProgressiveRate(0.5, 2), "l1", layers="all")
     model.layers[0].trainable = False
-    with pytest.warns(tfmot_swd.PruningWarning, match="stay whole.*Received: frozen, 64 of 304"):
+    with pytest.warns(tfmot_swd.PruningWarning, match="stay dense.*Received: frozen, 64 of 304"):
         tfmot_swd.prune_now(compiled(model))
 
 
@@ -178,14 +178,14 @@ def test_frozen_readers_are_counted_without_a_fixed_input_size(monkeypatch):
     images = np.random.default_rng(0).normal(size=(8, 8, 8, 3)).astype("float32")
     callback = tfmot_swd.UpdatePruningStep()
     compiled(model).fit(images, Y[:8], batch_size=4, verbose=0, callbacks=[callback])
-    assert callback.cut_report.removed > 0
+    assert callback.final_step.removed > 0
     pool = ChannelPool.of(model)
     assert over_budget(pool) == ()
 
     def fail(model):
         raise KeyError("a rule")
 
-    monkeypatch.setattr("tfmot_swd.swd.structured.over_budget.strip_pruning", fail)
+    monkeypatch.setattr("tfmot_swd.swd.structured.run.strip_pruning", fail)
     (said,) = over_budget(pool)
     assert "could not be built" in said
     assert said.endswith("Received: KeyError: 'a rule'")

@@ -121,7 +121,7 @@ def trained(schedule, optimizer=None, callback=None, **blocks):
 
 
 def kept(model) -> dict[str, int]:
-    return {row.layer: row.counted_nonzero for row in tfmot_swd.sparsity_report(model).layers}
+    return {row.layer: row.nonzero_prunable_weights for row in tfmot_swd.sparsity_report(model).layers}
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_a_training_ends_at_its_rate_with_every_layer_alive(changes):
     # int(.1 · .3 · 64) = 1, and biases that are still zero have no floor.
     assert found == 1
     assert sum(kept(model).values()) == POOL - int(0.7 * POOL)
-    assert callback.cut_report.floored == callback.history[-1].floored == ("small",)
+    assert callback.final_step.floored == callback.history[-1].floored == ("small",)
 
 
 def test_without_a_floor_the_layer_is_lost_and_named_before_training_and_at_its_end():
@@ -186,7 +186,7 @@ def test_a_floor_that_does_not_bind_changes_no_bit(optimizer):
         model.compile(optimizer(0.05), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
         callback = tfmot_swd.UpdatePruningStep(update_freq=1)
         model.fit(X, Y, batch_size=4, shuffle=False, verbose=0, callbacks=[callback])
-        assert callback.cut_report.floored == ()
+        assert callback.final_step.floored == ()
         runs.append((model.get_weights(), [(each.threshold, each.targeted) for each in callback.history]))
     assert runs[0][1] == runs[1][1]
     for without, held in zip(runs[0][0], runs[1][0], strict=True):

@@ -88,9 +88,9 @@ def test_the_final_pruning_step_removes_nothing_that_is_not_zero():
 
     callback = fit(pruned, 20, validation_data=(inputs, targets))
 
-    assert callback.cut_report.removed == 180
-    assert callback.cut_report.largest_removed == 0.0
-    assert callback.cut_report.before == callback.cut_report.after
+    assert callback.final_step.removed == 180
+    assert callback.final_step.largest_removed == 0.0
+    assert callback.final_step.before == callback.final_step.after
     assert np.count_nonzero(strip_pruning(pruned, remove_channels=False).get_weights()[0]) == 20
 
 

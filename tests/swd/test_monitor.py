@@ -5,7 +5,7 @@ import pytest
 import tf_keras as keras
 
 from tfmot_swd import SelectiveDecay, UpdatePruningStep, prune_selective_decay
-from tfmot_swd.swd.final_step import cut_and_report
+from tfmot_swd.swd.final_step import take_final_step
 from tfmot_swd.swd.monitor import Monitor
 from tfmot_swd.swd.weight_pool import WeightPool
 
@@ -36,12 +36,12 @@ def test_the_status_of_a_coupled_run():
     begin_update(pruned)
     status = Monitor(pool).status()
 
-    assert (status.step, status.pool, status.targeted, status.targeted_share) == (1, 4, 2, 0.5)
+    assert (status.step, status.prunable_weights, status.targeted, status.targeted_share) == (1, 4, 2, 0.5)
     assert (status.target_sparsity, status.a, status.shrink) == (0.5, 10.0, None)
     assert status.threshold == np.float32(0.3)
     # mu · a / 2 · (.1² + .2²)
     assert status.penalty == pytest.approx(1.25e-4)
-    assert (status.sparsity, status.is_cut) == ({"dense": 0.0}, False)
+    assert (status.sparsity, status.is_pruned) == ({"dense": 0.0}, False)
 
 
 def test_the_status_of_an_implicit_run_has_no_penalty():
@@ -93,19 +93,19 @@ def test_who_entered_and_who_left_since_the_last_status():
 
 def test_the_cut_report():
     pruned, pool = pool_of(coupled())
-    report = cut_and_report(pool)
+    report = take_final_step(pool)
 
     assert (report.step, report.removed) == (0, 2)
     assert report.largest_removed == pytest.approx(0.2)
     assert report.removed_norm == pytest.approx((0.05 / 0.30) ** 0.5)
     assert pruned.layers[0].layer.kernel.numpy().ravel().tolist() == [0, 0, *KERNEL[2:].ravel()]
     status = Monitor(pool).status()
-    assert (status.is_cut, status.sparsity) == (True, {"dense": 0.5})
+    assert (status.is_pruned, status.sparsity) == (True, {"dense": 0.5})
 
 
 def test_a_cut_of_all_zero_weights_has_norm_zero():
     _, pool = pool_of(coupled(), kernel=np.zeros((4, 1)))
-    report = cut_and_report(pool)
+    report = take_final_step(pool)
 
     # All equal: the threshold is zero, and nothing is below it.
     assert (report.removed, report.largest_removed, report.removed_norm) == (0, 0.0, 0.0)

@@ -201,7 +201,7 @@ def test_problems_of_a_run_are_sentences():
 
     assert sound.problems() == []
     assert [len(forecast.problems()) for forecast in (short, weak_end, diverging)] == [1, 1, 1]
-    assert "cut will be visible" in short.problems()[0]
+    assert "Pruning at end_step will change the outputs" in short.problems()[0]
     assert "reaches 4, above the limit 3.8" in diverging.problems()[0]
 
 

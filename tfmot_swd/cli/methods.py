@@ -54,8 +54,8 @@ class Wanted:
 BUILT_IN = {
     "structured": "whole channels are decayed until the rest is within a budget",
     "swd": "single weights become zero",
-    "pgp": "filters leave, by their gradients",
-    "magnitude": "the smallest weights of each layer become zero, ever more, as in TFMOT",
+    "pgp": "filters are removed, by their gradients",
+    "magnitude": "the smallest weights of each layer become zero, as in TFMOT",
 }
 
 

@@ -1,4 +1,4 @@
-"""Prunes a model, with data in a training of its own, or without in one cut."""
+"""Pruning of a model from the command line: in a training with data, or at once without."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ class Trained:
       model: the smaller one.
       history: Keras's epoch logs; empty where nothing was trained.
       statuses: the states of the method after each epoch.
-      cut: what the final cut of Selective Weight Decay changed; None for other methods.
+      final_step: the `FinalStepReport` of Selective Weight Decay; None for other methods.
     """
 
     model: keras.Model
     history: dict[str, list[float]] = dataclasses.field(default_factory=dict)
     statuses: tuple[Any, ...] = ()
-    cut: Any = None
+    final_step: Any = None
 
 
 def prune_at_once(model: keras.Model, wanted: Wanted) -> keras.Model:
@@ -106,4 +106,4 @@ def prune_in_training(
         verbose=0,
     )
     history = {name: [float(value) for value in values] for name, values in fitted.history.items()}
-    return Trained(strip_pruning(pruned), history, tuple(callback.history), callback.cut_report)
+    return Trained(strip_pruning(pruned), history, tuple(callback.history), callback.final_step)

@@ -1,4 +1,4 @@
-"""Deprecated names and arguments, kept for one release with a warning that names the replacement."""
+"""Deprecated names, arguments and attributes, kept for one release with a warning that names the replacement."""
 
 from __future__ import annotations
 
@@ -65,6 +65,67 @@ def renamed_arguments(**renamed: str) -> Callable[[Callable[P, R]], Callable[P, 
         return accept
 
     return decorate
+
+
+class RenamedAttribute:
+    """Read-only attribute of a class under its old name; made by `renamed_attribute`.
+
+    Args:
+      new: name of the attribute today.
+    """
+
+    def __init__(self, new: str) -> None:
+        self.new = new
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._old = name
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        if instance is None:
+            return self
+        warn_deprecated(f"{owner.__name__}.{self._old}", f".{self.new}")
+        return getattr(instance, self.new)
+
+
+def renamed_attribute(new: str) -> Any:
+    """Returns a class attribute that reads another one under an old name, with a `DeprecationWarning`.
+
+    Without an annotation it is no field of a dataclass, so neither `__init__` nor `dataclasses.asdict` has it.
+
+    Args:
+      new: name of the attribute today.
+
+    >>> import dataclasses
+    >>> @dataclasses.dataclass
+    ... class Report:
+    ...     prunable_weights: int
+    ...     pool = renamed_attribute("prunable_weights")
+    >>> report = Report(8)
+    >>> report.pool, dataclasses.asdict(report)
+    (8, {'prunable_weights': 8})
+    """
+    return RenamedAttribute(new)
+
+
+def with_new_names(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns values by name, such as a saved dictionary, with old names replaced by those of today.
+
+    Args:
+      kind: class whose `renamed_attribute`s say how the names have changed.
+      values: by name; a value that is given under its new name stays.
+
+    >>> class Report:
+    ...     pool = renamed_attribute("prunable_weights")
+    >>> with_new_names(Report, {"pool": 8, "step": 1})
+    {'prunable_weights': 8, 'step': 1}
+    """
+    renamed = {
+        old: attribute.new
+        for base in kind.__mro__
+        for old, attribute in vars(base).items()
+        if isinstance(attribute, RenamedAttribute)
+    }
+    return {renamed.get(name, name): value for name, value in values.items()}
 
 
 def deprecated_names(module: str, moved: Mapping[str, str]) -> Callable[[str], Any]:

@@ -1,4 +1,4 @@
-"""Magnitude pruning on TFMOT's schedules, as a method like any other."""
+"""Magnitude pruning on TFMOT's schedules."""
 
 from tfmot_swd.magnitude.entry import METHOD, prune_magnitude
 from tfmot_swd.magnitude.wrapper import PruneMagnitude

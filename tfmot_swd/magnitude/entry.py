@@ -1,4 +1,4 @@
-"""Magnitude pruning of a Keras model on a schedule of TFMOT."""
+"""Entry function, training run and registration of magnitude pruning on a schedule of TFMOT."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from tfmot_swd.pruning.methods import PruningMethod, Target, register_method
 from tfmot_swd.pruning.plan import plan_pruning
 from tfmot_swd.pruning.wrapping import wrap_prunable_layers
 
-# Share of the updates in which the sparsity grows; those that remain fine-tune.
+# Share of the updates in which the sparsity grows; the others fine-tune.
 _PRUNING_SHARE = 2 / 3
-# How often masks are chosen, in updates: TFMOT's own default.
+# Updates between two choices of masks, the default of TFMOT.
 _FREQUENCY = 100
 
 
@@ -31,30 +31,30 @@ def prune_magnitude(
     block_pooling_type: str = "AVG",
     sparsity_m_by_n: tuple[int, int] | None = None,
 ) -> Any:
-    """Returns a copy of `model` that is pruned by magnitude while it trains; the original stays as it is.
+    """Returns a copy of `model` that is pruned by magnitude while it trains; the original is not changed.
 
-    The masks are those of TFMOT's `prune_low_magnitude`; what is around them is that of this package: the clock counts
-    updates, validation sees the pruned model, `strip_pruning` removes the channels that became zero, and backup, report
-    and export work as for any other method. For a script of TFMOT's use `prune_low_magnitude`.
+    The masks are those of TFMOT's `prune_low_magnitude`; the rest is that of this package: steps are optimizer updates,
+    validation sees the pruned model, `strip_pruning` removes channels that are zero, and backup, report and export work
+    as for any other method. To port a script of TFMOT's use `prune_low_magnitude`.
 
     Source: Zhu and Gupta, "To prune, or not to prune", arXiv 1710.01878.
 
     Args:
       model: a built tf_keras Sequential or Functional model, nested models included.
-      schedule: a TFMOT schedule, as `tfmot.sparsity.keras.PolynomialDecay`.
+      schedule: a TFMOT schedule, such as `tfmot.sparsity.keras.PolynomialDecay`.
       scope: "layer" prunes each weight to the sparsity of the schedule, as TFMOT does; "global" compares all weights of
         the model under one threshold, which keeps more accuracy at high rates.
-      skip, only: names of layers that stay whole, or of those that alone may be pruned.
-      pruning_policy: a TFMOT `PruningPolicy`; layers it does not allow are left whole.
+      skip, only: names of layers that stay dense, or of those that alone may be pruned.
+      pruning_policy: a TFMOT `PruningPolicy`; layers that it does not allow are left dense.
       block_size, block_pooling_type: blocks that are pruned together, as in `prune_low_magnitude`.
-      sparsity_m_by_n: (2, 4) sets the smallest two of each four consecutive weights to zero, at the first update,
-        whatever the schedule says.
+      sparsity_m_by_n: (2, 4) sets the smallest two of each four consecutive weights to zero at the first update,
+        regardless of the schedule.
 
     Returns:
       An uncompiled tf_keras model with the same weights and predictions.
 
     Raises:
-      TypeError: `model` is no tf_keras model, or `schedule` none of TFMOT's.
+      TypeError: `model` is not a tf_keras model, or `schedule` not a TFMOT schedule.
       ValueError: the model is subclassed, not built, already wrapped, holds NaN, or has nothing to prune; an argument
         is malformed; an m by n pattern with a shape that it does not divide.
 
@@ -74,7 +74,7 @@ def prune_magnitude(
 
 
 class MagnitudeRun(MaskRun):
-    """As `MaskRun`, on a schedule of TFMOT."""
+    """A `MaskRun` on a schedule of TFMOT."""
 
     wrapper_class = PruneMagnitude
     pool_class = MagnitudePool
@@ -100,6 +100,6 @@ METHOD = register_method(
         plan=plan_pruning,
         rate_of="the weights of each layer",
         takes_budget=False,
-        summary="the smallest weights of each layer become zero, ever more, as in TFMOT",
+        summary="the smallest weights of each layer become zero, as in TFMOT",
     )
 )

@@ -1,4 +1,4 @@
-"""The wrapper of a layer that is pruned by magnitude, on a schedule of TFMOT."""
+"""Wrapper of magnitude pruning on a schedule of TFMOT."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ SCOPES = ("layer", "global")
 
 @keras.utils.register_keras_serializable("tfmot_swd")
 class PruneMagnitude(MaskWrapper):
-    """Wraps a layer as TFMOT's `PruneLowMagnitude` does, with the same masks, under the callback of this package.
+    """Wraps a layer as TFMOT's `PruneLowMagnitude` does, with the same masks, for the callback of this package.
 
-    `prune_low_magnitude` puts it on, given a schedule of TFMOT; use that.
+    Models are wrapped by `prune_low_magnitude` with a schedule of TFMOT.
 
     Args:
-      layer: any Keras layer. Of those that TFMOT knows the weights are pruned that TFMOT prunes, of others those that a
-        pruning rate counts.
+      layer: any Keras layer. In layers that TFMOT knows, the weights are pruned that TFMOT prunes; in others those that
+        a pruning rate counts.
       pruning_schedule: a TFMOT `PruningSchedule`.
       block_size, block_pooling_type, sparsity_m_by_n: as in `prune_low_magnitude`.
       scope: "layer" prunes each weight to the sparsity of the schedule, as TFMOT does; "global" compares all weights of
         the model under one threshold.
 
     Raises:
-      TypeError: the schedule is none of TFMOT's.
-      ValueError: an argument is malformed, or an m by n pattern was asked of a global threshold.
+      TypeError: the schedule is not a TFMOT schedule.
+      ValueError: an argument is malformed, or an m by n pattern is combined with a global threshold or blocks.
     """
 
     def __init__(
@@ -59,13 +59,13 @@ class PruneMagnitude(MaskWrapper):
         pattern = None if sparsity_m_by_n is None else (int(sparsity_m_by_n[0]), int(sparsity_m_by_n[1]))
         if pattern is not None and (scope == "global" or tuple(block_size) != (1, 1)):
             raise ValueError(
-                "An m by n pattern is chosen within each few weights, so there is neither a global threshold nor a "
-                f"block beside it. Received: sparsity_m_by_n={sparsity_m_by_n}, scope={scope!r}, {block_size=}"
+                "An m by n pattern is chosen within groups of weights, so it takes neither a global threshold nor "
+                f"blocks. Received: sparsity_m_by_n={sparsity_m_by_n}, scope={scope!r}, {block_size=}"
             )
         make_prunable_as_tfmot(layer)
         blocks = Blocks(block_size, block_pooling_type)
         super().__init__(layer, pruning_schedule, **kwargs)
-        # TFMOT's own names.
+        # TFMOT's names.
         self.block_size, self.block_pooling_type, self.sparsity_m_by_n = blocks.size, blocks.pooling, pattern
         self.blocks, self.scope = blocks, scope
 
@@ -77,17 +77,12 @@ class PruneMagnitude(MaskWrapper):
         return self.blocks.magnitudes(weight) if self.blocks.tie(weight.shape) else super().ranked(weight)
 
     def held_axes(self, layer: Any) -> list[tuple[Any, int]]:
-        # Behind a channel that leaves every block, or every group of an m by n pattern, would be torn.
+        # Removing a channel would shift every block, or every group of an m by n pattern, behind it.
         make_prunable_as_tfmot(layer)
         weights = [master_variable(each) for each in make_prunable(layer).get_prunable_weights()]
         if self.sparsity_m_by_n:
             return [(weight, axis) for weight in weights for axis in range(len(weight.shape))]
-        return [
-            (weight, len(weight.shape) - 2 + axis)
-            for weight in weights
-            for axis, side in enumerate(self.blocks.size)
-            if side > 1 and self.blocks.tie(weight.shape)
-        ]
+        return self.blocks.axes_of(weights)
 
     def method_config(self) -> dict[str, Any]:
         own = {name: getattr(self, name) for name in ("block_size", "block_pooling_type", "sparsity_m_by_n", "scope")}

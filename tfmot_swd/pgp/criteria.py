@@ -1,4 +1,4 @@
-"""Filter importance from a training: gradients, and changes of weights over an epoch."""
+"""Criteria of filter importance from a training: gradients, and changes of weights over an epoch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def _register(kind: type[ChannelCriterion]) -> type[ChannelCriterion]:
 
 @_register
 class GradientNorm(ChannelCriterion):
-    """RPGP: sum over updates of ‖dL/dW_j‖_1, seen during training."""
+    """RPGP: the sum over the updates of an epoch of ‖dL/dW_j‖_1."""
 
     watches = "weight"
     full = True
@@ -29,9 +29,9 @@ class GradientNorm(ChannelCriterion):
 
 @_register
 class SummedGradient(GradientNorm):
-    """PGP: ‖ sum over batches of dL/dW_j ‖_1, in a pass of its own with fixed weights.
+    """PGP: ‖ sum over batches of dL/dW_j ‖_1, in an extra pass over the data with fixed weights.
 
-    A pass makes no update, so its contributions stay one sum, settled when it ends.
+    The pass makes no update, so its contributions are one sum until it ends.
     """
 
     extra_pass = True
@@ -39,7 +39,7 @@ class SummedGradient(GradientNorm):
 
 @_register
 class WeightTaylor(ChannelCriterion):
-    """abs( sum over updates and weights of w·dL/dw )."""
+    """First-order Taylor criterion of weights: abs( sum over updates and weights of w·dL/dw )."""
 
     watches = "weight"
 
@@ -54,7 +54,7 @@ class WeightTaylor(ChannelCriterion):
 
 @_register
 class FeatureTaylor(WeightTaylor):
-    """abs( sum over updates of mean( relu(a_j)·dL/da_j ) ), a_j the maps that filter j makes."""
+    """Taylor criterion of feature maps a_j: abs( sum over updates of mean( relu(a_j)·dL/da_j ) )."""
 
     watches = "output"
 
@@ -65,7 +65,7 @@ class FeatureTaylor(WeightTaylor):
 
 @_register
 class WeightChange(ChannelCriterion):
-    """‖ W_j(end of epoch) - W_j(start) ‖_1: works with any optimizer, and needs no gradient."""
+    """Change of the weights, ‖ W_j(end of epoch) - W_j(start) ‖_1; it needs no gradient."""
 
     compares = True
 
@@ -79,7 +79,7 @@ class WeightChange(ChannelCriterion):
 
 @_register
 class Random(ChannelCriterion):
-    """Chance, as a baseline; the same at the same epoch of each run, by the seed of the settings."""
+    """Random scores, a baseline; the same at each epoch of all runs with one seed."""
 
     def scores(
         self, weight: np.ndarray, total: np.ndarray, start: np.ndarray | None, axis: int, rng: np.random.Generator

@@ -1,4 +1,4 @@
-"""A pass over the training data that only looks at gradients: weights stay, dropout and batch norm as in inference."""
+"""Extra pass over the training data for gradients alone, with fixed weights and layers in inference mode."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from tfmot_swd.pgp.pool import ScorePool
 
 
 class ExtraPass:
-    """Has the wrappers of a model see the gradient of its loss on every batch.
+    """Computes the gradient of the loss on every batch, for the hooks of the wrappers.
 
     Args:
-      model: the compiled model; no weight, metric or optimizer state of it changes.
+      model: the compiled model; its weights, metrics and optimizer state do not change.
       pool: of its wrappers.
       loss: batch → loss; None for `model.compute_loss` of (x, y).
     """
@@ -28,22 +28,22 @@ class ExtraPass:
         self._step = tf.function(self._distributed_step, reduce_retracing=True)
 
     def over(self, data: tf.data.Dataset, steps: int | None) -> None:
-        """Passes over `data`; over its first `steps` batches where it has no end, or none that is known.
+        """Passes over `data`; over its first `steps` batches if its length is infinite or unknown.
 
         Raises:
           ValueError: the data has no end and `steps` is not known.
         """
         is_endless = data.cardinality() == tf.data.INFINITE_CARDINALITY
-        # A generator may go on for ever without saying so.
+        # A generator may be infinite without saying so.
         is_bounded = is_endless or data.cardinality() == tf.data.UNKNOWN_CARDINALITY
         if steps is None and is_endless:
             raise ValueError(
-                "A pass over training data without end needs to know its length: give fit steps_per_epoch. "
+                "A pass over infinite training data needs a number of steps: give fit steps_per_epoch. "
                 "Received: an infinite training_data and no steps_per_epoch"
             )
         strategy, pool = self._pool.strategy, self._pool
         whole = data if strategy.num_replicas_in_sync == 1 else strategy.experimental_distribute_dataset(data)
-        # compute_loss adds to them, and the running epoch is still shown.
+        # compute_loss updates the metrics, which still report on the present epoch.
         states = [(metric, metric.get_weights()) for metric in self._model.metrics]
         pool.in_extra_pass = True
         try:
@@ -71,16 +71,21 @@ class ExtraPass:
 
 
 def check_can_pass(model: Any, data: Any, loss: Callable[[Any], Any] | None = None) -> None:
-    """Raises unless a criterion with a pass of its own can pass over `data` with the loss of `model`.
+    """Raises unless an extra pass over `data` can compute the loss of `model`.
+
+    Args:
+      model: a compiled model.
+      data: a `tf.data.Dataset` of batches.
+      loss: batch → loss; None for that of the model.
 
     Raises:
-      ValueError: there is no data, or no loss; or a training step of its own has a loss that only it knows.
-      TypeError: the data are no dataset.
+      ValueError: there is no data or no loss, or a custom training step may have another loss.
+      TypeError: `data` is not a dataset.
     """
     if data is None:
         raise ValueError(
-            "This criterion looks at the training data once more after each epoch, and a callback cannot get it from "
-            "fit: pass UpdatePruningStep(training_data=dataset), or choose 'rpgp', which needs no such pass. "
+            "This criterion passes over the training data once more after each epoch, and a callback cannot get it "
+            "from fit: pass UpdatePruningStep(training_data=dataset), or choose 'rpgp', which needs no such pass. "
             "Received: training_data=None"
         )
     if not isinstance(data, tf.data.Dataset):
@@ -90,15 +95,15 @@ def check_can_pass(model: Any, data: Any, loss: Callable[[Any], Any] | None = No
         return
     if type(model).train_step is not keras.Model.train_step:
         raise ValueError(
-            "This criterion takes gradients of the loss in a pass of its own, and a training step of the model's own "
+            "This criterion takes gradients of the loss in an extra pass, and the custom training step of this model "
             "may have another loss than model.compile: pass UpdatePruningStep(training_loss=function of a batch), or "
-            "give the class a compute_loss method; or choose 'rpgp', which sees the gradients of your own training "
+            "give the class a compute_loss method; or choose 'rpgp', which sees the gradients of the training "
             f"step. Received: {model.name!r} of class {type(model).__name__} without a loss of a batch"
         )
     compiled = getattr(model, "compiled_loss", None)
     if getattr(compiled, "_user_losses", None) is None:
         raise ValueError(
-            "This criterion takes gradients of model.compute_loss in a pass of its own: give model.compile the loss, "
-            "or the model's class a compute_loss method; or choose 'rpgp', which sees the gradients of your own "
+            "This criterion takes gradients of model.compute_loss in an extra pass: give model.compile the loss, "
+            "or the model's class a compute_loss method; or choose 'rpgp', which sees the gradients of the "
             f"training step. Received: {model.name!r} without a loss"
         )

@@ -1,8 +1,4 @@
-"""All scored filters of one model: one clock, which settles what an update has added, and the scores of an epoch.
-
-As in Selective Weight Decay the clock stands in the graph, at the first wrapped layer that the forward pass reaches:
-so it holds for `model.fit`, for custom loops, for several steps in one call and under `tf.distribute`.
-"""
+"""Pool of Progressive Gradient Pruning: the scores of all filters of a model over an epoch."""
 
 from __future__ import annotations
 
@@ -16,19 +12,22 @@ from tfmot_swd.keras2.weight_paths import weight_at
 from tfmot_swd.pgp.settings import ProgressiveSettings
 from tfmot_swd.pgp.wrapper import PruneProgressiveGradient, ScoredWeight
 from tfmot_swd.pruning.pool import PruningPool
-from tfmot_swd.pruning.wrapped_models import assign, made_anew
+from tfmot_swd.pruning.wrapped_models import assign, missing_metadata_message
 
 
 class ScorePool(PruningPool[PruneProgressiveGradient]):
-    """Joins the wrappers of a model under its optimizer; see `PruningPool`.
+    """Sums what the backward passes of each update contribute to the scores of an epoch; see `PruningPool`.
+
+    An update is added to the scores when the next one begins, as it may still be skipped under a loss scale.
 
     Attributes:
-      is_done: whether the schedule was finished when the wrappers were joined; nothing is watched then.
-      in_extra_pass: whether the backward passes of now are those of a pass of its own.
+      settings: the `ProgressiveSettings`, shared by all wrappers.
+      is_done: whether the schedule was finished when the wrappers were joined; gradients are not observed then.
+      in_extra_pass: whether the present backward passes are those of an `ExtraPass`.
 
     Raises:
       NothingTrainedError: no weight of the wrappers is trained as the model is now.
-      ValueError: their schedules or settings differ, or they were made anew from a config.
+      ValueError: their schedules or settings differ, or the model was built from its config alone.
     """
 
     wrapper_class = PruneProgressiveGradient
@@ -42,14 +41,14 @@ class ScorePool(PruningPool[PruneProgressiveGradient]):
                 f"Received: {shared}"
             )
         if not any(scored.initial.numpy().any() for wrapper in wrappers for scored in wrapper.scored):
-            raise ValueError(made_anew(wrappers))
+            raise ValueError(missing_metadata_message(wrappers))
         self.settings: ProgressiveSettings = self.leader.settings
         self.in_extra_pass = False
         self.is_done = self.epochs >= self.schedule.epochs
 
     @property
     def epochs(self) -> int:
-        """The number of epochs of the schedule that are finished."""
+        """Number of epochs of the schedule that are finished."""
         # A layer that was frozen for a while has missed some.
         return max(int(wrapper.pruning_step.numpy()) for wrapper in self._clocks)
 
@@ -59,12 +58,12 @@ class ScorePool(PruningPool[PruneProgressiveGradient]):
         return [scored for wrapper in self.wrappers for scored in wrapper.scored]
 
     def advance(self) -> None:
-        """Settles the update before the one that begins; does nothing when called again in the same update."""
+        """Adds the previous update to the scores; calls in the same update after the first change nothing."""
         if self._watches_training or self.scales:
             super().advance()
 
     def settle(self) -> None:
-        """Settles the last update, which no other follows; forgets one that was begun and not made."""
+        """Adds the last update to the scores, which no other one follows; discards one that was begun and not made."""
         criterion = self.settings.criterion
         if not criterion.watches:
             return
@@ -78,11 +77,11 @@ class ScorePool(PruningPool[PruneProgressiveGradient]):
                 self._clear(self.strategy)
 
     def has_seen_enough(self) -> bool:
-        """Whether there is something to rank by: for criteria that watch or compare, anything but zeros."""
+        """Returns whether filters can be ranked: criteria of gradients or changes need scores that are not all zero."""
         criterion = self.settings.criterion
         if criterion.watches:
             return any(each.total.numpy().any() for each in self.scored)
-        # A wrapped model that has not begun an epoch has zeros there, and every weight differs from them.
+        # Before the first epoch the start weights are zeros, from which every weight differs.
         pairs = [
             (each.start.numpy(), weight_at(wrapper.layer, each.path).numpy().astype(np.float32))
             for wrapper in self.wrappers
@@ -93,7 +92,7 @@ class ScorePool(PruningPool[PruneProgressiveGradient]):
         return not criterion.compares or (moved and any(start.any() for start, _ in pairs))
 
     def begin_epoch(self) -> None:
-        """Forgets the scores of the epoch that has ended."""
+        """Resets the scores for a new epoch."""
         with self.strategy.scope():
             for wrapper in self.wrappers:
                 for scored in wrapper.scored:
@@ -110,7 +109,7 @@ class ScorePool(PruningPool[PruneProgressiveGradient]):
         return not self.is_done and bool(criterion.watches) and not criterion.extra_pass
 
     def _advance(self, strategy: tf.distribute.Strategy) -> None:
-        # The clock of the wrappers counts epochs; only `last_iterations` follows the updates.
+        # The wrappers' `pruning_step` counts epochs; only `last_iterations` follows the updates.
         skipped = self._skipped_updates.begin_update(strategy)
         if not self._watches_training:
             return
@@ -121,7 +120,7 @@ class ScorePool(PruningPool[PruneProgressiveGradient]):
         assign(strategy, self.leader.last_iterations, now)
 
     def _settle(self, strategy: tf.distribute.Strategy, skipped: tf.Tensor) -> tf.Tensor:
-        # Read from outside the replicas they are the sums of their parts.
+        # Read outside the replicas, these are sums over the replicas.
         updates = [(each, each.update.read_value()) for each in self.scored if each.update is not None]
         for scored, update in updates:
             added = self.settings.criterion.settled(update, scored.axis)

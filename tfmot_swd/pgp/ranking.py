@@ -1,4 +1,4 @@
-"""Selection of weak filters by their scores: arithmetic, nothing of models."""
+"""Selection of weak filters by their scores, for groups of any model."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Ranked:
 
     Args:
       name: of the group.
-      initial: how many filters it had before any pruning, of the size that they have now.
-      scores: one of each filter that it has now, float64; the smallest go first.
-      parts: indices of filters of which some must stay beside the group as a whole, such as those that one of two
-        concatenated convolutions makes.
+      initial: number of filters before any pruning, in units of the present filters.
+      scores: float64 `(filters,)`; the smallest are removed first.
+      parts: indices of filters that must not all be removed, in addition to those of the whole group, such as the
+        filters of one of two concatenated convolutions.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Ranked:
         return len(self.scores)
 
     def removable(self, minimum: int) -> np.ndarray:
-        """Returns the filters that may leave, the weakest first: all but the `minimum` strongest of each part."""
+        """Returns the filters that may be removed, the weakest first: all but the `minimum` strongest of each part."""
         order = np.argsort(self.scores, kind="stable")
         stays = np.zeros(self.size, bool)
         for part in (np.arange(self.size), *self.parts):
@@ -45,8 +45,8 @@ class Selection:
     """The weak filters of one group, as indices into it.
 
     Args:
-      hard: those that leave.
-      soft: the other weak ones, set to zero and kept; the weakest first.
+      hard: filters to remove.
+      soft: the other weak filters, to set to zero and keep; the weakest first.
     """
 
     hard: np.ndarray
@@ -54,12 +54,12 @@ class Selection:
 
 
 def count_weak(initial: float, now: int, share_left: float) -> int:
-    """Returns int(now - initial · share_left): the filters beyond what the schedule leaves; at least one stays.
+    """Returns int(now - initial · share_left), the number of filters to prune, between 0 and now - 1.
 
     >>> count_weak(64, 60, 0.5 ** 0.3)
     8
     """
-    # A whole number of filters must not fall short of itself by rounding: 20 - 20·(1 - 0.7) is 13.999...
+    # Rounding must not make a whole number one less: 20 - 20·(1 - 0.7) is 13.999...
     return max(min(int(now - initial * share_left + 1e-9), now - 1), 0)
 
 
@@ -75,11 +75,20 @@ def select_filters(
 ) -> dict[str, Selection]:
     """Returns the weak filters of each group, by name.
 
-    Per layer, the `count_weak` filters of least score in each group are weak. Global, as many as that is of all
-    groups together: scores are divided by the Euclidean norm of their group's first (Molchanov et al., arXiv
-    1611.06440). Of the weak, the int(hard_share · weak) weakest are hard; fewer where a group, or a part of it, would
-    keep less than `minimum`, or the group not a multiple of `round_to`. Per layer, none is soft that rounding still
-    keeps when `final_left` is left: a filter that was set to zero does not come back, and would stay for nothing.
+    With scope "layer" the `count_weak` filters of least score in each group are weak. With "global" as many are weak
+    as that is of all groups together, by scores divided by the Euclidean norm of those of their group (Molchanov et
+    al., arXiv 1611.06440). The int(hard_share · weak) weakest are hard; fewer where a group, or a part of it, would
+    keep less than `minimum`, or the group not a multiple of `round_to`. With "layer" no filter is soft that rounding
+    keeps at the end: it would not recover from zero, and so be kept without use.
+
+    Args:
+      groups: to select from.
+      share_left: share of the initial filters to leave now, in (0, 1].
+      hard_share: share of the weak filters to remove, in [0, 1].
+      scope: "layer" or "global".
+      round_to: the number of filters kept in a group is a multiple of this, if the group has as many.
+      minimum: least number of filters that each group and part keeps.
+      final_left: share of the initial filters to leave at the end of the schedule.
     """
     removable = {group.name: group.removable(minimum) for group in groups}
     counts = {group.name: count_weak(group.initial, group.size, share_left) for group in groups}
@@ -89,13 +98,13 @@ def select_filters(
         for group in groups
     }
     if scope == "global":
-        # A group that has lost more than its share makes up for others: counted one by one it would not.
+        # Counted together, so that a group that has lost more than its share makes up for others.
         total = count_weak(sum(group.initial for group in groups), sum(group.size for group in groups), share_left)
         order = _weakest_of_all(groups, removable, total)
         hard = order[: int(hard_share * total + 1e-9)]
         counts = {group.name: order.count(group.name) for group in groups}
         hard_counts = {group.name: hard.count(group.name) for group in groups}
-        # Which group the last ones leave is known when they do.
+        # The groups of the last weak filters are not known before the end.
         stay = dict.fromkeys(stay, 0)
     selections = {}
     for group in groups:
@@ -111,14 +120,14 @@ def select_filters(
 def any_leaves(
     groups: Sequence[Ranked], share_left: float, *, scope: str = "layer", round_to: int = 1, minimum: int = 1
 ) -> bool:
-    """Returns whether any filter of groups that are whole could leave when all weak ones do, whatever the scores.
+    """Returns whether any filter of unpruned groups could be removed when all weak ones are, for some scores.
 
     >>> any_leaves([Ranked("a", 8, np.zeros(8))], 0.9)
     False
     """
     total = count_weak(sum(group.initial for group in groups), sum(group.size for group in groups), share_left)
     for group in groups:
-        # Compared over all, the weak ones may all be of this group.
+        # With a global scope all weak filters may be in this group.
         count = total if scope == "global" else count_weak(group.initial, group.size, share_left)
         kept = group.size - min(count, len(group.removable(minimum)))
         if _rounded(kept, group.size, round_to) < group.size:
@@ -131,7 +140,7 @@ def _rounded(kept: int, size: int, round_to: int) -> int:
 
 
 def _weakest_of_all(groups: Sequence[Ranked], removable: dict[str, np.ndarray], total: int) -> list[str]:
-    """Returns the group of each of the `total` weakest filters that may leave, the weakest first."""
+    """Returns the group of each of the `total` weakest filters that may be removed, the weakest first."""
     scores, names = [], []
     for group in groups:
         norm = float(np.linalg.norm(group.scores))

@@ -1,4 +1,4 @@
-"""One training by Progressive Gradient Pruning: what happens at the end of each epoch."""
+"""Training run of Progressive Gradient Pruning: ranking and removal of filters at the end of each epoch."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from tfmot_swd.pruning.wrapper import PruningWrapper
 
 
 class ProgressiveRun(PruningRun):
-    """Ranks filters at each epoch's end, removes the hard ones and sets the soft ones to zero.
+    """Ranks filters at the end of each epoch, removes the hard ones and sets the soft ones to zero.
 
     Raises:
-      ValueError: the fit is shorter than the schedule; the optimizer is Adafactor; the criterion needs training data
-        and the loss of training to pass over them with, and has none; a wrapped layer is in two models; another
-        UpdatePruningStep is in the same fit.
-      TypeError: the training data are no dataset.
+      ValueError: the fit is shorter than the schedule; the optimizer is Adafactor; the criterion needs an extra pass,
+        and the training data or a loss are missing; a wrapped layer is in two models; another UpdatePruningStep is in
+        the same fit.
+      TypeError: the training data are not a dataset.
     """
 
     wrapper_class = PruneProgressiveGradient
@@ -45,10 +45,10 @@ class ProgressiveRun(PruningRun):
         _check_apart(self._graphs)
         self._holder = _holder(self.optimizer, (model, *self._graphs))
         self._steps: int | None = params.get("steps")
-        self._batches = 0
+        self._epoch_batches = 0
         self._finished_in_epoch = False
         self._reported = 0
-        # Under wrappers that have been replaced since.
+        # Updates skipped under wrappers that have been replaced since.
         self._skipped_before = 0
         self._link()
         if self._pool.settings.criterion.extra_pass and self._pool.epochs < self._pool.schedule.epochs:
@@ -85,21 +85,21 @@ class ProgressiveRun(PruningRun):
 
     def on_batch_end(self, batch: int) -> None:
         super().on_batch_end(batch)
-        self._batches = batch + 1
+        self._epoch_batches = batch + 1
         every = self._pool.schedule.updates_per_epoch
         if every is not None:
-            # Several may have ended in one call of the training function.
+            # Several epochs may have ended in one call of the training function.
             ended = (self._updates() - self._epoch_begun_at) // every
             self._epoch_begun_at += ended * every
             self._finish_epochs(ended)
             self._pool.leader.updates_since.assign(self._updates() - self._epoch_begun_at)
-        elif self._steps is not None and self._batches >= self._steps and not self._finished_in_epoch:
-            # Before fit validates, so that what it validates is the pruned model.
+        elif self._steps is not None and self._epoch_batches >= self._steps and not self._finished_in_epoch:
+            # Before fit validates, so that it validates the pruned model.
             self._finish_epochs(1)
             self._finished_in_epoch = True
 
     def on_test_begin(self) -> None:
-        """Does nothing: Keras has chosen by now what function validates."""
+        """Does nothing: Keras has already chosen the function that validates."""
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None) -> None:
         super().on_epoch_end(epoch, logs)
@@ -107,8 +107,8 @@ class ProgressiveRun(PruningRun):
         if self._pool.schedule.updates_per_epoch is None and not self._finished_in_epoch:
             self._finish_epochs(1)
         self._finished_in_epoch = False
-        # Keras finds the length of a generator in its first epoch.
-        self._steps = self._steps or self._batches or None
+        # The length of a generator is known after its first epoch.
+        self._steps = self._steps or self._epoch_batches or None
         if logs is not None and self.history:
             logs.update(self.history[-1].logs())
 
@@ -120,8 +120,8 @@ class ProgressiveRun(PruningRun):
             if not self._reported:
                 hint = "In a custom loop call callback.on_epoch_end(epoch) after each epoch"
             warnings.warn(
-                f"Training ended after {done} of {schedule.epochs} epochs of the schedule, so that fewer filters left "
-                f"than asked. {hint}, or call tfmot_swd.prune_now(model) to remove the rest at once. "
+                f"Training ended after {done} of {schedule.epochs} epochs of the schedule, so fewer filters were "
+                f"removed than requested. {hint}, or call tfmot_swd.prune_now(model) to remove the rest at once. "
                 f"Received: {updates} updates, {self._reported} reported ends of epochs",
                 PruningWarning,
                 stacklevel=3,
@@ -153,22 +153,22 @@ class ProgressiveRun(PruningRun):
         self._warn_of_skipped()
         if not pool.has_seen_enough():
             raise ValueError(
-                "The criterion has seen no gradient in this epoch, so filters cannot be ranked: a training step must "
-                "call the wrapped model with training=True, take the gradient of a loss of its outputs and apply it "
-                "with model.optimizer. "
+                "The criterion has received no gradient in this epoch, so filters cannot be ranked: a training step "
+                "must call the wrapped model with training=True, take the gradient of a loss of its outputs and apply "
+                "it with model.optimizer. "
                 f"Received: {type(pool.settings.criterion).__name__} and scores that are all zero"
             )
         self._prune(epoch)
 
     def finish_now(self) -> None:
-        """Prunes to the final rate, by what this epoch has shown so far."""
+        """Prunes to the final rate, by the scores of this epoch so far."""
         self._pool.settle()
         self._prune(self._pool.schedule.epochs)
 
     def _prune(self, epoch: int) -> None:
         self.history.append(prune_after(self.model, self._graphs, self._pool, epoch))
         if self.history[-1].removed:
-            # The wrappers and the optimizers are new ones.
+            # The wrappers and the optimizers have been replaced.
             self.optimizer = self._holder.successor()
             self._watch_optimizer()
             self._skipped_before += self._pool.skipped
@@ -184,14 +184,15 @@ class ProgressiveRun(PruningRun):
         if self.options.partial_fit or reach is None or left <= reach:
             return
         raise ValueError(
-            f"The schedule has {left} epochs left and this fit {reach}, so fewer filters would leave than asked: give "
-            "ProgressiveRate as many epochs as fit or fewer, or pass UpdatePruningStep(partial_fit=True) when more "
-            f"fits follow. Received: ProgressiveRate(epochs={schedule.epochs}), fit(epochs={epochs})"
+            f"The schedule has {left} epochs left and this fit {reach}, so fewer filters would be removed than "
+            "requested: give ProgressiveRate as many epochs as fit or fewer, or pass "
+            "UpdatePruningStep(partial_fit=True) when more fits follow. "
+            f"Received: ProgressiveRate(epochs={schedule.epochs}), fit(epochs={epochs})"
         )
 
 
 def finish_now(model: Any) -> None:
-    """Prunes a wrapped model to its final rate; in the middle of its training too."""
+    """Prunes a wrapped model to its final rate, also in the middle of its training."""
     (first, *_) = collect_wrappers(model, PruneProgressiveGradient)
     if first.run is not None:
         first.run.finish_now()
@@ -207,10 +208,10 @@ def finish_now(model: Any) -> None:
 
 
 def prune_after(model: Any, graphs: list[Any], pool: ScorePool, epoch: int) -> ProgressiveStatus:
-    """Prunes the graphs of a model as the schedule wants it after `epoch`, and returns what is left."""
+    """Prunes the graphs of a model to the rate of the schedule after `epoch`, and returns the status."""
     if epoch >= pool.schedule.epochs:
         warn_of_frozen(model, collect_wrappers(model, PruneProgressiveGradient))
-    # Scores are forgotten when an epoch begins, and a file may be of that moment.
+    # Scores are reset when an epoch begins, and a file may have been saved then.
     criterion = pool.settings.criterion if pool.has_seen_enough() else Magnitude(1)
     decisions = [decide(graph, pool, criterion, epoch) for graph in graphs]
     threshold = max(decision.threshold for decision in decisions)
@@ -222,7 +223,7 @@ def prune_after(model: Any, graphs: list[Any], pool: ScorePool, epoch: int) -> P
         soft_prune(graph, pool, decision, [each.optimizer for each in optimizers.held_optimizers(model, *graphs)])
         _remove(model, graph, decision)
     sizes = {
-        # Models side by side may have layers of one name.
+        # Two models may have layers of the same name.
         (f"{graph.name}/" if len(graphs) > 1 else "") + plain_name(name): decision.groups[name].size - len(each.hard)
         for graph, decision in zip(graphs, decisions, strict=True)
         for name, each in decision.selections.items()
@@ -231,7 +232,7 @@ def prune_after(model: Any, graphs: list[Any], pool: ScorePool, epoch: int) -> P
         epoch=epoch,
         rate=1.0 - pool.schedule.share_left(epoch),
         channels=sum(sizes.values()),
-        silenced=sum(decision.soft for decision in decisions),
+        soft_pruned=sum(decision.soft for decision in decisions),
         removed=sum(decision.hard for decision in decisions),
         parameters=_parameters(graphs),
         threshold=threshold,
@@ -247,9 +248,9 @@ def _remove(model: Any, graph: Any, decision: Decision) -> None:
 
 
 def _check_alone(model: Any, params: dict[str, Any]) -> None:
-    """Raises where another callback prunes in this fit: each would rank and remove as if it were the only one."""
+    """Raises where another callback prunes in this fit, as each would remove its own selection of filters."""
     (first, *_) = collect_wrappers(model, PruneProgressiveGradient)
-    # A fit that was interrupted leaves its run behind, and its own params.
+    # The run of an interrupted fit, which may still be there, has other params.
     if first.run is not None and first.run.params is params:
         raise ValueError(
             "Filters are removed by one UpdatePruningStep: leave the others out of the callbacks of fit. "
@@ -258,41 +259,41 @@ def _check_alone(model: Any, params: dict[str, Any]) -> None:
 
 
 def _check_apart(graphs: list[Any]) -> None:
-    """Raises where a wrapped layer stands in two models that are pruned each on its own."""
+    """Raises where a wrapped layer is part of two models that are pruned separately."""
     wrappers = [wrapper for graph in graphs for wrapper in collect_wrappers(graph, PruneProgressiveGradient)]
     shared = sorted({each.name for each in wrappers if sum(each is other for other in wrappers) > 1})
     if shared:
         raise ValueError(
-            "Models that share wrapped layers cannot lose channels each on its own: put them into one Functional "
+            "Models that share wrapped layers cannot lose channels separately: put them into one Functional "
             f"model, or wrap one of them. Received: {', '.join(shared)} in more than one model"
         )
 
 
 def _holder(optimizer: Any, models: Sequence[Any]) -> optimizers.HeldOptimizer:
-    """Returns where one of the models holds the optimizer.
+    """Returns the attribute of one of the models that holds the optimizer.
 
     Raises:
-      ValueError: none of them does; or the state of one that they hold cannot lose channels. Both would be found only
-        after the first epoch.
+      ValueError: no model holds it, or an optimizer that they hold cannot lose channels. Without this check both would
+        show only after the first epoch.
     """
     held = optimizers.held_optimizers(*models)
     for each in held:
         if isinstance(optimizers.unwrap(each.optimizer), keras.optimizers.Adafactor):
             raise ValueError(
-                "Adafactor keeps means over whole axes of a weight, which cannot be followed when channels leave: "
-                f"train with another optimizer, as Adam or SGD. Received: {type(each.optimizer).__name__}"
+                "Adafactor keeps means over whole axes of a weight, which cannot be updated when channels are removed: "
+                f"train with another optimizer, such as Adam or SGD. Received: {type(each.optimizer).__name__}"
             )
     found = next((each for each in held if each.optimizer is optimizer), None)
     if found is None:
         raise ValueError(
-            "When filters leave, the optimizer is replaced by one for the smaller model, and only an attribute of the "
-            "model tells the training step: set model.optimizer = optimizer, or model.generator_optimizer = optimizer, "
-            "before on_train_begin, and use that attribute in the training step. "
+            "When filters are removed, the optimizer is replaced by one for the smaller model, which the training step "
+            "finds only as an attribute of the model: set model.optimizer = optimizer, or model.generator_optimizer = "
+            "optimizer, before on_train_begin, and use that attribute in the training step. "
             f"Received: {type(optimizer).__name__} that {models[0].name!r} does not hold"
         )
     return found
 
 
 def _parameters(graphs: list[Any]) -> int:
-    """Returns how many parameters the graphs have, without what the wrappers keep."""
+    """Returns the number of parameters of the graphs, without the variables of wrappers."""
     return sum(int(np.prod(weight.shape)) for graph in graphs for weight in own_weights(graph))

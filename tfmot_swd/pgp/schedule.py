@@ -1,4 +1,4 @@
-"""How many filters are left after each epoch: the schedules of progressive and soft filter pruning."""
+"""Schedules of progressive and soft filter pruning: the share of filters left after each epoch."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ import tensorflow as tf
 from tfmot_swd.costs.budget import Budget
 from tfmot_swd.keras2.compat import PruningSchedule, keras
 from tfmot_swd.keras2.validation import whole_number
-from tfmot_swd.pruning.foreign_wrapper import check_not_in_tfmots_wrapper
+from tfmot_swd.pruning.schedules import check_not_in_tfmots_wrapper
 
-# What is left of the distance of PSFP's curve at its end, and the steepness of ASFP's: a quarter and three quarters
-# of the rate are reached after an eighth of the epochs.
+# Base of PSFP's curve and steepness of ASFP's, which reach a quarter and three quarters of the rate after an eighth of
+# the epochs.
 _PSFP_REST = 0.147
 _ASFP_STEEPNESS = 8 * math.log(4)
 
 Curve = Callable[[float, int, int], float]
 
-# Rate, epochs finished, epochs in all → share of the filters that is to be left.
+# (rate, epochs finished, epochs in all) → share of the filters to leave.
 CURVES: dict[str, Curve] = {
     "exponential": lambda rate, epoch, epochs: (1 - rate) ** ((epoch + 1) / epochs),
     "geometric": lambda rate, epoch, epochs: (1 - rate) ** (epoch / epochs),
@@ -51,7 +51,7 @@ class ProgressiveRate(PruningSchedule):
         "constant"     1 - P                                       soft filter pruning (SFP)
         "once"         1 before E, then 1 - P                      prune once, then fine-tune
 
-    Of N filters that a layer has then, int(N - N0·share) are weak, N0 being what it had at first. Epochs of a fit
+    Of the N filters that a layer has then, int(N - N0·share) are weak, with N0 its initial number. Epochs of a fit
     beyond E fine-tune.
 
     Source: Nguyen-Meidine et al., arXiv 1906.08746; PSFP and ASFP: He et al., arXiv 1808.07471; SFP: arXiv 1808.06866.
@@ -61,10 +61,10 @@ class ProgressiveRate(PruningSchedule):
         `prune_progressive_gradient` finds the least rate that meets it.
       epochs: E, the epochs in which filters are pruned.
       curve: a key of the table above.
-      removal_frequency: filters are removed after each so many epochs, and after the last; in between the weak ones
-        are only set to zero. Each removal has Keras trace the training step anew.
-      updates_per_epoch: what counts as an epoch here, in optimizer updates; None for the epochs of fit. With
-        `steps_per_execution` filters are ranked after the call in which one has ended, once for all that have.
+      removal_frequency: epochs between two removals of filters, which are also removed after the last epoch; in
+        between the weak ones are only set to zero. After each removal Keras traces the training step again.
+      updates_per_epoch: length of an epoch of this schedule in optimizer updates; None for the epochs of fit. With
+        `steps_per_execution` filters are ranked after the call in which such an epoch has ended, once for all of them.
 
     Raises:
       ValueError: an argument is outside its range.
@@ -94,28 +94,34 @@ class ProgressiveRate(PruningSchedule):
             raise ValueError(f"curve must be one of {', '.join(CURVES)}. Received: {self.curve!r}")
 
     def share_left(self, epoch: int) -> float:
-        """Returns the share of the filters that is to be left after `epoch` epochs; 1 before the first has ended.
+        """Returns the share of the filters to leave after `epoch` epochs; 1 before the first has ended.
 
         Raises:
-          ValueError: the final rate is a budget, of no model yet.
+          ValueError: the final rate is a budget that has not been resolved for a model.
         """
         if isinstance(self.final_rate, Budget):
             raise ValueError(
-                "The rate that meets a budget depends on the model: prune_progressive_gradient finds it, and the "
-                f"wrapped layers' pruning_schedule has it. Received: final_rate={self.final_rate}"
+                "The rate that meets a budget depends on the model: prune_progressive_gradient finds it, for the "
+                f"pruning_schedule of the wrapped layers. Received: final_rate={self.final_rate}"
             )
         epoch = min(epoch, self.epochs)
         return 1.0 if epoch < 1 else CURVES[self.curve](self.final_rate, epoch, self.epochs)
 
     def removes_after(self, epoch: int) -> bool:
-        """Whether filters are removed after this epoch, and not only set to zero."""
+        """Returns whether filters are removed after this epoch, and not only set to zero."""
         return epoch == self.epochs or (epoch < self.epochs and epoch % self.removal_frequency == 0)
 
     def __call__(self, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns TFMOT's pair: whether filters are ranked at `step`, and the rate then; a step is an epoch here.
+        """Returns the pair of a TFMOT schedule: whether filters are ranked at `step`, and the rate then.
+
+        Args:
+          step: integer scalar, in epochs of this schedule.
+
+        Returns:
+          (bool scalar, float32 scalar).
 
         Raises:
-          ValueError: TFMOT's own wrapper asks, which cannot follow this schedule.
+          ValueError: TFMOT's own wrapper calls it, which cannot follow this schedule; the final rate is a budget.
         """
         check_not_in_tfmots_wrapper(self, "prune_progressive_gradient")
         epoch = tf.cast(step, tf.int64)

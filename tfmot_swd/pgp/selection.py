@@ -1,4 +1,4 @@
-"""Selection of a model's filters at the end of an epoch: its groups, their scores, the weak filters of each."""
+"""Selection of the weak filters of a model at the end of an epoch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tfmot_swd.pgp.wrapper import ScoredWeight
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """The scores of one weight's filters, and whose they are."""
+    """Scores of the filters of one weight."""
 
     scored: ScoredWeight
     values: np.ndarray
@@ -31,9 +31,9 @@ class Decision:
     """The weak filters of the groups of one model.
 
     Args:
-      groups: of the model as it is.
-      selections: by name of the group, for those that are ranked.
-      threshold: the largest score among the weak filters; 0 where none is.
+      groups: channel groups of the present model.
+      selections: weak filters by name of the group, for ranked groups.
+      threshold: the largest score among the weak filters; 0 without any.
     """
 
     groups: ChannelGroups
@@ -42,12 +42,12 @@ class Decision:
 
     @property
     def hard(self) -> int:
-        """How many channels leave."""
+        """Number of channels to remove."""
         return sum(len(each.hard) for each in self.selections.values())
 
     @property
     def soft(self) -> int:
-        """How many channels are set to zero and stay."""
+        """Number of channels to set to zero and keep."""
         return sum(len(each.soft) for each in self.selections.values())
 
     def keep(self) -> dict[str, np.ndarray]:
@@ -61,10 +61,16 @@ class Decision:
 
 
 def decide(model: Any, pool: ScorePool, criterion: ChannelCriterion, epoch: int) -> Decision:
-    """Returns the weak filters of `model` after `epoch` epochs of the schedule, by `criterion`.
+    """Returns the weak filters of `model` after `epoch` epochs of the schedule.
+
+    Args:
+      model: a wrapped Sequential or Functional model.
+      pool: of its wrappers, with the scores of the epoch.
+      criterion: ranks the filters.
+      epoch: number of finished epochs.
 
     Raises:
-      ValueError: a score is NaN or infinite, or there is not one a filter.
+      ValueError: a score is NaN or infinite, or the criterion does not return one score a filter.
     """
     schedule, settings = pool.schedule, pool.settings
     is_last = epoch >= schedule.epochs
@@ -75,7 +81,7 @@ def decide(model: Any, pool: ScorePool, criterion: ChannelCriterion, epoch: int)
     variables = {id(each): each for each in map(master_variable, model.trainable_weights)}
     ranked = []
     for group in groups.values():
-        # A layer frozen after wrapping keeps what the others in its group would lose.
+        # A layer frozen after wrapping keeps its channels, so its whole group does.
         if all(layers[member.layer].trainable for member in group.producers):
             found = _reduced(group, scores, settings.reduction)
             if found is not None:
@@ -83,7 +89,7 @@ def decide(model: Any, pool: ScorePool, criterion: ChannelCriterion, epoch: int)
                 if criterion.ranks_groups:
                     values = _checked(group_scores(group, variables, criterion), group.name, epoch)
                 ranked.append(Ranked(group.name, size, values, tuple(parts.get(group.name, ()))))
-    # More than one epoch may have ended since filters were ranked last.
+    # Several epochs may have ended since filters were ranked last.
     removes = any(schedule.removes_after(each) for each in range(pool.epochs + 1, epoch + 1))
     hard_share = 1.0 if is_last else settings.hard_share if removes else 0.0
     selections = select_filters(
@@ -96,7 +102,7 @@ def decide(model: Any, pool: ScorePool, criterion: ChannelCriterion, epoch: int)
         final_left=schedule.share_left(schedule.epochs),
     )
     if is_last:
-        # What rounding keeps is to work on.
+        # Filters that rounding keeps must not be zero.
         selections = {name: dataclasses.replace(each, soft=each.soft[:0]) for name, each in selections.items()}
     by_name = {each.name: each.scores for each in ranked}
     weak = [by_name[name][np.append(each.hard, each.soft)] for name, each in selections.items()]
@@ -104,7 +110,7 @@ def decide(model: Any, pool: ScorePool, criterion: ChannelCriterion, epoch: int)
 
 
 def _scores(pool: ScorePool, criterion: ChannelCriterion, epoch: int) -> dict[int, Scores]:
-    """Returns the scores of every scored weight, by the identity of its variable."""
+    """Returns the scores of each scored weight by the identity of its variable."""
     found = {}
     for wrapper in pool.wrappers:
         for scored in wrapper.scored:
@@ -132,7 +138,7 @@ def _checked(scores: np.ndarray, name: str, epoch: int) -> np.ndarray:
 
 
 def _reduced(group: ChannelGroup, scores: dict[int, Scores], reduction: str) -> tuple[float, np.ndarray] | None:
-    """Returns (initial size, scores of its channels), or None for a group that is not ranked."""
+    """Returns (initial size, scores of the channels) of a group; None for a group that is not ranked."""
     initial, now, total, count = 0, 0, np.zeros(group.size), np.zeros(group.size)
     for member in group.producers:
         found = scores.get(member.variable_id)
@@ -144,11 +150,11 @@ def _reduced(group: ChannelGroup, scores: dict[int, Scores], reduction: str) -> 
             continue
         initial, now = initial + int(sizes.max()), now + len(sizes)
         counted = own & found.scored.leads.numpy() if reduction == "leader" else own
-        # More than one filter may belong to a channel, as in grouped convolutions.
+        # A channel may have several filters, as in grouped convolutions.
         np.add.at(total, member.channels[counted], found.values[counted])
         count[np.unique(member.channels[counted])] += 1
     if not initial:
         return None
-    # In filters and not in channels: a grouped convolution has other channels once groups have left.
+    # By filters: the number of channels of a grouped convolution changes with its groups.
     size = initial * group.size / now
     return size, total / np.maximum(count, 1) if reduction == "mean" else total

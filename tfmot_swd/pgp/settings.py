@@ -1,4 +1,4 @@
-"""Settings of Progressive Gradient Pruning beside its schedule, shared by all wrappers of a model."""
+"""Settings of Progressive Gradient Pruning other than its schedule."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SOFT_RESETS = ("all", "kernel")
 @keras.utils.register_keras_serializable("tfmot_swd")
 @dataclasses.dataclass(frozen=True)
 class ProgressiveSettings:
-    """Settings of Progressive Gradient Pruning beside its schedule; arguments of `prune_progressive_gradient`.
+    """Checked arguments of `prune_progressive_gradient` other than the schedule, shared by all wrappers of a model.
 
     Raises:
       ValueError: an argument is outside its range.
@@ -42,7 +42,7 @@ class ProgressiveSettings:
         share = self.hard_share
         if isinstance(share, bool) or not isinstance(share, int | float | np.number) or not 0 <= share <= 1:
             raise ValueError(
-                f"hard_share must be in [0, 1], the share of the weak filters that leave at once. Received: {share!r}"
+                f"hard_share must be in [0, 1], the share of the weak filters to remove at once. Received: {share!r}"
             )
         object.__setattr__(self, "hard_share", float(share))
         for name, known in (("reduction", REDUCTIONS), ("scope", SCOPES), ("soft_reset", SOFT_RESETS)):

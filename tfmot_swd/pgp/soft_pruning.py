@@ -1,4 +1,4 @@
-"""Soft pruning: weak filters are set to zero, in the model and in its optimizer's state."""
+"""Soft pruning: weak filters set to zero in the model and in the state of its optimizers."""
 
 from __future__ import annotations
 
@@ -19,17 +19,21 @@ from tfmot_swd.pruning.wrapped_models import collect_wrappers
 
 
 def soft_prune(model: Any, pool: ScorePool, decision: Decision, optimizers: list[Any]) -> None:
-    """Sets the soft filters of `decision` to zero as the settings say, and marks them in the wrappers' masks.
+    """Sets the soft filters of a decision to zero, resets their optimizer slots, and marks them in the masks.
 
-    Slots of the optimizer go back to what they began with.
+    Args:
+      model: a wrapped Sequential or Functional model.
+      pool: its `soft_reset` and `reset_slots` settings say which weights and slots are reset.
+      decision: for this model.
+      optimizers: slots of their soft-pruned weights return to their initial values.
     """
     variables = {id(each): each for each in variables_of(model)}
     with pool.strategy.scope():
         scored = _scored(model)
         _mark(scored, decision)
         kernels = None if pool.settings.soft_reset == "all" else set(scored)
-        dying = _dying(kernels, decision)
-        touched = [variables[variable_id] for variable_id in dying]
+        pruned = _soft_slices(kernels, decision)
+        touched = [variables[variable_id] for variable_id in pruned]
         slots: dict[int, list[tuple[Any, float]]] = {id(variable): [] for variable in touched}
         for optimizer in optimizers if pool.settings.reset_slots else []:
             for variable, found in slots_of(optimizer, touched).items():
@@ -38,19 +42,19 @@ def soft_prune(model: Any, pool: ScorePool, decision: Decision, optimizers: list
             own = [(slot, start) for slot, start in slots[id(variable)] if slot.shape == variable.shape]
             for target, start in [(variable, 0.0), *own]:
                 value = target.numpy()
-                for axis, indices in dying[id(variable)]:
+                for axis, indices in pruned[id(variable)]:
                     np.moveaxis(value, axis, 0)[indices] = start
                 target.assign(value)
 
 
 def _scored(model: Any) -> dict[int, ScoredWeight]:
-    """Returns the scored weights of a graph by the identity of the variable; other graphs have other decisions."""
+    """Returns the scored weights of one graph by the identity of the variable."""
     wrappers = collect_wrappers(model, PruneProgressiveGradient)
     return {id(weight_at(wrapper.layer, each.path)): each for wrapper in wrappers for each in wrapper.scored}
 
 
-def _dying(kernels: set[int] | None, decision: Decision) -> dict[int, list[tuple[int, np.ndarray]]]:
-    """Returns variable → (axis, indices) of what becomes zero, of these variables or of all."""
+def _soft_slices(kernels: set[int] | None, decision: Decision) -> dict[int, list[tuple[int, np.ndarray]]]:
+    """Returns by variable the (axis, indices) of the slices to set to zero, of these kernels or of all variables."""
     found: dict[int, list[tuple[int, np.ndarray]]] = {}
     for member, indices in _slices(decision):
         if kernels is None or member.variable_id in kernels:
@@ -59,7 +63,7 @@ def _dying(kernels: set[int] | None, decision: Decision) -> dict[int, list[tuple
 
 
 def _slices(decision: Decision) -> Iterator[tuple[Member, np.ndarray]]:
-    """Yields each member of a group that makes soft channels or acts on them, and their places on its axis."""
+    """Yields (member, indices on its axis) for each weight that makes soft channels or acts on them."""
     for name, selection in decision.selections.items():
         group = decision.groups[name]
         for member in (*group.producers, *group.followers):

@@ -6,20 +6,21 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
+from tfmot_swd.io.deprecation import renamed_attribute
 from tfmot_swd.pruning.status import Chart, ChartLine, Status
 
 
 @dataclasses.dataclass(frozen=True)
 class ProgressiveStatus(Status):
-    """State after an epoch of Progressive Gradient Pruning.
+    """State of a training by Progressive Gradient Pruning after an epoch of its schedule.
 
     Args:
       epoch: epochs of the schedule that are finished.
-      rate: share of the filters that the schedule wants removed by now.
-      channels: how many the model has left in ranked groups, silenced ones among them.
-      silenced: how many of them are silenced.
-      removed: how many left after this epoch.
-      parameters: what the model has left, moving averages counted.
+      rate: share of the filters to be removed by now, by the schedule.
+      channels: channels left in ranked groups, soft-pruned ones included.
+      soft_pruned: those of them that are set to zero and kept.
+      removed: channels removed after this epoch.
+      parameters: parameters of the model, moving statistics included.
       threshold: the largest score among the weak filters.
       sizes: channels left, by group.
       done: whether the schedule is finished.
@@ -31,23 +32,25 @@ class ProgressiveStatus(Status):
     epoch: int
     rate: float
     channels: int
-    silenced: int
+    soft_pruned: int
     removed: int
     parameters: int
     threshold: float
     sizes: dict[str, int]
     done: bool
 
+    silenced = renamed_attribute("soft_pruned")
+
     def logs(self) -> dict[str, Any]:
         """Returns the numbers that join Keras's epoch logs, and so History and the progress bar."""
-        return {"channels": self.channels, "soft_channels": self.silenced, "parameters": self.parameters}
+        return {"channels": self.channels, "soft_channels": self.soft_pruned, "parameters": self.parameters}
 
     @classmethod
     def charts(cls, states: Sequence[Mapping[str, Any]]) -> Iterable[Chart]:
         def line(label: str, name: str) -> ChartLine:
             return ChartLine(label, [each[name] for each in states])
 
-        yield Chart("filters", "count", [line("left", "channels"), line("silenced", "silenced")])
+        yield Chart("filters", "count", [line("left", "channels"), line("soft-pruned", "soft_pruned")])
         yield Chart("parameters left", "count", [line("left", "parameters")])
         yield Chart("threshold", "number", [line("threshold", "threshold")])
 
@@ -56,7 +59,9 @@ class ProgressiveStatus(Status):
         found: dict[str, float] = {
             "rate": self.rate,
             "channels": self.channels,
-            "silenced": self.silenced,
+            "soft_pruned": self.soft_pruned,
+            # Its deprecated name.
+            "silenced": self.soft_pruned,
             "removed": self.removed,
             "parameters": self.parameters,
             "threshold": self.threshold,

@@ -1,4 +1,4 @@
-"""The TFMOT wrapper of a layer whose filters Progressive Gradient Pruning ranks."""
+"""Wrapper of layers whose filters Progressive Gradient Pruning ranks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tfmot_swd.keras2.compat import is_saving, is_tracing_keras_graph, keras
 from tfmot_swd.keras2.optimizers import loss_scale
 from tfmot_swd.keras2.serialization import as_entry
 from tfmot_swd.keras2.weight_paths import weight_at
-from tfmot_swd.pgp.gradient_hooks import watched, weight_watched
+from tfmot_swd.pgp.gradient_hooks import gradient_hook, weight_gradient_hook
 from tfmot_swd.pgp.schedule import ProgressiveRate
 from tfmot_swd.pgp.settings import ProgressiveSettings
 from tfmot_swd.pruning.wrapper import ChannelState, KeptFilters, PruningWrapper
@@ -28,14 +28,14 @@ class ScoredWeight:
     Args:
       path: of the weight in the wrapped layer, dots for parts.
       axis: of the filters.
-      origin: int32 `(filters,)`, the place that each filter had before any pruning.
-      initial: int32 `(filters,)`, how many filters this weight had in the group of each before any pruning; 0 for
-        filters of groups that stay whole.
-      leads: bool `(filters,)`, whether it decides for its channel where the reduction is "leader".
-      mask: float32 `(filters,)`, 0 for filters that were silenced after the last epoch.
-      total: float32 `(filters,)`, what the updates of this epoch have added.
-      update: what the running update adds; None where the criterion watches nothing.
-      start: the weight at the epoch's start; None where the criterion does not compare.
+      origin: int32 `(filters,)`, index of each filter before any pruning.
+      initial: int32 `(filters,)`, for each filter the number that this weight had in its group before any pruning; 0
+        for filters of groups that are not pruned.
+      leads: bool `(filters,)`, whether the filter decides for its channel with the "leader" reduction.
+      mask: float32 `(filters,)`, 0 for filters that were soft-pruned after the last epoch.
+      total: float32 `(filters,)`, sum over the updates of this epoch.
+      update: contribution of the present update; None for a criterion without gradients.
+      start: the weight at the start of the epoch; None for a criterion that does not compare.
     """
 
     path: str
@@ -49,27 +49,30 @@ class ScoredWeight:
     start: tf.Variable | None
 
     def states(self) -> list[tf.Variable]:
-        """Returns the variables of this state, those of the weight's shape and those of its filters alone."""
+        """Returns the variables of this state: those of the weight's shape, and vectors over its filters."""
         found = (self.origin, self.initial, self.leads, self.mask, self.total, self.update, self.start)
         return [each for each in found if each is not None]
 
 
 @keras.utils.register_keras_serializable("tfmot_swd")
 class PruneProgressiveGradient(PruningWrapper):
-    """Holds the scores of a layer's filters and which of them are silenced; a `ScorePool` decides.
+    """Wraps a layer and scores its filters; a `ScorePool` decides for all wrappers of a model.
 
-    `prune_progressive_gradient` puts it on; use that. In a training step it adds to the scores what the criterion
-    sees in the backward pass; it changes no value that passes through.
+    Models are wrapped by `prune_progressive_gradient`. In a training step the wrapper adds the contribution of the
+    criterion to the scores in the backward pass, and changes neither outputs nor gradients.
 
-    Variables of its own: those of `ScoredWeight` for each weight, `pruning_step` (int64: epochs finished),
-    `last_iterations` (int64), `updates_since` (int64: updates since the last epoch of `updates_per_epoch`) and
-    `threshold` (float32: the largest score that was pruned last).
+    Variables: those of `ScoredWeight` for each weight, `pruning_step` (int64, epochs finished), `last_iterations`
+    (int64), `updates_since` (int64, updates since the last epoch of `updates_per_epoch`) and `threshold` (float32, the
+    largest score that was pruned last).
 
     Args:
       layer: any Keras layer whose filters are ranked.
       pruning_schedule: a `ProgressiveRate`.
-      settings: the `ProgressiveSettings`, both shared by all wrappers of a model.
+      settings: the `ProgressiveSettings`; like the schedule, shared by all wrappers of a model.
       ranked_weights: (path, axis) of each weight.
+
+    Raises:
+      ValueError: the criterion observes outputs, and the layer has several weights.
     """
 
     counts_updates = False
@@ -90,7 +93,7 @@ class PruneProgressiveGradient(PruningWrapper):
         super().__init__(layer, pruning_schedule, **kwargs)
         if settings.criterion.watches == "output" and len(ranked_weights) > 1:
             raise ValueError(
-                "The maps of a layer with several weights do not tell which of them matters: choose a criterion of "
+                "The outputs of a layer with several weights do not tell the importance of each: choose a criterion of "
                 f"weights, or leave the layer out with skip. Received: {type(settings.criterion).__name__} for layer "
                 f"{layer.name!r}"
             )
@@ -128,8 +131,14 @@ class PruneProgressiveGradient(PruningWrapper):
             start=start,
         )
 
-    def enlist(self, path: str, filters: np.ndarray, leads: np.ndarray) -> None:
-        """Has these filters of a scored weight, all that one group has of it, ranked; `leads` says which decide."""
+    def mark_ranked(self, path: str, filters: np.ndarray, leads: np.ndarray) -> None:
+        """Marks filters of a scored weight as ranked.
+
+        Args:
+          path: of the weight in the wrapped layer.
+          filters: indices of all its filters in one group.
+          leads: bool `(len(filters),)`, whether each decides for its channel with the "leader" reduction.
+        """
         scored = next(each for each in self.scored if each.path == path)
         for variable, value in ((scored.initial, len(filters)), (scored.leads, leads)):
             values = variable.numpy()
@@ -142,14 +151,14 @@ class PruneProgressiveGradient(PruningWrapper):
         if done >= epochs:
             return None
         return (
-            "The schedule is not finished, so fewer filters have left than asked: train on, with "
+            "The schedule is not finished, so fewer filters were removed than requested: train on, with "
             "callbacks=[tfmot_swd.UpdatePruningStep()] in fit or its on_epoch_end(epoch) called after each epoch of a "
             "custom loop; or call tfmot_swd.prune_now(model) to remove the rest at once. "
             f"Received: {done} of {epochs} epochs finished"
         )
 
     def masked_weights(self) -> list[tuple[Any, tf.Tensor]]:
-        # Silenced filters are zeros of the weights themselves.
+        # Soft-pruned filters are zeros in the weights themselves.
         return []
 
     def channel_states(self) -> list[ChannelState]:
@@ -176,12 +185,13 @@ class PruneProgressiveGradient(PruningWrapper):
         if self.settings.criterion.watches == "output":
             outputs = self.layer(inputs, *args, **kwargs)
             (scored,) = self.scored
-            return watched(outputs, functools.partial(self._add, scored, outputs, _channel_axis(self.layer, outputs)))
+            axis = _channel_axis(self.layer, outputs)
+            return gradient_hook(outputs, functools.partial(self._add, scored, outputs, axis))
         with contextlib.ExitStack() as stack:
             for scored in self.scored:
                 weight = weight_at(self.layer, scored.path)
-                watch = functools.partial(self._add, scored, weight, scored.axis)
-                stack.enter_context(weight_watched(self.layer, scored.path, watch))
+                hook = functools.partial(self._add, scored, weight, scored.axis)
+                stack.enter_context(weight_gradient_hook(self.layer, scored.path, hook))
             return self.layer(inputs, *args, **kwargs)
 
     def _watches_now(self) -> bool:
@@ -191,7 +201,7 @@ class PruneProgressiveGradient(PruningWrapper):
         return self._pool.in_extra_pass if criterion.extra_pass else self._in_training_call
 
     def _add(self, scored: ScoredWeight, value: Any, axis: int, gradient: tf.Tensor) -> Any:
-        """Adds what one backward pass has shown, runs inside it, and returns the operation that does it."""
+        """Adds the contribution of one backward pass, inside which it runs; returns the operation."""
         pool = self._pool
         if pool is None or scored.update is None:
             return None
@@ -199,7 +209,7 @@ class PruneProgressiveGradient(PruningWrapper):
         value = tf.cast(tf.convert_to_tensor(value), tf.float32)
         added = self.settings.criterion.contribution(value, gradient, axis)
         if pool.in_extra_pass and pool.scales:
-            # A training step would be skipped that has overflowed.
+            # As the optimizer skips a training step that overflows.
             added = tf.where(tf.reduce_all(tf.math.is_finite(added)), added, tf.zeros_like(added))
         return scored.update.assign_add(added, read_value=False)
 

@@ -1,12 +1,11 @@
-"""The frame of every pruning method: wrappers, pools, runs, callbacks, backups, stripping.
+"""Frame of all pruning methods: wrappers, pools, runs, callbacks, backups and stripping.
 
-A method of your own is a class derived from `MaskWrapper`, `MaskPool` and `MaskRun` each (or from their bases
+A new method is a class derived from `MaskWrapper`, `MaskPool` and `MaskRun` each (or from their bases
 `PruningWrapper`, `PruningPool` and `PruningRun`), and one call of `register_method`.
 """
 
 from tfmot_swd.pruning.after_pruning import AfterPruning
 from tfmot_swd.pruning.callbacks import UpdatePruningStep
-from tfmot_swd.pruning.finish import prune_now
 from tfmot_swd.pruning.low_magnitude import prune_low_magnitude
 from tfmot_swd.pruning.mask_pool import MaskPool
 from tfmot_swd.pruning.mask_run import MaskRun, MaskStatus
@@ -26,7 +25,7 @@ from tfmot_swd.pruning.run import PruningRun, RunOptions
 from tfmot_swd.pruning.sparsity import SparsityReport, sparsity_report
 from tfmot_swd.pruning.statistics import reestimate_batch_norm
 from tfmot_swd.pruning.status import Chart, ChartLine, Status
-from tfmot_swd.pruning.strip import is_pruned, strip_pruning
+from tfmot_swd.pruning.strip import is_pruned, prune_now, strip_pruning
 from tfmot_swd.pruning.summaries import PruningSummaries
 from tfmot_swd.pruning.wrapper import PruningWrapper
 from tfmot_swd.pruning.wrapping import wrap_prunable_layers

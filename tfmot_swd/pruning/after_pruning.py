@@ -1,4 +1,4 @@
-"""The Keras callback that has another one look at pruned models alone."""
+"""Keras callback that restricts another callback to pruned models."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from tfmot_swd.pruning.wrapper import PruningWrapper
 
 
 class AfterPruning(keras.callbacks.Callback):
-    """Holds a callback back until the model is pruned, so that it compares pruned models with each other alone.
+    """Calls a callback only once the model is pruned, so that it compares pruned models with each other.
 
-    `ModelCheckpoint(save_best_only=True)` and `EarlyStopping(restore_best_weights=True)` keep the best epoch, which as
-    a rule is one from before the final pruning step: a model that is better and not pruned, and that `strip_pruning`
-    refuses. In here they begin with the first epoch whose numbers are those of the pruned model: of a `val_` metric
-    that in which the model is pruned, of another one the epoch after it, as training metrics are means over an epoch.
-    Put it behind `UpdatePruningStep`.
+    `ModelCheckpoint(save_best_only=True)` and `EarlyStopping(restore_best_weights=True)` keep the best epoch, usually
+    one before the final pruning step, when the model is better and not pruned, so that `strip_pruning` refuses it.
+    Wrapped in `AfterPruning` they begin with the first epoch whose metrics are those of the pruned model: for a `val_`
+    metric the epoch in which the model is pruned, for a training metric, a mean over the epoch, the one after it.
+    Put it after `UpdatePruningStep` in the list of callbacks.
 
     Args:
-      callback: any Keras callback; it is told of the ends of batches and epochs only then, and of all else as usual.
+      callback: any Keras callback. Its `on_epoch_end` and `on_train_batch_end` are called only then, all others as
+        usual.
 
     Raises:
-      TypeError: `callback` is no tf_keras callback.
+      TypeError: `callback` is not a tf_keras callback.
 
     >>> import tf_keras as keras
     >>> best = AfterPruning(keras.callbacks.ModelCheckpoint("best.keras", save_best_only=True))
@@ -37,11 +38,11 @@ class AfterPruning(keras.callbacks.Callback):
         super().__init__()
         if not isinstance(callback, keras.callbacks.Callback):
             raise TypeError(
-                "AfterPruning takes a callback of tf_keras, as tf_keras.callbacks.EarlyStopping(patience=3). "
+                "AfterPruning takes a callback of tf_keras, such as tf_keras.callbacks.EarlyStopping(patience=3). "
                 f"Received: {callback!r}"
             )
         self.callback = callback
-        self._is_pruned = self._epoch_began_pruned = self._was_pruned_for_test = self._has_told = False
+        self._is_pruned = self._epoch_began_pruned = self._was_pruned_for_test = self._has_called = False
 
     def set_params(self, params: dict[str, Any]) -> None:
         super().set_params(params)
@@ -54,18 +55,18 @@ class AfterPruning(keras.callbacks.Callback):
     def on_train_begin(self, logs: Any = None) -> None:
         if not collect_wrappers(self.model, PruningWrapper):
             raise ValueError(
-                "AfterPruning waits for the final pruning step of a wrapped model: make it with "
-                "tfmot_swd.prune_selective_decay or prune_progressive_gradient first, or use the callback as it is. "
+                "AfterPruning waits for the final pruning step of a wrapped model: wrap it with "
+                "tfmot_swd.prune_selective_decay or prune_progressive_gradient first, or pass the callback alone. "
                 f"Received: {self.model.name!r} without wrappers"
             )
-        self._is_pruned = self._has_told = False
+        self._is_pruned = self._has_called = False
         self.callback.on_train_begin(logs)
 
     def on_train_end(self, logs: Any = None) -> None:
-        if not self._has_told:
+        if not self._has_called:
             warnings.warn(
-                f"{type(self.callback).__name__} has seen no epoch of the pruned model: let the schedule end earlier, "
-                "train for longer, or monitor a metric of validation data. "
+                f"{type(self.callback).__name__} was not called for any epoch of the pruned model: let the schedule "
+                "end earlier, train for longer, or monitor a metric of validation data. "
                 f"Received: {'no epoch after' if self._looks_pruned() else 'a training that ended before'} the final "
                 "pruning step",
                 PruningWarning,
@@ -80,9 +81,9 @@ class AfterPruning(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         validates = str(getattr(self.callback, "monitor", "val_")).startswith("val_")
         if self._epoch_began_pruned or (validates and self._was_pruned_for_test):
-            self._has_told = True
+            self._has_called = True
             self.callback.on_epoch_end(epoch, logs)
-        # A custom loop need not say that an epoch begins.
+        # A custom loop may not call on_epoch_begin.
         self._epoch_began_pruned = self._looks_pruned()
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
@@ -119,6 +120,6 @@ class AfterPruning(keras.callbacks.Callback):
         self.callback.on_predict_batch_end(batch, logs)
 
     def _looks_pruned(self) -> bool:
-        # Once it is pruned it stays so; asking the model reads from the device.
+        # A pruned model stays pruned; the check reads from the device.
         self._is_pruned = self._is_pruned or is_pruned(self.model)
         return self._is_pruned

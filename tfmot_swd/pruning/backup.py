@@ -18,8 +18,7 @@ from tfmot_swd.channels.shrink import shrink_to
 from tfmot_swd.keras2.optimizers import build, built_on, held_optimizers
 from tfmot_swd.keras2.pruning_warning import PruningWarning
 from tfmot_swd.pruning.backup_directory import BackupDirectory
-from tfmot_swd.pruning.backup_identity import difference, model_of, training_of
-from tfmot_swd.pruning.backup_note import STATE, damaged, read_note, write_note
+from tfmot_swd.pruning.backup_metadata import STATE, damaged, difference, model_of, read_note, training_of, write_note
 from tfmot_swd.pruning.wrapped_models import collect_wrappers, wrapped_graphs
 from tfmot_swd.pruning.wrapper import KeptFilters, PruningWrapper
 
@@ -28,30 +27,30 @@ _LONGEST_REASON = 300
 
 
 class TrainingBackup:
-    """The last epoch of a training in a directory: weights, scores, masks, clocks, optimizer state, sizes of channels.
+    """Backup of a training after its last epoch: all variables of model and wrappers, optimizer state, channel counts.
 
-    A new one is written beside the old one and takes its place when it is whole. While a training runs, the directory
-    is its alone.
+    A new backup is written beside the old one and replaces it when it is complete. While a training runs, no other one
+    can use the directory.
 
     Args:
-      directory: of its own; made when it is missing.
+      directory: for this backup alone; created when it is missing.
     """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._store = BackupDirectory(directory)
-        # Of the model as it was before any channel left; None where nobody has said that a training begins.
+        # Describes the model before any channel was removed; None before `begin`.
         self._model: dict[str, Any] | None = None
 
     def begin(self, model: Any) -> int:
-        """Claims the directory for a training that begins, and restores its backup; returns its epoch, 0 for none.
+        """Claims the directory for a new training and restores the backup in it; returns its epoch, 0 for none.
 
         Args:
-          model: wrapped and compiled as it was at the start of the training that was interrupted.
+          model: wrapped and compiled as at the start of the interrupted training.
 
         Raises:
           OSError: nothing can be written there, or the disk is too full for a backup.
-          RuntimeError: another process keeps its backup there.
+          RuntimeError: another process has its backup there.
           ValueError: as `restore`.
         """
         variables = {id(each): each for each in (*model.variables, *_optimizer_variables(model))}.values()
@@ -82,15 +81,15 @@ class TrainingBackup:
             write_note(place, note)
 
     def restore(self, model: Any) -> int:
-        """Brings `model` to the state of the backup, channels that had left included; returns its epoch, 0 for none.
+        """Restores the backup into `model`, removed channels included; returns its epoch, 0 for none.
 
-        A model or optimizer with other settings than at the start of that training is told by a `PruningWarning`.
+        Warns with a `PruningWarning` where settings of the model or optimizer differ from those of that training.
 
         Args:
-          model: wrapped and compiled as it was at the start of the training that was interrupted.
+          model: wrapped and compiled as at the start of the interrupted training.
 
         Raises:
-          ValueError: the backup is damaged, of another model, or of another way of pruning.
+          ValueError: the backup is damaged, or of another model or pruning method.
         """
         finished = self._store.finished()
         if not finished:
@@ -98,7 +97,7 @@ class TrainingBackup:
         path = finished[-1]
         note = read_note(path)
         self._check(model, note, path)
-        # By variable, as Keras gives layers other names in each process.
+        # By variable, as Keras numbers layer names by process.
         weights = [id(each.weight) for each in _kept_filters(model)]
         kept = dict(zip(weights, (set(each["origin"]) for each in note["filters"]), strict=True))
         for graph in wrapped_graphs(model):
@@ -118,11 +117,11 @@ class TrainingBackup:
         except Exception as error:
             # TensorFlow's reader raises IndexError, DecodeError and others besides its own.
             raise ValueError(damaged(path, f"the checkpoint {STATE}, and {type(error).__name__}: {error}")) from error
-        logging.info("tfmot_swd goes on after epoch %d, from %s", note["epoch"], path)
+        logging.info("tfmot_swd resumes after epoch %d, from %s", note["epoch"], path)
         return int(note["epoch"])
 
     def delete(self) -> None:
-        """Removes what was written, and the directory where nothing else is in it; ends the claim."""
+        """Removes the backup, and the directory if it is empty then; ends the claim."""
         self._store.delete()
 
     def _check(self, model: Any, note: dict[str, Any], path: Path) -> None:
@@ -149,7 +148,7 @@ class TrainingBackup:
                 )
 
     def _check_model(self, before: dict[str, Any] | None, path: Path) -> None:
-        """Refuses other layers or connections; other settings may be meant, a learning rate for example."""
+        """Raises for other layers or connections, and warns of other settings, such as a learning rate."""
         if before is None or self._model is None:
             return
         for part in ("classes", "connections"):
@@ -159,7 +158,7 @@ class TrainingBackup:
         found = difference(before, self._model)
         if found:
             warnings.warn(
-                f"The training goes on from the backup in {path}, with other settings than it began with; if that is "
+                f"The training resumes from the backup in {path} with other settings than it began with; if that is "
                 "not meant, choose another backup_dir, or remove that one to start from the beginning. "
                 f"Received: {found}",
                 PruningWarning,
@@ -169,10 +168,10 @@ class TrainingBackup:
 
 @dataclasses.dataclass(frozen=True)
 class Resumed:
-    """What Keras's fit asks for the epoch to begin with, in the place of its own BackupAndRestore.
+    """Start epoch for Keras's fit, which asks its own BackupAndRestore for it.
 
     Args:
-      epoch: how many are finished.
+      epoch: number of finished epochs.
     """
 
     epoch: int
@@ -189,7 +188,7 @@ def _kept_filters(model: Any) -> list[KeptFilters]:
 
 
 def _mask(group: ChannelGroup, kept: dict[int, set[int]]) -> np.ndarray:
-    """Returns the keep-mask of a group, by the filters that are kept of each scored weight."""
+    """Returns the keep-mask of a group from the remaining filters of each scored weight."""
     ranked, stays = np.zeros((2, group.size), bool)
     for member in group.producers:
         if member.variable_id in kept and len(member.channels) > 1:
@@ -205,7 +204,7 @@ def _optimizers(model: Any) -> list[Any]:
 
 
 def _optimizer_variables(model: Any) -> list[Any]:
-    """Returns the variables of all optimizers, which have slots only once they are built."""
+    """Returns the variables of all optimizers; slots are among them once an optimizer is built."""
     found: list[Any] = []
     for each in _optimizers(model):
         variables = each.variables

@@ -1,4 +1,4 @@
-"""The directory of a backup: one owner at a time, and what is in it is whole or gone."""
+"""Backup directory: one owner at a time, and atomic replacement of backups."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _PARTIAL = "partial"
 _DISCARDED = "discarded_"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
-# Locks of this process, by directory: the open file and whose it is. POSIX locks end with the process and are not
-# inherited by forked ones, which may live on; but closing any descriptor of a file ends them, so each is open once.
+# Locks of this process by directory: the open file and its owner. POSIX locks end with the process and are not
+# inherited by forked ones; but closing any descriptor of a file releases them, so each file is open once.
 _held: dict[Path, tuple[int, BackupDirectory]] = {}
 
 
 class BackupDirectory:
-    """Places backups in a directory and removes them, so that a kill at any moment leaves the old one or the new one.
+    """Writes and removes backups so that a process killed at any moment leaves the old backup or the new one.
 
     Args:
-      path: made when it is missing.
+      path: created when it is missing.
     """
 
     def __init__(self, path: Path) -> None:
@@ -39,14 +39,14 @@ class BackupDirectory:
     def claim(self, size: int) -> None:
         """Makes this process the owner, and checks that a backup can be written.
 
-        A training in this process that claimed it before has lost it: it was interrupted, or is refused when it saves.
+        A training of this process that claimed it before loses it: it was interrupted, or raises when it saves.
 
         Args:
           size: bytes that one backup will take.
 
         Raises:
           OSError: a file is in the way, nothing can be written there, or the disk is too full.
-          RuntimeError: another process owns it.
+          RuntimeError: another process owns the directory.
         """
         self._make()
         self._own()
@@ -58,21 +58,21 @@ class BackupDirectory:
         self._sweep()
 
     def finished(self) -> list[Path]:
-        """Returns the backups in it, the latest one last."""
+        """Returns the paths of the complete backups, the latest one last."""
         return sorted(each for each in self.path.glob("epoch_*") if each.is_dir())
 
     @contextlib.contextmanager
     def placed(self, name: str) -> Iterator[Path]:
-        """Gives the block a new directory to write into, which becomes the only backup when the block ends well.
+        """Yields a new directory to write into, which becomes the only backup when the block ends without an error.
 
         Raises:
-          OSError: the disk is full, or does not take the backup for another reason; the one before is as it was.
+          OSError: the disk is full, or the backup cannot be written for another reason; the previous one is unchanged.
           RuntimeError: another training of this process has claimed the directory since.
         """
         if self._has_claimed and not self._is_owner():
             raise RuntimeError(
                 "A later training of this process has taken over the backup: give each training that runs at the same "
-                f"time a backup_dir of its own. Received: backup_dir={str(self.path)!r}"
+                f"time another backup_dir. Received: backup_dir={str(self.path)!r}"
             )
         self._make()
         partial = self.path / _PARTIAL
@@ -89,16 +89,16 @@ class BackupDirectory:
             shutil.rmtree(partial, ignore_errors=True)
             raise OSError(
                 error.errno or errno.EIO,
-                f"{error.strerror or error} while the backup was written; the one before it is as it was: free some "
-                f"space or choose another backup_dir, and start the training again, which will go on behind it. "
+                f"{error.strerror or error} while the backup was written; the previous one is unchanged: free some "
+                f"space or choose another backup_dir, and start the training again, which resumes after that backup. "
                 f"Received: backup_dir={str(self.path)!r}",
             ) from error
         for each in earlier:
             self._discard(each)
 
     def delete(self) -> None:
-        """Removes all backups, gives the directory up and removes it, where nothing else is in it."""
-        # The latest one last: until it is gone as a whole, a next start goes on behind it.
+        """Removes all backups, releases the directory, and removes it if it is empty then."""
+        # The latest one last: until it is removed, another start would resume from it.
         for each in self.finished():
             self._discard(each)
         self._sweep()
@@ -135,13 +135,13 @@ class BackupDirectory:
             if _is_same_file(descriptor, key / _LOCK):
                 _held[key] = (descriptor, self)
                 return
-            # Somebody removed the directory by hand.
+            # The directory was removed by hand.
             os.close(descriptor)
         while True:
             try:
                 descriptor = os.open(key / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
             except FileNotFoundError:
-                # Its last owner has just removed the directory.
+                # The previous owner has just removed the directory.
                 self._make()
                 continue
             except OSError as error:
@@ -152,7 +152,7 @@ class BackupDirectory:
                 owner = os.read(descriptor, 200).decode(errors="replace").strip() or "unknown"
                 os.close(descriptor)
                 raise RuntimeError(
-                    "Another training keeps its backup there and is still running: wait for it or end it, or choose "
+                    "Another running training has its backup there: wait for it or end it, or choose "
                     f"another backup_dir. Received: backup_dir={str(self.path)!r}, in use by process {owner}"
                 ) from error
             except OSError:
@@ -170,14 +170,14 @@ class BackupDirectory:
 
     def _release(self) -> None:
         if self._is_owner():
-            # Removed while it is locked: whoever opens it from now on makes a new one.
+            # Removed while it is locked, so that the next owner creates a new file.
             (self.path / _LOCK).unlink(missing_ok=True)
             os.close(_held.pop(self._key)[0])
         self._has_claimed = False
 
     def _check_space(self, size: int) -> None:
         try:
-            # For real: neither permission bits nor the free bytes of the disk tell of quotas and read-only disks.
+            # A test write: permission bits and free bytes do not show quotas and read-only disks.
             with tempfile.TemporaryFile(dir=self.path) as file:
                 if size and hasattr(os, "posix_fallocate"):
                     os.posix_fallocate(file.fileno(), 0, size)
@@ -185,28 +185,28 @@ class BackupDirectory:
             if error.errno in _FULL:
                 raise OSError(
                     error.errno,
-                    f"There is no room for a backup, which takes about {size:,} bytes: free some space or choose "
+                    f"The disk has no space for a backup, which takes about {size:,} bytes: free some space or choose "
                     f"another backup_dir. Received: backup_dir={str(self.path)!r}",
                 ) from error
             if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
                 raise self._unwritable(error) from error
 
     def _free(self, name: str) -> Path:
-        """Returns a place that sorts behind a backup of the same epoch, which leaves only when this one is there."""
+        """Returns a path that sorts after an existing backup of the same epoch, which is removed only later."""
         place = self.path / name
         while place.exists():
             place = place.with_name(place.name + "_later")
         return place
 
     def _discard(self, path: Path) -> None:
-        """Removes a backup: it is whole until it has another name, and none from then on."""
+        """Removes a backup, renamed first so that it is either complete or not a backup."""
         gone = path.with_name(_DISCARDED + path.name)
         shutil.rmtree(gone, ignore_errors=True)
         os.replace(path, gone)
         shutil.rmtree(gone, ignore_errors=True)
 
     def _sweep(self) -> None:
-        """Removes what processes that were killed have left."""
+        """Removes the files left by killed processes."""
         for each in (self.path / _PARTIAL, *self.path.glob(f"{_DISCARDED}*")):
             shutil.rmtree(each, ignore_errors=True)
 
@@ -221,7 +221,7 @@ def checksums(directory: Path) -> dict[str, str]:
 
 
 def _is_same_file(descriptor: int, path: Path) -> bool:
-    """Whether an open file is still the one at a path."""
+    """Returns whether an open file is still the one at a path."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:

@@ -1,35 +1,37 @@
 """Block sparsity: magnitudes pooled over the blocks of a kernel, as TFMOT pools them.
 
-A kernel of shape (inputs, outputs) is cut into tiles from its first row and column on; each weight of a tile has the
-mean, or the maximum, of the tile's |w|. So a tile is below a threshold whole or not at all, and counts as many times as
-it has weights.
+A kernel of shape (inputs, outputs) is divided into blocks from its first row and column on. Each weight is ranked by
+the mean, or the maximum, of |w| over its block. So all weights of a block are below a threshold or none, and a block
+counts as many weights as it has.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+
+from tfmot_swd.keras2.compat import master_variable
 
 POOLINGS = ("AVG", "MAX")
 
 
 @dataclasses.dataclass(frozen=True)
 class Blocks:
-    """How weights are tied together, by TFMOT's arguments.
+    """Blocks of weights that are pruned together, by TFMOT's arguments.
 
-    Tiles at the far edges are smaller where the size does not divide the shape. TFMOT pads on both sides there, so that
-    the block whose magnitude it takes is not the one that it cuts; these are the same.
+    Blocks at the far edges are smaller where the size does not divide the shape. TFMOT pads on both sides there, so
+    that it measures one block and prunes another; here they are the same.
 
     Args:
-      size: (height, width) of a tile, in inputs and outputs of a dense kernel; (1, 1) ties nothing.
+      size: (height, width) of a block, in inputs and outputs of a dense kernel; (1, 1) for single weights.
       pooling: "AVG" or "MAX".
 
     Raises:
-      ValueError: `size` is not two whole numbers of 1 or more, or `pooling` none of the two.
+      ValueError: `size` is not two whole numbers of 1 or more, or `pooling` is neither "AVG" nor "MAX".
 
     >>> Blocks((2, 1)).magnitudes(tf.constant([[1.0, -4.0], [-3.0, 0.0], [7.0, 1.0]])).numpy().tolist()
     [[2.0, 2.0], [2.0, 2.0], [7.0, 1.0]]
@@ -47,11 +49,23 @@ class Blocks:
             )
 
     def tie(self, shape: Sequence[int]) -> bool:
-        """Returns whether a weight of this shape is in blocks: a matrix is, also behind axes of length 1."""
+        """Returns whether weights of this shape have blocks: matrices do, also behind axes of length 1."""
         return self.size != (1, 1) and len(shape) >= 2 and all(side == 1 for side in shape[:-2])
 
+    def axes_of(self, weights: Iterable[Any]) -> list[tuple[Any, int]]:
+        """Returns (weight, axis) of each axis along which blocks extend.
+
+        No channel may be removed along these: the next block would have weights of two.
+        """
+        return [
+            (master_variable(weight), len(weight.shape) - 2 + axis)
+            for weight in weights
+            for axis, side in enumerate(self.size)
+            if side > 1 and self.tie(weight.shape)
+        ]
+
     def magnitudes(self, weight: Any) -> tf.Tensor:
-        """Returns for each entry of a weight that is in blocks the pooled |w| of its block, float32, in its shape."""
+        """Returns for each entry of a weight with blocks the pooled |w| of its block, float32, of the same shape."""
         shape = [int(side) for side in weight.shape]
         pooled = tf.abs(tf.cast(tf.reshape(weight, shape[-2:]), tf.float32))
         for axis, side in enumerate(self.size):
@@ -77,7 +91,7 @@ def _pooled(matrix: tf.Tensor, axis: int, side: int, reduce: Callable[..., tf.Te
 
 
 def _lengths(length: int, side: int) -> list[int]:
-    """Returns how many of `length` rows each block of `side` has: all the same but perhaps the last."""
+    """Returns the number of rows of each block of `side` among `length` rows; the last may be smaller."""
     return [min(side, length - start) for start in range(0, length, side)]
 
 
@@ -87,7 +101,7 @@ def _checked_size(size: Any) -> tuple[int, int]:
         isinstance(side, int | np.integer) and not isinstance(side, bool) and side >= 1 for side in sides
     ):
         raise ValueError(
-            "block_size must be two whole numbers of 1 or more, height and width: (4, 1) ties 4 inputs of one output "
-            f"of a dense layer. Received: block_size={size!r}"
+            "block_size must be two whole numbers of 1 or more, height and width: (4, 1) is a block of 4 inputs of one "
+            f"output of a dense layer. Received: block_size={size!r}"
         )
     return int(sides[0]), int(sides[1])

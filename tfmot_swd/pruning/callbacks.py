@@ -1,4 +1,4 @@
-"""Keras callback of pruned trainings, of any method."""
+"""Keras callback that runs a pruning method in a training."""
 
 from __future__ import annotations
 
@@ -7,74 +7,79 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tfmot_swd.io.deprecation import renamed_attribute
 from tfmot_swd.keras2 import compat as _compat
 from tfmot_swd.pruning.backup import Resumed, TrainingBackup
 from tfmot_swd.pruning.idle_run import IdleRun
 from tfmot_swd.pruning.methods import method_of
 from tfmot_swd.pruning.run import PruningRun, RunOptions
-from tfmot_swd.pruning.schedule_end import set_end
+from tfmot_swd.pruning.schedules import set_end
 from tfmot_swd.pruning.wrapped_models import NothingTrainedError, collect_wrappers, find_wrapped
 from tfmot_swd.pruning.wrapper import PruningWrapper
 
 
 class UpdatePruningStep(_compat.UpdatePruningStep):
-    """Joins a wrapped model to its training: the optimizer is its clock, and its numbers go to the logs.
+    """Runs the pruning method of a wrapped model in its training, with the optimizer's updates as steps.
 
-    With Selective Weight Decay it checks the run ahead (see `DecayStrength.forecast`) and warns when the decay will
-    diverge, the cut will show or a layer will lose all its weights; and again at nine tenths of the schedule, where
-    gradients hold weights that are to be removed at a size that matters. The cut is made right after the update
-    `end_step`, inside the batch, so that checkpoints and validation of that epoch see the pruned model wherever this
-    callback stands in the list. Epoch logs gain target_sparsity, targeted_share, targeted_kernel_share (of all kernel
-    weights of the model, those too that the rate does not count), threshold and the strength; of whole channels what is
-    left of each cost that is limited (parameters_left and so on), channels_left, threshold and the strength.
+    Pass it to `fit`, whatever the method; a training without it raises.
 
-    With Progressive Gradient Pruning it ranks, removes and silences filters at the end of each epoch: after its last
-    batch, so that validation and checkpoints see the smaller model; after validation in a first epoch whose length
-    Keras does not know. Epoch logs gain channels, parameters and soft_channels.
+    With Selective Weight Decay it checks the run ahead (see `DecayStrength.forecast`) and warns if the decay will
+    diverge, pruning will change the outputs, or a layer will lose all its weights; and again at nine tenths of the
+    schedule, if gradients keep weights to be removed at a size that matters. The final pruning step is made right after
+    the update `end_step`, inside the batch, so that checkpoints and validation of that epoch see the pruned model
+    wherever this callback is in the list. Epoch logs gain target_sparsity, targeted_share, targeted_kernel_share (of
+    all kernel weights of the model, prunable or not), threshold and the strength; with whole channels the rest of each
+    limited cost (parameters_left and so on), channels_left, threshold and the strength.
 
-    A model that has become smaller no longer takes earlier weights: `EarlyStopping(restore_best_weights=True)` fails
-    with Progressive Gradient Pruning; use `backup_dir`, or `ModelCheckpoint` of whole models.
+    With Progressive Gradient Pruning it ranks, removes and soft-prunes filters at the end of each epoch: after its last
+    batch, so that validation and checkpoints see the smaller model; after validation in a first epoch of unknown
+    length. Epoch logs gain channels, parameters and soft_channels.
+
+    A model that has lost filters does not take earlier weights: `EarlyStopping(restore_best_weights=True)` fails with
+    Progressive Gradient Pruning; use `backup_dir`, or `ModelCheckpoint` of whole models.
 
     In a custom training loop call `set_model(model)` and `on_train_begin()` before it, and
-    `on_epoch_end(epoch)` after each epoch, as with TFMOT's; `model.optimizer` must be the optimizer, or `optimizer`
-    name it, and the loss must include `sum(model.losses)`, where the coupled penalty is. After an epoch that removed
-    filters (`callback.history[-1].removed`) go on with `model.optimizer`, and with a new `tf.function` of your step.
+    `on_epoch_end(epoch)` after each epoch, as with TFMOT's callback. `model.optimizer` must be the optimizer, or
+    `optimizer` name it, and the loss must include `sum(model.losses)`, which has the coupled penalty. After an epoch
+    that removed filters (`callback.history[-1].removed`) continue with `model.optimizer` and a new `tf.function` of the
+    training step.
 
     Args:
       validation_data: (x, y), (x, y, sample_weight) or a dataset: the model is evaluated on it just before and
-        just after the cut of Selective Weight Decay; the numbers are in `cut_report`.
-      training_data: the dataset of the fit, for criteria that pass over it once more after each epoch ("pgp").
-      training_loss: batch of `training_data` → the whole loss, of the model called with training=False, for the same
-        criteria where the model has a training step of its own; by default `model.compute_loss` of (x, y).
-      update_freq: "epoch", or a number of batches: how often a status joins `history`. Progressive Gradient Pruning
-        has one an epoch.
-      learning_rate: update → learning rate, for the check of the run ahead where a callback decides it.
-      optimizer: the optimizer that trains the wrapped layers, where it is not `model.optimizer`: that of the generator
-        of a generative adversarial network for example. Its updates are the clock of the pruning. With Progressive
-        Gradient Pruning it must be an attribute of the model, which gets a new optimizer there when filters leave: have
-        the training step read `self.generator_optimizer` each time.
-      partial_fit: this fit is one of several, so it may end before the schedule does; it may also be one in which all
-        that is wrapped is frozen.
-      backup_dir: directory for a backup of the training after each epoch. A fit that finds one there goes on behind
-        it, in the architecture that was reached, as if it had not been interrupted, if the data of an epoch do not
-        depend on earlier ones; write the script as for a first start. It is removed when fit has come to its end. The
-        states of other callbacks are not in it, and dropout draws from a new stream. One training at a time can have
-        it; settings of the model or optimizer that are not those of the start are told by a `PruningWarning`.
+        just after the final pruning step of Selective Weight Decay; the metrics are in `final_step`.
+      training_data: the dataset of the fit, for criteria with an extra pass after each epoch ("pgp").
+      training_loss: batch of `training_data` → the whole loss of the model, called with training=False, for the same
+        criteria if the model has a custom training step; by default `model.compute_loss` of (x, y).
+      update_freq: "epoch", or a number of batches between two statuses in `history`. Progressive Gradient Pruning
+        has one status an epoch.
+      learning_rate: update → learning rate, for the check of the run ahead if a callback sets it.
+      optimizer: the optimizer that trains the wrapped layers, if it is not `model.optimizer`: that of the generator of
+        a generative adversarial network, for example. The schedule counts its updates. With Progressive Gradient
+        Pruning it must be an attribute of the model, which is replaced when filters are removed: have the training step
+        read `self.generator_optimizer` each time.
+      partial_fit: whether this fit is one of several, so that it may end before the schedule does, or train with all
+        wrapped layers frozen.
+      backup_dir: directory for a backup of the training after each epoch. A fit that finds one there resumes after that
+        epoch, in the architecture reached, as if it had not been interrupted, if the data of an epoch do not depend on
+        earlier ones; the script is the same as for a first start. The backup is removed at the end of fit. It does not
+        include the states of other callbacks, and dropout draws other random numbers. One training at a time can use
+        the directory; a `PruningWarning` names settings of the model or optimizer that have changed.
 
     Attributes:
-      cut_report: a `CutReport`, once the cut of Selective Weight Decay has been made in this training. Where the
-        training step has made it, in graph, as within several steps of one call, `before` is None, and `after` is of
-        the end of that call.
+      final_step: a `FinalStepReport`, once the final pruning step of Selective Weight Decay has been made in this
+        training; else None. If the step was made in graph, as within several steps of one call, `before` is None and
+        `after` is measured at the end of that call.
       history: a `PruningStatus`, `StructuredStatus` or `ProgressiveStatus` of each epoch, or of every so many batches.
 
     Raises:
-      TypeError: `learning_rate` or `training_loss` is no function, `optimizer` no optimizer, `backup_dir` no path.
-      ValueError: `validation_data` are none of the above, or have no end; the model is not wrapped, has no optimizer,
-        holds NaN, or the fit is shorter than the schedule; another optimizer trains the wrapped layers; all of them
-        were frozen for the whole of a schedule; layers were frozen or unfrozen since the training step was traced; the
+      TypeError: `learning_rate` or `training_loss` is not a function, `optimizer` not an optimizer, or `backup_dir` not
+        a path.
+      ValueError: `validation_data` has another form, or is infinite; the model is not wrapped, has no optimizer, holds
+        NaN, or the fit is shorter than the schedule; another optimizer trains the wrapped layers; all of them were
+        frozen for the whole of a schedule; layers were frozen or unfrozen since the training step was traced; the
         backup is damaged, or of another training.
-      OSError: nothing can be written into `backup_dir`, or a backup does not fit on the disk.
-      RuntimeError: another process that is running keeps its backup in `backup_dir`.
+      OSError: `backup_dir` cannot be written to, or a backup does not fit on the disk.
+      RuntimeError: another running process has its backup in `backup_dir`.
 
     >>> import tf_keras as keras
     >>> class Adversarial(keras.Model):
@@ -110,17 +115,19 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
 
     @property
     def prunable_layers(self) -> list[PruningWrapper]:
-        """The wrappers that are pruned, where TFMOT's tools look for them; others once filters have left."""
+        """The wrappers that take part, under TFMOT's name; other objects once filters have been removed."""
         return [] if self._run is None else self._run.wrappers
 
     @prunable_layers.setter
     def prunable_layers(self, layers: list[PruningWrapper]) -> None:
-        # TFMOT's own callback begins with none. Kept here, they would keep the larger model alive.
+        # TFMOT's callback sets an empty list. Wrappers kept here would keep the larger model alive.
         pass
 
     @property
-    def cut_report(self) -> Any:
-        return getattr(self._run, "cut_report", None)
+    def final_step(self) -> Any:
+        return getattr(self._run, "final_step", None)
+
+    cut_report = renamed_attribute("final_step")
 
     @property
     def history(self) -> list[Any]:
@@ -140,14 +147,14 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
         foreign = find_wrapped(self.model) if method is None else []
         if foreign:
             raise ValueError(
-                "This model is wrapped by TFMOT's own prune_low_magnitude, which trains with "
-                "tfmot.sparsity.keras.UpdatePruningStep; for a schedule of this package wrap the model as it was with "
+                "This model is wrapped by TFMOT's prune_low_magnitude, which trains with "
+                "tfmot.sparsity.keras.UpdatePruningStep; for this callback wrap the original model with "
                 "tfmot_swd.prune_selective_decay or tfmot_swd.prune_progressive_gradient. "
                 f"Received: {len(foreign)} such layers ({', '.join(foreign[:5])})"
             )
         if method is None:
             raise ValueError(
-                "The model has no wrapped layers: make it with tfmot_swd.prune_selective_decay or "
+                "The model has no wrapped layers: wrap it with tfmot_swd.prune_selective_decay or "
                 "tfmot_swd.prune_progressive_gradient first. "
                 f"Received: {getattr(self.model, 'name', self.model)!r}"
             )
@@ -166,7 +173,7 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
             self._run = IdleRun(self.model, self._options, params, collect_wrappers(self.model, method.wrapper))
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        # Only now have all callbacks done at the epoch's end what they do, to the learning rate for example.
+        # Saved here, after all callbacks have ended the epoch and changed the learning rate, for example.
         self._save()
         if self._run is not None:
             self._run.on_epoch_begin(epoch)
@@ -186,8 +193,8 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
 
         Args:
           epoch: its number, from 0. None or below 0, as in TFMOT's guide to custom training loops: the next one.
-          logs: of the epoch; gains the numbers of the pruning.
-          batch: `epoch`, under the name that it has there.
+          logs: of the epoch; gains the values of the present status.
+          batch: `epoch`, under the name of TFMOT's guide.
         """
         epoch = batch if epoch is None else epoch
         if epoch is None or epoch < 0:
@@ -196,7 +203,7 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
         self._begun.on_epoch_end(epoch, logs)
         self._finished_epochs = epoch + 1
         if not getattr(self, "params", None):
-            # A custom loop need not say that an epoch begins.
+            # A custom loop may not call on_epoch_begin.
             self._save()
 
     def on_train_end(self, logs: Any = None) -> None:

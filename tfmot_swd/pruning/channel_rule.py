@@ -1,4 +1,4 @@
-"""Channel rule of all pruning wrappers: that of the wrapped layer, and state that is cut as its weights are."""
+"""Channel rule of pruning wrappers: that of the wrapped layer, with the state of the wrapper."""
 
 from __future__ import annotations
 

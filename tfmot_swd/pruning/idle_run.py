@@ -1,4 +1,4 @@
-"""A phase of a training in which all that is wrapped for pruning is frozen."""
+"""Training run in which all wrapped layers are frozen."""
 
 from __future__ import annotations
 
@@ -15,9 +15,14 @@ from tfmot_swd.pruning.wrapper import PruningWrapper
 
 
 class IdleRun(PruningRun):
-    """Lets a model train of which nothing can be pruned for now, as in the first phase of transfer learning.
+    """Run of a model whose wrapped layers are all frozen, as in the first phase of transfer learning.
 
-    A clock of updates goes on, as schedules count those of all phases; one of epochs in which filters can leave stands.
+    Nothing is pruned. Step counters of updates advance, as schedules count the updates of all phases; those of epochs
+    in which filters can be removed do not.
+
+    Args:
+      model, options, params: as `PruningRun`.
+      wrappers: all wrappers of the model.
     """
 
     wrapper_class: ClassVar[type[PruningWrapper]] = PruningWrapper
@@ -35,7 +40,10 @@ class IdleRun(PruningRun):
 
     @classmethod
     def prune_now(cls, model: Any) -> None:
-        raise ValueError("Nothing can be pruned while all wrapped layers are frozen. Received: an idle phase")
+        raise ValueError(
+            "Nothing can be pruned while all wrapped layers are frozen: set layer.trainable = True and compile again. "
+            "Received: an idle phase"
+        )
 
     @property
     def skipped(self) -> int:
@@ -43,7 +51,7 @@ class IdleRun(PruningRun):
 
     @property
     def is_over(self) -> bool:
-        # Nothing is pruned for now, whoever trains the model.
+        # Nothing is pruned, so it does not matter which optimizer trains the model.
         return True
 
     @property
@@ -54,10 +62,10 @@ class IdleRun(PruningRun):
         return max(int(wrapper.pruning_step.numpy()) for wrapper in self._wrappers), {}
 
     def on_batch_end(self, batch: int) -> None:
-        """Does nothing: the clock is set at the end of each epoch."""
+        """Does nothing: updates are counted at the end of each epoch."""
 
     def on_test_begin(self) -> None:
-        """Does nothing: the model is what it was."""
+        """Does nothing: no weight is masked."""
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None) -> None:
         self._count()
@@ -77,7 +85,7 @@ class IdleRun(PruningRun):
         self._warn_of_lost_time()
 
     def _warn_of_lost_time(self) -> None:
-        """Says once that the schedule is running while nothing can be decayed."""
+        """Warns once if the schedule runs while nothing can be decayed."""
         clocks = [each for each in self._wrappers if each.counts_updates]
         if self._has_warned or not clocks or type(clocks[0]).unfinished(clocks) is None:
             return
@@ -87,7 +95,7 @@ class IdleRun(PruningRun):
         self._has_warned = True
         warnings.warn(
             "The pruning schedule has begun while all wrapped layers are frozen: it counts the updates of all phases, "
-            "and decays nothing in these. Set begin_step to the number of updates of this phase, and count end_step "
+            "and decays nothing in this one. Set begin_step to the number of updates of this phase, and count end_step "
             "from the same start. "
             f"Received: update {step}, begin_step={schedule.begin_step}, end_step={schedule.end_step}, "
             f"{len(clocks)} wrapped layers",

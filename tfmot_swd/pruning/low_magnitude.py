@@ -1,4 +1,4 @@
-"""Drop-in for TFMOT's `prune_low_magnitude`: the class of the schedule chooses the method."""
+"""Drop-in replacement of TFMOT's `prune_low_magnitude`, with the method chosen by the class of the schedule."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def prune_low_magnitude(
     sparsity_m_by_n: tuple[int, int] | None = None,
     **kwargs: Any,
 ) -> Any:
-    """Returns what TFMOT's `prune_low_magnitude` would, pruned by the method that the schedule asks for.
+    """Wraps a model or layers as TFMOT's `prune_low_magnitude` does, for the method of the schedule.
 
-    A script of TFMOT's changes its import and, to prune better, its schedule:
+    To port a script of TFMOT's, change its import and, for a better method, its schedule:
 
     | schedule | what is pruned |
     |---|---|
@@ -29,30 +29,30 @@ def prune_low_magnitude(
     | `StructuredDecay` | whole channels, by Selective Weight Decay |
     | `ProgressiveRate` | whole filters during training, by Progressive Gradient Pruning |
     | TFMOT's `PolynomialDecay`, `ConstantSparsity` | single weights, by magnitude, with TFMOT's masks |
-    | of a class that `register_method` knows | as that method does |
+    | of a class registered with `register_method` | as that method does |
 
-    The result trains with `tfmot_swd.UpdatePruningStep`, and `tfmot_swd.strip_pruning` ends it. Functions with more
-    arguments are `prune_selective_decay`, `prune_progressive_gradient` and `tfmot_swd.magnitude.prune_magnitude`.
-    The model is copied where TFMOT shares its variables, and layers that cannot be pruned stay whole, with a warning,
-    where TFMOT raises.
+    Train the result with `tfmot_swd.UpdatePruningStep`, then call `tfmot_swd.strip_pruning`. Functions with more
+    arguments are `prune_selective_decay`, `prune_progressive_gradient` and `tfmot_swd.magnitude.prune_magnitude`. The
+    model is copied, where TFMOT shares its variables; layers that cannot be pruned stay dense with a warning, where
+    TFMOT raises.
 
     Args:
-      to_prune: a built tf_keras model; a layer or a list of layers, to build a model of, where the method prunes single
-        weights.
-      pruning_schedule: says when, how much, and by its class how; None for TFMOT's default, half of the weights of
-        each layer from the start.
+      to_prune: a built tf_keras model; or, for methods that prune single weights, a layer or a list of layers to build
+        a model of.
+      pruning_schedule: its class selects the method; None for TFMOT's default, half of the weights of each layer from
+        the start.
       block_size: (height, width) of blocks of a dense kernel that are pruned together.
       block_pooling_type: "AVG" or "MAX", the magnitude of a block.
-      pruning_policy: a TFMOT `PruningPolicy`; layers of a model that it does not allow are left whole.
+      pruning_policy: a TFMOT `PruningPolicy`; layers of a model that it does not allow are left dense.
       sparsity_m_by_n: (2, 4) for two zeros in each four consecutive weights; with a schedule of TFMOT's.
-      kwargs: of the wrapper, as `input_shape`, where `to_prune` is a layer.
+      kwargs: of the wrapper, such as `input_shape`, if `to_prune` is a layer.
 
     Returns:
       An uncompiled model; or a wrapped layer, or a list of them.
 
     Raises:
-      TypeError: a schedule of another class; something that is neither a model nor layers.
-      ValueError: as the functions above; an argument that the method has no use for.
+      TypeError: the schedule has another class; `to_prune` is neither a model nor layers.
+      ValueError: as the functions above; the method does not take one of the arguments.
 
     >>> import tf_keras as keras, tfmot_swd
     >>> net = keras.Sequential([keras.layers.Dense(2, input_shape=(3,))])
@@ -87,7 +87,7 @@ def _wrapped_layer(layer: Any, method: PruningMethod, schedule: Any, given: dict
     if isinstance(layer, keras.layers.InputLayer):
         return type(layer).from_config(layer.get_config())
     if not isinstance(layer, keras.layers.Layer) or method.wrap_layer is None:
-        # Says what to do with layers of a method that needs the whole model.
+        # Raises with advice if the method needs the whole model.
         check_can_wrap(layer)
         raise TypeError(f"to_prune must be a model, or layers. Received: {layer!r}")
     _check_takes(method, method.wrap_layer, given)
@@ -101,6 +101,6 @@ def _check_takes(method: PruningMethod, function: Any, given: dict[str, Any]) ->
     unknown = [name for name in given if name not in parameters and (name in tfmots or not takes_all)]
     if unknown:
         raise ValueError(
-            f"{method.title} has no use for {', '.join(unknown)}: leave it out, or use a schedule of another method. "
+            f"{method.title} does not take {', '.join(unknown)}: leave it out, or use a schedule of another method. "
             f"Received: {', '.join(f'{name}={given[name]!r}' for name in unknown)}"
         )

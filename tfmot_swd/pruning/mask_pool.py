@@ -1,4 +1,4 @@
-"""All masks of a model: chosen at the updates that a schedule names, applied at every update."""
+"""Pool of methods that prune by masks: chosen at the updates that a schedule names, applied at every update."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Wrapper = TypeVar("Wrapper", bound=MaskWrapper)
 
 
 class MaskPool(PruningPool[Wrapper]):
-    """A pool that prunes by masks; see `PruningPool`.
+    """Base of pools that prune by masks; see `PruningPool`.
 
-    Before the forward pass of each update masks are chosen, where that is due, and the weights under a zero of their
-    mask are set to zero. A method derives from it and defines `is_due` and `choose`.
+    Before the forward pass of each update masks are chosen, if that is due, and the masked weights are set to zero. A
+    method derives from it and defines `is_due`, `choose` and `end`.
     """
 
     @abc.abstractmethod
@@ -33,10 +33,10 @@ class MaskPool(PruningPool[Wrapper]):
 
     @abc.abstractmethod
     def choose(self, step: tf.Tensor) -> list[tf.Tensor]:
-        """Returns a mask for each weight of `weights()`: zeros where it is pruned, in its shape and dtype; in graph.
+        """Returns a mask for each weight of `weights()`, in its shape and dtype, 0 where it is pruned; in graph.
 
         Args:
-          step: int64 scalar, the index of the update; that of the end of the schedule where it is pruned at once.
+          step: int64 scalar, the index of the update; that of the end of the schedule for `prune_now`.
         """
 
     @abc.abstractmethod
@@ -44,12 +44,12 @@ class MaskPool(PruningPool[Wrapper]):
         """Returns the index of the last update at which masks are chosen."""
 
     def global_masks(self, sparsity: tf.Tensor | float) -> list[tf.Tensor]:
-        """Returns masks that set the smallest of all weights to zero, under one threshold; in graph.
+        """Returns masks of the smallest weights of the whole model, under one threshold; in graph.
 
-        N - int(sparsity · N) of N weights stay; more where magnitudes are equal to the bit.
+        Of N weights N - int(sparsity · N) stay, and more where magnitudes tie.
 
         Args:
-          sparsity: share of all weights that becomes zero, in [0, 1).
+          sparsity: share of all weights to set to zero, in [0, 1).
         """
         ranked = [wrapper.ranked(weight) for wrapper in self.wrappers for weight, _, _ in wrapper.pruning_vars]
         count = tf.cast(tf.cast(sparsity, tf.float64) * elements(self.weights()), tf.int32)
@@ -57,11 +57,11 @@ class MaskPool(PruningPool[Wrapper]):
         return [tf.cast(magnitude_bits(each) >= threshold, tf.float32) for each in ranked]
 
     def weights(self) -> list[tf.Variable]:
-        """Returns the weights that are pruned, those of frozen layers left out."""
+        """Returns the weights that are pruned, without those of frozen layers."""
         return [weight for wrapper in self.wrappers for weight, _, _ in wrapper.pruning_vars]
 
     def masks(self) -> list[tf.Variable]:
-        """Returns the variables of their masks."""
+        """Returns the variables of the masks, in the order of `weights()`."""
         return [mask for wrapper in self.wrappers for _, mask, _ in wrapper.pruning_vars]
 
     @property
@@ -70,7 +70,7 @@ class MaskPool(PruningPool[Wrapper]):
         return bool(self.leader.chosen.numpy())
 
     def finish(self) -> None:
-        """Prunes to where the schedule ends, at once."""
+        """Prunes to the final rate of the schedule at once."""
         with self.strategy.scope():
             self._choose(self.strategy, tf.constant(max(self.end(), self.step), tf.int64))
             self._mask(self.strategy)

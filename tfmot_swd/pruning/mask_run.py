@@ -1,4 +1,4 @@
-"""One training by a method that prunes by masks, and its status."""
+"""Training run and status of methods that prune by masks."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class MaskStatus(Status):
 
     Args:
       step: updates begun since the model was wrapped.
-      sparsity: share of exact zeros among the weights that are pruned.
-      layers: the same, by layer.
-      zeros: how many of them are zero.
-      weights: how many weights have a mask.
+      sparsity: share of exact zeros among the weights with a mask.
+      layers: the same by layer.
+      zeros: number of weights that are zero.
+      weights: number of weights with a mask.
       is_pruned: whether masks have been chosen.
     """
 
@@ -52,9 +52,10 @@ class MaskStatus(Status):
 
 
 class MaskRun(PruningRun):
-    """Keeps what is pruned at zero through validation and the end of each epoch, and tells how far it is.
+    """Base of the runs of methods that prune by masks.
 
-    A method derives from it and names its pool in `pool_class`.
+    Masked weights are zero in validation and at the end of each epoch, where a `MaskStatus` joins the history. A method
+    derives from it and names its pool in `pool_class`.
     """
 
     pool_class: ClassVar[type[MaskPool[Any]]]
@@ -62,7 +63,6 @@ class MaskRun(PruningRun):
     def __init__(self, model: Any, options: RunOptions, params: dict[str, Any]) -> None:
         pool = self.pool_class.of(model)
         super().__init__(model, options, params)
-        self._batches = 0
         pool.join(self.optimizer)
         self._pool = pool
         for wrapper in pool.wrappers:
@@ -87,7 +87,7 @@ class MaskRun(PruningRun):
         return list(self._pool.wrappers)
 
     def status(self) -> MaskStatus:
-        """Returns the state now."""
+        """Returns the present status."""
         zeros: dict[str, tuple[int, int]] = {}
         for wrapper in self._pool.wrappers:
             weights = [weight for weight, _, _ in wrapper.pruning_vars]
@@ -105,8 +105,7 @@ class MaskRun(PruningRun):
 
     def on_batch_end(self, batch: int) -> None:
         super().on_batch_end(batch)
-        self._batches += 1
-        if self.options.update_freq != "epoch" and self._batches % int(self.options.update_freq) == 0:
+        if self._is_status_due():
             self.history.append(self.status())
 
     def on_test_begin(self) -> None:
@@ -128,7 +127,7 @@ class MaskRun(PruningRun):
             if self._pool.step < self._pool.end():
                 warnings.warn(
                     f"Training ended after {self._pool.step} updates and the schedule at {self._pool.end()}, so fewer "
-                    "weights are pruned than asked. Train on, or call tfmot_swd.prune_now(model). "
+                    "weights are pruned than requested. Train on, or call tfmot_swd.prune_now(model). "
                     f"Received: sparsity {self.status().sparsity:.4f}",
                     PruningWarning,
                     stacklevel=3,

@@ -1,4 +1,4 @@
-"""Wrapper with a mask for each weight that is pruned, chosen and applied by a `MaskPool`."""
+"""Wrapper of methods that prune by masks: one mask for each prunable weight."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from tfmot_swd.pruning.wrapper import PruningWrapper
 class MaskWrapper(PruningWrapper):
     """Base of wrappers that prune single weights by masks of the weights' shapes.
 
-    A method derives from it, registers the class with Keras, and says in `weights_to_prune` what is pruned.
+    A method derives from it, registers the class with Keras, and returns its prunable weights in `weights_to_prune`.
+    A `MaskPool` chooses and applies the masks.
 
-    Variables of its own: a mask for each weight (ones until one is chosen), `threshold` (float32), `pruning_step`
-    (int64, updates begun), `last_iterations` (int64) and `chosen` (bool), whether masks have been chosen.
+    Variables: a mask for each weight (ones until one is chosen), `threshold` (float32), `pruning_step` (int64, updates
+    begun), `last_iterations` (int64) and `chosen` (bool), whether masks have been chosen.
     """
 
     missing_callback = (
@@ -30,17 +31,7 @@ class MaskWrapper(PruningWrapper):
     def build(self, input_shape: Any = None) -> None:
         self._build_layer(input_shape)
         weights = [master_variable(weight) for weight in self.weights_to_prune()]
-        masks = [
-            self.add_weight(
-                f"mask_{index}" if index else "mask",
-                shape=weight.shape,
-                dtype=weight.dtype,
-                initializer="ones",
-                trainable=False,
-                aggregation=tf.VariableAggregation.MEAN,
-            )
-            for index, weight in enumerate(weights)
-        ]
+        masks = self._add_like("mask", weights, "ones")
         self._add_clock()
         self.chosen = self._add_state("chosen", [], tf.bool)
         self._set_pruning_vars(weights, masks)
@@ -51,7 +42,7 @@ class MaskWrapper(PruningWrapper):
         return found
 
     def ranked(self, weight: Any) -> Any:
-        """Returns what the entries of a weight are compared by under a global threshold, the sign aside."""
+        """Returns the values whose magnitudes rank the entries of a weight under a global threshold."""
         return weight.read_value()
 
     @classmethod

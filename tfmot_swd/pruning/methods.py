@@ -1,4 +1,4 @@
-"""Registry of pruning methods: one record for each, by which the shared parts of the package find it."""
+"""Registry of pruning methods."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from tfmot_swd.pruning.wrapper import PruningWrapper
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """What a model is to become by the end of a training, whatever the method.
+    """Target of a training, independent of the method: a rate or a budget, and its length.
 
     Args:
-      rate: share to remove, in (0, 1), of what the method counts; None for a budget.
-      budget: what may be left; None for a rate.
+      rate: share to remove, in (0, 1), of the `rate_of` the method; None for a budget.
+      budget: limits of the costs; None for a rate.
       epochs: of the training.
       steps_per_epoch: updates in an epoch.
       round_to: the number of channels kept is a multiple of this.
@@ -39,32 +39,32 @@ class Target:
 
     @property
     def steps(self) -> int:
-        """The number of updates of the training."""
+        """Number of updates of the training."""
         return self.epochs * self.steps_per_epoch
 
 
 @dataclasses.dataclass(frozen=True)
 class PruningMethod:
-    """One pruning method, as callback, stripping, backup, report and command line ask for it.
+    """Description of a pruning method, by which callback, stripping, backup, report and command line find its parts.
 
-    A method is a wrapper, which keeps its state in the model; a run, which is one training; a schedule, which says when
-    and how much; and a status, which says how far it is. `register_method` makes it known.
+    A method has a wrapper, which keeps its state in the model; a run, which is one training; schedules; and a status,
+    which reports the progress. Register it with `register_method`.
 
     Args:
       name: on the command line (`--method`), and in messages.
-      title: as people call it.
+      title: its full name, for messages and reports.
       wrapper: class of the wrapper layers.
       run: class of one training.
-      status: class of what `UpdatePruningStep.history` holds.
-      schedules: classes of the schedules that ask for this method, in `prune_low_magnitude`.
+      status: class of the entries of `UpdatePruningStep.history`.
+      schedules: classes of the schedules that select this method in `prune_low_magnitude`.
       wrap: (model, schedule, keyword arguments of the method) → the model to train.
-      wrap_layer: (layer, schedule, keyword arguments) → a wrapped layer, to build a model of; None where a layer on its
-        own means nothing.
+      wrap_layer: (layer, schedule, keyword arguments) → a wrapped layer, to build a model of; None if the method needs
+        the whole model.
       wrap_to: (model, `Target`, skip=, only=) → the model to train, for the command line.
-      plan: (model, skip=, only=) → what would be pruned; prints as a table.
-      rate_of: what its rate is a share of.
+      plan: (model, skip=, only=) → the plan of the pruning; prints as a table.
+      rate_of: the quantity of which its rate is a share.
       takes_budget: whether its target may be a `Budget`.
-      summary: what it does, in half a sentence, for the help of the command line.
+      summary: half a sentence for the help of the command line.
     """
 
     name: str
@@ -86,7 +86,7 @@ _METHODS: dict[str, PruningMethod] = {}
 
 
 def register_method(method: PruningMethod) -> PruningMethod:
-    """Makes a pruning method known to everything that is not of one method.
+    """Registers a pruning method with all parts of the package that work for any method.
 
     Args:
       method: its `name`, `wrapper` and `schedules` must not be those of another one.
@@ -108,11 +108,11 @@ def register_method(method: PruningMethod) -> PruningMethod:
         same += [method.wrapper.__name__] if other.wrapper is method.wrapper else []
         if same or any(each in other.schedules for each in method.schedules):
             raise ValueError(
-                "A method has a name, a wrapper class and schedule classes of its own: choose others. "
+                "The name, the wrapper class and the schedule classes of a method must be unique: choose others. "
                 f"Received: {', '.join([*same, *sorted(shared)])}, as {other.title} has"
             )
     _METHODS[method.name] = method
-    # By its very class: a rule does not hold for subclasses that override methods, and wrappers do.
+    # By its exact class: a rule does not apply to subclasses that override methods, as wrappers do.
     register_layer(method.wrapper, channels=pruning_wrapper)
     return method
 
@@ -130,13 +130,13 @@ def method_named(name: str) -> PruningMethod:
     """
     if name not in _METHODS:
         raise ValueError(
-            f"method must be one of {', '.join(_METHODS)}, or one that register_method made known. Received: {name!r}"
+            f"method must be one of {', '.join(_METHODS)}, or registered with register_method. Received: {name!r}"
         )
     return _METHODS[name]
 
 
 def method_of(model: Any) -> PruningMethod | None:
-    """Returns the method that a model is wrapped for; None where it is not wrapped.
+    """Returns the method that a model is wrapped for; None for a model without wrappers.
 
     Raises:
       ValueError: its layers are wrapped for several methods, or for one that was not registered.
@@ -159,14 +159,14 @@ def method_of_wrapper(wrapper: PruningWrapper) -> PruningMethod:
     found = next((each for each in _METHODS.values() if isinstance(wrapper, each.wrapper)), None)
     if found is None:
         raise ValueError(
-            "The pruning method of this wrapper is not known: call tfmot_swd.pruning.register_method with its class. "
+            "The pruning method of this wrapper is not registered: call tfmot_swd.pruning.register_method. "
             f"Received: {type(wrapper).__name__}"
         )
     return found
 
 
 def method_for(schedule: Any) -> PruningMethod:
-    """Returns the method that a schedule asks for, by the nearest class of its ancestry.
+    """Returns the method of a schedule, by the nearest registered class among its base classes.
 
     Raises:
       TypeError: no method has schedules of this class.

@@ -1,4 +1,4 @@
-"""What would be pruned of a model and what would stay whole, with the reason, before anything is done."""
+"""Pruning plan: the weights of a model that would be pruned, and the layers that would stay dense."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
+from tfmot_swd.io.deprecation import renamed_attribute
 from tfmot_swd.io.tables import COMPACT, Printable, ResultTable, View, counted
 from tfmot_swd.keras2.compat import PruningPolicy, master_variable
 from tfmot_swd.keras2.layer_choice import LayerChoice
@@ -16,125 +17,140 @@ from tfmot_swd.keras2.validation import check_keras_model
 from tfmot_swd.layers.prunable import counted_weights, target_weights, uncounted_kernels
 
 FROZEN = "frozen"
-UNKNOWN = "no weights that are pruned in this class"
+UNKNOWN = "no prunable weights known of this class"
 
 
 @dataclasses.dataclass(frozen=True)
 class PlanRow:
-    """One layer that owns weights.
+    """One layer of a `PruningPlan`; all numbers are counts of scalar weights.
 
     Args:
       layer: its name; layers of nested models are written model/layer.
       kind: its class name.
-      parameters: all its weights, a count.
-      counted: those that the pruning rate counts.
-      pool: of these, those that are trained as the model is now; 0 where the layer stays whole.
+      parameters: all its weights.
+      eligible_weights: weights of the kinds that a pruning rate counts, in frozen and skipped layers too.
+      prunable_weights: the eligible weights that are pruned as the model is now; 0 where the layer stays dense.
       kernels: kernel weights of the layer, pruned or not.
-      pool_kernels: of these, those in `pool`, which holds biases of dense layers too.
-      uncounted: kernel weights that nothing is known of, as those that custom layers own themselves; they stay dense.
-      reason: why it stays whole; empty for a layer that is pruned. A "frozen" layer is wrapped all the same, and pruned
-        once it is trainable.
+      prunable_kernels: kernel weights among `prunable_weights`, which include biases of dense layers.
+      unknown_kernels: kernel weights of no known kind, such as those that a custom layer owns itself; they stay dense.
+      reason: why the layer stays dense; empty for a layer that is pruned. A "frozen" layer is wrapped, and pruned once
+        it is trainable.
       layer_id: identity of the layer object in this process.
     """
 
     layer: str
     kind: str
     parameters: int
-    counted: int
-    pool: int
+    eligible_weights: int
+    prunable_weights: int
     kernels: int
-    pool_kernels: int
-    uncounted: int
+    prunable_kernels: int
+    unknown_kernels: int
     reason: str
     layer_id: int = dataclasses.field(repr=False)
 
-    def told(self) -> str:
-        """Returns the reason, and which kernel weights stay dense without one."""
+    counted = renamed_attribute("eligible_weights")
+    pool = renamed_attribute("prunable_weights")
+    pool_kernels = renamed_attribute("prunable_kernels")
+    uncounted = renamed_attribute("unknown_kernels")
+
+    def explanation(self) -> str:
+        """Returns why the layer, or a part of its kernel weights, stays dense; empty where all is pruned."""
         reason = "frozen: counts once trainable" if self.reason == FROZEN else self.reason
-        if not self.uncounted or self.reason not in ("", FROZEN, UNKNOWN):
+        if not self.unknown_kernels or self.reason not in ("", FROZEN, UNKNOWN):
             return reason
-        dense = f"{self.uncounted:,} kernel weights"
+        dense = f"{self.unknown_kernels:,} kernel weights"
         return f"{reason} ({dense})" if reason else f"{dense}: {UNKNOWN}"
 
 
 @dataclasses.dataclass(frozen=True)
 class PruningPlan(Printable):
-    """The rows of all layers that own weights; prints as a table, `full()` with all of them."""
+    """Plan of a pruning by weights: a row for each layer that owns weights.
+
+    Prints as a table of the largest layers and of those that stay dense for a reason; `full()` shows all of them.
+    """
 
     rows: tuple[PlanRow, ...]
 
+    pool_size = renamed_attribute("prunable_weights")
+    pool_kernels = renamed_attribute("prunable_kernels")
+    waiting = renamed_attribute("frozen_weights")
+    uncounted = renamed_attribute("unknown")
+
     @property
     def pruned(self) -> tuple[PlanRow, ...]:
-        """The layers that are pruned, as the model is now."""
+        """Rows of the layers that are pruned as the model is now."""
         return tuple(row for row in self.rows if not row.reason)
 
     @property
     def skipped(self) -> tuple[PlanRow, ...]:
-        """The layers that stay whole, as the model is now."""
+        """Rows of the layers that stay dense as the model is now."""
         return tuple(row for row in self.rows if row.reason)
 
     @property
-    def pool_size(self) -> int:
-        """The number of weights that the rate is a share of, as the model is now."""
-        return sum(row.pool for row in self.rows)
+    def prunable_weights(self) -> int:
+        """Number of weights of which the pruning rate is a share, as the model is now."""
+        return sum(row.prunable_weights for row in self.rows)
 
     @property
     def kernels(self) -> int:
-        """The number of kernel weights of the whole model, pruned or not."""
+        """Number of kernel weights of the whole model, pruned or not."""
         return sum(row.kernels for row in self.rows)
 
     @property
-    def pool_kernels(self) -> int:
-        """How many of the kernel weights are in the pool, as the model is now."""
-        return sum(row.pool_kernels for row in self.rows)
+    def prunable_kernels(self) -> int:
+        """Number of kernel weights among the prunable weights, as the model is now."""
+        return sum(row.prunable_kernels for row in self.rows)
 
     @property
-    def waiting(self) -> int:
-        """The number of weights that will count once their layers are trainable."""
-        return sum(row.counted - row.pool for row in self.rows if row.layer_id in self.layers())
+    def frozen_weights(self) -> int:
+        """Number of weights that become prunable once their layers are trainable."""
+        return sum(row.eligible_weights - row.prunable_weights for row in self.rows if row.layer_id in self.layers())
 
     @property
-    def uncounted(self) -> tuple[PlanRow, ...]:
-        """The layers with kernel weights that are not counted though nobody chose to leave them whole."""
-        return tuple(row for row in self.rows if row.uncounted and row.reason in ("", FROZEN, UNKNOWN))
+    def unknown(self) -> tuple[PlanRow, ...]:
+        """Rows of the layers with kernel weights of no known kind that were not left out on purpose."""
+        return tuple(row for row in self.rows if row.unknown_kernels and row.reason in ("", FROZEN, UNKNOWN))
 
     def layers(self) -> frozenset[int]:
-        """Returns the identities of the layers to wrap: those that are pruned, and frozen ones, which may be later."""
+        """Returns the identities of the layers to wrap: pruned ones, and frozen ones that may be trained later."""
         return frozenset(row.layer_id for row in self.rows if row.reason in ("", FROZEN))
 
     def summary(self) -> str:
-        """Returns what stays whole, in one line."""
+        """Returns the layers that stay dense and the reasons, in one line."""
         if not self.skipped:
             return "a model without weights"
         return ", ".join(f"{row.layer} ({row.kind}: {row.reason})" for row in self.skipped)
 
     def tables(self, view: View = COMPACT) -> tuple[Table, ...]:
-        share = self.pool_kernels / max(self.kernels, 1)
-        title = f"{self.pool_size:,} weights counted: {self.pool_kernels:,} of {self.kernels:,} kernel weights"
+        share = self.prunable_kernels / max(self.kernels, 1)
+        title = (
+            f"{self.prunable_weights:,} prunable weights: {self.prunable_kernels:,} of {self.kernels:,} kernel weights"
+        )
         title += f" ({share:.2%})"
-        if self.waiting:
-            title += f"; {self.waiting:,} more once their layers are trainable"
+        if self.frozen_weights:
+            title += f"; {self.frozen_weights:,} more once their layers are trainable"
         table = ResultTable(title)
         table.add_column("layer", overflow="fold")
         table.add_column("class")
         table.add_column("parameters", justify="right")
-        table.add_column("counted", justify="right")
-        table.add_column("stays whole because", overflow="fold")
+        table.add_column("prunable", justify="right")
+        table.add_column("stays dense because", overflow="fold")
         table.add_row("total", "", *_counts(self.rows), "", end_section=True)
-        # What somebody chose, or should look at, comes before what is large.
-        shown, rest = view.split(self.rows, lambda row: (row.told() not in ("", UNKNOWN), row.parameters))
+        # Layers that were left out on purpose, or need attention, come before large ones.
+        shown, rest = view.split(self.rows, lambda row: (row.explanation() not in ("", UNKNOWN), row.parameters))
         for row in shown:
-            table.add_row(row.layer, row.kind, *_counts([row]), row.told())
+            table.add_row(row.layer, row.kind, *_counts([row]), row.explanation())
         if rest:
-            table.add_row(f"and {len(rest)} more", "", *_counts(rest), counted(row.told() for row in rest))
-        table.explain(view.note(shown, rest, "layers, those with a reason of their own and the largest"))
+            table.add_row(f"and {len(rest)} more", "", *_counts(rest), counted(row.explanation() for row in rest))
+        table.explain(view.note(shown, rest, "layers, those with a special reason and the largest"))
         return (table,)
 
 
 def _counts(rows: Sequence[PlanRow]) -> tuple[str, str]:
-    """Returns the cells of their parameters and of the weights that count."""
-    pool = sum(row.pool for row in rows)
-    return f"{sum(row.parameters for row in rows):,}", f"{pool:,}" if pool else ""
+    """Returns the cells of the parameters and the prunable weights of some rows together."""
+    prunable = sum(row.prunable_weights for row in rows)
+    return f"{sum(row.parameters for row in rows):,}", f"{prunable:,}" if prunable else ""
 
 
 def plan_pruning(
@@ -147,18 +163,26 @@ def plan_pruning(
 ) -> PruningPlan:
     """Returns the plan that `prune_selective_decay` would follow with the same arguments.
 
+    Use it before a training, to see which layers are left dense and why. The model is not changed.
+
+    Args:
+      model: a built tf_keras Sequential or Functional model, nested models included.
+      targets: "kernels" or "all", as in `SelectiveDecay`.
+      skip, only: names of layers to leave dense, or of those that alone may be pruned.
+      pruning_policy: a TFMOT `PruningPolicy`; layers that it does not allow are left dense.
+
     Raises:
       TypeError, ValueError: as `prune_selective_decay`, for the model, `skip` and `only`.
 
     >>> import tf_keras as keras
     >>> net = keras.Sequential([keras.layers.Dense(2, input_shape=(3,))])
-    >>> plan_pruning(net).pool_size
+    >>> plan_pruning(net).prunable_weights
     8
     """
     choice = LayerChoice(skip, only)
     check_keras_model(model)
     chosen = choice.of(model)
-    # Layers may share a weight: it counts for the first of them.
+    # A weight that layers share counts for the first of them.
     seen: set[int] = set()
     rows = [
         _row(path, layer, targets, not chosen.allows(path), pruning_policy, seen)
@@ -175,16 +199,16 @@ def _row(path: str, layer: Any, targets: str, skipped: bool, policy: PruningPoli
     trained = {id(master_variable(each)) for each in layer.trainable_weights}
     seen |= {id(each) for each in (*countable, *kernels)}
     reason = _reason(layer, countable, trained, targets, skipped, policy)
-    pool = [] if reason else [each for each in countable if id(each) in trained]
+    prunable = [] if reason else [each for each in countable if id(each) in trained]
     kernel_ids = {id(each) for each in kernels}
     return PlanRow(
         path,
         type(layer).__name__,
         layer.count_params(),
         elements(countable),
-        elements(pool),
+        elements(prunable),
         elements(kernels),
-        elements(each for each in pool if id(each) in kernel_ids),
+        elements(each for each in prunable if id(each) in kernel_ids),
         elements(uncounted),
         reason,
         id(layer),

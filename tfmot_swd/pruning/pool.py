@@ -1,4 +1,4 @@
-"""All wrappers of a model under one clock: what a method does once an update, in graph."""
+"""Pool of a pruning method: all wrappers of a model, acting together once an update, in graph."""
 
 from __future__ import annotations
 
@@ -8,28 +8,29 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 import tensorflow as tf
 
 from tfmot_swd.keras2 import optimizers
-from tfmot_swd.pruning.skipped_updates import SkippedUpdates
+from tfmot_swd.pruning.update_clock import SkippedUpdates
 from tfmot_swd.pruning.wrapped_models import assign, collect_wrappers, taking_part
 from tfmot_swd.pruning.wrapper import PruningWrapper
 
 Wrapper = TypeVar("Wrapper", bound=PruningWrapper)
+Part = TypeVar("Part")
 
 
 class PruningPool(Generic[Wrapper]):
-    """The wrappers of a model, joined to the optimizer whose updates are their clock.
+    """Base of the pools of pruning methods: the wrappers of a model, joined to the optimizer that is their clock.
 
-    It acts once for each optimizer update, in graph, at the first wrapped layer that the forward pass reaches: so it
-    holds for `model.fit`, for custom loops, for several steps in one call and under `tf.distribute`. It owns no
+    A pool acts once for each optimizer update, in graph, at the first wrapped layer that the forward pass reaches. So
+    it works in `model.fit`, in custom loops, with several steps in one call and under `tf.distribute`. It owns no
     variables: its state lives in its wrappers and is saved with them.
 
     A method derives from it and defines `_act`.
 
     Args:
-      wrappers: the model's wrappers in call order; those take part of which a weight is trained, and the first leads.
+      wrappers: the model's wrappers in call order. Those with a trained weight take part; the first of them leads.
       strategy: the `tf.distribute.Strategy` under which the model was built.
 
     Attributes:
-      schedule: that the wrappers share.
+      schedule: the pruning schedule, shared by all wrappers.
 
     Raises:
       NothingTrainedError: no weight of the wrappers is trained as the model is now.
@@ -40,7 +41,7 @@ class PruningPool(Generic[Wrapper]):
 
     def __init__(self, wrappers: Sequence[Wrapper], strategy: tf.distribute.Strategy) -> None:
         self.wrappers = taking_part(wrappers)
-        # One that is frozen now may have led before.
+        # A layer that is frozen now may have led before.
         self._clocks = tuple(wrappers)
         self._check_schedules()
         self.strategy = strategy
@@ -69,7 +70,7 @@ class PruningPool(Generic[Wrapper]):
         return wrappers
 
     def join(self, optimizer: Any) -> None:
-        """Links the wrappers to this pool and the optimizer, whose updates are the clock from now on."""
+        """Links the wrappers to this pool and to the optimizer, whose updates are counted from now on."""
         self._optimizer = optimizer
         for wrapper in self.wrappers:
             wrapper.join(self)
@@ -81,7 +82,7 @@ class PruningPool(Generic[Wrapper]):
             self._skips = SkippedUpdates(optimizer, self.leader)
 
     def leave(self) -> None:
-        """Unlinks the wrappers; a training function that is traced without the callback is an error then."""
+        """Unlinks the wrappers; tracing a training function without the callback is an error from then on."""
         with self.strategy.scope():
             for wrapper in self.wrappers[1:]:
                 self._copy_clock(self.leader, wrapper)
@@ -90,35 +91,37 @@ class PruningPool(Generic[Wrapper]):
 
     @property
     def optimizer(self) -> Any:
-        """The optimizer whose updates are the clock."""
-        if self._optimizer is None:
-            raise RuntimeError(f"{type(self).__name__}.join comes first. Received: a pool without optimizer.")
-        return self._optimizer
+        """The optimizer whose updates are counted."""
+        return self._joined(self._optimizer)
 
     @property
     def _skipped_updates(self) -> SkippedUpdates:
-        if self._skips is None:
+        return self._joined(self._skips)
+
+    def _joined(self, part: Part | None) -> Part:
+        """Returns a part that a pool has from `join` on."""
+        if part is None:
             raise RuntimeError(f"{type(self).__name__}.join comes first. Received: a pool without optimizer.")
-        return self._skips
+        return part
 
     @property
     def step(self) -> int:
-        """The number of updates begun since the model was wrapped."""
+        """Number of updates begun since the model was wrapped."""
         clock = self.leader if self._optimizer is not None else self._latest()
         return int(clock.pruning_step.numpy())
 
     @property
     def scales(self) -> bool:
-        """Whether the optimizer finds the scale of the loss by trying, and skips updates that have overflowed."""
+        """Whether the optimizer has a dynamic loss scale, and so skips updates whose gradients overflow."""
         return self._skips is not None and self._skips.possible
 
     @property
     def skipped(self) -> int:
-        """The number of updates since the wrappers were joined that the optimizer has counted and not made."""
+        """Number of updates since the wrappers were joined that the optimizer has counted and skipped."""
         return 0 if self._skips is None else self._skips.count()
 
     def advance(self) -> None:
-        """Makes the pool's part of one update; does nothing when called again in the same update."""
+        """Makes the pool's part of one update, once: calls in the same update after the first change nothing."""
         replica = tf.distribute.get_replica_context()
         if replica is None:
             self._advance(self.strategy)
@@ -126,12 +129,12 @@ class PruningPool(Generic[Wrapper]):
             replica.merge_call(self._advance)
 
     def apply_masks(self) -> None:
-        """Sets to zero again what the optimizer has moved of the weights whose mask is zero."""
+        """Sets the masked weights to zero, where the optimizer has moved them."""
         with self.strategy.scope():
             self._mask(self.strategy)
 
     def targets(self) -> list[tuple[tf.Variable, tf.Tensor]]:
-        """Returns (weight, mask that broadcasts to it) of every variable that may be set to zero."""
+        """Returns (weight, mask that broadcasts to it) of each variable that may be pruned."""
         return [pair for wrapper in self.wrappers for pair in wrapper.masked_weights()]
 
     def _check_schedules(self) -> None:
@@ -149,21 +152,23 @@ class PruningPool(Generic[Wrapper]):
         begun = self.leader.pruning_step.read_value()
         skipped = self._skipped_updates.begin_update(strategy)
         is_new = tf.not_equal(now, self.leader.last_iterations.read_value()) & ~skipped
-        # A second call within an update, or after one that was skipped, repeats its step.
+        # A second call within an update, or after a skipped one, repeats its step.
         step = begun - tf.cast(~is_new, begun.dtype)
         self._act(strategy, step, is_new)
         assign(strategy, self.leader.pruning_step, step + 1)
         assign(strategy, self.leader.last_iterations, now)
 
     def _act(self, strategy: tf.distribute.Strategy, step: tf.Tensor, is_new: tf.Tensor) -> None:
-        """Does what the method does before the forward pass of an update; runs in graph.
+        """Prunes before the forward pass of an update, as the method defines it; in graph.
 
         Args:
           strategy: to assign with (`strategy.extended.update`).
           step: int64 scalar, the index of the update.
           is_new: bool scalar; False where this is called again in the same update.
         """
-        raise NotImplementedError(f"{type(self).__name__} must define _act, what it does before an update")
+        raise NotImplementedError(
+            f"{type(self).__name__} must define _act(strategy, step, is_new). Received: a class without it"
+        )
 
     def _mask(self, strategy: tf.distribute.Strategy) -> tf.Tensor:
         def apply(weight: tf.Variable, mask: tf.Tensor) -> Any:

@@ -1,4 +1,4 @@
-"""One training of a pruned model: the part of a method that the callback drives."""
+"""Training run: the part of a pruning method that the callback drives."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any, ClassVar
 
 import tensorflow as tf
 
-from tfmot_swd.keras2.compat import keras, master_variable
+from tfmot_swd.keras2.compat import keras
 from tfmot_swd.keras2.graph import calls_of
 from tfmot_swd.keras2.layer_weights import elements, kernels_of
 from tfmot_swd.keras2.optimizers import KINDS, iterations, loss_scale, main_optimizer
 from tfmot_swd.keras2.pruning_warning import PruningWarning
-from tfmot_swd.pruning.optimizer_check import OptimizerCheck
+from tfmot_swd.pruning.update_clock import OptimizerCheck
 from tfmot_swd.pruning.wrapped_models import collect_wrappers, wrapped_graphs
 from tfmot_swd.pruning.wrapper import PruningWrapper
 
@@ -29,7 +29,7 @@ _REPEATABLE = keras.utils.Sequence | tf.distribute.DistributedDataset | keras.ut
 
 @dataclasses.dataclass(frozen=True)
 class RunOptions:
-    """What the user has told `UpdatePruningStep`; see there."""
+    """Checked arguments of `UpdatePruningStep`; see there."""
 
     validation_data: Any = None
     training_data: Any = None
@@ -48,19 +48,20 @@ class RunOptions:
 
 
 class PruningRun(abc.ABC):
-    """One training of a wrapped model by one method.
+    """Base of the runs of pruning methods: one training of a wrapped model.
 
     Args:
-      model: the model that is being trained; it or models inside it are wrapped.
+      model: the model in training; it or models inside it are wrapped.
       options: of the callback.
       params: Keras's `params` of the fit; empty in a custom loop.
 
     Attributes:
       history: a status of each epoch, or of every so many batches.
-      optimizer: that trains the wrapped layers; its updates are the clock.
+      optimizer: trains the wrapped layers; its updates are counted.
 
     Raises:
-      ValueError: there is no optimizer, or it turns out to be another one than that which trains the wrapped layers.
+      ValueError: the model has no optimizer, is compiled with `jit_compile`, or its wrapped layers are trained by
+        another optimizer.
     """
 
     wrapper_class: ClassVar[type[PruningWrapper]]
@@ -74,7 +75,7 @@ class PruningRun(abc.ABC):
             )
         if getattr(model, "jit_compile", None):
             raise ValueError(
-                "What pruning does inside a training step cannot be compiled by XLA as a whole: "
+                "XLA cannot compile a training step with pruning: "
                 "compile the model without jit_compile. Received: jit_compile=True"
             )
         mark_pinned(model)
@@ -82,14 +83,14 @@ class PruningRun(abc.ABC):
         self.options = options
         self.params = params
         self.history: list[Any] = []
-        self._epoch = 0
+        self._epoch = self._batches = 0
         self._updates_at_begin = int(iterations(self.optimizer).numpy())
-        self._told_skipped = False
+        self._has_warned_of_skipped = False
         self._retrace_where_stale()
         self._watch_optimizer()
 
     def _retrace_where_stale(self) -> None:
-        """Has the training step traced again where an earlier one has another clock, or prunes other weights."""
+        """Has the training step traced again if its trace counts another optimizer or prunes other weights."""
         found = collect_wrappers(self.model, self.wrapper_class)
         kept = found[0].unsaved
         pruned = {id(each) for each in _trained_weights(found)}
@@ -104,10 +105,10 @@ class PruningRun(abc.ABC):
             wrapper.unsaved.entered = False
 
     def check_trace(self) -> None:
-        """Looks, where layers were frozen or unfrozen since the last training, at whether the step knows of it.
+        """Checks that the training step was traced after layers were last frozen or unfrozen.
 
-        A `tf.function` of a loop of one's own goes on as it was traced: it decays and prunes the layers that were
-        trained then, and leaves the others as they are.
+        A `tf.function` of a custom loop keeps its trace: it prunes the layers that were trained when it was traced, and
+        no others.
 
         Raises:
           ValueError: updates have been made by a training step that was traced before.
@@ -128,7 +129,7 @@ class PruningRun(abc.ABC):
         found[0].unsaved.pruned = pruned
 
     def _watch_optimizer(self) -> None:
-        """Has the batches to come show whether the optimizer that is the clock trains the wrapped layers."""
+        """Starts the check that the counted optimizer trains the wrapped layers."""
         found = collect_wrappers(self.model, self.wrapper_class)
         found[0].unsaved.clock = self.optimizer
         models = (self.model, *wrapped_graphs(self.model))
@@ -137,26 +138,26 @@ class PruningRun(abc.ABC):
     @classmethod
     @abc.abstractmethod
     def prune_now(cls, model: Any) -> None:
-        """Prunes a wrapped model to its final rate, in the middle of a training too."""
+        """Prunes a wrapped model to its final rate, also in the middle of a training."""
 
     @property
     @abc.abstractmethod
     def skipped(self) -> int:
-        """The number of updates of this training that the optimizer has counted and not made."""
+        """Number of updates of this training that the optimizer has counted and skipped."""
 
     @property
     @abc.abstractmethod
     def is_over(self) -> bool:
-        """Whether the pruning is finished, so that no clock matters any more."""
+        """Whether the pruning is finished, so that updates need not be counted any more."""
 
     @property
     @abc.abstractmethod
     def wrappers(self) -> list[PruningWrapper]:
-        """The wrappers that are pruned."""
+        """The wrappers that take part in the pruning."""
 
     @abc.abstractmethod
     def scalars(self) -> tuple[int, dict[str, float]]:
-        """Returns the step, and the numbers of the present state for TensorBoard."""
+        """Returns (step, scalars of the present status by name) for TensorBoard."""
 
     def on_epoch_begin(self, epoch: int) -> None:
         """Called before each epoch of a fit."""
@@ -164,17 +165,22 @@ class PruningRun(abc.ABC):
 
     def on_batch_end(self, batch: int) -> None:
         """Called after each training batch, or after the last of those that ran in one call."""
+        self._batches += 1
         if not self.is_over:
             self._optimizer_check.after_batch()
 
+    def _is_status_due(self) -> bool:
+        """Returns whether a status joins `history` after this batch, by `update_freq`."""
+        return self.options.update_freq != "epoch" and self._batches % int(self.options.update_freq) == 0
+
     def _warn_of_skipped(self) -> None:
-        """Says once when many updates are skipped: what they were to train is pruned all the same."""
+        """Warns once when many updates are skipped."""
         skipped, counted = self.skipped, int(iterations(self.optimizer).numpy()) - self._updates_at_begin
-        if self._told_skipped or skipped < _FEW_SKIPPED or skipped <= _SMALL_SHARE_SKIPPED * counted:
+        if self._has_warned_of_skipped or skipped < _FEW_SKIPPED or skipped <= _SMALL_SHARE_SKIPPED * counted:
             return
-        self._told_skipped = True
+        self._has_warned_of_skipped = True
         warnings.warn(
-            "Gradients overflow under the loss scale, and the optimizer skips their updates: they train nothing, and "
+            "Gradients overflow under the loss scale, and the optimizer skips their updates: they train nothing and "
             "do not count as updates of the pruning schedule. Lower the learning rate, clip gradients, give the "
             "LossScaleOptimizer a smaller initial_scale, or train in mixed_bfloat16 or float32. "
             f"Received: {skipped} of {counted} updates skipped, loss scale {float(loss_scale(self.optimizer)):g}",
@@ -199,23 +205,23 @@ class PruningRun(abc.ABC):
 
 def _trained_weights(wrappers: Sequence[PruningWrapper]) -> list[tf.Variable]:
     """Returns the weights that are pruned and trained, as the model is now."""
-    trained = {id(master_variable(each)) for wrapper in wrappers for each in wrapper.layer.trainable_weights}
+    trained = frozenset().union(*(wrapper.trained_ids() for wrapper in wrappers))
     return [weight for wrapper in wrappers for weight in wrapper.prunable_weights if id(weight) in trained]
 
 
 def warn_of_frozen(model: Any, wrappers: Sequence[PruningWrapper]) -> None:
-    """Warns, when a model is pruned for good, of the wrapped layers that are frozen and so stay whole."""
+    """Warns at the final pruning step of wrapped layers that are frozen and so stay dense."""
     frozen: dict[str, int] = {}
     for wrapper in wrappers:
-        trained = {id(master_variable(each)) for each in wrapper.layer.trainable_weights}
+        trained = wrapper.trained_ids()
         whole = elements(each for each in kernels_of(wrapper) if id(each) not in trained)
         if whole:
             frozen[wrapper.layer.name] = whole
     if frozen:
         size, kernels = sum(frozen.values()), elements(kernels_of(model))
         warnings.warn(
-            "Layers that are wrapped for pruning are frozen at the final pruning step, so they stay whole. To prune "
-            "them too, set layer.trainable = True, compile and fit before the schedule ends; to leave them whole on "
+            "Layers that are wrapped for pruning are frozen at the final pruning step, so they stay dense. To prune "
+            "them too, set layer.trainable = True, compile and fit before the schedule ends; to leave them dense on "
             f"purpose, name them in skip. Received: {', '.join(frozen)}, {size:,} of {kernels:,} kernel weights "
             f"({size / kernels:.2%})",
             PruningWarning,
@@ -224,7 +230,7 @@ def warn_of_frozen(model: Any, wrappers: Sequence[PruningWrapper]) -> None:
 
 
 def mark_pinned(model: Any) -> None:
-    """Tells the wrappers of a model which of them stand in a part that it calls with training=False for good."""
+    """Marks the wrappers inside parts of a model that it always calls with training=False."""
     for graph in wrapped_graphs(model):
         for call in calls_of(graph):
             if call.kwargs.get("training") is False:

@@ -1,4 +1,4 @@
-"""How many weights a model has left, counted both ways."""
+"""Sparsity of a model: non-zero weights by layer and in total."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
+from tfmot_swd.io.deprecation import renamed_attribute
 from tfmot_swd.io.tables import COMPACT, Printable, ResultTable, View
 from tfmot_swd.keras2.compat import master_variable
 from tfmot_swd.keras2.layer_weights import elements, kernels_of, layers_with_weights, weights_inside
@@ -18,37 +19,58 @@ from tfmot_swd.layers.prunable import counted_weights
 
 @dataclasses.dataclass(frozen=True)
 class LayerSparsity:
-    """Counts of one layer: all its weights, those the rate counts, its kernel weights, and the non-zeros of each."""
+    """Counts of one layer: parameters, prunable weights and kernel weights, and the non-zero ones of each.
+
+    Args:
+      layer: its name; layers of nested models are written model/layer.
+      parameters, nonzero_parameters: all weights, moving statistics and biases included.
+      prunable_weights, nonzero_prunable_weights: those that a pruning rate counts.
+      kernels, nonzero_kernels: entries of matrices, convolution kernels and embeddings, prunable or not.
+    """
 
     layer: str
     parameters: int
-    nonzero: int
-    counted: int
-    counted_nonzero: int
+    nonzero_parameters: int
+    prunable_weights: int
+    nonzero_prunable_weights: int
     kernels: int
-    kernels_nonzero: int
+    nonzero_kernels: int
+
+    nonzero = renamed_attribute("nonzero_parameters")
+    counted = renamed_attribute("prunable_weights")
+    counted_nonzero = renamed_attribute("nonzero_prunable_weights")
+    kernels_nonzero = renamed_attribute("nonzero_kernels")
 
 
 @dataclasses.dataclass(frozen=True)
 class SparsityReport(Printable):
-    """What is kept of the pool, as the rate means it, of all kernel weights, and of all parameters.
+    """Non-zero counts of a model, over its prunable weights, its kernel weights and all its parameters.
 
-    The pool lacks the kernel weights that pruning does not count, as those that custom layers own themselves: where
-    they are many, little of the model is pruned however high the rate. All parameters hold batch norm and biases too,
-    at extreme rates a large part of what is left. Prints as a table, `full()` with all layers.
+    A pruning rate is a share of the prunable weights. They lack kernel weights of no known kind, such as those that a
+    custom layer owns itself: where these are many, a high rate prunes little of the model. The parameters include
+    batch norm and biases, at extreme rates a large part of the non-zero ones. Prints as a table, `full()` with all
+    layers.
+
+    Args:
+      layers: counts of each layer that owns weights, in call order.
     """
 
     layers: tuple[LayerSparsity, ...]
 
-    @property
-    def pool(self) -> int:
-        """Number of weights that the rate counts."""
-        return sum(row.counted for row in self.layers)
+    pool = renamed_attribute("prunable_weights")
+    pool_kept = renamed_attribute("nonzero_prunable_weights")
+    kernels_kept = renamed_attribute("nonzero_kernels")
+    parameters_kept = renamed_attribute("nonzero_parameters")
 
     @property
-    def pool_kept(self) -> int:
-        """How many of them are not zero."""
-        return sum(row.counted_nonzero for row in self.layers)
+    def prunable_weights(self) -> int:
+        """Number of weights that a pruning rate counts."""
+        return sum(row.prunable_weights for row in self.layers)
+
+    @property
+    def nonzero_prunable_weights(self) -> int:
+        """Number of prunable weights that are not zero."""
+        return sum(row.nonzero_prunable_weights for row in self.layers)
 
     @property
     def kernels(self) -> int:
@@ -56,9 +78,9 @@ class SparsityReport(Printable):
         return sum(row.kernels for row in self.layers)
 
     @property
-    def kernels_kept(self) -> int:
-        """How many of them are not zero."""
-        return sum(row.kernels_nonzero for row in self.layers)
+    def nonzero_kernels(self) -> int:
+        """Number of kernel weights that are not zero."""
+        return sum(row.nonzero_kernels for row in self.layers)
 
     @property
     def parameters(self) -> int:
@@ -66,31 +88,34 @@ class SparsityReport(Printable):
         return sum(row.parameters for row in self.layers)
 
     @property
-    def parameters_kept(self) -> int:
-        """How many of them are not zero."""
-        return sum(row.nonzero for row in self.layers)
+    def nonzero_parameters(self) -> int:
+        """Number of parameters that are not zero."""
+        return sum(row.nonzero_parameters for row in self.layers)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain types for JSON."""
         return {
-            "pool": self.pool,
-            "pool_kept": self.pool_kept,
+            "prunable_weights": self.prunable_weights,
+            "nonzero_prunable_weights": self.nonzero_prunable_weights,
             "kernels": self.kernels,
-            "kernels_kept": self.kernels_kept,
+            "nonzero_kernels": self.nonzero_kernels,
             "parameters": self.parameters,
-            "parameters_kept": self.parameters_kept,
+            "nonzero_parameters": self.nonzero_parameters,
             "layers": [dataclasses.asdict(row) for row in self.layers],
         }
 
     def tables(self, view: View = COMPACT) -> tuple[Table, ...]:
-        table = ResultTable(
-            f"{self.pool_kept:,} of {self.pool:,} prunable weights kept "
-            f"({self.pool_kept / max(self.pool, 1):.2%}), {self.kernels_kept:,} of {self.kernels:,} kernel weights "
-            f"({self.kernels_kept / max(self.kernels, 1):.2%}), {self.parameters_kept:,} of "
-            f"{self.parameters:,} parameters ({self.parameters_kept / max(self.parameters, 1):.2%})"
+        counts = ", ".join(
+            f"{nonzero:,} of {size:,} {what} ({nonzero / max(size, 1):.2%})"
+            for nonzero, size, what in (
+                (self.nonzero_prunable_weights, self.prunable_weights, "prunable weights"),
+                (self.nonzero_kernels, self.kernels, "kernel weights"),
+                (self.nonzero_parameters, self.parameters, "parameters"),
+            )
         )
+        table = ResultTable(f"Not zero: {counts}")
         table.add_column("layer", overflow="fold")
-        for heading in ("parameters", "non-zero", "prunable", "kept"):
+        for heading in ("parameters", "non-zero", "prunable", "non-zero share"):
             table.add_column(heading, justify="right")
         table.add_row("total", *_cells(self.layers), end_section=True)
         shown, rest = view.split(self.layers, lambda row: row.parameters)
@@ -103,18 +128,23 @@ class SparsityReport(Printable):
 
 
 def _cells(rows: Sequence[LayerSparsity]) -> tuple[str, ...]:
-    """Returns the cells of some layers together: parameters, non-zero ones, prunable weights, the share kept."""
+    """Returns the cells of some layers together: parameters, non-zero ones, prunable weights, their non-zero share."""
     parameters, nonzero, prunable, kept = (
-        sum(getattr(row, name) for row in rows) for name in ("parameters", "nonzero", "counted", "counted_nonzero")
+        sum(getattr(row, name) for row in rows)
+        for name in ("parameters", "nonzero_parameters", "prunable_weights", "nonzero_prunable_weights")
     )
     shares = (f"{prunable:,}", f"{kept / prunable:.2%}") if prunable else ("", "")
     return (f"{parameters:,}", f"{nonzero:,}", *shares)
 
 
 def sparsity_report(model: Any) -> SparsityReport:
-    """Returns what is left of a model, stripped or still wrapped, quantization-aware too.
+    """Returns how many weights of a model are zero and how many are not, by layer and in total.
 
-    Masks, clocks and ranges of wrappers are not counted, and a weight that layers share counts once.
+    Takes stripped, wrapped and quantization-aware models alike: masks, step counters and ranges of wrappers are not
+    counted, and a weight that layers share counts once.
+
+    Args:
+      model: a built tf_keras model.
 
     Raises:
       TypeError: `model` is no tf_keras model.
@@ -122,7 +152,7 @@ def sparsity_report(model: Any) -> SparsityReport:
 
     >>> import tf_keras as keras
     >>> net = keras.Sequential([keras.layers.Dense(2, input_shape=(2,), kernel_initializer="zeros")])
-    >>> sparsity_report(net).pool_kept
+    >>> sparsity_report(net).nonzero_prunable_weights
     0
     """
     check_is_model(model)
@@ -145,11 +175,11 @@ def _row(name: str, layer: Any, seen: set[int]) -> LayerSparsity:
     return LayerSparsity(
         layer=name,
         parameters=elements(weights),
-        nonzero=_nonzero(weights),
-        counted=elements(counted),
-        counted_nonzero=_nonzero(counted),
+        nonzero_parameters=_nonzero(weights),
+        prunable_weights=elements(counted),
+        nonzero_prunable_weights=_nonzero(counted),
         kernels=elements(kernels),
-        kernels_nonzero=_nonzero(kernels),
+        nonzero_kernels=_nonzero(kernels),
     )
 
 

@@ -1,4 +1,4 @@
-"""Batch-norm statistics of a model as it is now, measured anew."""
+"""Re-estimation of batch-norm statistics."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ from tfmot_swd.pruning.wrapped_models import find_wrapped
 def reestimate_batch_norm(model: Any, data: Iterable[Any], batches: int = 20) -> int:
     """Replaces the moving means and variances of a model's batch norms by averages over a few batches.
 
-    After a cut that changed something, such as prune-once, moving statistics are those of the model before it. A cut of
-    Selective Weight Decay changes nothing, and needs none of this. Trained weights stay as they are; dropout drops.
+    Use it after a pruning without fine-tuning, such as prune-once, where moving statistics are those of the model
+    before it. Selective Weight Decay does not need it, as its final pruning step leaves the outputs unchanged. Trained
+    weights do not change; dropout is active, as in training.
 
     Args:
-      model: a built Sequential or Functional tf_keras model without pruning wrappers, `strip_pruning`'s for example.
+      model: a built Sequential or Functional tf_keras model without pruning wrappers, such as that of `strip_pruning`.
       data: batches of inputs, each alone or as (x, y) or (x, y, sample_weight); a `tf.data.Dataset` or any iterable.
-      batches: how many of them are used at most.
+      batches: largest number of batches to use.
 
     Returns:
       The number of batches used.
 
     Raises:
-      TypeError: no tf_keras model, or an array in the place of batches.
-      ValueError: a subclassed model, one that is not built or is wrapped still; no data; `batches` below 1.
+      TypeError: `model` is not a tf_keras model, or `data` is an array.
+      ValueError: the model is subclassed, not built or still wrapped; there is no data; `batches` is below 1.
 
     >>> import tf_keras as keras
     >>> net = keras.Sequential([keras.layers.BatchNormalization(input_shape=(1,))])
@@ -60,7 +61,7 @@ def reestimate_batch_norm(model: Any, data: Iterable[Any], batches: int = 20) ->
             if used == batches:
                 break
             for norm in norms:
-                # The first batch replaces what was there, each further one weighs as much as those before it.
+                # A running mean: the first batch replaces the old statistics, all batches have equal weight.
                 norm.momentum = used / (used + 1)
             model(batch[0] if isinstance(batch, tuple) else batch, training=True)
             used += 1
@@ -68,5 +69,7 @@ def reestimate_batch_norm(model: Any, data: Iterable[Any], batches: int = 20) ->
         for norm, momentum in before:
             norm.momentum = momentum
     if not used:
-        raise ValueError("Statistics need one batch at least. Received: no data")
+        raise ValueError(
+            "Statistics need at least one batch: check that data is not an exhausted iterator. Received: no data"
+        )
     return used

@@ -1,4 +1,4 @@
-"""Status of a pruned training: the numbers after an epoch, for logs, TensorBoard and charts."""
+"""Status of a pruned training, for logs, TensorBoard and charts."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class ChartLine:
     """One line of a chart.
 
     Args:
-      label: in its legend.
-      values: one a status; None where there is none.
-      is_target: whether this is what is wanted, not what is.
+      label: in the legend.
+      values: one for each status; None for a missing value.
+      is_target: whether the line is the target of the schedule, not a measurement.
     """
 
     label: str
@@ -28,9 +28,9 @@ class Chart:
     """One chart of a training over its statuses.
 
     Args:
-      title: what is drawn.
+      title: the quantity that is drawn.
       unit: "share", "count" or "number".
-      lines: of as many values as there are statuses.
+      lines: each with one value for each status.
     """
 
     title: str
@@ -51,17 +51,17 @@ class Status(abc.ABC):
 
     @abc.abstractmethod
     def logs(self) -> dict[str, Any]:
-        """Returns the numbers that join Keras's epoch logs, and so History and the progress bar."""
+        """Returns the values for Keras's epoch logs, and so for History and the progress bar."""
 
     @abc.abstractmethod
     def scalars(self) -> dict[str, float]:
-        """Returns the numbers for TensorBoard."""
+        """Returns the scalars for TensorBoard by tag."""
 
     @classmethod
     def charts(cls, states: Sequence[Mapping[str, Any]]) -> Iterable[Chart]:
         """Returns the charts of a training.
 
-        By default one for each number that a status has; override it for charts that say more.
+        By default one for each numeric field; override it for charts with several lines or better titles.
 
         Args:
           states: the fields of each status, as `dataclasses.asdict` returns them, in order.

@@ -1,4 +1,4 @@
-"""Stripping: the plain Keras model of a pruned one, without the channels that pruning emptied."""
+"""End of a pruning: the final pruning step at once, and stripping to a plain Keras model."""
 
 from __future__ import annotations
 
@@ -13,25 +13,30 @@ from tfmot_swd.keras2.cloning import clone_with, copy_layer, freeze_alike, give_
 from tfmot_swd.keras2.compat import PruneLowMagnitude, carry_input_shape
 from tfmot_swd.keras2.pruning_warning import PruningWarning
 from tfmot_swd.keras2.validation import check_is_model
+from tfmot_swd.pruning.methods import method_of
+from tfmot_swd.pruning.schedules import latest_update, set_end
 from tfmot_swd.pruning.wrapped_models import collect_wrappers, is_revived
 from tfmot_swd.pruning.wrapper import PruningWrapper
 
 
 def strip_pruning(model: Any, *, remove_channels: bool = True) -> Any:
-    """Returns a new model without wrappers, its cut weights exactly zero; `model` stays as it is.
+    """Returns a new model without wrappers, its pruned weights exactly zero; `model` is not changed.
 
-    Channels that pruning left without any effect on the output leave too, so that tensors shrink; predictions stay the
-    same until the rounding of float32 (`tfmot_swd.channels.remove_dead_channels`). Channels stay along which a weight
-    was pruned in blocks (`block_size` of `prune_selective_decay`): behind one that leaves every block would be torn.
-    Where their removal fails, or does not leave the predictions as they are, all channels stay and a `PruningWarning`
-    says why.
+    Use it after the training, before saving, export or `sparsity_report`. Channels without any effect on the output are
+    removed, so that tensors shrink; predictions are the same up to the rounding of float32
+    (`tfmot_swd.channels.remove_dead_channels`). Channels along which a weight was pruned in blocks (`block_size` of
+    `prune_selective_decay`) are kept, as removing one would shift the blocks behind it. Where the removal fails, or
+    would change predictions, all channels are kept and a `PruningWarning` says why.
 
     Args:
       model: a model of `prune_selective_decay` or `prune_progressive_gradient`, trained to the end of its schedule.
-      remove_channels: False keeps every shape, as to count zeros or to compare with the dense model.
+      remove_channels: False keeps every shape, to count zeros or to compare with the dense model.
+
+    Returns:
+      An uncompiled tf_keras model.
 
     Raises:
-      TypeError: `model` is no tf_keras model.
+      TypeError: `model` is not a tf_keras model.
       ValueError: it has no wrapper of this package; it was loaded without this package (a revived SavedModel); or its
         schedule is not finished, so that it is not pruned yet.
 
@@ -73,7 +78,7 @@ def strip_pruning(model: Any, *, remove_channels: bool = True) -> Any:
     try:
         groups = channel_groups(stripped)
         return remove_dead_channels(stripped, protect=_makers_along_held_axes(groups, wrapped), groups=groups)
-    except Exception as error:  # Hours of training must end in a model, whatever a channel rule does.
+    except Exception as error:  # A defect in a channel rule must not cost the result of a training.
         warnings.warn(
             "The stripped model keeps all its channels, as those without effect could not be removed: "
             f"{type(error).__name__}: {error}",
@@ -84,12 +89,48 @@ def strip_pruning(model: Any, *, remove_channels: bool = True) -> Any:
 
 
 def is_pruned(model: Any) -> bool:
-    """Returns whether the schedule of a wrapped model is finished, so that `strip_pruning` takes it."""
+    """Returns whether the schedule of a wrapped model is finished, so that `strip_pruning` accepts it."""
     return _unfinished(model) is None
 
 
+def prune_now(model: Any) -> None:
+    """Makes the final pruning step of a wrapped model at once, at any point of its schedule.
+
+    Use it after a training that ended early, so that `strip_pruning` accepts the model. The accuracy drops unless the
+    training has prepared the step. Progressive Gradient Pruning ranks filters by the scores of the running epoch; where
+    there are none, as after a fit or in a model from a file, by the L1 norm of their weights.
+
+    Frozen layers stay dense and do not count towards the rate. As the final step of a training, it warns of frozen
+    layers, of layers that lose all their weights, and of a budget that is missed.
+
+    Args:
+      model: a wrapped tf_keras model, during or after its training.
+
+    Raises:
+      TypeError: `model` is not a tf_keras model.
+      ValueError: the model is not wrapped for pruning.
+
+    >>> import tf_keras as keras, tfmot_swd
+    >>> net = keras.Sequential([keras.layers.Dense(4, input_shape=(8,), use_bias=False)])
+    >>> pruned = tfmot_swd.prune_selective_decay(net, tfmot_swd.SelectiveDecay(0.5, end_step=1000))
+    >>> prune_now(pruned)
+    >>> tfmot_swd.sparsity_report(tfmot_swd.strip_pruning(pruned)).nonzero_prunable_weights
+    16
+    """
+    check_is_model(model)
+    method = method_of(model)
+    if method is None:
+        raise ValueError(
+            "The model has no wrapped layers: make it with tfmot_swd.prune_low_magnitude first. "
+            f"Received: {getattr(model, 'name', model)!r}"
+        )
+    # The result does not depend on the number of steps that an epoch would have had.
+    set_end(model, steps_per_epoch=latest_update(model) + 1)
+    method.run.prune_now(model)
+
+
 def _unfinished(model: Any) -> str | None:
-    """Returns why a wrapped model is not pruned yet; None where it is."""
+    """Returns why a wrapped model is not pruned yet; None for a pruned one."""
     (first, *_) = wrappers = collect_wrappers(model, PruningWrapper)
     return type(first).unfinished(wrappers)
 
@@ -119,12 +160,12 @@ def _check_strippable(model: Any) -> None:
     revived = [layer.name for layer in model.submodules if is_revived(layer)]
     if revived:
         raise ValueError(
-            "This SavedModel was loaded without tfmot_swd, so its wrappers are lifeless copies: "
+            "This SavedModel was loaded without tfmot_swd, so Keras has replaced its wrappers by generic layers: "
             "import tfmot_swd before keras.models.load_model. "
             f"Received: {', '.join(revived)}"
         )
     if not collect_wrappers(model, PruningWrapper):
         raise ValueError(
-            "The model has no wrappers of prune_selective_decay or prune_progressive_gradient: it is stripped already. "
+            "The model has no pruning wrappers: it is already stripped, or was never wrapped. "
             f"Received: {model.name!r} with {len(model.layers)} layers"
         )

@@ -1,4 +1,4 @@
-"""The Keras callback that writes the state of a pruned training for TensorBoard."""
+"""Keras callback that writes TensorBoard summaries of a pruned training."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from tfmot_swd.pruning.wrapper import PruningWrapper
 
 
 class PruningSummaries(keras.callbacks.Callback):
-    """Writes the state of a pruned training for TensorBoard.
+    """Writes the status of a pruned training for TensorBoard.
 
-    Scalars of Selective Weight Decay: strength (a, or shrink X), threshold, target and targeted share, how many
-    weights entered and left the targeted set, the penalty, and the sparsity of each layer. Of Progressive Gradient
-    Pruning: rate, channels, parameters, how many channels are silenced, and the channels of each group. Use it beside
+    Scalars of Selective Weight Decay: strength (a, or shrink X), threshold, target and targeted share, numbers of
+    weights that entered and left the targeted set, the penalty, and the sparsity of each layer. Of Progressive Gradient
+    Pruning: rate, channels, parameters, soft-pruned channels, and the channels of each group. Use it together with
     `UpdatePruningStep`, in any order.
 
     Args:
       log_dir: directory of the event files.
-      update_freq: "epoch", or a number of batches.
+      update_freq: "epoch", or a number of batches between two summaries.
 
     Raises:
       ImportError: the tensorboard package is missing.
@@ -73,7 +73,7 @@ class PruningSummaries(keras.callbacks.Callback):
         run = next((found.run for found in wrappers if found.run is not None), None)
         if run is None:
             raise ValueError(
-                "PruningSummaries needs UpdatePruningStep beside it in callbacks, and a model wrapped for pruning. "
+                "PruningSummaries needs UpdatePruningStep in the same callbacks, and a model wrapped for pruning. "
                 f"Received: {len(wrappers)} wrapped layers, none linked"
             )
         return run

@@ -1,9 +1,9 @@
-"""The exact k-th magnitude of many tensors at once, in graph, without sorting them.
+"""Exact k-th magnitude of many tensors, in graph and without sorting.
 
-A non-negative float orders like its bits, so the k-th smallest magnitude is found by counting digits
-of integers (a radix selection): no float arithmetic takes part, hence ties, zeros and subnormal
-numbers come out to the bit. A second form starts from a bracket around the threshold of the step
-before, which moves little, and falls back to the digits when the bracket misses.
+Non-negative floats are ordered like their bits, so the k-th smallest magnitude is found by a radix
+selection on integers: without float arithmetic, ties, zeros and subnormal numbers are exact. A second
+form searches a bracket around the threshold of the previous step, which moves little, and falls back
+to the radix selection when the bracket misses.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ import tensorflow as tf
 # Highest digit first: 11 bits (sign excluded: exponent and three bits of mantissa), then 10 and 10.
 _DIGITS = ((20, 11), (10, 10), (0, 10))
 _MAGNITUDE_MASK = 0x7FFFFFFF
-# Magnitude bits of what no threshold reaches.
+# Magnitude bits above every threshold.
 ABOVE_ALL = _MAGNITUDE_MASK
 # Half the width of the bracket, in units of the last place: 2**16 of 2**23 is 0.8 to 1.6 % of the value.
 _BRACKET = 1 << 16
-# Eight flags fill one int64, so that whole groups without a flag are passed over at once.
+# Eight flags fill one int64, so groups without a flag are skipped at once.
 _GROUP = 8
 
 
 def magnitude_bits(tensor: tf.Tensor) -> tf.Tensor:
-    """Returns |tensor| as int32 that order like the magnitudes: the float32 bits without the sign.
+    """Returns |tensor| as int32 in the order of the magnitudes: the float32 bits without the sign.
 
     float16 and bfloat16 widen to float32 exactly; float64 is rounded to float32 first. NaN orders
     above infinity.
@@ -45,8 +45,8 @@ def bits_to_float(bits: tf.Tensor) -> tf.Tensor:
 def concat_magnitude_bits(tensors: Sequence[tf.Tensor], *, aligned: bool = False) -> tf.Tensor:
     """Returns the magnitude bits of all tensors in one int32 vector, in order.
 
-    Its length is the number of elements N rounded up to a multiple of 8; what is added at the end is
-    above every magnitude, so that ranks below N are not affected. Where `aligned`, each tensor is filled up so.
+    The vector is padded to a multiple of 8, or, if `aligned`, each tensor is. The padding is above every magnitude, so
+    ranks below the number of elements N are not affected.
     """
     if not tensors:
         raise ValueError("A threshold needs at least one tensor. Received: an empty list.")
@@ -57,15 +57,19 @@ def concat_magnitude_bits(tensors: Sequence[tf.Tensor], *, aligned: bool = False
 
 
 def select_bits(bits: tf.Tensor, k: tf.Tensor | int) -> tf.Tensor:
-    """Returns sorted(bits)[k] of non-negative int32 `bits` of shape (N,), by three histogram passes.
+    """Returns sorted(bits)[k], an int32 scalar, by three histogram passes.
 
-    k: 0 <= k < N, any integer scalar. Each pass counts one digit and keeps only the numbers that
-    share it, so the second and the third pass see a few per cent of the first.
+    Each pass counts one digit and keeps only the numbers with the selected one, so the second and the third pass
+    process a few per cent of the first.
+
+    Args:
+      bits: non-negative int32 (N,).
+      k: integer scalar, 0 <= k < N.
     """
     return _select(bits, tf.cast(k, tf.int32))
 
 
-# Traced once a process: a training step has it in several places, and Keras traces each step twice.
+# Traced once in a process: a training step uses it in several places, and Keras traces each step twice.
 @tf.function(
     input_signature=[tf.TensorSpec([None], tf.int32), tf.TensorSpec([], tf.int32)],
     autograph=False,
@@ -83,11 +87,13 @@ def _select(bits: tf.Tensor, rank: tf.Tensor) -> tf.Tensor:
 
 
 def select_bits_near(bits: tf.Tensor, k: tf.Tensor | int, guess: tf.Tensor) -> tf.Tensor:
-    """Returns exactly `select_bits(bits, k)`, sooner when the answer is near `guess`.
+    """Returns exactly `select_bits(bits, k)`, faster if the result is near `guess`.
 
-    bits: int32 (N,); no copy is made where N is known when traced and a multiple of 8.
-    guess: int32 scalar, magnitude bits of an earlier threshold; any value is correct. Where the
-    answer is within about 1 % of it, only the numbers in that bracket are sorted.
+    Args:
+      bits: non-negative int32 (N,); not copied if N is a static multiple of 8.
+      k: integer scalar, 0 <= k < N.
+      guess: int32 scalar, magnitude bits of an earlier threshold; any value is correct. If the result is within about
+        1 % of it, only the numbers in that bracket are sorted.
     """
     if bits.shape[0] is None or bits.shape[0] % _GROUP:
         bits = tf.pad(bits, [[0, -tf.size(bits) % _GROUP]], constant_values=_MAGNITUDE_MASK)
@@ -105,11 +111,13 @@ def _select_near(bits: tf.Tensor, rank: tf.Tensor, guess: tf.Tensor) -> tf.Tenso
 def select_and_count_near(
     bits: tf.Tensor, k: tf.Tensor | int, guess: tf.Tensor, groups: Sequence[int]
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns `select_bits_near(bits, k, guess)`, and how many numbers of each part are below it, int32 (parts,).
+    """Returns `select_bits_near(bits, k, guess)`, and the number of elements of each part below it, int32 (parts,).
 
-    The counts come with the selection, and cost next to nothing.
+    The counts are a by-product of the selection at almost no cost.
 
-    groups: the length of each part of `bits`, in eights.
+    Args:
+      bits, k, guess: as `select_bits_near`; N is a multiple of 8.
+      groups: length of each part of `bits`, divided by 8.
     """
     near = _Bracket(bits, tf.cast(k, tf.int32), guess)
     ends = np.cumsum(groups)
@@ -119,7 +127,7 @@ def select_and_count_near(
 
     def hit() -> tuple[tf.Tensor, tf.Tensor]:
         chosen = near.selected(within)
-        # Numbers in the bracket are few: they are counted one by one.
+        # The few numbers in the bracket are counted one by one.
         between = tf.reduce_sum(tf.cast((near.few >= 0) & (near.few < chosen - near.low), tf.int32), axis=1)
         part = tf.searchsorted(ends, near.groups, side="right")
         return chosen, below + tf.math.unsorted_segment_sum(between, part, len(groups))
@@ -134,7 +142,7 @@ def select_and_count_near(
 
 
 class _Bracket:
-    """The numbers around a guess, and how many are below them; all in order, eight in a group."""
+    """Numbers in a bracket around a guess, and the count below it, by groups of eight."""
 
     def __init__(self, bits: tf.Tensor, rank: tf.Tensor, guess: tf.Tensor) -> None:
         self.rank = rank
@@ -154,36 +162,36 @@ class _Bracket:
 
 
 def _filling(size: int) -> list[tf.Tensor]:
-    """Returns what fills a vector of this size up to a multiple of 8, as floats."""
+    """Returns the padding of a vector of this size to a multiple of 8, as floats."""
     missing = -size % _GROUP
     return [tf.bitcast(tf.constant([_MAGNITUDE_MASK] * missing, tf.int32), tf.float32)] if missing else []
 
 
 def _in_bracket(above_low: tf.Tensor) -> tf.Tensor:
-    # Read as unsigned, what is below the bracket is larger than anything in it: one comparison does.
+    # As unsigned, numbers below the bracket are larger than any in it, so one comparison suffices.
     return tf.bitcast(above_low, tf.uint32) < 2 * _BRACKET
 
 
 def _grouped(flags: tf.Tensor) -> tf.Tensor:
-    """Returns eight flags as one int64, non-zero where one is set, with as many bits as are set."""
+    """Returns each eight flags as one int64 with as many bits set."""
     return tf.bitcast(tf.reshape(tf.cast(flags, tf.uint8), [-1, _GROUP]), tf.int64)
 
 
 def kth_magnitude(tensors: Sequence[tf.Tensor], k: tf.Tensor | int) -> tf.Tensor:
     """Returns the k-th smallest magnitude of all elements of all tensors, exactly.
 
-    The threshold of Selective Weight Decay is `kth_magnitude(weights, int(rate * N))`: a weight is
-    kept where |w| >= threshold, so ties stay.
+    The threshold of Selective Weight Decay is `kth_magnitude(weights, int(rate * N))`: weights with
+    |w| >= threshold are kept, ties included.
 
     Args:
       tensors: float32, float16 or bfloat16 tensors of any shapes, N elements in all.
       k: integer scalar, 0 <= k < N.
 
     Returns:
-      float32 scalar tensor, equal to the bit to `numpy.partition(magnitudes, k)[k]`.
+      float32 scalar tensor, bitwise equal to `numpy.partition(magnitudes, k)[k]`.
 
     Raises:
-      ValueError: no tensor was given, or a Python k is outside 0 .. N-1.
+      ValueError: no tensor is given, or a Python k is outside 0 .. N-1.
 
     >>> float(kth_magnitude([tf.constant([0.5, -2.0]), tf.constant([[-1.0]])], 1))
     1.0

@@ -1,4 +1,4 @@
-"""Wrapped models: their wrappers, graphs and own weights, and the checks before a model is wrapped."""
+"""Wrapped models: their wrappers and graphs, and the checks before a model is wrapped."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Kind = TypeVar("Kind", bound=PruningWrapper)
 def collect_wrappers(model: Any, kind: type[Kind]) -> list[Kind]:
     """Returns the wrappers of one kind in a model, nested models included, in call order.
 
-    A layer that is shared stands once, where it is called first.
+    A shared layer is listed once, where it is called first.
     """
     found: list[Kind] = []
     for layer in model.layers:
@@ -30,11 +30,11 @@ def collect_wrappers(model: Any, kind: type[Kind]) -> list[Kind]:
 
 
 class NothingTrainedError(ValueError):
-    """Nothing that is wrapped for pruning can be pruned, as the model is frozen where it is."""
+    """All layers that are wrapped for pruning are frozen, so nothing can be pruned."""
 
 
 def taking_part(wrappers: Sequence[Kind]) -> tuple[Kind, ...]:
-    """Returns the wrappers of which a weight is trained as the model is now.
+    """Returns the wrappers with a weight that is trained as the model is now.
 
     Raises:
       NothingTrainedError: there is none.
@@ -43,14 +43,14 @@ def taking_part(wrappers: Sequence[Kind]) -> tuple[Kind, ...]:
     if not found:
         raise NothingTrainedError(
             "No wrapped layer is trainable, so nothing can be pruned: set layer.trainable = True on some and compile "
-            "again, or pass UpdatePruningStep(partial_fit=True) where this is the first phase of a training that "
+            "again, or pass UpdatePruningStep(partial_fit=True) in the first phase of a training that "
             f"unfreezes them later. Received: {len(wrappers)} wrapped layers, all frozen."
         )
     return found
 
 
 def wrapped_graphs(model: Any) -> list[Any]:
-    """Returns the graph models of a model, itself or those inside it, that have wrappers of this package."""
+    """Returns the Sequential and Functional models with wrappers: the model itself, or those inside it."""
     if isinstance(model, keras.Sequential | Functional):
         return [model] if collect_wrappers(model, PruningWrapper) else []
     inside = [each for each in model.layers if isinstance(each, keras.Model)]
@@ -63,62 +63,62 @@ def assign(strategy: tf.distribute.Strategy, variable: tf.Variable, value: tf.Te
 
 
 def check_can_wrap(model: Any) -> None:
-    """Raises unless `model` is a built graph model with finite weights, neither wrapped nor quantization-aware.
+    """Raises unless `model` is a built Sequential or Functional model with finite weights that was not wrapped before.
 
     Raises:
-      TypeError: not a tf_keras model; layers of one, which TFMOT wraps one by one.
-      ValueError: otherwise.
+      TypeError: not a tf_keras model; or layers, which TFMOT wraps one by one.
+      ValueError: the model is subclassed, not built, wrapped for pruning or quantization-aware, or holds NaN.
     """
     parts = list(model) if isinstance(model, list | tuple) else [model]
     if parts and all(isinstance(each, keras.layers.Layer) and not isinstance(each, keras.Model) for each in parts):
         names = [each.name for each in parts]
         raise TypeError(
-            "Layers are pruned together, under one threshold and one clock, so the model as a whole is wrapped: build "
-            f"it of plain layers, wrap it, and name the layers to prune, as only={names}. "
+            "All layers of a model are pruned together, so wrap the model, not its layers: build it of plain layers, "
+            f"wrap it, and name the layers to prune, as only={names}. "
             f"Received: {', '.join(f'{each.name} ({type(each).__name__})' for each in parts)}, not a model"
         )
     check_keras_model(model)
     if find_wrapped(model):
         raise ValueError(
-            "The model is wrapped for pruning already: strip it first "
+            "The model is already wrapped for pruning: strip it first "
             f"(tfmot_swd.strip_pruning). Received: {model.name!r} with wrapped layers"
         )
     aware = [each.name for each in model.submodules if isinstance(each, QuantizeWrapper)]
     if aware:
         raise ValueError(
-            "The model is quantization-aware: prune and strip it first, and call tfmot_swd.quantize_aware then. "
+            "The model is quantization-aware: prune and strip it first, then call tfmot_swd.quantize_aware. "
             f"Received: {model.name!r} with {len(aware)} quantization wrappers ({', '.join(aware[:5])})"
         )
     check_finite_weights(model)
 
 
 def find_wrapped(model: Any) -> list[str]:
-    """Returns the names of all layers under any TFMOT wrapper, ours or not, at any depth.
+    """Returns the names of all pruning wrappers at any depth, TFMOT's own and those of this package.
 
-    Wrappers that Keras has revived from a SavedModel without their class count too.
+    Includes wrappers that Keras has revived from a SavedModel without their class.
     """
     return sorted(each.name for each in model.submodules if isinstance(each, PruneLowMagnitude) or is_revived(each))
 
 
-def made_anew(wrappers: Sequence[PruningWrapper]) -> str:
-    """Returns what to say of wrappers that know no channel: which ones they rank is part of their weights."""
+def missing_metadata_message(wrappers: Sequence[PruningWrapper]) -> str:
+    """Returns the error message of wrappers without ranked channels, which are part of their weights."""
     return (
-        "This wrapped model was made anew from its config (clone_model, model_from_json), which does not say which "
-        "channels are ranked: wrap the model that was not wrapped, or call set_weights with the weights of the first "
-        f"wrapped one. Received: {len(wrappers)} wrapped layers that know no channel"
+        "This wrapped model was built from its config alone (clone_model, model_from_json), which does not say which "
+        "channels are ranked: wrap the original model again, or call set_weights with the weights of the wrapped model "
+        f"it was built from. Received: {len(wrappers)} wrapped layers that know no channel"
     )
 
 
 def plain_name(name: str) -> str:
-    """Returns the name that a group of channels had before its layers were wrapped."""
+    """Returns the name of a channel group without the prefix that a wrapper adds to the name of its layer."""
     *path, layer = name.split("/")
-    # TFMOT puts the class of the wrapper before the name of the layer.
+    # TFMOT prefixes the name of the layer with the class of the wrapper.
     prefixes = [re.sub("(?<!^)(?=[A-Z])", "_", each.__name__).lower() + "_" for each in _kinds_of(PruningWrapper)]
     return "/".join([*path, next((layer.removeprefix(each) for each in prefixes if layer.startswith(each)), layer)])
 
 
 def is_revived(layer: Any) -> bool:
-    """Whether a layer is the lifeless copy of a wrapper of ours that Keras makes without this package."""
+    """Returns whether Keras has made this layer of a wrapper in a SavedModel that it loaded without this package."""
     kind = type(layer)
     ours = tuple(each.__name__ for each in _kinds_of(PruningWrapper))
     return kind.__module__.startswith("tf_keras.src.saving") and kind.__name__.endswith(ours)

@@ -1,4 +1,4 @@
-"""The base class of all pruning wrappers, and the questions that the rest of the package asks them."""
+"""Pruning wrapper: base of the wrapper layers of all methods, and the interface by which the package asks them."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from tfmot_swd.layers.prunable import make_prunable
 
 @dataclasses.dataclass(frozen=True)
 class ChannelState:
-    """A variable of a wrapper that is cut as channels of a weight of its layer are removed.
+    """A variable of a wrapper that loses the channels that a weight of its layer loses.
 
     Args:
       weight: of the wrapped layer.
-      state: of the weight's shape, or a vector along one of its axes.
-      axis: of the weight that a vector runs along; None for a variable of the weight's shape.
+      state: variable of the weight's shape, or a vector along one of its axes.
+      axis: axis of the weight that a vector runs along; None for a variable of the weight's shape.
     """
 
     weight: Any
@@ -42,12 +42,13 @@ class ChannelState:
 
 @dataclasses.dataclass(frozen=True)
 class KeptFilters:
-    """Which filters of a weight are left in a training that removes them, for its backup.
+    """The remaining filters of a weight in a training that removes some, as its backup records them.
 
     Args:
       weight: of the wrapped layer.
-      origin: the place that each filter had before any pruning.
-      initial: how many filters this weight had in the group of each before any pruning; 0 where they are not ranked.
+      origin: index that each filter had before any pruning.
+      initial: for each filter the number that this weight had in its group before any pruning; 0 for filters that are
+        not ranked.
     """
 
     weight: Any
@@ -56,34 +57,35 @@ class KeptFilters:
 
 
 class PruningWrapper(PruneLowMagnitude):
-    """A TFMOT wrapper that leaves all decisions to what trains the model as a whole.
+    """Base of the wrapper layers: a TFMOT wrapper that keeps state and leaves all decisions to a `PruningPool`.
 
-    What differs from TFMOT's wrapper, each for a defect: the inner layer is called through `__call__`, so its own
-    dtype policy holds; nothing is written in inference; master weights are touched in full precision only.
+    While a model trains, its wrappers are under a pool that acts for all of them, once an update, at the first wrapper
+    of the forward pass.
 
-    While a model trains, its wrappers are under a pool, which acts for all of them: once an update, at the wrapper that
-    leads.
+    It differs from TFMOT's wrapper in three points, each of which avoids a defect: the inner layer is called through
+    `__call__`, so its own dtype policy holds; nothing is written in inference; master weights are changed in full
+    precision only.
 
-    Variables of its own, beside those of a subclass: `threshold` (float32), `pruning_step` and `last_iterations`
-    (int64), under the names that TFMOT's tools look for.
+    Variables, beside those of a subclass: `threshold` (float32), `pruning_step` and `last_iterations` (int64), under
+    the names that TFMOT's tools look for.
 
     Args:
       layer: any Keras layer.
-      pruning_schedule: that all wrappers of a model share.
+      pruning_schedule: shared by all wrappers of a model.
     """
 
-    # What a training step without the callback is told.
+    # Error message of a training step without the callback.
     missing_callback: ClassVar[str]
-    # Whether `pruning_step` counts the updates of all phases of a training; False where it counts epochs that pruned.
+    # Whether `pruning_step` counts the updates of all phases of a training; False where it counts epochs of pruning.
     counts_updates: ClassVar[bool] = True
 
     def __init__(self, layer: Any, pruning_schedule: Any, **kwargs: Any) -> None:
         for tfmot_only in ("block_size", "block_pooling_type"):
             kwargs.pop(tfmot_only, None)
         keeps_name = kwargs.pop("keeps_name", False)
-        # What the layers inside a custom layer were built with: one from a file has not been called when it is built.
+        # Input shapes of the layers inside a custom layer: one from a file is built before it is called.
         self.part_shapes = kwargs.pop("part_shapes", None)
-        # The wrapper itself computes nothing: float32 keeps Keras from casting what passes through.
+        # The wrapper itself computes nothing; float32 keeps Keras from casting its inputs.
         kwargs["dtype"] = "float32"
         super().__init__(make_prunable(layer), pruning_schedule, **kwargs)
         self.keeps_name = False
@@ -91,18 +93,18 @@ class PruningWrapper(PruneLowMagnitude):
             self.keep_name()
         self._autocast = False
         self.supports_masking = layer.supports_masking
-        # What trains the model just now; PruningSummaries asks it.
+        # The run of the present training; PruningSummaries asks it.
         self.run: Any = None
         self._pool: Any = None
         # State that no file holds.
         self.unsaved = types.SimpleNamespace()
-        # Whether the model that it stands in calls it, or a model around it, with training=False for good.
+        # Whether a model around it always calls it with training=False.
         self.is_pinned = False
         self._in_training_call = False
         self._traced_in: Any = None
 
     def keep_name(self) -> None:
-        """Takes the layer's own name: Keras calls outputs, their losses and metrics by the layers that make them."""
+        """Takes the layer's name: Keras names outputs, their losses and metrics after the layers that make them."""
         self._name, self.keeps_name = self.layer.name, True
 
     def _build_layer(self, input_shape: Any) -> None:
@@ -114,10 +116,10 @@ class PruningWrapper(PruneLowMagnitude):
         self.pruning_step = self._add_state("pruning_step", [], tf.int64)
         self.last_iterations = self._add_state("last_iterations", [], tf.int64, keras.initializers.Constant(-1))
 
-    # Tracked, these lists would have a checkpoint save master weights beside the layer's own view of them.
+    # If these lists were tracked, a checkpoint would save master weights beside the layer's own view of them.
     @tf.__internal__.tracking.no_automatic_dependency_tracking
     def _set_pruning_vars(self, weights: Sequence[Any], masks: Sequence[Any]) -> None:
-        """Sets the names and shapes that TFMOT's own tools (its callback, PruningSummaries) look for."""
+        """Sets the attributes that TFMOT's own tools (its callback, PruningSummaries) look for."""
         self.prunable_weights = list(weights)
         self.pruning_vars = [(weight, mask, self.threshold) for weight, mask in zip(weights, masks, strict=True)]
         self.pruning_obj = Pruning(
@@ -129,11 +131,11 @@ class PruningWrapper(PruneLowMagnitude):
         )
 
     def join(self, pool: Any) -> None:
-        """Puts the wrapper under a pool; None: under none."""
+        """Puts the wrapper under a pool; None takes it out."""
         self._pool = pool
 
     def follow(self, schedule: Any) -> None:
-        """Has the wrapper follow another schedule, before any training step is traced."""
+        """Replaces the schedule, before any training step is traced."""
         self.pruning_schedule = schedule
         self._set_pruning_vars(self.prunable_weights, [mask for _, mask, _ in self.pruning_vars])
 
@@ -159,6 +161,20 @@ class PruningWrapper(PruneLowMagnitude):
             synchronization=synchronization,
         )
 
+    def _add_like(self, name: str, weights: Sequence[Any], initializer: str) -> list[Any]:
+        """Adds a variable for each weight, of its shape and dtype, that is saved with the layer and not trained."""
+        return [
+            self.add_weight(
+                name if index == 0 else f"{name}_{index}",
+                shape=weight.shape,
+                dtype=weight.dtype,
+                initializer=initializer,
+                trainable=False,
+                aggregation=tf.VariableAggregation.MEAN,
+            )
+            for index, weight in enumerate(weights)
+        ]
+
     def call(self, inputs: Any, *args: Any, training: Any = None, **kwargs: Any) -> Any:
         if training is None:
             training = keras.backend.learning_phase()
@@ -170,10 +186,10 @@ class PruningWrapper(PruneLowMagnitude):
     def _call_layer(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         return self.layer(inputs, *args, **kwargs)
 
-    # Nothing in it needs AutoGraph, whose conversion would take longer than the tracing.
+    # Nothing here needs AutoGraph, whose conversion would take longer than the tracing.
     @tf.autograph.experimental.do_not_convert
     def _before_call(self, training: Any) -> None:
-        """Has `_advance` run in training calls, once for the whole model, before any forward."""
+        """Runs `_advance` in training calls, before the forward pass of the layer."""
         if is_saving() or is_tracing_keras_graph():
             return
         if isinstance(training, tf.Tensor) and not tf.executing_eagerly():
@@ -181,10 +197,10 @@ class PruningWrapper(PruneLowMagnitude):
             tf.cond(tf.cast(training, tf.bool), self._advance, lambda: tf.constant(False))
             return
         if self.is_pinned and is_recording():
-            # As in Keras's recipe for fine-tuning, base(x, training=False): batch norm stays as it is, weights train.
+            # As in Keras's recipe for fine-tuning, base(x, training=False): batch norm is frozen, weights are trained.
             training = True
         graph = None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
-        # A step that also calls the model for inference, as in self-distillation, is a training step still.
+        # A step that also calls the model for inference, as in self-distillation, is still a training step.
         same_step = graph is not None and self._traced_in is not None and self._traced_in() is graph
         self._in_training_call = bool(training) or (same_step and self._in_training_call)
         self._traced_in = None if graph is None else weakref.ref(graph)
@@ -193,9 +209,9 @@ class PruningWrapper(PruneLowMagnitude):
 
     def _advance(self) -> tf.Tensor:
         """Called at each training call of the layer; returns a bool scalar."""
-        # Called while a training step is traced, or runs eagerly: it knows the pool of now.
+        # Called while a training step is traced or runs eagerly, so the step knows the present pool.
         self.unsaved.entered = True
-        # A frozen layer belongs to no pool, and is left as it is; so are all where nothing can be pruned for now.
+        # A frozen layer belongs to no pool and is not changed; nor is any layer in an IdleRun.
         if self._pool is None and self.run is None and self.takes_part():
             raise ValueError(self.missing_callback)
         if self._pool is not None and self._pool.leader is self:
@@ -203,25 +219,32 @@ class PruningWrapper(PruneLowMagnitude):
         return tf.constant(True)
 
     def takes_part(self) -> bool:
-        """Whether any weight that is pruned is trained as the model is now; frozen ones are left as they are."""
-        trained = {id(master_variable(each)) for each in self.layer.trainable_weights}
+        """Returns whether any prunable weight is trained as the model is now; a layer without one is not changed."""
+        trained = self.trained_ids()
         return any(id(master_variable(each)) in trained for each in self.prunable_weights)
 
-    # What the rest of the package asks, of all methods alike.
+    def trained_ids(self) -> frozenset[int]:
+        """Returns the identities of the layer's weights, in full precision, that are trained as the model is now."""
+        return frozenset(id(master_variable(each)) for each in self.layer.trainable_weights)
+
+    # The interface of all methods.
 
     @classmethod
     def unfinished(cls, wrappers: Sequence[Self]) -> str | None:
         """Returns why a model with these wrappers is not pruned yet, a message for the user; None where it is."""
-        raise NotImplementedError(f"{cls.__name__} must say whether its model is pruned: define unfinished")
+        raise NotImplementedError(
+            f"{cls.__name__} must define unfinished(wrappers), the reason why a model is not pruned yet. "
+            "Received: a class without it"
+        )
 
     def masked_weights(self) -> list[tuple[Any, tf.Tensor]]:
-        """Returns (weight, mask that broadcasts to it) of what this method sets to zero; zero where it has."""
+        """Returns (weight, mask that broadcasts to it) of the weights that this method prunes; zero where it has."""
         return [(weight, mask.read_value()) for weight, mask, _ in self.pruning_vars]
 
     def final_weights(self) -> list[np.ndarray]:
-        """Returns the values of the layer's weights, in Keras's order, that the stripped model gets.
+        """Returns the values of the layer's weights for the stripped model, in the order of `layer.weights`.
 
-        What the optimizer has moved since it was masked is zero again.
+        Masked weights are zero, also where the optimizer has moved them since.
         """
         masks = {id(weight): mask.numpy() for weight, mask in self.masked_weights()}
         values = []
@@ -231,25 +254,25 @@ class PruningWrapper(PruneLowMagnitude):
         return values
 
     def channel_states(self) -> list[ChannelState]:
-        """Returns the variables that follow the channels of the layer's weights; all others stay as they are."""
+        """Returns the variables that lose channels with the layer's weights; all others keep their shape."""
         return [ChannelState(weight, mask) for weight, mask, _ in self.pruning_vars]
 
     def held_axes(self, layer: Any) -> list[tuple[Any, int]]:
-        """Returns (weight, axis) of a copy of the wrapped layer along which no channel may leave with stripping."""
+        """Returns (weight, axis) of a copy of the wrapped layer along which stripping must not remove channels."""
         return []
 
     def kept_filters(self) -> list[KeptFilters]:
-        """Returns the filters that are left of each weight, for a method that removes some in training."""
+        """Returns the remaining filters of each weight, for a method that removes some in training."""
         return []
 
     def method_config(self) -> dict[str, Any]:
-        """Returns the settings that must be the same for a training to go on from a backup."""
+        """Returns the settings that must be equal for a training to resume from a backup."""
         config: dict[str, Any] = {"schedule": self.pruning_schedule.get_config()}
         return config
 
     @property
     def losses(self) -> list[tf.Tensor]:
-        # TFMOT's wrapper forgets the losses that are callables.
+        # TFMOT's wrapper leaves out losses that are callables.
         return keras.layers.Layer.losses.fget(self)
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:

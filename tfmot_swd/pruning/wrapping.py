@@ -11,7 +11,7 @@ from tfmot_swd.keras2.cloning import clone_with, copy_layer, freeze_alike, give_
 from tfmot_swd.keras2.compat import PruningPolicy, variables_of
 from tfmot_swd.keras2.graph import layer_behind
 from tfmot_swd.keras2.part_building import shapes_of_parts
-from tfmot_swd.pruning.dense_kernels import warn_of_uncounted
+from tfmot_swd.pruning.dense_kernels import warn_of_dense_kernels
 from tfmot_swd.pruning.plan import plan_pruning
 from tfmot_swd.pruning.wrapped_models import check_can_wrap
 from tfmot_swd.pruning.wrapper import PruningWrapper
@@ -26,17 +26,17 @@ def wrap_prunable_layers(
     only: Collection[str] | None = None,
     pruning_policy: PruningPolicy | None = None,
 ) -> Any:
-    """Returns a copy of `model` whose layers with weights that a rate counts are wrapped; the others are copied.
+    """Returns a copy of `model` with wrappers around its layers with prunable weights; the others are copied.
 
-    What stays whole is told: kernel weights that nothing is known of by a `PruningWarning`, the rest in the log.
+    Layers that stay dense are listed in the log; kernel weights of no known kind are named by a `PruningWarning`.
 
     Args:
       model: a built tf_keras Sequential or Functional model, neither wrapped nor quantization-aware.
       wrap: copy of a layer → wrapped layer.
-      targets, skip, only, pruning_policy: which layers, as in `plan_pruning`.
+      targets, skip, only, pruning_policy: the choice of layers, as in `plan_pruning`.
 
     Raises:
-      TypeError: `model` is no tf_keras model.
+      TypeError: `model` is not a tf_keras model.
       ValueError: it cannot be wrapped, or has nothing to prune; `skip` or `only` names a layer that does not exist.
     """
     check_can_wrap(model)
@@ -46,18 +46,18 @@ def wrap_prunable_layers(
     wanted = plan.layers()
     if not wanted:
         raise ValueError(
-            "Nothing in this model can be pruned: no layer that is left has weights that a pruning rate counts. "
+            "Nothing in this model can be pruned: no selected layer has weights that a pruning rate counts. "
             f"Received: {plan.summary()}"
         )
     wrapped = wrap_with(model, lambda layer, inner: wrap(inner) if id(layer) in wanted else inner)
-    warn_of_uncounted(plan)
+    warn_of_dense_kernels(plan)
     if plan.skipped:
-        logging.info("tfmot_swd leaves whole: %s", plan.summary())
+        logging.info("tfmot_swd leaves dense: %s", plan.summary())
     return wrapped
 
 
 def wrap_with(model: Any, wrap: Callable[[Any, Any], Any]) -> Any:
-    """Returns a copy of `model` with its weights, every layer replaced by `wrap(layer, copy of it)`.
+    """Returns a copy of `model` with its weights, each layer replaced by `wrap(layer, copy of it)`.
 
     Outputs keep their names: a wrapper that makes one takes the name of its layer.
     """
@@ -82,20 +82,20 @@ def wrap_with(model: Any, wrap: Callable[[Any, Any], Any]) -> Any:
 
 
 def _check_still_shared(copies: list[tuple[Any, Any]]) -> None:
-    """Raises where layers had a weight in common, as by a layer inside of both, and their copies have not."""
+    """Raises where layers share a weight, such as that of a layer inside both, and their copies do not."""
     shared: dict[int, tuple[Any, Any]] = {}
     for layer, inner in copies:
         for weight, copied in zip(variables_of(layer), variables_of(inner), strict=True):
             first, same = shared.setdefault(id(weight), (layer, copied))
             if copied is weight:
                 raise ValueError(
-                    "A copy of this layer has the very weights of the layer itself, so that pruning would change both: "
-                    "have its __init__ or build make what is inside of it. "
+                    "A copy of this layer shares weights with the layer itself, so pruning would change both: "
+                    "have its __init__ or build create the layers inside it. "
                     f"Received: {weight.name!r} in {layer.name!r} and its copy"
                 )
             if same is not copied:
                 raise ValueError(
-                    "Layers that have a weight in common cannot be copied one by one, as each copy would have a weight "
-                    "that is trained on its own: put the common layer into one of them, or call it as a layer of the "
+                    "Layers that share a weight cannot be copied one by one, as each copy would train a separate "
+                    "weight: put the shared layer into one of them, or call it as a layer of the "
                     f"model. Received: {weight.name!r} in {first.name!r} and {layer.name!r}"
                 )

@@ -139,18 +139,18 @@ def _totals(
     return Totals(
         before.parameters,
         after.parameters,
-        sum(row.counted for row in weights_before.values()),
-        sum(row.counted for row in weights_after.values()),
-        sum(row.counted_nonzero for row in weights_before.values()),
-        sum(row.counted_nonzero for row in weights_after.values()),
+        sum(row.prunable_weights for row in weights_before.values()),
+        sum(row.prunable_weights for row in weights_after.values()),
+        sum(row.nonzero_prunable_weights for row in weights_before.values()),
+        sum(row.nonzero_prunable_weights for row in weights_after.values()),
         before.macs,
         after.macs,
         before.peak_activation_bytes,
         after.peak_activation_bytes,
         sum(row.kernels for row in weights_before.values()),
         sum(row.kernels for row in weights_after.values()),
-        sum(row.kernels_nonzero for row in weights_before.values()),
-        sum(row.kernels_nonzero for row in weights_after.values()),
+        sum(row.nonzero_kernels for row in weights_before.values()),
+        sum(row.nonzero_kernels for row in weights_after.values()),
     )
 
 
@@ -179,11 +179,11 @@ def _layers(
                 some.kind,
                 *(_channels(each, axis) for each in (first, last)),
                 *(None if each is None else each.parameters for each in (first, last)),
-                *(None if each is None else each.counted for each in pools),
-                *(None if each is None else each.counted_nonzero for each in pools),
+                *(None if each is None else each.prunable_weights for each in pools),
+                *(None if each is None else each.nonzero_prunable_weights for each in pools),
                 *(None if each is None or not each.macs_known else each.macs for each in (first, last)),
                 *(None if each is None else each.kernels for each in pools),
-                *(None if each is None else each.kernels_nonzero for each in pools),
+                *(None if each is None else each.nonzero_kernels for each in pools),
             )
         )
     return tuple(rows)

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from tfmot_swd.io.deprecation import with_new_names
 from tfmot_swd.pruning.methods import registered_methods
 from tfmot_swd.pruning.status import Status
 from tfmot_swd.report.data import Panel, Series
@@ -39,7 +40,8 @@ def training_panels(history: Any, statuses: Iterable[Any], steps_per_epoch: int 
         steps = states[-1]["step"] // epochs
     panels = list(_log_panels(logs, steps))
     if states:
-        panels += _status_panels(_kind(given[0]), states, steps)
+        kind = _kind(given[0])
+        panels += _status_panels(kind, [with_new_names(kind, state) for state in states], steps)
     return tuple(panel for panel in panels if panel.series)
 
 
@@ -92,11 +94,12 @@ def _status_panels(kind: type[Status], states: Sequence[Mapping[str, Any]], step
 
 
 def _kind(status: Any) -> type[Status]:
-    """Returns the class of a status, that of a dictionary by its keys."""
+    """Returns the class of a status, that of a dictionary by its keys, deprecated ones included."""
     if isinstance(status, Status):
         return type(status)
     for method in registered_methods():
-        if {field.name for field in dataclasses.fields(method.status)} <= set(status):  # type: ignore[arg-type]
+        fields = {field.name for field in dataclasses.fields(method.status)}  # type: ignore[arg-type]
+        if fields <= set(with_new_names(method.status, status)):
             return method.status
     raise TypeError(
         "statuses must be what UpdatePruningStep keeps in its history, or the same as dictionaries with all fields. "

@@ -1,4 +1,4 @@
-"""Base of the wrappers of both forms of Selective Weight Decay."""
+"""Base of the wrappers of Selective Weight Decay, of weights and of channels."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tfmot_swd.pruning.wrapper import PruningWrapper
 
 
 class DecayWrapper(PruningWrapper):
-    """A wrapper whose weights a `DecayPool` decays and, in the end, cuts.
+    """A wrapper whose weights a `DecayPool` decays and prunes at the end of the schedule.
 
-    Variables of its own, beside those of a subclass: `cut` (bool), whether the final cut has been made.
+    Variables, beside those of a subclass: `cut` (bool), whether the final pruning step has been made.
     """
 
     missing_callback = (
@@ -35,28 +35,28 @@ class DecayWrapper(PruningWrapper):
 
     @classmethod
     def unfinished(cls, wrappers: Sequence[Self]) -> str | None:
-        uncut = [wrapper for wrapper in wrappers if not bool(wrapper.cut.numpy())]
-        # A layer that was frozen when the others were cut is meant to be whole; a model frozen later is not.
-        if len(uncut) < len(wrappers) and not any(wrapper.takes_part() for wrapper in uncut):
+        dense = [wrapper for wrapper in wrappers if not bool(wrapper.cut.numpy())]
+        # A layer that was frozen at the final pruning step is meant to be dense; a model frozen later is not.
+        if len(dense) < len(wrappers) and not any(wrapper.takes_part() for wrapper in dense):
             return None
         done = max(int(wrapper.pruning_step.numpy()) for wrapper in wrappers)
         schedule, unfrozen = wrappers[0].pruning_schedule, ""
-        if len(uncut) < len(wrappers) or (schedule.has_end and done >= schedule.end_step):
+        if len(dense) < len(wrappers) or (schedule.has_end and done >= schedule.end_step):
             unfrozen = (
                 "Where layers have been unfrozen: Keras trains those that were trainable when the model was compiled, "
                 "so compile it after setting layer.trainable, and fit then. "
             )
         return (
-            "The final cut has not been made, so this model is not pruned: train on until end_step, or "
-            "call tfmot_swd.prune_now(model) at once. ModelCheckpoint(save_best_only=True), EarlyStopping and its "
-            "restore_best_weights=True lead here too: they keep, or bring back, weights from before the cut, where "
-            "models are better and not pruned; tfmot_swd.AfterPruning(callback) has them look at pruned models alone. "
+            "The final pruning step has not been made, so this model is not pruned: train on until end_step, or "
+            "call tfmot_swd.prune_now(model). ModelCheckpoint(save_best_only=True) and EarlyStopping with "
+            "restore_best_weights=True are frequent causes: they keep weights from before the final step, when the "
+            "model is better and not pruned; with tfmot_swd.AfterPruning(callback) they compare pruned models alone. "
             f"{unfrozen}Received: {done} of {schedule.length} made"
         )
 
     @tf.autograph.experimental.do_not_convert
     def _penalty(self) -> tf.Tensor:
-        """This layer's share of the coupled penalty; zero outside training, so val_loss stays clean."""
+        """Returns this layer's part of the coupled penalty; 0 outside training, so that val_loss lacks it."""
         if self._pool is None or not self._in_training_call:
             return tf.zeros([])
         if not self._pool.strength.coupled:

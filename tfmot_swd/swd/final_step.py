@@ -8,27 +8,31 @@ from typing import Any
 
 import numpy as np
 
+from tfmot_swd.io.deprecation import deprecated_names, renamed_attribute
 from tfmot_swd.keras2.pruning_warning import PruningWarning
 from tfmot_swd.pruning.run import warn_of_frozen
 from tfmot_swd.pruning.wrapped_models import collect_wrappers
 from tfmot_swd.swd.pool import DecayPool
-from tfmot_swd.swd.removed_share import removed_shares
+from tfmot_swd.swd.removed_weights import removed_shares
 
 
 @dataclasses.dataclass(frozen=True)
-class CutReport:
-    """What the final cut removed, and what it changed.
+class FinalStepReport:
+    """Weights that the final pruning step has removed, and the change of the metrics.
+
+    A decay that has done its work leaves nothing to remove: `largest_removed` is near zero and the metrics before and
+    after are the same.
 
     Args:
-      step: the update after which it was made.
-      removed: number of weights set to zero, batch-norm and biases included where those are targets.
+      step: the update after which the step was made.
+      removed: number of weights set to zero, batch norm and biases included where those are targets.
       largest_removed: the largest magnitude among them, measured just before.
       removed_norm: their Euclidean norm, as a share of that of all target weights.
-      removed_shares: by layer, the norm of the removed weights over that of those that stay: about how much the layer's
-        outputs change. Weights that are not decayed on their own do not count.
-      floored: layers with a kernel that keeps weights below the threshold, as few as `minimum_kept` says.
-      losses: what is to be said of layers of which the threshold leaves nothing; empty where there are none.
-      before, after: what `evaluate` returned on the callback's validation data; None without.
+      removed_shares: by layer, the norm of the removed weights over that of the remaining ones: about the relative
+        change of the layer's outputs. Weights that are not decayed by themselves do not count.
+      floored: layers with a kernel that keeps weights below the threshold because of `minimum_kept`.
+      problems: warnings about layers of which the threshold leaves nothing; empty where there are none.
+      before, after: metrics of `evaluate` on the callback's validation data; None without.
     """
 
     step: int
@@ -37,13 +41,15 @@ class CutReport:
     removed_norm: float
     removed_shares: dict[str, float] = dataclasses.field(default_factory=dict)
     floored: tuple[str, ...] = ()
-    losses: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
     before: dict[str, float] | None = None
     after: dict[str, float] | None = None
 
+    losses = renamed_attribute("problems")
 
-def cut_and_report(pool: DecayPool[Any]) -> CutReport:
-    """Makes the final cut and reports what it removed."""
+
+def take_final_step(pool: DecayPool[Any]) -> FinalStepReport:
+    """Makes the final pruning step, and returns its report."""
     before = [weight.numpy().astype(np.float64) for weight, _ in pool.targets()]
     decayed = [(layer, weight, weight.numpy()) for layer, weight, _ in pool.decayed_by_layer()]
     pool.finish()
@@ -51,38 +57,45 @@ def cut_and_report(pool: DecayPool[Any]) -> CutReport:
         np.broadcast_to(mask.numpy(), values.shape) for values, (_, mask) in zip(before, pool.targets(), strict=True)
     ]
     gone = np.concatenate([values[mask == 0] for values, mask in zip(before, masks, strict=True)])
-    whole = np.sqrt(sum(float((values**2).sum()) for values in before))
-    return CutReport(
+    norm = np.sqrt(sum(float((values**2).sum()) for values in before))
+    return _report(
+        pool,
         step=pool.step,
         removed=int(gone.size),
         largest_removed=float(np.abs(gone).max(initial=0.0)),
-        removed_norm=float(np.sqrt((gone**2).sum()) / whole) if whole else 0.0,
+        removed_norm=float(np.sqrt((gone**2).sum()) / norm) if norm else 0.0,
         removed_shares=removed_shares((layer, values, weight.numpy() != 0) for layer, weight, values in decayed),
-        floored=pool.floored(),
-        losses=tuple(pool.losses()),
     )
 
 
-def report_of_cut(pool: DecayPool[Any]) -> CutReport:
-    """Returns what a final pruning step removed that was made in graph: by the masks, and by what it noted."""
+def report_final_step(pool: DecayPool[Any]) -> FinalStepReport:
+    """Returns the report of a final pruning step that was made in graph, from its masks and its recorded norms."""
     removed = sum(
         int(np.count_nonzero(np.broadcast_to(mask.numpy() == 0, weight.shape))) for weight, mask in pool.targets()
     )
     noted = pool.noted
-    whole = noted.squares_kept + noted.squares_removed
-    return CutReport(
+    squares = noted.squares_kept + noted.squares_removed
+    return _report(
+        pool,
         step=noted.step,
         removed=removed,
         largest_removed=noted.largest_removed,
-        removed_norm=float(np.sqrt(noted.squares_removed / whole)) if whole else 0.0,
+        removed_norm=float(np.sqrt(noted.squares_removed / squares)) if squares else 0.0,
         removed_shares=noted.shares,
-        floored=pool.floored(),
-        losses=tuple(pool.losses()),
     )
 
 
-def tell_of_final_step(model: Any, pool: DecayPool[Any], report: CutReport, problems: tuple[str, ...] = ()) -> None:
-    """Warns of what the final pruning step left whole, of what it took that it should not, and of other problems."""
+def _report(pool: DecayPool[Any], **numbers: Any) -> FinalStepReport:
+    return FinalStepReport(**numbers, floored=pool.floored(), problems=tuple(pool.lost_layers()))
+
+
+def warn_of_final_step(
+    model: Any, pool: DecayPool[Any], report: FinalStepReport, problems: tuple[str, ...] = ()
+) -> None:
+    """Warns of layers that the final pruning step has left dense, of those that it has emptied, and of `problems`."""
     warn_of_frozen(model, collect_wrappers(model, pool.wrapper_class))
-    for problem in report.losses + problems:
+    for problem in report.problems + problems:
         warnings.warn(problem, PruningWarning, stacklevel=4)
+
+
+__getattr__ = deprecated_names(__name__, {"CutReport": f"{__name__}.FinalStepReport"})

@@ -1,9 +1,9 @@
-"""A floor under what each kernel keeps, below one global threshold: exact in the counts.
+"""Floors: a least number of weights that each kernel keeps under one global threshold, exact in the counts.
 
-The largest weights of each kernel, as many as its floor says, are taken out of the ranking; of all others as many are
-targeted as the rate asks for. So what one kernel keeps by its floor is taken elsewhere, no round is repeated, and the
-number of targeted weights stays the same to the weight. That takes a threshold of each kernel; it is spared while the
-global threshold leaves every kernel more than its floor, which the selection of that threshold tells on the side.
+The largest weights of each kernel, as many as its floor, are taken out of the ranking, and the threshold is selected
+among the others for the same number of targets. So a weight that a floor keeps is replaced by another one, no iteration
+is needed, and the number of targeted weights is exact. This takes one selection per kernel. It is skipped while the
+global threshold leaves every kernel more than its floor, which the selection of that threshold counts in passing.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from tfmot_swd.pruning.thresholds import ABOVE_ALL, select_and_count_near, selec
 def floors_of(
     minimum_kept: int | float, sparsity: float, sizes: Sequence[int], kernels: Sequence[bool], capped: bool = False
 ) -> list[int]:
-    """Returns how many weights each tensor keeps at least; 0 for those that are no kernels.
+    """Returns the least number of weights that each tensor keeps; 0 for tensors that are not kernels.
 
     Args:
       minimum_kept: a count (int), or a share (float, up to 1) of what the tensor would keep if each had the same rate.
         A share keeps at least one weight of each kernel, if the rate leaves as many.
       sparsity: final rate.
       sizes: number of weights of each tensor that the rate counts.
-      kernels: whether each is a kernel: without its bias a layer works, without its kernel it answers a constant.
-      capped: whether counts that ask for more than the rate leaves are lowered in proportion, and not refused.
+      kernels: whether each is a kernel: a layer without its kernel has constant outputs, one without its bias works.
+      capped: whether counts that exceed what the rate leaves are lowered in proportion, and not refused.
 
     Raises:
-      ValueError: a count asks for more than the rate leaves, and is not capped.
+      ValueError: a count exceeds what the rate leaves, and is not capped.
 
     >>> floors_of(0.1, 0.9, [1000, 50, 10], [True, True, False])
     [10, 1, 0]
@@ -62,7 +62,7 @@ def floors_of(
 
 @dataclasses.dataclass(frozen=True)
 class FloorSelection:
-    """The selection of a global threshold over several tensors that keep a number of weights each.
+    """Selection of a global threshold over several tensors, each of which keeps a least number of weights.
 
     Args:
       sizes: number of weights of each tensor, in the order in which `concat_magnitude_bits(aligned=True)` has them.
@@ -75,13 +75,13 @@ class FloorSelection:
     def limits(
         self, bits: tf.Tensor, k: tf.Tensor, guess: tf.Tensor, is_bound: tf.Tensor | bool
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns the global threshold, and the one below which each tensor is targeted, as magnitude bits.
+        """Returns (global threshold, threshold of each tensor) as magnitude bits: an int32 scalar and vector.
 
         Args:
           bits: of all tensors, each filled up to a multiple of 8.
           k: how many are targeted, an integer scalar.
           guess: bits of an earlier global threshold.
-          is_bound: whether a floor bound at the last selection; saves a selection in vain, changes no result.
+          is_bound: whether a floor bound at the last selection; saves a useless selection, changes no result.
         """
 
         found: tuple[tf.Tensor, tf.Tensor] = _traced(self)(
@@ -114,10 +114,10 @@ class FloorSelection:
             )
 
         rows = np.stack([starts, self.sizes, self.floors], axis=1).astype(np.int32)
-        # A weight that is zero already is not kept, or the others of its kernel's share would be taken for it.
+        # A weight that is already zero is not kept: it would take the place of a non-zero one of its kernel.
         owns = tf.maximum(tf.map_fn(own, rows, fn_output_signature=tf.int32), 1)
         free = tf.where(bits >= tf.repeat(owns, lengths), ABOVE_ALL, bits)
-        # Where the floors are all that is left, the threshold is just above the largest of the others.
+        # Where only the floors are kept, the threshold is just above the largest of the other weights.
         largest = tf.reduce_max(tf.where(free == ABOVE_ALL, 0, free))
         threshold = tf.minimum(select_bits_near(free, k, guess), largest + 1)
         return threshold, tf.minimum(owns, threshold)
@@ -128,7 +128,7 @@ class FloorSelection:
 
 @functools.lru_cache(maxsize=16)
 def _traced(selection: FloorSelection) -> Any:
-    """Returns the selection as one graph: a step selects in two places, is traced twice, and again by each fit."""
+    """Returns the selection as one graph, traced once: a step selects in two places, and each fit traces it twice."""
     scalar = tf.TensorSpec([], tf.int32)
     length = 8 * sum(selection.groups())
     signature = [tf.TensorSpec([length], tf.int32), scalar, scalar, tf.TensorSpec([], tf.bool)]

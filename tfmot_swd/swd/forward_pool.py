@@ -1,9 +1,9 @@
-"""Selective Weight Decay in the forward pass alone: a dense copy of the weights takes what the optimizer does."""
+"""Pool of the forward form of Selective Weight Decay: the optimizer trains a dense copy of the weights."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -15,34 +15,34 @@ from tfmot_swd.swd.wrapper import PruneSelectiveDecay, Target
 
 
 class ForwardPool(WeightPool):
-    """A `WeightPool` whose variables hold what the forward pass uses, and whose wrappers hold the dense weights.
+    """A `WeightPool` that prunes in the forward pass alone, and keeps dense weights in the wrappers.
 
-    With θ the dense weights and T the threshold of |θ|, the forward pass uses
+    With θ the dense weights and T the threshold of |θ|, the forward pass computes with
 
         e(θ) = sign(θ) · (|θ|^p - T^p)^(1/p)  where |θ| >= T,  else 0.
 
-    The gradient at e is applied to θ (straight through): an update moves the variable from e to e + u, and the next one
-    begins by adding u to θ. So any optimizer works, and nothing but the wrappers knows of θ. Before the first update θ
-    is zero, as is e, and what is added is the weight itself. Values that are set by hand between two fits count as an
-    update too. From the final pruning step on θ is what the variables hold.
+    The layers' variables hold e. The gradient at e is applied to θ (straight-through estimator): an update moves the
+    variable from e to e + u, and the next one begins by adding u to θ. So any optimizer works, and only the wrappers
+    hold θ. Before the first update θ and e are zero, so the weight itself is added. Values set by hand between two fits
+    count as an update. From the final pruning step on, θ equals the variables.
 
     Source of the forms: soft thresholding (p = 1) arXiv 2212.01076, p = 3 arXiv 2310.02448.
     """
 
     def join(self, optimizer: Any) -> None:
-        # What has been trained since the final pruning step, and what was loaded, is what the dense weights are.
+        # Weights trained since the final pruning step, or loaded, become the dense weights.
         self.settle()
         finished = [wrapper for wrapper in self.wrappers if bool(wrapper.cut.numpy())]
         super().join(optimizer)
         with self.strategy.scope():
             for wrapper in finished:
                 if not bool(wrapper.cut.numpy()):
-                    # A layer has joined late, and the final pruning step is made again: until then all stay.
+                    # A layer has joined late, so the final pruning step is made again: until then nothing is targeted.
                     wrapper.limits.assign(tf.zeros_like(wrapper.limits))
         self.settle()
 
     def settle(self) -> None:
-        """Moves what the optimizer has done into the dense weights; the variables then hold the pruned ones."""
+        """Adds the updates of the optimizer to the dense weights; the variables then hold the pruned ones."""
         with self.strategy.scope():
             self._settle(self.strategy)
             self._use(self.strategy, self._limit_bits(), self.schedule.threshold_power)
@@ -52,23 +52,23 @@ class ForwardPool(WeightPool):
         return super()._refresh(strategy, step)
 
     def _decay(self, strategy: tf.distribute.Strategy, shrink_by: tf.Tensor, limits: tf.Tensor) -> None:
-        # What is targeted is used as zero, whatever the strength.
+        # Targeted weights are zero in the forward pass at any strength.
         self._use(strategy, limits, self.schedule.threshold_power)
 
     def _choose(self, strategy: tf.distribute.Strategy) -> None:
         self._settle(strategy)
         super()._choose(strategy)
         limits = self._limit_bits()
-        # Made again for a layer that has joined late, it must not shrink what was trained without a threshold.
+        # A step that is made again for a late layer must not shrink weights that were trained without a threshold.
         tf.cond(
             self.leader.pruning_step.read_value() > self.schedule.end_step,
             lambda: self._use(strategy, limits, math.inf),
             lambda: self._use(strategy, limits, self.schedule.threshold_power),
         )
 
-    def _cut(self, strategy: tf.distribute.Strategy) -> tf.Tensor:
-        made = super()._cut(strategy)
-        # From here on the variables are trained as they are, and the dense weights follow them.
+    def _prune(self, strategy: tf.distribute.Strategy) -> tf.Tensor:
+        made = super()._prune(strategy)
+        # From here on the variables are trained directly, and the dense weights follow them.
         for each in self._targets:
             strategy.extended.update(_dense(each), lambda dense, weight: dense.assign(weight), args=(each.weight,))
         return made
@@ -78,7 +78,7 @@ class ForwardPool(WeightPool):
 
     def _selected(self, sparsity: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         threshold, limits = super()._selected(sparsity)
-        # While nothing is targeted yet, the smallest weight must not shrink all others.
+        # While nothing is targeted, the smallest weight must not be a threshold that shrinks all others.
         begun = sparsity * self.size >= 1.0
         return tf.where(begun, threshold, 0), tf.where(begun, limits, 0)
 
@@ -97,47 +97,31 @@ class ForwardPool(WeightPool):
         return magnitude_bits(tf.stack([each.wrapper.limits.read_value()[each.index] for each in self._targets]))
 
     def _settle(self, strategy: tf.distribute.Strategy) -> None:
-        """Adds to the dense weights what the variables have moved by since they were written."""
-        limits, power = self._used_limits(self._limit_bits()), self.schedule.threshold_power
-
-        def add(dense: tf.Variable, weight: tf.Tensor, wrapper: PruneSelectiveDecay, limit: tf.Tensor) -> Any:
-            value = tf.convert_to_tensor(dense)
-            (used,) = used_weights([value], [wrapper.pooled(value)], limit, power)
-            return dense.assign_add(weight - used)
-
-        if strategy.num_replicas_in_sync == 1:
-            for each, used in zip(self._targets, self._used(limits, power), strict=True):
-                _dense(each).assign_add(each.weight.read_value() - used)
-            return
-        for place, each in enumerate(self._targets):
-            limit = limits[place : place + 1]
-            strategy.extended.update(_dense(each), add, args=(each.weight, each.wrapper, limit))
+        """Adds to the dense weights the updates of the variables since these were written."""
+        dense = [_dense(each) for each in self._targets]
+        self._update(
+            strategy,
+            dense,
+            dense,
+            self._used_limits(self._limit_bits()),
+            self._used_by(self.schedule.threshold_power),
+            write=lambda variable, weight, used: variable.assign_add(tf.convert_to_tensor(weight) - used),
+        )
 
     def _use(self, strategy: tf.distribute.Strategy, limits: tf.Tensor, power: float) -> tf.Tensor:
-        """Writes into the variables what the forward pass uses of the dense weights."""
-        limits = self._used_limits(limits)
-
-        def use(weight: tf.Variable, dense: tf.Tensor, wrapper: PruneSelectiveDecay, limit: tf.Tensor) -> Any:
-            value = tf.convert_to_tensor(dense)
-            return weight.assign(used_weights([value], [wrapper.pooled(value)], limit, power)[0])
-
-        if strategy.num_replicas_in_sync == 1:
-            for each, used in zip(self._targets, self._used(limits, power), strict=True):
-                each.weight.assign(used)
-            return tf.constant(True)
-        for place, each in enumerate(self._targets):
-            strategy.extended.update(each.weight, use, args=(_dense(each), each.wrapper, limits[place : place + 1]))
+        """Writes the weights of the forward pass into the variables."""
+        weights, dense = [each.weight for each in self._targets], [_dense(each) for each in self._targets]
+        self._update(strategy, weights, dense, self._used_limits(limits), self._used_by(power))
         return tf.constant(True)
 
     def _used_limits(self, limits: tf.Tensor) -> tf.Tensor:
-        """Returns the limits, but 0 where a layer is pruned for good: all of it is used as it is."""
+        """Returns the limits, 0 for layers after their final pruning step, whose dense weights are used directly."""
         finished = tf.stack([each.wrapper.cut.read_value() for each in self._targets])
         return tf.where(finished, 0, limits)
 
-    def _used(self, limits: tf.Tensor, power: float) -> list[tf.Tensor]:
-        dense = [_dense(each).read_value() for each in self._targets]
-        pooled = [each.wrapper.pooled(value) for each, value in zip(self._targets, dense, strict=True)]
-        return used_weights(dense, pooled, limits, power)
+    @staticmethod
+    def _used_by(power: float) -> Callable[..., list[tf.Tensor]]:
+        return lambda dense, pooled, limits: used_weights(dense, pooled, limits, power)
 
 
 def _dense(target: Target) -> tf.Variable:
@@ -147,7 +131,7 @@ def _dense(target: Target) -> tf.Variable:
 
 
 def weight_pool_of(model: Any) -> WeightPool:
-    """Returns the pool of a model of `prune_selective_decay`, in the form that its schedule asks for.
+    """Returns the pool of a model of `prune_selective_decay`, in the form of its schedule's penalty.
 
     Raises:
       ValueError: as `DecayPool.of`.
@@ -161,19 +145,19 @@ def weight_pool_of(model: Any) -> WeightPool:
 def used_weights(
     dense: Sequence[tf.Tensor], pooled: Sequence[tf.Tensor | None], limits: tf.Tensor, power: float
 ) -> list[tf.Tensor]:
-    """Returns what the forward pass uses of dense weights θ under a threshold T, in one pass.
+    """Returns the weights of the forward pass, e(θ) of `ForwardPool`, for dense weights θ; fused by XLA.
 
     Args:
       dense: θ, tensors of any shape and float dtype.
-      pooled: for each |θ| pooled over its block, or None where weights stand alone.
-      limits: int32 vector, the bits of T for each; what is below it becomes zero, what is at it stays.
-      power: p; infinity leaves what stays as it is.
+      pooled: |θ| of each pooled over its blocks, or None for weights without blocks.
+      limits: int32 vector, the magnitude bits of T for each; entries below T become zero, those at T are kept.
+      power: p; infinity does not shrink the entries that are kept.
 
     >>> theta = tf.constant([-3.0, 1.0, 2.0])
     >>> used_weights([theta], [None], magnitude_bits(tf.constant([1.5])), 1.0)[0].numpy().round(3).tolist()
     [-1.5, 0.0, 0.5]
     """
-    # The number before T: what is at T would be shrunk to zero otherwise, and the count of zeros be one too high.
+    # The float before T, as the entry at T would become zero too and the number of zeros be one too high.
     thresholds = bits_to_float(tf.maximum(limits - 1, 0))
     found = []
     for place, (value, own) in enumerate(zip(dense, pooled, strict=True)):

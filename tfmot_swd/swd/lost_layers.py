@@ -1,4 +1,4 @@
-"""Layers of which one global threshold leaves nothing, so that the model answers a constant: what to say of them."""
+"""Warnings of layers of which the global threshold leaves nothing, so that the model outputs a constant."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-# How much a layer may be expected to grow in training, relative to the others, before it is called lost by what it
-# starts with: the layers of usual networks, a dense one behind convolutions for example, start within half of that.
+# Factor by which a layer may grow in training relative to the others, so that it is not lost by its initial size alone.
+# The layers of usual networks, such as a dense one behind convolutions, start within half of it.
 EXPECTED_GROWTH = 4.0
 
 _REMEDY = (
@@ -16,19 +16,19 @@ _REMEDY = (
 )
 
 
-def foreseen_losses(
+def expected_lost_layers(
     kernels: Sequence[tuple[str, np.ndarray, int]], sizes: Sequence[np.ndarray], rate: float
 ) -> list[str]:
-    """Returns a sentence to warn with before training, where a kernel starts far below the threshold of the final rate.
+    """Returns a warning before training where a kernel starts far below the threshold of the final rate, else nothing.
 
     Args:
-      kernels: (layer, magnitudes, how many stay at least) of each kernel.
-      sizes: magnitudes of all tensors that the rate counts.
+      kernels: (layer, magnitudes, number of weights kept at least) of each kernel.
+      sizes: magnitudes of all prunable tensors.
       rate: final sparsity.
     """
-    pool = np.concatenate([each.ravel() for each in sizes])
-    rank = int(rate * pool.size)
-    threshold = float(np.partition(pool, rank)[rank])
+    magnitudes = np.concatenate([each.ravel() for each in sizes])
+    rank = int(rate * magnitudes.size)
+    threshold = float(np.partition(magnitudes, rank)[rank])
     lost = {
         layer: (float(values.max(initial=0.0)), floor)
         for layer, values, floor in kernels
@@ -38,23 +38,23 @@ def foreseen_losses(
         return []
     found = ", ".join(f"'{layer}' (largest {most:.3g}, {_kept(floor)})" for layer, (most, floor) in lost.items())
     return [
-        f"At the final rate the global threshold would take all weights of {len(lost)} of the layers, as the model "
-        f"starts: {_REMEDY}raise minimum_kept. Received: {found}, threshold {threshold:.3g}"
+        f"At the final rate the global threshold would remove all weights of {len(lost)} of the layers, by their "
+        f"initial weights: {_REMEDY}raise minimum_kept. Received: {found}, threshold {threshold:.3g}"
     ]
 
 
-def losses(kernels: Sequence[tuple[str, np.ndarray, int]], threshold: float) -> list[str]:
-    """Returns sentences to warn with at the final pruning step: of lost layers, and of those that a floor alone keeps.
+def lost_layers(kernels: Sequence[tuple[str, np.ndarray, int]], threshold: float) -> list[str]:
+    """Returns warnings at the final pruning step: of lost layers, and of layers that `minimum_kept` alone keeps.
 
     Args:
-      kernels: (layer, magnitudes, how many stay at least) of each kernel, just before.
+      kernels: (layer, magnitudes, number of weights kept at least) of each kernel, just before the step.
       threshold: the global one.
     """
     below = [(layer, floor) for layer, values, floor in kernels if values.max(initial=0.0) < threshold]
     found = []
     for title, layers in (
         (
-            "The final pruning step has taken all weights of a kernel, and what follows it sees a constant",
+            "The final pruning step has removed all weights of a kernel, so that its outputs are constant",
             _names(below, 0),
         ),
         ("Only minimum_kept keeps a kernel from losing all weights to the global threshold", _names(below, 1)),

@@ -1,4 +1,4 @@
-"""Status of a training by Selective Weight Decay, measured without changing it."""
+"""Status of a training by Selective Weight Decay."""
 
 from __future__ import annotations
 
@@ -9,34 +9,35 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow as tf
 
+from tfmot_swd.io.deprecation import renamed_attribute
 from tfmot_swd.keras2.layer_weights import elements
 from tfmot_swd.pruning.status import Chart, ChartLine, Status
 from tfmot_swd.swd.pool import DecayPool
-from tfmot_swd.swd.removed_share import removed_shares
+from tfmot_swd.swd.removed_weights import removed_shares
 from tfmot_swd.swd.weight_pool import WeightPool
 
 
 @dataclasses.dataclass(frozen=True)
 class PruningStatus(Status):
-    """State of Selective Weight Decay after some update.
+    """State of a training by Selective Weight Decay after an update.
 
     Args:
       step: updates begun since the model was wrapped.
-      target_sparsity: share of the pool that the schedule targets now.
+      target_sparsity: share of the prunable weights that the schedule targets now, in [0, 1).
       a: a(t); None where the strength is automatic, and for the forward form.
       shrink: X of the implicit step; None for the other forms.
-      threshold: magnitude below which a weight, or what is pooled of its block, is targeted.
-      pool: number of weights that the rate counts.
-      targeted: how many of them are below the threshold.
-      entered, left: how many came into and went out of the targeted set since the last status.
+      threshold: magnitude below which a weight, or the pooled magnitude of its block, is targeted.
+      prunable_weights: number of weights that the rate counts.
+      targeted: number of prunable weights below the threshold.
+      entered, left: numbers of weights that joined and left the targeted set since the last status.
       penalty: mu · a / 2 · sum of squared targeted weights, the part of the loss that is not the
         task's; 0 for the implicit form.
-      sparsity: share of exact zeros in the counted weights, by layer.
-      is_cut: whether the final cut has been made.
-      is_finite: whether no counted weight is NaN or infinite.
-      floored: layers with a kernel that keeps weights below the threshold, as few as `minimum_kept` says.
-      kernels: number of all kernel weights of the model, those too that the rate does not count.
-      targeted_kernels: how many of them are below the threshold.
+      sparsity: share of exact zeros among the prunable weights, by layer.
+      is_pruned: whether the final pruning step has been made.
+      is_finite: whether all prunable weights are finite.
+      floored: layers with a kernel that keeps weights below the threshold because of `minimum_kept`.
+      kernels: number of all kernel weights of the model, prunable or not.
+      targeted_kernels: number of kernel weights below the threshold.
     """
 
     log_names: ClassVar[frozenset[str]] = frozenset(
@@ -48,26 +49,29 @@ class PruningStatus(Status):
     a: float | None
     shrink: float | None
     threshold: float
-    pool: int
+    prunable_weights: int
     targeted: int
     entered: int
     left: int
     penalty: float
     sparsity: dict[str, float]
-    is_cut: bool
+    is_pruned: bool
     is_finite: bool = True
     floored: tuple[str, ...] = ()
     kernels: int = 0
     targeted_kernels: int = 0
 
+    pool = renamed_attribute("prunable_weights")
+    is_cut = renamed_attribute("is_pruned")
+
     @property
     def targeted_share(self) -> float:
-        """Targeted weights as a share of the pool."""
-        return self.targeted / self.pool
+        """Targeted weights as a share of the prunable weights."""
+        return self.targeted / self.prunable_weights
 
     @property
     def targeted_kernel_share(self) -> float:
-        """Targeted kernel weights as a share of all that the model has, counted by the rate or not."""
+        """Targeted kernel weights as a share of all kernel weights of the model, prunable or not."""
         return self.targeted_kernels / max(self.kernels, 1)
 
     def logs(self) -> dict[str, Any]:
@@ -88,7 +92,8 @@ class PruningStatus(Status):
 
     @classmethod
     def charts(cls, states: Sequence[Mapping[str, Any]]) -> Iterable[Chart]:
-        targeted = ChartLine("below the threshold", [each["targeted"] / each["pool"] for each in states])
+        shares = [each["targeted"] / each["prunable_weights"] for each in states]
+        targeted = ChartLine("below the threshold", shares)
         wanted = ChartLine("wanted", [each["target_sparsity"] for each in states], is_target=True)
         yield Chart("weights targeted", "share", [targeted, wanted])
         yield from decay_charts(states)
@@ -102,7 +107,7 @@ class PruningStatus(Status):
 
 
 def decay_charts(states: Sequence[Mapping[str, Any]]) -> Iterable[Chart]:
-    """Yields the charts of what both forms of Selective Weight Decay have: threshold, penalty and strength."""
+    """Yields the charts that both forms of Selective Weight Decay share: threshold, penalty and strength."""
 
     def line(name: str) -> ChartLine:
         return ChartLine(name, [each[name] for each in states])
@@ -113,14 +118,14 @@ def decay_charts(states: Sequence[Mapping[str, Any]]) -> Iterable[Chart]:
 
 
 class Monitor:
-    """Measures a pool; remembers the targeted set to count who entered and who left."""
+    """Measures the status of a pool; keeps the targeted set to count the weights that enter and leave it."""
 
     def __init__(self, pool: WeightPool) -> None:
         self._pool = pool
         self._targeted: np.ndarray | None = None
 
     def status(self) -> PruningStatus:
-        """Returns the state now. Reads every weight once: for epoch ends, not for every update."""
+        """Returns the present status. It reads every weight once: call it at the end of epochs, not of every update."""
         pool = self._pool
         pool.settle()
         # The update just made had this index; before the first one it is the first.
@@ -143,7 +148,7 @@ class Monitor:
             a=None if automatic else float(schedule.a(step)),
             shrink=None if strength.coupled or schedule.is_forward else float(strength.shrink(step)),
             threshold=threshold,
-            pool=pool.size,
+            prunable_weights=pool.size,
             targeted=int(np.count_nonzero(targeted)),
             entered=entered,
             left=left,
@@ -151,7 +156,7 @@ class Monitor:
             kernels=pool.all_kernels,
             targeted_kernels=int(np.count_nonzero(targeted & is_kernel)),
             sparsity=self._sparsity(),
-            is_cut=pool.is_cut,
+            is_pruned=pool.is_pruned,
             is_finite=all(bool(np.isfinite(weight).all()) for weight in weights),
             floored=pool.floored(),
         )
@@ -167,11 +172,11 @@ class Monitor:
         return shares
 
 
-def foreseen_shares(pool: DecayPool[Any]) -> dict[str, float]:
-    """Returns by layer what `CutReport.removed_shares` would be if training ended now.
+def expected_removed_shares(pool: DecayPool[Any]) -> dict[str, float]:
+    """Returns the `FinalStepReport.removed_shares` to expect, by layer, extrapolated from the weights as they are.
 
-    Extrapolated to the final pruning step: the coupled form leaves a weight where decay and gradient balance, at
-    |g| / (mu (1 + a)), and a still grows; the implicit form divides it once more.
+    The coupled form leaves a weight where decay and gradient balance, at |g| / (mu (1 + a)), and a still grows until
+    `end_step`; the implicit form divides it once more.
     """
     pool.settle()
     now = removed_shares(

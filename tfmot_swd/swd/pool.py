@@ -1,4 +1,4 @@
-"""The decayed weights of a model: one target, one strength and one final pruning step for all of its wrappers."""
+"""Pool of Selective Weight Decay: one target, one strength and one final pruning step for all wrappers of a model."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Wrapper = TypeVar("Wrapper", bound=DecayWrapper)
 
 
 class DecayPool(PruningPool[Wrapper]):
-    """A pool that decays what it targets at each update, and prunes it at the last; see `PruningPool`.
+    """Base of pools that decay their targets at each update and prune them at the last; see `PruningPool`.
 
     Attributes:
-      waits: whether nothing is decayed for now, as the target is out of reach while layers are frozen.
+      waits: whether the decay is suspended, as the target is out of reach while layers are frozen.
     """
 
     waits = False
@@ -34,7 +34,7 @@ class DecayPool(PruningPool[Wrapper]):
         self._note: RemovedWeightsNote | None = None
 
     def join(self, optimizer: Any) -> None:
-        """Links the wrappers to this pool and the optimizer, whose updates are the clock from now on.
+        """Links the wrappers to this pool and to the optimizer, whose updates are counted from now on.
 
         Raises:
           ValueError: the strength multiplies a weight decay and there is none.
@@ -43,89 +43,85 @@ class DecayPool(PruningPool[Wrapper]):
         super().join(optimizer)
         with self.strategy.scope():
             if not all(bool(wrapper.cut.numpy()) for wrapper in self.wrappers):
-                # Layers that were frozen at an earlier cut have joined: it is made again, over all.
+                # Layers that were frozen at an earlier final step have joined: it is made again over all layers.
                 for wrapper in self.wrappers:
                     wrapper.cut.assign(False)
             self._note = self._kept_note()
 
     @property
     def strength(self) -> DecayStrength:
-        """The resolved strength; only a pool that has joined an optimizer has one."""
-        if self._strength is None:
-            raise RuntimeError(f"{type(self).__name__}.join comes first. Received: a pool without optimizer.")
-        return self._strength
+        """The strength for the optimizer that the pool has joined."""
+        return self._joined(self._strength)
 
     @property
-    def is_cut(self) -> bool:
-        """Whether the final cut has been made."""
+    def is_pruned(self) -> bool:
+        """Whether the final pruning step has been made."""
         return bool(self.leader.cut.numpy())
 
     @property
     def noted(self) -> RemovedWeights:
-        """What the final pruning step found of the weights that it removed; only a pool that has joined notes it."""
-        if self._note is None:
-            raise RuntimeError(f"{type(self).__name__}.join comes first. Received: a pool without optimizer.")
-        return self._note.read()
+        """The recorded norms of the weights that the final pruning step has removed, once the pool has joined."""
+        return self._joined(self._note).read()
 
     @property
     def has_begun(self) -> bool:
-        """Whether anything has been targeted, decayed or cut since the model was wrapped."""
+        """Whether anything has been targeted, decayed or pruned since the model was wrapped."""
         return any(float(each.threshold.numpy()) != 0.0 or bool(each.cut.numpy()) for each in self._clocks)
 
     def decay(self) -> None:
-        """Decays the targeted weights once more, with the strength of where the clock stands."""
+        """Decays the targeted weights once more, with the strength of the present step."""
         with self.strategy.scope():
             step = self.leader.pruning_step.read_value()
             threshold = self._refresh(self.strategy, step)
             self._decay(self.strategy, self.strength.shrink(step), threshold)
 
     def settle(self) -> None:
-        """Brings the variables to what is pruned now, where a form keeps that apart from what the optimizer did."""
+        """Brings the variables to the pruned weights in the forward form; does nothing in others."""
 
     def finish(self) -> None:
-        """Makes the final cut now: what lies below the threshold of the final rate becomes zero."""
+        """Makes the final pruning step: sets the weights below the threshold of the final rate to zero."""
         with self.strategy.scope():
-            self._cut(self.strategy)
+            self._prune(self.strategy)
 
     def floored(self) -> tuple[str, ...]:
-        """Returns the layers that keep weights by a floor alone, where there are floors of weights."""
+        """Returns the layers that keep weights only because of `minimum_kept`."""
         return ()
 
-    def foreseen_losses(self) -> list[str]:
-        """Returns what to warn with before training, where layers start so small that the rate would empty them."""
+    def expected_lost_layers(self) -> list[str]:
+        """Returns warnings before training of layers whose weights start so small that the rate would empty them."""
         return []
 
-    def losses(self) -> list[str]:
-        """Returns what to warn with where the threshold, as it is, takes all weights of a layer."""
+    def lost_layers(self) -> list[str]:
+        """Returns warnings of layers whose weights are all below the present threshold."""
         return []
 
     @abc.abstractmethod
     def decayed(self) -> list[tuple[tf.Variable, tf.Tensor]]:
-        """Returns (weight, bool mask that broadcasts to it: whether it is not targeted now) of what is decayed."""
+        """Returns (weight, bool mask that broadcasts to it, False where it is targeted now) of each decayed weight."""
 
     def decayed_by_layer(self) -> list[tuple[str, tf.Variable, tf.Tensor]]:
-        """Returns (layer, weight, mask) of what `decayed` returns, with the name of the wrapped layer that owns it."""
+        """Returns (name of the wrapped layer, weight, mask) of each weight that `decayed` returns."""
         names = {id(each): wrapper.layer.name for wrapper in self.wrappers for each in variables_of(wrapper.layer)}
         return [(names[id(weight)], weight, mask) for weight, mask in self.decayed()]
 
     @abc.abstractmethod
     def penalty(self, wrapper: Wrapper) -> tf.Tensor:
-        """Returns the wrapper's part of the coupled penalty, in float32."""
+        """Returns the wrapper's part of the coupled penalty, a float32 scalar."""
 
     @abc.abstractmethod
     def _refresh(self, strategy: tf.distribute.Strategy, step: tf.Tensor) -> tf.Tensor:
-        """Returns what `_decay` has to know to tell who is targeted; found anew, or as between two refreshes."""
+        """Returns what `_decay` needs to know the targets, computed at a refresh and kept between two of them."""
 
     @abc.abstractmethod
     def _decay(self, strategy: tf.distribute.Strategy, shrink_by: tf.Tensor, targeted: tf.Tensor) -> None:
-        """Divides what is targeted by 1 + shrink_by."""
+        """Divides the targeted weights by 1 + shrink_by."""
 
     @abc.abstractmethod
     def _choose(self, strategy: tf.distribute.Strategy) -> None:
-        """Sets the masks to what is targeted at the final rate."""
+        """Sets the masks by the targets at the final rate."""
 
     def _kept_note(self) -> RemovedWeightsNote:
-        """Returns the note of an earlier training, which a training step that was traced then writes to, or one."""
+        """Returns the note that a training step of an earlier trace writes to, or a new one."""
         decayed = {id(weight): layer for layer, weight, _ in self.decayed_by_layer()}
         layers = tuple(decayed.get(id(weight)) for weight, _ in self.targets())
         kept = vars(self.leader.unsaved)
@@ -136,11 +132,11 @@ class DecayPool(PruningPool[Wrapper]):
 
     def _is_active(self, step: tf.Tensor) -> tf.Tensor:
         under_way = (step >= self.schedule.begin_step) & (step < self.schedule.end_step)
-        # The cut may have been made before its time, by prune_now.
+        # prune_now may have made the final step before end_step.
         return under_way & ~self.leader.cut.read_value()
 
     def _act(self, strategy: tf.distribute.Strategy, step: tf.Tensor, is_new: tf.Tensor) -> None:
-        # The cut may have been made before its time, by prune_now.
+        # prune_now may have made the final step before end_step.
         over = (step >= self.schedule.end_step) | self.leader.cut.read_value()
         # In a second call within an update the decay changes nothing.
         tf.cond(
@@ -167,10 +163,10 @@ class DecayPool(PruningPool[Wrapper]):
         return tf.cond(
             self.leader.cut.read_value(),
             lambda: self._mask(strategy),
-            lambda: self._cut(strategy),
+            lambda: self._prune(strategy),
         )
 
-    def _cut(self, strategy: tf.distribute.Strategy) -> tf.Tensor:
+    def _prune(self, strategy: tf.distribute.Strategy) -> tf.Tensor:
         self._choose(strategy)
         if self._note is not None:
             self._note.write(strategy, self.leader.pruning_step.read_value(), self.targets())
@@ -179,5 +175,5 @@ class DecayPool(PruningPool[Wrapper]):
         return self._mask(strategy)
 
     def _step_now(self) -> tf.Tensor:
-        """Returns the index of the update that is under way, once the pool has begun it."""
+        """Returns the index of the present update, once the pool has begun it."""
         return self.leader.pruning_step.read_value() - 1

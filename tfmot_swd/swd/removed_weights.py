@@ -1,9 +1,14 @@
-"""What a final pruning step finds of the weights that it removes, noted in graph, where no Python code looks on."""
+"""Size of the weights that the final pruning step removes, relative to those that stay.
+
+A layer's outputs change by about the norm of its removed weights over that of its remaining ones. A weight without a
+gradient has decayed to nothing by then. One with a gradient g settles where the decay and g balance, at
+|g| / (mu (1 + a)), and a hundred thousand of those can change the outputs.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,16 +16,52 @@ import tensorflow as tf
 
 from tfmot_swd.pruning.wrapped_models import assign
 
+# Of the published schedule on the small Fashion-MNIST network: shares of .012 at 99.5 % cost .1 points of accuracy,
+# .037 at 99.9 % cost five. The default schedule is at 1e-6 and less.
+VISIBLE_SHARE = 0.02
+
+
+def removed_shares(weights: Iterable[tuple[str, np.ndarray, np.ndarray]]) -> dict[str, float]:
+    """Returns by layer the norm of what is removed over the norm of what stays, of its weight with the largest share.
+
+    A weight that is removed completely is left out: its layer is lost whatever the size of its entries.
+
+    Args:
+      weights: (layer, values, bool mask of those that stay, of the same shape) of each weight.
+
+    >>> removed_shares([("dense", np.array([3.0, 0.3, -0.4]), np.array([True, False, False]))])["dense"]
+    0.16666666666666666
+    """
+    shares = []
+    for layer, values, stays in weights:
+        kept, gone = (float(np.linalg.norm(values[which].astype(np.float64))) for which in (stays, ~stays))
+        if kept:
+            shares.append((layer, gone / kept))
+    return _largest_by_layer(shares)
+
+
+def visible_shares(shares: dict[str, float]) -> str:
+    """Returns the layers whose outputs would change visibly and their shares, largest first; empty without any."""
+    found = sorted(((share, layer) for layer, share in shares.items() if share > VISIBLE_SHARE), reverse=True)
+    return ", ".join(f"{share:.1%} in layer '{layer}'" for share, layer in found)
+
+
+def _largest_by_layer(shares: Iterable[tuple[str, float]]) -> dict[str, float]:
+    largest: dict[str, float] = {}
+    for layer, share in shares:
+        largest[layer] = max(largest.get(layer, 0.0), share)
+    return largest
+
 
 @dataclasses.dataclass(frozen=True)
 class RemovedWeights:
-    """The numbers of one final pruning step.
+    """Norms of the weights that one final pruning step has removed and kept.
 
     Args:
       step: the update after which it was made.
-      squares_removed, squares_kept: sums of the squares of what it removed and left, of all targets.
-      largest_removed: the largest magnitude that it removed.
-      shares: as `CutReport.removed_shares`.
+      squares_removed, squares_kept: sums of squares over all targets, of the removed and the remaining weights.
+      largest_removed: the largest removed magnitude.
+      shares: as `FinalStepReport.removed_shares`.
     """
 
     step: int
@@ -31,7 +72,9 @@ class RemovedWeights:
 
 
 class RemovedWeightsNote:
-    """Variables for them; no file holds these, as they are read within the training that writes them.
+    """Variables that record a `RemovedWeights` in graph, where no Python code runs at the final pruning step.
+
+    They are in no file, as they are read within the training that writes them.
 
     Args:
       layers: for each target the name of its layer, where the target is decayed; else None.
@@ -43,7 +86,13 @@ class RemovedWeightsNote:
         self._rows = tf.Variable(tf.zeros([len(self.layers), 3]), trainable=False)
 
     def write(self, strategy: tf.distribute.Strategy, step: tf.Tensor, targets: Sequence[Any]) -> None:
-        """Notes (weight, mask) of each target before the masks are applied; in graph."""
+        """Records the norms of all targets before the masks are applied; in graph.
+
+        Args:
+          strategy: to assign with.
+          step: int64 scalar, the update after which the masks are applied.
+          targets: (weight, mask that broadcasts to it) of each target.
+        """
         rows = []
         for weight, mask in targets:
             value = tf.cast(weight.read_value(), tf.float32)
@@ -54,11 +103,12 @@ class RemovedWeightsNote:
         assign(strategy, self._rows, tf.convert_to_tensor(rows))
 
     def read(self) -> RemovedWeights:
-        """Returns what the last final pruning step noted."""
+        """Returns the record of the last final pruning step."""
         rows = self._rows.numpy().astype(np.float64)
-        shares: dict[str, float] = {}
-        for layer, (gone, kept, _) in zip(self.layers, rows, strict=True):
-            if layer is not None and kept:
-                shares[layer] = max(shares.get(layer, 0.0), float(np.sqrt(gone / kept)))
+        shares = _largest_by_layer(
+            (layer, float(np.sqrt(gone / kept)))
+            for layer, (gone, kept, _) in zip(self.layers, rows, strict=True)
+            if layer is not None and kept
+        )
         gone, kept, _ = rows.sum(axis=0)
         return RemovedWeights(int(self._step.numpy()), float(gone), float(kept), float(rows[:, 2].max()), shares)

@@ -1,4 +1,4 @@
-"""When and how much: the pruning schedules. They look at steps, never at weights."""
+"""Schedules of Selective Weight Decay: target and strength by step."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tfmot_swd.keras2.compat import PruningSchedule, keras
 from tfmot_swd.keras2.validation import whole_number
-from tfmot_swd.pruning.foreign_wrapper import check_not_in_tfmots_wrapper
+from tfmot_swd.pruning.schedules import check_not_in_tfmots_wrapper
 
 PENALTIES = ("auto", "coupled", "implicit", "forward")
 TARGETS = ("kernels", "all")
@@ -22,19 +22,19 @@ PAPER_A_MAX = 1e5
 
 
 class _Ending(PruningSchedule):
-    """Declares what subclasses of `DecaySchedule` take as their second argument, after the target."""
+    """Declares `end_step`, the second argument of subclasses of `DecaySchedule`, after the target."""
 
     end_step: int
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DecaySchedule(_Ending):
-    """When a selective decay begins and ends, and how hard it pulls; what it pulls at is a subclass's matter.
+    """Base of the schedules: begin, end and strength of a selective decay; a subclass adds its target.
 
-    At step k of K = end_step - begin_step, with t = k/K, the strength is a(t) = a_min · (a_max / a_min)^t, and of the
-    way to the target (1 - t/ramp)^power is left for t < ramp, then nothing.
+    At step k of K = end_step - begin_step, with t = k/K, the strength is a(t) = a_min · (a_max / a_min)^t, and the
+    distance to the target is (1 - t/ramp)^power of the whole for t < ramp, then 0.
 
-    `end_step` is 0 where `epochs` is given and no training has said yet how many updates an epoch has.
+    `end_step` is 0 where `epochs` is given and no training has set the number of updates in an epoch yet.
     """
 
     epochs: int | None = None
@@ -63,8 +63,8 @@ class DecaySchedule(_Ending):
             )
         if self.mu is not None and not (isinstance(self.mu, int | float) and 0 < self.mu < math.inf):
             raise ValueError(
-                "mu must be positive: at zero nothing would be decayed, and the final cut would remove "
-                "weights that the model still uses. Give the weight decay to multiply (5e-4 in the "
+                "mu must be positive: at zero nothing would be decayed, and the final pruning step would remove "
+                "weights at full size. Give the weight decay to multiply (5e-4 in the "
                 f"paper), or None for the model's own. Received: mu={self.mu}"
             )
         if (self.a_min is None) != (self.a_max is None):
@@ -87,14 +87,14 @@ class DecaySchedule(_Ending):
         self._set_count("end_step", 0)
         if (self.end_step > 0) == (self.epochs is not None):
             raise ValueError(
-                "Say once when the schedule ends: end_step=epochs * steps_per_epoch, the optimizer update after which "
-                "the final pruning step is made (at least 1), or epochs=10, for which fit knows the steps. "
+                "Give the end of the schedule once: end_step=epochs * steps_per_epoch, the optimizer update after "
+                "which the final pruning step is made (at least 1), or epochs=10, for which fit knows the steps. "
                 f"Received: end_step={self.end_step}, epochs={self.epochs}"
             )
 
     @property
     def has_end(self) -> bool:
-        """Whether it is known after how many updates the schedule ends."""
+        """Whether the number of updates until the end is known."""
         return self.end_step > 0
 
     @property
@@ -103,14 +103,14 @@ class DecaySchedule(_Ending):
         return f"{self.end_step} updates" if self.has_end else f"the updates of {self.epochs} epochs"
 
     def with_steps(self, steps_per_epoch: int) -> Self:
-        """Returns the schedule that ends after so many updates as its `epochs` have; itself where it has an end."""
+        """Returns the schedule with `epochs` replaced by `end_step`; itself where it has an end."""
         if self.epochs is None:
             return self
         changes: dict[str, Any] = {"end_step": self.epochs * steps_per_epoch, "epochs": None}
         return dataclasses.replace(self, **changes)
 
     def is_due(self, step: tf.Tensor) -> tf.Tensor:
-        """Returns whether the targeted set is chosen anew at `step`, a bool scalar."""
+        """Returns whether the targets are computed again at `step`, a bool scalar."""
         self._check_has_end()
         step = tf.cast(step, tf.int64)
         since = step - self.begin_step
@@ -123,25 +123,25 @@ class DecaySchedule(_Ending):
         return tf.clip_by_value(since / float(self.end_step - self.begin_step), 0.0, 1.0)
 
     def way_left(self, step: tf.Tensor | int) -> tf.Tensor:
-        """Returns what is left at `step` of the way to the final target, float64: from 1 to exactly 0."""
+        """Returns the remaining share of the way to the final target at `step`, float64: from 1 to exactly 0."""
         if self.ramp == 0.0:
             return tf.zeros([], tf.float64)
         return tf.maximum(1.0 - self.progress(step) / self.ramp, 0.0) ** self.power
 
     def a(self, step: tf.Tensor | int) -> tf.Tensor:
-        """Returns a(t), float32. With automatic strength, the paper's, which a coupled penalty uses."""
+        """Returns a(t), float32; with automatic strength that of the paper, which a coupled penalty uses."""
         first, last = self.a_min or PAPER_A_MIN, self.a_max or PAPER_A_MAX
         return _exponential(first, last, self.progress(step))
 
     def shrink(self, step: tf.Tensor | int) -> tf.Tensor:
-        """Returns the automatic X(t) by which a targeted weight is divided (1 + X), float32."""
+        """Returns the automatic X(t), float32; a targeted weight is divided by 1 + X."""
         return _exponential(self.shrink_min, self.shrink_max, self.progress(step))
 
     def _check_has_end(self) -> None:
         if not self.has_end:
             raise ValueError(
-                "This schedule is as long as so many epochs, and no fit has said yet how many updates an epoch has: "
-                "ask the schedule.with_steps(steps_per_epoch), or give end_step. "
+                "This schedule is given in epochs, and the number of updates in an epoch is not known before a fit: "
+                "use schedule.with_steps(steps_per_epoch), or give end_step. "
                 f"Received: epochs={self.epochs}"
             )
 
@@ -152,27 +152,27 @@ class DecaySchedule(_Ending):
 
     @property
     def is_automatic(self) -> bool:
-        """Whether the strength is chosen here and not by `a_min` and `a_max`."""
+        """Whether the strength is automatic, without `a_min` and `a_max`."""
         return self.a_min is None
 
 
 @keras.utils.register_keras_serializable("tfmot_swd")
 @dataclasses.dataclass(frozen=True)
 class SelectiveDecay(DecaySchedule):
-    """Schedule of Selective Weight Decay: which share of the weights is decayed, and how hard.
+    """Schedule of Selective Weight Decay: the share of the weights that is decayed, and the strength.
 
     At step k of K = end_step - begin_step, with t = k/K:
 
         target sparsity  s(t) = final - (final - initial) · (1 - t/ramp)^power  for t < ramp, then final
         strength         a(t) = a_min · (a_max / a_min)^t
 
-    A weight is targeted at a step when its magnitude is below the s(t)-quantile of all pruned weights
+    A weight is targeted at a step when its magnitude is below the s(t)-quantile of all prunable weights
     of the model. Coupled, the loss gains mu · a / 2 · sum w² over the targeted weights. Implicit, each
     targeted weight is divided by 1 + X after an update, with X = lr · mu · a / (1 - momentum), or, when
     no `a` is given, X(t) = shrink_min · (shrink_max / shrink_min)^t whatever the learning rate. Forward, a
     dense copy θ of the weights takes the updates and the layers compute with sign(θ) · (|θ|^p - T^p)^(1/p) above
     the threshold T and 0 below it, so that a targeted weight is remembered and may come back.
-    At `end_step` the targeted weights become zero, for good.
+    At `end_step`, the final pruning step, the targeted weights become zero and stay so.
 
     The defaults are a variant of the published method for short runs: the target climbs, the decay is implicit, and
     its strength is not tied to the weight decay. They were chosen in runs of 4 to 10 epochs; longer ones are untested.
@@ -182,8 +182,8 @@ class SelectiveDecay(DecaySchedule):
     arXiv 2011.10520; the ramp is the shape of TFMOT's `PolynomialDecay` (arXiv 1710.01878).
 
     Args:
-      final_sparsity: share of the pruned weights that is zero in the end, in [0, 1).
-      end_step: optimizer update after which the final cut is made, counted from wrapping on.
+      final_sparsity: share of the prunable weights that is zero in the end, in [0, 1).
+      end_step: optimizer update after which the final pruning step is made, counted from wrapping on.
       epochs: in place of `end_step`, which becomes this number times the batches of an epoch when the first fit begins;
         all phases of a training count, by the batches of that fit. Files and clones made later hold the `end_step`.
       begin_step: update at which decay begins.
@@ -193,24 +193,24 @@ class SelectiveDecay(DecaySchedule):
       mu: the weight decay that `a` multiplies; None takes the model's own (an L2 regularizer counts
         twice its factor, its gradient being 2·l2·w, else the optimizer's `weight_decay`).
       a_min, a_max: strength at begin and end, both or neither; equal values give a constant.
-      shrink_min, shrink_max: X at begin and end where no `a` is given: gentle enough at first for a
-        weight to come back, hard enough at last for the cut to change nothing (BUILD_NOTES.md).
+      shrink_min, shrink_max: X at begin and end where no `a` is given: weak enough at first for a weight
+        to recover, strong enough at last for the final pruning step to change nothing (BUILD_NOTES.md).
       penalty: "implicit", "coupled" (in the loss, through momentum), or "auto": coupled for SGD,
         implicit for optimizers that would normalise the penalty away (Adam and relatives). "forward" takes 4 more
         bytes a weight while training, ignores the strength, and has an L2 regularizer act on what the layers use.
       threshold_power: p of the forward form: soft thresholding at 1 (arXiv 2212.01076), with less bias at 3
         (arXiv 2310.02448), hard at infinity.
-      targets: "kernels" decays only the weights that count; "all" applies the threshold to batch-norm
+      targets: "kernels" decays only the prunable weights; "all" applies the threshold to batch-norm
         gamma and beta and to biases too, as the authors' code does.
-      frequency: updates between two computations of the threshold; it decays at every one.
-      minimum_kept: how many weights of each kernel stay at least, as one global threshold may empty a layer whose
-        weights are small, and the model answers a constant then. A float is a share, in [0, 1], of what the kernel
+      frequency: updates between two computations of the threshold; the decay acts at every update.
+      minimum_kept: least number of weights that each kernel keeps, as one global threshold may empty a layer whose
+        weights are small, so that the model outputs a constant. A float is a share, in [0, 1], of what the kernel
         would keep if all had the same rate, and at least one weight: at 98 % the default 0.1 keeps two in a thousand
         of each kernel; 1.0 gives all the same rate. An int is a count. 0 sets no floor, as published. The rate of the
-        whole model is reached all the same: what a floor keeps is taken elsewhere.
+        whole model does not change: for each weight that a floor keeps, another one is pruned elsewhere.
 
     Raises:
-      ValueError: an argument is outside its range.
+      ValueError: an argument is outside its range; `end_step` and `epochs` are both given, or neither.
 
     >>> schedule = SelectiveDecay(final_sparsity=0.98, end_step=300)
     >>> [round(float(schedule.sparsity(step)), 3) for step in (0, 100, 200, 300)]
@@ -237,7 +237,7 @@ class SelectiveDecay(DecaySchedule):
         penalty: str = "auto",
         frequency: int = 1,
     ) -> SelectiveDecay:
-        """Returns the schedule as published: fixed target, coupled, a from 0.1 to 1e5, all weights hit, no floor.
+        """Returns the schedule as published: fixed target, coupled penalty, a from 0.1 to 1e5, all weights, no floor.
 
         The authors trained for 300 epochs with a learning rate of 0.1 divided by 10 at one and two thirds; in runs of a
         few thousand updates this preset falls to chance at high rates. Two things are the model's and not the
@@ -273,16 +273,22 @@ class SelectiveDecay(DecaySchedule):
         super().__post_init__()
 
     def __call__(self, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns TFMOT's pair: whether the threshold is refreshed at `step`, and the sparsity then.
+        """Returns the pair of a TFMOT schedule: whether the threshold is computed at `step`, and the sparsity then.
+
+        Args:
+          step: integer scalar.
+
+        Returns:
+          (bool scalar, float32 scalar).
 
         Raises:
-          ValueError: TFMOT's own wrapper asks, which cannot follow this schedule.
+          ValueError: TFMOT's own wrapper calls it, which cannot follow this schedule.
         """
         check_not_in_tfmots_wrapper(self, "prune_selective_decay")
         return self.is_due(step), tf.cast(self.sparsity(step), tf.float32)
 
     def sparsity(self, step: tf.Tensor | int) -> tf.Tensor:
-        """Returns the share of the pool targeted at `step`, float64; exactly the final one at the end."""
+        """Returns the share of the prunable weights targeted at `step`, float64; exactly the final one at the end."""
         final = tf.constant(self.final_sparsity, tf.float64)
         return final - (self.final_sparsity - self.initial_sparsity) * self.way_left(step)
 

@@ -1,4 +1,4 @@
-"""How hard a schedule pulls under a given optimizer, and what that means for the run ahead."""
+"""Strength of the decay under a given optimizer, and its forecast over a run."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from tfmot_swd.keras2 import optimizers
 from tfmot_swd.keras2.graph import layers_inside
 from tfmot_swd.swd.schedules import SelectiveDecay
 
-# exp(-30) is about 1e-13: what is left of a weight is below the rounding of what it is added to.
+# exp(-30) is about 1e-13: the rest of a weight is below the rounding error of what it is added to.
 NEGLIGIBLE_LOG_SHRINK = 30.0
-# A weight decayed this hard in its last step keeps a thousandth of the update just made.
+# A weight decayed by this factor in its last step keeps a thousandth of the update just made.
 NEGLIGIBLE_LAST_SHRINK = 1e3
 
 
 @dataclasses.dataclass(frozen=True)
 class DecayStrength:
-    """The penalty form, mu and the step's strength, once the optimizer is known.
+    """Penalty form, mu and strength of a schedule under one optimizer.
 
     Args:
-      schedule: the schedule.
+      schedule: a `SelectiveDecay` or `StructuredDecay`.
       optimizer: a tf_keras optimizer.
-      coupled: whether the penalty goes through the loss.
+      coupled: whether the penalty is part of the loss.
       mu: the weight decay that a(t) multiplies; 0 where the automatic strength does not need it.
     """
 
@@ -38,7 +38,7 @@ class DecayStrength:
 
     @classmethod
     def of(cls, schedule: SelectiveDecay, optimizer: Any, layers: Sequence[Any] = ()) -> DecayStrength:
-        """Resolves what the schedule leaves open: the penalty form by optimizer, mu by the model.
+        """Resolves the penalty form by the optimizer and mu by the model, where the schedule leaves them open.
 
         Raises:
           ValueError: the strength multiplies a weight decay and there is none.
@@ -57,16 +57,17 @@ class DecayStrength:
         return cls(schedule, optimizer, coupled, mu)
 
     def shrink(self, step: tf.Tensor) -> tf.Tensor:
-        """Returns X of the implicit form: a targeted weight becomes w / (1 + X) at `step`; float32."""
+        """Returns X of the implicit form, float32: a targeted weight becomes w / (1 + X) at `step`."""
         if self.schedule.is_automatic:
             return self.schedule.shrink(step)
         rate = optimizers.learning_rate(self.optimizer)
         return self.schedule.a(step) * rate * (self.mu * self._gain())
 
     def forecast(self, learning_rate: Callable[[int], float] | None = None) -> RunForecast:
-        """Returns what the whole run will do to a weight that is targeted from begin to end.
+        """Returns the effect of the whole run on a weight that is targeted from begin to end.
 
-        learning_rate: step → learning rate, where a callback decides it; default the optimizer's own.
+        Args:
+          learning_rate: step → learning rate, where a callback decides it; by default the optimizer's own.
         """
         if self.schedule.is_forward:
             return RunForecast(math.inf, 0.0, math.inf, math.inf)
@@ -89,13 +90,13 @@ class DecayStrength:
         return RunForecast(float(np.log1p(shrink).sum()), 0.0, math.inf, float(shrink[-1]))
 
     def _gain(self) -> float:
-        """How much stronger heavy-ball momentum makes a decay that goes through it."""
+        """Returns the factor by which heavy-ball momentum strengthens a decay that goes through it."""
         return 1.0 / (1.0 - optimizers.momentum(self.optimizer))
 
 
 @dataclasses.dataclass(frozen=True)
 class RunForecast:
-    """What a run will do to a targeted weight, known before it starts.
+    """Forecast of a run: the decay of a targeted weight without gradient, known before training.
 
     Args:
       log_shrink: ln(|w at begin| / |w at end|) of a weight without gradient, targeted throughout.
@@ -114,16 +115,16 @@ class RunForecast:
 
     @property
     def diverges(self) -> bool:
-        """Whether a decayed weight would grow instead of shrink at some step."""
+        """Whether a decayed weight grows at some step."""
         return self.peak > self.limit
 
     @property
     def jumps(self) -> bool:
-        """Whether the final cut would remove weights that are still visibly there."""
+        """Whether the final pruning step removes weights that are not negligible."""
         return self.log_shrink < NEGLIGIBLE_LOG_SHRINK or self.last_shrink < NEGLIGIBLE_LAST_SHRINK
 
     def problems(self) -> list[str]:
-        """Returns the sentences to warn with; empty where the run is sound."""
+        """Returns warnings; empty for a sound run."""
         found = []
         if self.cancelled:
             found.append(
@@ -139,16 +140,16 @@ class RunForecast:
         if self.jumps and not self.diverges:
             last = "" if math.isinf(self.last_shrink) else f" and by {1 + self.last_shrink:.3g} in the last step"
             found.append(
-                "The final cut will be visible: a targeted weight shrinks by a factor of only "
+                "Pruning at end_step will change the outputs: a targeted weight shrinks by a factor of only "
                 f"exp({self.log_shrink:.3g}) over the run{last}, where exp({NEGLIGIBLE_LOG_SHRINK:g}) and "
-                f"{NEGLIGIBLE_LAST_SHRINK:g} would leave no trace. Train longer, or raise the strength: a_max, or "
+                f"{NEGLIGIBLE_LAST_SHRINK:g} would make it negligible. Train longer, or raise the strength: a_max, or "
                 "shrink_max where no a is given."
             )
         return found
 
 
 def _coupled_forecast(decay: np.ndarray, momentum: float, nesterov: bool = False) -> RunForecast:
-    """Plays v ← m·v + d·w, w ← w - v on one weight and keeps its size as a logarithm.
+    """Returns the forecast of v ← m·v + d·w, w ← w - v on one weight, whose size is kept as a logarithm.
 
     With Nesterov's momentum the weight moves by m·v + d·w instead.
     """

@@ -1,8 +1,8 @@
-"""All prunable weights of one model under one global threshold."""
+"""Pool of Selective Weight Decay of single weights, under one global threshold."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -12,14 +12,20 @@ from tfmot_swd.keras2.layer_weights import elements, kernels_of
 from tfmot_swd.pruning.thresholds import bits_to_float, concat_magnitude_bits, magnitude_bits, select_bits_near
 from tfmot_swd.pruning.wrapped_models import assign
 from tfmot_swd.swd.floors import FloorSelection, floors_of
-from tfmot_swd.swd.lost_layers import foreseen_losses, losses
+from tfmot_swd.swd.lost_layers import expected_lost_layers, lost_layers
 from tfmot_swd.swd.pool import DecayPool
 from tfmot_swd.swd.schedules import SelectiveDecay
 from tfmot_swd.swd.wrapper import PruneSelectiveDecay, Target
 
 
 class WeightPool(DecayPool[PruneSelectiveDecay]):
-    """The weights of the wrapped layers, each decayed and cut on its own, or with its block; see `DecayPool`."""
+    """Decays and prunes the weights of the wrapped layers one by one, or block by block; see `DecayPool`.
+
+    Attributes:
+      size: number of prunable weights N, of which the rate is a share.
+      kernels: identities of the kernels of the wrapped layers.
+      all_kernels: number of kernel weights of the whole model, prunable or not.
+    """
 
     wrapper_class = PruneSelectiveDecay
 
@@ -28,13 +34,13 @@ class WeightPool(DecayPool[PruneSelectiveDecay]):
         self._targets = distinct_targets(self.wrappers)
         self.size = elements(self.counted())
         self.kernels = frozenset(id(each) for wrapper in self.wrappers for each in kernels_of(wrapper))
-        # Of the wrapped layers; of the whole model once it is known.
+        # Those of the wrapped layers, until `of` counts the whole model.
         self.all_kernels = sum(elements(kernels_of(wrapper)) for wrapper in self.wrappers)
         self._places = [place for place, each in enumerate(self._targets) if each.counts]
-        # The model as a whole was checked when it was wrapped; of the few layers that are trained now a count may ask
-        # for more than the rate leaves of them.
+        # The whole model was checked when it was wrapped; a count may exceed what the rate leaves of the few layers
+        # that are trained now.
         self._selection = kept_floors(self.schedule, self.counted(), self.kernels, capped=True)
-        # What each weight is compared with, in the order of `_targets`; the global threshold where there are no floors.
+        # Threshold of each weight, in the order of `_targets`; None where the global one holds for all.
         self._limits: tf.Variable | None = None
 
     @classmethod
@@ -44,36 +50,36 @@ class WeightPool(DecayPool[PruneSelectiveDecay]):
         return pool
 
     def counted(self) -> list[tf.Variable]:
-        """Returns the variables that the rate counts."""
+        """Returns the prunable variables."""
         return [each.weight for each in self._counted()]
 
     def counted_of(self, wrapper: PruneSelectiveDecay) -> list[tf.Variable]:
-        """Returns those of one wrapper."""
+        """Returns the prunable variables of one wrapper."""
         return [each.weight for each in self._counted() if each.wrapper is wrapper]
 
     def targets(self) -> list[tuple[tf.Variable, tf.Tensor]]:
         return [(each.weight, each.mask.read_value()) for each in self._targets]
 
     def targeted(self) -> np.ndarray:
-        """Returns for each weight that the rate counts whether it lies below the threshold, bool (N,)."""
+        """Returns for each prunable weight whether it is below its threshold, bool (N,)."""
         stays = [mask.numpy() for _, mask in self.decayed()]
         return np.concatenate([~stays[place].ravel() for place in self._places])
 
     def floored(self) -> tuple[str, ...]:
-        """Returns the layers that have a kernel which keeps weights by its floor alone, below the global threshold."""
+        """Returns the layers with a kernel that keeps weights below the global threshold because of its floor."""
         limits, threshold = self._limit_bits().numpy(), magnitude_bits(self.leader.threshold).numpy()
         names = [self._targets[place].wrapper.layer.name for place in self._places if limits[place] < threshold]
         return tuple(dict.fromkeys(names))
 
-    def foreseen_losses(self) -> list[str]:
+    def expected_lost_layers(self) -> list[str]:
         ranked = [self._magnitudes(each) for each in self._counted()]
-        return foreseen_losses(self._kernels(), ranked, self.schedule.final_sparsity)
+        return expected_lost_layers(self._kernels(), ranked, self.schedule.final_sparsity)
 
-    def losses(self) -> list[str]:
-        return losses(self._kernels(), float(self.leader.threshold.numpy()))
+    def lost_layers(self) -> list[str]:
+        return lost_layers(self._kernels(), float(self.leader.threshold.numpy()))
 
     def _kernels(self) -> list[tuple[str, np.ndarray, int]]:
-        """Returns (layer, what its entries are ranked by, the sign aside; how many stay at least) of each kernel."""
+        """Returns (layer, magnitudes that rank its entries, number of weights kept at least) of each kernel."""
         floors = [0] * len(self._places) if self._selection is None else self._selection.floors
         return [
             (each.wrapper.layer.name, self._magnitudes(each), floor)
@@ -99,7 +105,7 @@ class WeightPool(DecayPool[PruneSelectiveDecay]):
         ]
 
     def penalty(self, wrapper: PruneSelectiveDecay) -> tf.Tensor:
-        """Returns mu · a(step) / 2 · sum of the squared targeted weights of one wrapper, in float32."""
+        """Returns mu · a(step) / 2 · sum of the squared targeted weights of one wrapper, a float32 scalar."""
         step = self._step_now()
         active = self._is_active(step)
         limits = self._limit_bits()
@@ -119,15 +125,15 @@ class WeightPool(DecayPool[PruneSelectiveDecay]):
         return target.weight
 
     def _ranked(self, target: Target) -> Any:
-        """Returns what the entries of a weight are compared by, the sign aside; in graph."""
+        """Returns the values whose magnitudes rank the entries of a weight; in graph."""
         return target.wrapper.ranked(self._compared(target).read_value())
 
     def _magnitudes(self, target: Target) -> np.ndarray:
-        """Returns the same as numbers, without the sign."""
+        """Returns the magnitudes that rank the entries of a weight, a float32 array."""
         return np.abs(np.asarray(self._ranked(target), np.float32))
 
     def _refresh(self, strategy: tf.distribute.Strategy, step: tf.Tensor) -> tf.Tensor:
-        """Returns the bits that each weight is compared with: computed anew, or as they were between two refreshes."""
+        """Returns the threshold of each weight as magnitude bits, computed at refreshes and kept between them."""
 
         def compute() -> tf.Tensor:
             return self._select(strategy, self.schedule.sparsity(step))
@@ -137,16 +143,16 @@ class WeightPool(DecayPool[PruneSelectiveDecay]):
         return tf.cond(self.schedule.is_due(step), compute, self._limit_bits)
 
     def _select(self, strategy: tf.distribute.Strategy, sparsity: tf.Tensor) -> tf.Tensor:
-        """Sets the thresholds so that int(sparsity · N) weights are below theirs; returns the bits for each weight."""
+        """Sets the thresholds so that int(sparsity · N) weights are below theirs; returns the bits of each."""
         threshold, limits = self._selected(sparsity)
         assign(strategy, self.leader.threshold, bits_to_float(threshold))
         self._keep_limits(strategy, limits)
         return limits
 
     def _selected(self, sparsity: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns the bits of the global threshold and those that each weight is compared with.
+        """Returns the bits of the global threshold, int32 scalar, and of the threshold of each weight, int32 vector.
 
-        Without floors, or where none binds, all are sorted(pool)[int(sparsity · N)]; `sparsity` is a float64 scalar.
+        Without a binding floor all are those of sorted(magnitudes)[int(sparsity · N)]; `sparsity` is a float64 scalar.
         """
         selection, count = self._selection, len(self._targets)
         with tf.name_scope("selective_decay_threshold"):
@@ -169,13 +175,13 @@ class WeightPool(DecayPool[PruneSelectiveDecay]):
             assign(strategy, self._limits, bits_to_float(limits))
 
     def _limit_bits(self) -> tf.Tensor:
-        """Returns the bits that each weight was compared with last, int32, in the order of `_targets`."""
+        """Returns the last threshold of each weight as magnitude bits, int32, in the order of `_targets`."""
         if self._limits is None:
             return tf.fill([len(self._targets)], magnitude_bits(self.leader.threshold.read_value()))
         return magnitude_bits(self._limits.read_value())
 
     def _initial_limits(self) -> np.ndarray:
-        """Returns the limits that go with the threshold of a file; they are not saved, and follow from the weights."""
+        """Returns the thresholds of the weights of a loaded model; they are not saved, and follow from the weights."""
         threshold = float(self.leader.threshold.numpy())
         limits = np.full(len(self._targets), threshold, np.float32)
         for place, floor in zip(self._places, self._selection.floors if self._selection else (), strict=True):
@@ -187,20 +193,47 @@ class WeightPool(DecayPool[PruneSelectiveDecay]):
 
     def _decay(self, strategy: tf.distribute.Strategy, shrink_by: tf.Tensor, limits: tf.Tensor) -> None:
         factor = 1.0 / (1.0 + shrink_by)
+        weights = [each.weight for each in self._targets]
+        self._update(
+            strategy, weights, weights, limits, lambda values, pooled, bits: _shrunk(values, pooled, bits, factor)
+        )
 
-        def shrink(weight: tf.Variable, wrapper: PruneSelectiveDecay, bits: tf.Tensor, factor: tf.Tensor) -> Any:
-            value = weight.read_value()
-            return weight.assign(_shrunk([value], [wrapper.pooled(value)], bits, factor)[0])
+    def _update(
+        self,
+        strategy: tf.distribute.Strategy,
+        variables: Sequence[tf.Variable],
+        sources: Sequence[tf.Variable],
+        limits: tf.Tensor,
+        function: Callable[[list[tf.Tensor], list[tf.Tensor | None], tf.Tensor], list[tf.Tensor]],
+        write: Callable[[Any, Any, tf.Tensor], Any] = lambda variable, weight, new: variable.assign(new),
+    ) -> None:
+        """Updates a variable of each target by a function of another one; in graph.
 
-        weights = [(each.wrapper, each.weight) for each in self._targets]
+        On one replica the function gets all targets at once, so that XLA fuses them; else one at a time by replica.
+
+        Args:
+          strategy: to assign with.
+          variables: the variable to update, by target.
+          sources: the variable that the function reads, by target.
+          limits: int32 vector, the magnitude bits of the threshold of each target.
+          function: (values, pooled magnitudes or None, limits) → new values.
+          write: (variable, weight of the target, new value) → the assignment.
+        """
         if strategy.num_replicas_in_sync == 1:
-            values = [weight.read_value() for _, weight in weights]
-            pooled = [wrapper.pooled(value) for (wrapper, _), value in zip(weights, values, strict=True)]
-            for (_, weight), value in zip(weights, _shrunk(values, pooled, limits, factor), strict=True):
-                weight.assign(value)
+            values = [each.read_value() for each in sources]
+            pooled = [each.wrapper.pooled(value) for each, value in zip(self._targets, values, strict=True)]
+            for variable, each, new in zip(variables, self._targets, function(values, pooled, limits), strict=True):
+                write(variable, each.weight, new)
             return
-        for place, (wrapper, weight) in enumerate(weights):
-            strategy.extended.update(weight, shrink, args=(wrapper, limits[place : place + 1], factor))
+
+        def on_replica(variable: Any, source: Any, weight: Any, wrapper: PruneSelectiveDecay, limit: tf.Tensor) -> Any:
+            value = tf.convert_to_tensor(source)
+            (new,) = function([value], [wrapper.pooled(value)], limit)
+            return write(variable, weight, new)
+
+        for place, (variable, source, each) in enumerate(zip(variables, sources, self._targets, strict=True)):
+            args = (source, each.weight, each.wrapper, limits[place : place + 1])
+            strategy.extended.update(variable, on_replica, args=args)
 
     def _choose(self, strategy: tf.distribute.Strategy) -> None:
         limits = self._select(strategy, tf.constant(self.schedule.final_sparsity, tf.float64))
@@ -213,7 +246,7 @@ class WeightPool(DecayPool[PruneSelectiveDecay]):
 
 
 def distinct_targets(wrappers: Sequence[PruneSelectiveDecay]) -> list[Target]:
-    """Returns what is trained of these wrappers; a weight that layers have in common belongs to the first of them."""
+    """Returns the trained targets of wrappers; a weight that layers share belongs to the first of them."""
     found: dict[int, Target] = {}
     for wrapper in wrappers:
         for target in wrapper.trained_targets():
@@ -224,12 +257,16 @@ def distinct_targets(wrappers: Sequence[PruneSelectiveDecay]) -> list[Target]:
 def kept_floors(
     schedule: SelectiveDecay, weights: Sequence[tf.Variable], kernels: Collection[int], capped: bool = False
 ) -> FloorSelection | None:
-    """Returns how many weights each kernel among those that the rate counts keeps at least; None without any floor.
+    """Returns the selection with the floors of `minimum_kept`; None without any floor.
 
-    `kernels` are identities: a layer without one of these answers a constant, one without its bias does not.
+    Args:
+      schedule: gives `minimum_kept` and the final sparsity.
+      weights: the prunable variables.
+      kernels: identities of kernels, which have a floor: the outputs of a layer without its kernel are constant.
+      capped: whether a count that exceeds what the rate leaves is lowered, and not refused.
 
     Raises:
-      ValueError: `minimum_kept` asks for more than the rate leaves, and is not `capped`.
+      ValueError: `minimum_kept` exceeds what the rate leaves, and is not `capped`.
     """
     sizes = [int(np.prod(weight.shape)) for weight in weights]
     are_kernels = [id(weight) in kernels for weight in weights]
@@ -241,7 +278,7 @@ def kept_floors(
 def _shrunk(
     values: Sequence[tf.Tensor], pooled: Sequence[tf.Tensor | None], limits: tf.Tensor, factor: tf.Tensor
 ) -> list[tf.Tensor]:
-    """Returns w · factor where |w|, or what is pooled of its block, is below its limit, w elsewhere: one pass."""
+    """Returns w · factor where |w|, or the pooled magnitude of its block, is below its limit, and w elsewhere."""
     shrunk = []
     for place, (value, own) in enumerate(zip(values, pooled, strict=True)):
         wide = tf.cast(value, tf.float32)

@@ -1,4 +1,4 @@
-"""The TFMOT wrapper of a layer whose weights Selective Weight Decay acts on."""
+"""Wrapper of layers whose weights Selective Weight Decay prunes."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from tfmot_swd.swd.schedules import SelectiveDecay
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """One weight that a wrapper has decayed and cut.
+    """One weight that is decayed and pruned.
 
     Args:
-      wrapper: that it belongs to.
+      wrapper: of the layer that owns it.
       weight: in full precision.
-      mask: ones until the cut.
-      counts: whether the rate counts it.
+      mask: ones until the final pruning step.
+      counts: whether the pruning rate counts it.
       index: its place among the weights of the wrapper.
-      dense: its dense copy, in the forward form; None in others.
+      dense: its dense copy in the forward form; None in others.
     """
 
     wrapper: PruneSelectiveDecay
@@ -39,19 +39,23 @@ class Target:
 
 @keras.utils.register_keras_serializable("tfmot_swd")
 class PruneSelectiveDecay(DecayWrapper):
-    """Wraps a layer as `PruneLowMagnitude` does, and leaves every global decision to a `WeightPool`.
+    """Wraps a layer as TFMOT's `PruneLowMagnitude` does; a `WeightPool` decides for all wrappers of a model.
 
-    `prune_selective_decay` puts it on; use that. Nothing is touched while nothing is targeted, and masks stay ones
-    until the final cut.
+    Models are wrapped by `prune_selective_decay`. No weight changes while none is targeted, and masks are ones until
+    the final pruning step.
 
-    Variables of its own: a mask for each target (ones until the cut), with penalty="forward" a dense copy of each
-    (zeros before the first update) and what each is compared with (`limits`, float32), `threshold` (float32),
-    `pruning_step` (int64, updates begun), `last_iterations` (int64) and `cut` (bool).
+    Variables: a mask for each target (ones until the final pruning step); with penalty="forward" a dense copy of each
+    (zeros before the first update) and the thresholds that each is compared with (`limits`, float32); `threshold`
+    (float32), `pruning_step` (int64, updates begun), `last_iterations` (int64) and `cut` (bool, whether the final
+    pruning step has been made).
 
     Args:
       layer: any Keras layer that `tfmot_swd.layers.prunable` knows, or a `PrunableLayer`.
-      pruning_schedule: the `SelectiveDecay` that all wrappers of a model share.
-      block_size, block_pooling_type: which weights stand or fall together, as in `prune_selective_decay`.
+      pruning_schedule: the `SelectiveDecay`, shared by all wrappers of a model.
+      block_size, block_pooling_type: blocks of weights that are pruned together, as in `prune_selective_decay`.
+
+    Raises:
+      TypeError: the schedule is not a `SelectiveDecay`.
     """
 
     def __init__(
@@ -70,7 +74,7 @@ class PruneSelectiveDecay(DecayWrapper):
             )
         self.blocks = Blocks(block_size, block_pooling_type)
         super().__init__(layer, pruning_schedule, **kwargs)
-        # TFMOT's own names for the two.
+        # TFMOT's names for the two.
         self.block_size, self.block_pooling_type = self.blocks.size, self.blocks.pooling
         self.counted = 0
 
@@ -78,27 +82,13 @@ class PruneSelectiveDecay(DecayWrapper):
         self._build_layer(input_shape)
         weights = [master_variable(weight) for weight in target_weights(self.layer, self.pruning_schedule.targets)]
         self.counted = len(counted_weights(self.layer))
-        masks = self._like("mask", weights, "ones")
-        self._set_dense(weights, self._like("dense", weights, "zeros") if self.pruning_schedule.is_forward else ())
+        masks = self._add_like("mask", weights, "ones")
+        self._set_dense(weights, self._add_like("dense", weights, "zeros") if self.pruning_schedule.is_forward else ())
         if self.pruning_schedule.is_forward:
-            # What each weight is compared with; without it the dense copy could not be told from what is used.
+            # The threshold of each weight; without it the dense copy cannot be recovered from the variable.
             self.limits = self._add_state("limits", [len(weights)])
         self._add_clock()
         self._set_pruning_vars(weights, masks)
-
-    def _like(self, name: str, weights: Sequence[Any], initializer: str) -> list[Any]:
-        """Adds a variable for each weight, of its shape, that is saved with the layer and not trained."""
-        return [
-            self.add_weight(
-                name if index == 0 else f"{name}_{index}",
-                shape=weight.shape,
-                dtype=weight.dtype,
-                initializer=initializer,
-                trainable=False,
-                aggregation=tf.VariableAggregation.MEAN,
-            )
-            for index, weight in enumerate(weights)
-        ]
 
     @tf.__internal__.tracking.no_automatic_dependency_tracking
     def _set_dense(self, weights: Sequence[Any], copies: Sequence[Any]) -> None:
@@ -106,24 +96,18 @@ class PruneSelectiveDecay(DecayWrapper):
 
     @property
     def dense_copies(self) -> list[tuple[Any, Any]]:
-        """Each weight with its dense copy; empty but in the forward form."""
+        """(weight, dense copy) of each weight in the forward form; empty in other forms."""
         return [(weight, self._dense[id(weight)]) for weight in self.prunable_weights if id(weight) in self._dense]
 
     def channel_states(self) -> list[ChannelState]:
         return super().channel_states() + [ChannelState(weight, dense) for weight, dense in self.dense_copies]
 
     def held_axes(self, layer: Any) -> list[tuple[Any, int]]:
-        # Behind a channel that leaves every block of the weight would be torn.
-        return [
-            (master_variable(weight), len(weight.shape) - 2 + axis)
-            for weight in counted_weights(layer)
-            for axis, side in enumerate(self.blocks.size)
-            if side > 1 and self.blocks.tie(weight.shape)
-        ]
+        return self.blocks.axes_of(counted_weights(layer))
 
     def trained_targets(self) -> list[Target]:
-        """Returns the targets that are trained as the model is now; frozen ones are left as they are."""
-        trained = {id(master_variable(each)) for each in self.layer.trainable_weights}
+        """Returns the targets that are trained as the model is now; frozen ones are not changed."""
+        trained = self.trained_ids()
         return [
             Target(self, weight, mask, index < self.counted, index, self._dense.get(id(weight)))
             for index, (weight, mask, _) in enumerate(self.pruning_vars)
@@ -131,11 +115,11 @@ class PruneSelectiveDecay(DecayWrapper):
         ]
 
     def pooled(self, weight: Any) -> tf.Tensor | None:
-        """Returns for each entry of a weight what is pooled of its block, float32; None where each is on its own."""
+        """Returns for each entry of a weight the pooled |w| of its block, float32; None for a weight without blocks."""
         return self.blocks.magnitudes(weight) if self.blocks.tie(weight.shape) else None
 
     def ranked(self, weight: Any) -> Any:
-        """Returns what the entries of a weight are compared by, the sign aside."""
+        """Returns the values whose magnitudes rank the entries of a weight."""
         pooled = self.pooled(weight)
         return weight if pooled is None else pooled
 

@@ -71,7 +71,7 @@ def test_nothing_to_rank_is_refused():
 
 def test_a_pruning_policy_is_of_weights():
     policy = tfmot.sparsity.keras.PruneForLatencyOnXNNPack()
-    with pytest.raises(ValueError, match="name layers to leave whole with skip"):
+    with pytest.raises(ValueError, match="name the layers whose channels stay in skip"):
         prune_selective_decay(network(), StructuredDecay(0.5, end_step=10), pruning_policy=policy)
 
 

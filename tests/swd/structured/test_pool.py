@@ -147,5 +147,5 @@ def test_several_networks_in_one_model_are_refused():
 
     model = Both()
     model(np.zeros((1, 6, 6, 2), np.float32))
-    with pytest.raises(ValueError, match="A budget is of one network.*Received: net, net"):
+    with pytest.raises(ValueError, match="A budget applies to one network.*Received: net, net"):
         ChannelPool.of(model)

@@ -63,16 +63,16 @@ def test_fit_ends_within_the_budget_and_the_small_net_predicts_the_same(plan, bu
     for cost, limit in plan.budget.limits({"parameters": before.parameters, "macs": before.macs}).items():
         assert getattr(after, cost) <= limit
     np.testing.assert_allclose(small(X), model(X), atol=1e-4)
-    assert callback.history[-1].is_cut
+    assert callback.history[-1].is_pruned
     assert callback.history[-1].costs == {cost: getattr(after, cost) for cost in plan.budget.costs}
     small.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
-    assert small.evaluate(X, Y, verbose=0)[0] == pytest.approx(callback.cut_report.after["loss"], rel=1e-4)
+    assert small.evaluate(X, Y, verbose=0)[0] == pytest.approx(callback.final_step.after["loss"], rel=1e-4)
 
 
 def test_the_cut_changes_nothing():
     callback = tfmot_swd.UpdatePruningStep(validation_data=(X, Y))
     trained(schedule(), callback=callback)
-    report = callback.cut_report
+    report = callback.final_step
     assert report.largest_removed < 1e-4
     assert report.after["loss"] == pytest.approx(report.before["loss"], rel=1e-4)
     assert report.removed > 0
@@ -133,7 +133,7 @@ def test_cut_now_ends_a_training_early():
     model = compiled(prune_selective_decay(network(), schedule(end_step=1000)))
     callback = tfmot_swd.UpdatePruningStep(partial_fit=True)
     model.fit(X, Y, batch_size=BATCH, verbose=0, callbacks=[callback])
-    with pytest.raises(ValueError, match="final cut has not been made"):
+    with pytest.raises(ValueError, match="final pruning step has not been made"):
         tfmot_swd.strip_pruning(model)
     tfmot_swd.prune_now(model)
     assert tfmot_swd.strip_pruning(model).count_params() <= network().count_params() / 2
@@ -209,7 +209,7 @@ def test_what_a_layer_frozen_after_wrapping_keeps_of_others_counts():
 def test_a_clone_of_a_wrapped_model_says_that_it_knows_no_channels():
     wrapped = prune_selective_decay(network(), schedule())
     clone = compiled(keras.models.clone_model(wrapped))
-    with pytest.raises(ValueError, match="made anew from its config.*Received: 4 wrapped layers"):
+    with pytest.raises(ValueError, match="built from its config alone.*Received: 4 wrapped layers"):
         clone.fit(X, Y, batch_size=BATCH, epochs=EPOCHS, verbose=0, callbacks=[tfmot_swd.UpdatePruningStep()])
     clone.set_weights(wrapped.get_weights())
     clone.fit(X, Y, batch_size=BATCH, epochs=EPOCHS, verbose=0, callbacks=[tfmot_swd.UpdatePruningStep()])

@@ -142,8 +142,8 @@ def _compared(before: Any, after: Any, measured: list[tuple[str, float, float]])
     kept = [sparsity_report(each) for each in (before, after)]
     counts = {
         "parameters": [each.parameters for each in costs],
-        "parameters that are not zero": [each.parameters_kept for each in kept],
-        "kernel weights that are not zero": [each.kernels_kept for each in kept],
+        "parameters that are not zero": [each.nonzero_parameters for each in kept],
+        "kernel weights that are not zero": [each.nonzero_kernels for each in kept],
         "MACs": [each.macs for each in costs],
         "activation bytes at once": [each.peak_activation_bytes for each in costs],
     }
@@ -162,7 +162,7 @@ def _record(call: Call, task: Task | None, costs: dict[str, Any], trained: Train
         "seed": values.seed,
         "compared": costs,
         "history": trained.history,
-        "cut": None if trained.cut is None else dataclasses.asdict(trained.cut),
+        "final_step": None if trained.final_step is None else dataclasses.asdict(trained.final_step),
         "statuses": [dataclasses.asdict(status) for status in trained.statuses],
     }
 

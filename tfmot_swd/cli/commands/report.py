@@ -199,7 +199,7 @@ def _dense_of(
     names = tuple(files)
     if given is not None or len(files) < 2 or _is_among(files[names[0]], exported):
         return names[: len(given or ())]
-    before, after = (sparsity_report(each).pool_kept for each in (dense, small))
+    before, after = (sparsity_report(each).nonzero_prunable_weights for each in (dense, small))
     if after > _ALIKE * before:
         raise UsageError(
             "Which of the files is that of the dense model? The two models have about as many weights that are not "

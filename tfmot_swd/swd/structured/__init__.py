@@ -1,4 +1,4 @@
-"""Selective Weight Decay on whole channels, to a budget."""
+"""Selective Weight Decay of whole channels, to a budget."""
 
 from tfmot_swd.channels.scores import channel_scores
 from tfmot_swd.swd.structured.schedule import StructuredDecay

@@ -1,4 +1,4 @@
-"""Puts the wrappers of structured Selective Weight Decay on a model."""
+"""Wrapping of a model for structured Selective Weight Decay."""
 
 from __future__ import annotations
 
@@ -20,12 +20,17 @@ from tfmot_swd.swd.structured.wrapper import PruneStructuredDecay
 
 
 def wrap_channels(model: Any, schedule: StructuredDecay, choice: LayerChoice) -> Any:
-    """Returns a copy of `model` in which every layer is wrapped that owns a part of a ranked channel.
+    """Returns a copy of `model` with wrappers around the layers that own a part of a ranked channel.
+
+    Args:
+      model: a built tf_keras Sequential or Functional model.
+      schedule: gives the budget and the layers whose channels are ranked.
+      choice: layers that the user has skipped or selected.
 
     Raises:
-      ValueError: nothing can be ranked; the budget cannot be met, with what could be.
+      ValueError: no channel can be removed; the budget cannot be met (the message has the smallest costs that can).
     """
-    # What is frozen now may be trained later: the budget is of all channels that can leave then.
+    # The budget covers the channels of frozen layers too, which may be trained later.
     trained = {id(each) for each in variables_of(model) if each.trainable}
     plan = plan_channels(model, layers=schedule.layers, skip=choice.skip, only=choice.only)
     if not plan.wrapped:
@@ -55,8 +60,8 @@ def wrap_channels(model: Any, schedule: StructuredDecay, choice: LayerChoice) ->
     pruned = wrap_with(model, wrap)
     for layer, axes in owned.items():
         for (path, axis), mine in axes.items():
-            wrapped[layer].enlist(path, axis, np.flatnonzero(mine))
+            wrapped[layer].mark_ranked(path, axis, np.flatnonzero(mine))
     warn_of_unknown_kernels(plan, choice)
     if len(plan.ranked) < len(plan.rows):
-        logging.info("tfmot_swd leaves whole: %s", plan.summary())
+        logging.info("tfmot_swd leaves dense: %s", plan.summary())
     return pruned

@@ -1,4 +1,4 @@
-"""Status of a training by structured Selective Weight Decay, measured without changing it."""
+"""Status of a training by structured Selective Weight Decay."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from tfmot_swd.io.deprecation import renamed_attribute
 from tfmot_swd.pruning.status import Chart, ChartLine, Status
 from tfmot_swd.pruning.wrapped_models import plain_name
 from tfmot_swd.swd.monitor import decay_charts
@@ -16,23 +17,24 @@ from tfmot_swd.swd.structured.pool import ChannelPool
 
 @dataclasses.dataclass(frozen=True)
 class StructuredStatus(Status):
-    """State of structured Selective Weight Decay after some update.
+    """State of a training by structured Selective Weight Decay after an update.
 
     Args:
       step: updates begun since the model was wrapped.
-      costs: of the net without the channels that are targeted now, or that the cut has left; bytes are an estimate.
-      limits: what the schedule allows now, by cost.
+      costs: of the network without the targeted channels, or as the final pruning step has left it; bytes are an
+        estimate.
+      limits: largest costs that the schedule allows now.
       a: a(t); None where the strength is automatic.
       shrink: X of the implicit step; None for the coupled form.
       threshold: score below which a channel is targeted.
-      channels: how many are ranked.
-      targeted: how many of them are targeted, or cut.
-      entered, left: how many came into and went out of the targeted set since the last status.
-      penalty: mu · a / 2 · sum of the squares of what is targeted; 0 for the implicit form.
+      channels: number of ranked channels.
+      targeted: number of channels that are targeted, or removed by the final pruning step.
+      entered, left: numbers of channels that joined and left the targeted set since the last status.
+      penalty: mu · a / 2 · sum of the squared weights of targeted channels; 0 for the implicit form.
       sizes: channels that are not targeted, by group.
-      floored: groups of which as few channels stay as may, though the threshold would take more.
-      is_cut: whether the final cut has been made.
-      is_finite: whether no score is NaN or infinite.
+      floored: groups at their minimum, of which the threshold alone would take more channels.
+      is_pruned: whether the final pruning step has been made.
+      is_finite: whether all scores are finite.
     """
 
     log_names: ClassVar[frozenset[str]] = frozenset({"channels_left", "threshold", "a", "shrink", "penalty"})
@@ -50,12 +52,14 @@ class StructuredStatus(Status):
     penalty: float
     sizes: dict[str, int]
     floored: tuple[str, ...]
-    is_cut: bool
+    is_pruned: bool
     is_finite: bool = True
+
+    is_cut = renamed_attribute("is_pruned")
 
     @property
     def targeted_share(self) -> float:
-        """Targeted channels as a share of those that are ranked."""
+        """Targeted channels as a share of the ranked ones."""
         return self.targeted / self.channels
 
     def logs(self) -> dict[str, Any]:
@@ -84,21 +88,21 @@ class StructuredStatus(Status):
 
 
 class ChannelMonitor:
-    """Measures a pool; remembers the targeted set to count who entered and who left."""
+    """Measures the status of a pool; keeps the targeted set to count the channels that enter and leave it."""
 
     def __init__(self, pool: ChannelPool) -> None:
         self._pool = pool
         self._targeted: np.ndarray | None = None
 
     def status(self) -> StructuredStatus:
-        """Returns the state now."""
+        """Returns the present status."""
         pool = self._pool
         # The update just made had this index; before the first one it is the first.
         step = max(pool.step - 1, 0)
         scores = pool.scores()
-        # Of the weights as they are now: those that were compared last have been moved since by an update.
+        # By the weights as they are now: an update has moved them since they were compared last.
         fitted = pool.search.within(scores, pool.limits_at(step))
-        keep = pool.left() if pool.is_cut or pool.waits else fitted.keep.numpy()
+        keep = pool.left() if pool.is_pruned or pool.waits else fitted.keep.numpy()
         before = ~keep if self._targeted is None else self._targeted
         self._targeted = ~keep
         strength, schedule = pool.strength, pool.schedule
@@ -118,6 +122,6 @@ class ChannelMonitor:
             penalty=float(pool.penalty(pool.leader)) if strength.coupled else 0.0,
             sizes=sizes,
             floored=tuple(name for name, each in zip(sizes, fitted.floored.numpy(), strict=True) if each),
-            is_cut=pool.is_cut,
+            is_pruned=pool.is_pruned,
             is_finite=bool(np.isfinite(scores.numpy()).all()),
         )

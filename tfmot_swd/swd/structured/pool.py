@@ -1,4 +1,4 @@
-"""All ranked channels of one model under one budget."""
+"""Pool of structured Selective Weight Decay: all ranked channels of a model under one budget."""
 
 from __future__ import annotations
 
@@ -18,18 +18,27 @@ from tfmot_swd.costs.search import ChannelSearch
 from tfmot_swd.keras2.compat import master_variable
 from tfmot_swd.keras2.weight_paths import weight_at
 from tfmot_swd.layers.call import CONSUME, FOLLOW, PRODUCE
-from tfmot_swd.pruning.wrapped_models import NothingTrainedError, assign, made_anew, wrapped_graphs
+from tfmot_swd.pruning.wrapped_models import NothingTrainedError, assign, missing_metadata_message, wrapped_graphs
 from tfmot_swd.swd.pool import DecayPool
 from tfmot_swd.swd.structured.wrapper import OwnedAxis, PruneStructuredDecay, along
 
 
 class ChannelPool(DecayPool[PruneStructuredDecay]):
-    """The channels that the wrapped layers make, follow and read, decayed and cut as wholes; see `DecayPool`.
+    """Decays and prunes whole channels: all slices of weights that make, follow or read them; see `DecayPool`.
 
     Args:
       wrappers: the model's wrappers in call order.
       strategy: the `tf.distribute.Strategy` under which the model was built.
       graph: the Sequential or Functional model that is wrapped.
+
+    Attributes:
+      search: the `ChannelSearch` over all ranked channels.
+      limits: the `CostLimits` of the budget for this model.
+      has_frozen_readers: whether frozen layers read ranked channels, whose constants no count knows.
+
+    Raises:
+      NothingTrainedError: all layers that make ranked channels are frozen.
+      ValueError: the wrappers know no ranked channel, or have different schedules.
     """
 
     wrapper_class = PruneStructuredDecay
@@ -45,7 +54,7 @@ class ChannelPool(DecayPool[PruneStructuredDecay]):
             for owned in wrapper.owned
         }
         if not any(flag.any() for flag in flags.values()):
-            raise ValueError(made_anew(wrappers))
+            raise ValueError(missing_metadata_message(wrappers))
         variables = {id(each): each for each in map(master_variable, graph.trainable_weights)}
         # A layer frozen after wrapping keeps its channels.
         ranked = [
@@ -53,7 +62,7 @@ class ChannelPool(DecayPool[PruneStructuredDecay]):
             for group in groups.values()
             if _is_ranked(group, flags) and all(each.variable_id in variables for each in group.producers)
         ]
-        # It also keeps what it reads of others' where that is constant and not zero, which no count knows.
+        # It also keeps inputs that are constant and not zero, which no count knows.
         self.has_frozen_readers = any(each.variable_id not in variables for group in ranked for each in group.consumers)
         if not ranked:
             raise NothingTrainedError(
@@ -73,7 +82,7 @@ class ChannelPool(DecayPool[PruneStructuredDecay]):
         )
         least = self.search.costs_of(np.concatenate(list(self.search.smallest().values())))
         allowed = self.limits.final.values()
-        # Nothing is decayed that could not suffice: the layers that are trained now would bear it all.
+        # If the trained layers alone cannot meet the budget, they are not decayed to meet it.
         self.waits = any(cost > limit for cost, limit in zip(least, allowed, strict=True))
         makers = [makers_of(group, variables) for group in ranked]
         self._scores = ChannelScores(ranked, makers, variables, resolve_criterion(schedule.criterion))
@@ -95,34 +104,34 @@ class ChannelPool(DecayPool[PruneStructuredDecay]):
         wrappers, graphs = cls._wrappers_of(model), wrapped_graphs(model)
         if len(graphs) > 1:
             raise ValueError(
-                "A budget is of one network: put the parts into one Functional model and wrap that. "
+                "A budget applies to one network: put the parts into one Functional model and wrap that. "
                 f"Received: {', '.join(graph.name for graph in graphs)}, wrapped one by one"
             )
         pool = cls(wrappers, model.distribute_strategy, graphs[0])
         now = dict(zip(pool.limits.final, pool.search.costs_of(np.ones(pool.search.channels, bool)), strict=True))
-        # Sums of other order differ by rounding errors where costs are no whole numbers.
+        # Sums in another order differ by rounding errors where costs are not whole numbers.
         if any(cost > pool.limits.whole[name] * (1 + 1e-12) for name, cost in now.items()):
             raise ValueError(
-                "The budget is that of the model that was wrapped, and this one is larger: wrap the whole model, with "
-                f"skip for what is to stay whole. Received: {now} in place of {dict(pool.limits.whole)}"
+                "The budget was resolved for the model that was wrapped, and this one is larger: wrap the whole model, "
+                f"with skip for layers whose channels stay. Received: {now} in place of {dict(pool.limits.whole)}"
             )
         return pool
 
     def scores(self) -> tf.Tensor:
-        """Returns what channels are compared by, float32 `(channels,)`."""
+        """Returns the scores that rank the channels, float32 `(channels,)`."""
         found = self._scores()
         return found if self.schedule.scope == "global" else shares_within(found, self.search.group)
 
     def limits_at(self, step: tf.Tensor | int) -> tf.Tensor:
-        """Returns the limits at `step`, float64, in the order of `limits.final`."""
+        """Returns the limits at `step`, a float64 vector in the order of `limits.final`."""
         return self.limits.at(self.schedule.way_left(step))
 
     def keep(self) -> tf.Tensor:
-        """Returns which channels are not targeted by the threshold as it is, bool `(channels,)`; before the cut."""
+        """Returns the channels above the present threshold, bool `(channels,)`; before the final pruning step."""
         return self.search.above(self.scores(), self.leader.threshold.read_value())
 
     def left(self) -> np.ndarray:
-        """Returns which channels the cut has left, bool `(channels,)`; all of them before it."""
+        """Returns the channels that the final pruning step has left, bool `(channels,)`; all of them before it."""
         left = np.ones(self.search.channels + 1, bool)
         for wrapper in self.wrappers:
             for owned in wrapper.owned:
@@ -133,7 +142,7 @@ class ChannelPool(DecayPool[PruneStructuredDecay]):
         return list(zip(self._weights, self._stays(self.keep()), strict=True))
 
     def penalty(self, wrapper: PruneStructuredDecay) -> tf.Tensor:
-        """Returns mu · a(step) / 2 · sum of the squares of all that is targeted: the leader's; 0 of other wrappers."""
+        """Returns mu · a(step) / 2 · sum of squares of all targeted weights, float32: for the leader, 0 for others."""
         if wrapper is not self.leader or self.waits:
             return tf.zeros([])
         step = self._step_now()
@@ -167,9 +176,9 @@ class ChannelPool(DecayPool[PruneStructuredDecay]):
                 assign(strategy, owned.mask, tf.gather(kept, self._places_of(wrapper, owned)))
 
     def _fitted(self, limits: tf.Tensor, keep_ties: bool) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns the channels to keep, and their threshold."""
+        """Returns the channels to keep, bool `(channels,)`, and their threshold, a float32 scalar."""
         if keep_ties not in self._traced:
-            # Once, though Keras traces a training step twice, each time in another context.
+            # Traced once, although Keras traces a training step twice, in different contexts.
             with tf.init_scope():
                 self._traced[keep_ties] = self._trace(keep_ties)
         found: tuple[tf.Tensor, tf.Tensor] = self._traced[keep_ties](self.scores(), limits)
@@ -189,7 +198,7 @@ class ChannelPool(DecayPool[PruneStructuredDecay]):
         return self._places.get(place, np.full(owned.mask.shape, self.search.channels))
 
     def _stays(self, keep: tf.Tensor) -> list[tf.Tensor]:
-        """Returns for each decayed weight a mask that broadcasts to it, false in the slices of targeted channels."""
+        """Returns for each decayed weight a mask that broadcasts to it, False in the slices of targeted channels."""
         kept = tf.concat([keep, [True]], axis=0)
         found = []
         for weight in self._weights:
@@ -200,7 +209,7 @@ class ChannelPool(DecayPool[PruneStructuredDecay]):
         return found
 
     def _shrunk_in_one(self, values: Sequence[tf.Tensor], keep: tf.Tensor, factor: tf.Tensor) -> list[tf.Tensor]:
-        """Returns w · factor in the slices of targeted channels, w elsewhere; all tensors in one fused pass."""
+        """Returns w · factor in the slices of targeted channels and w elsewhere, for all tensors in one fused pass."""
         return [
             tf.where(stays, value, tf.cast(tf.cast(value, tf.float32) * factor, value.dtype))
             for value, stays in zip(values, self._stays(keep), strict=True)
@@ -208,7 +217,7 @@ class ChannelPool(DecayPool[PruneStructuredDecay]):
 
 
 def _is_ranked(group: ChannelGroup, flags: dict[tuple[int, int], np.ndarray]) -> bool:
-    """Whether the wrappers say that a group is ranked."""
+    """Returns whether the wrappers have marked channels of a group as ranked."""
     return any(
         flags[member.variable_id, member.axis][member.channels >= 0].any()
         for member in group.members
@@ -217,7 +226,7 @@ def _is_ranked(group: ChannelGroup, flags: dict[tuple[int, int], np.ndarray]) ->
 
 
 def _is_decayed(group: ChannelGroup, member: Member, mode: str, variables: Collection[int]) -> bool:
-    """Whether what a channel owns of one weight is decayed."""
+    """Returns whether the slices of one weight that belong to a channel are decayed."""
     if mode == "filter":
         return member.role in (PRODUCE, FOLLOW, CONSUME)
     if not scales(group, variables):
@@ -228,7 +237,7 @@ def _is_decayed(group: ChannelGroup, member: Member, mode: str, variables: Colle
 def _places(
     ranked: list[ChannelGroup], search: ChannelSearch, wanted: Callable[[ChannelGroup, Member], bool]
 ) -> dict[tuple[int, int], np.ndarray]:
-    """Returns by (variable, axis) the place of each index among all channels; where there is none, their number."""
+    """Returns by (variable, axis) the channel of each index; the number of channels for an index without one."""
     found: dict[tuple[int, int], np.ndarray] = {}
     for start, group in zip(search.starts, ranked, strict=False):
         for member in group.members:

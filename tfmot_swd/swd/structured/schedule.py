@@ -1,4 +1,4 @@
-"""Schedule and target of Selective Weight Decay on whole channels."""
+"""Schedule of structured Selective Weight Decay: cost limits by step."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tfmot_swd.costs.budget import Budget, as_budget
 from tfmot_swd.keras2.compat import keras
 from tfmot_swd.keras2.serialization import as_entry, from_entry
 from tfmot_swd.keras2.validation import whole_number
-from tfmot_swd.pruning.foreign_wrapper import check_not_in_tfmots_wrapper
+from tfmot_swd.pruning.schedules import check_not_in_tfmots_wrapper
 from tfmot_swd.swd.schedules import PAPER_A_MAX, PAPER_A_MIN, DecaySchedule
 
 MODES = ("filter", "scale")
@@ -23,37 +23,37 @@ LAYERS = ("all", "convolutions")
 @keras.utils.register_keras_serializable("tfmot_swd")
 @dataclasses.dataclass(frozen=True)
 class StructuredDecay(DecaySchedule):
-    """Schedule of Selective Weight Decay that removes whole channels, until what is left meets a budget.
+    """Schedule of Selective Weight Decay that removes whole channels, until the network meets a budget.
 
     At step k of K = end_step - begin_step, with t = k/K, a cost may be at most
 
         limit(t) = final + (whole - final) · (1 - t/ramp)^power  for t < ramp, then final
 
-    and the weakest channels of the model, the fewest that bring the net that would be left within every limit, are
-    targeted: what they own is decayed with the strength of `SelectiveDecay`. At `end_step` it becomes zero for good,
-    and `strip_pruning` takes the channels out. One threshold holds for all groups of channels; channels that an
-    addition joins are one.
+    and the weakest channels of the model are targeted, the fewest whose removal brings the network within every limit:
+    their weights are decayed with the strength of `SelectiveDecay`. At `end_step`, the final pruning step, these become
+    zero and stay so, and `strip_pruning` removes the channels. One threshold holds for all groups of channels; channels
+    that an addition joins are one.
 
     Source: Tessier et al., "Rethinking Weight Decay For Efficient Neural Network Pruning", arXiv 2011.10520.
 
     Args:
       budget: a `Budget`, or the share of the parameters to remove, in (0, 1).
-      end_step: optimizer update after which the final cut is made, counted from wrapping on.
-      criterion: how channels are ranked. "scale", as published: by |gamma| of the batch norms behind them (the mean,
-        where there are several), and where there is none by the L2 norm of the filter: both are what an input of
-        variance 1 is scaled by. "auto": the same divided by the mean over the group, which keeps wide layers, whose
-        scales are larger, from outliving all others (BUILD_NOTES.md). "magnitude": by the L2 norm of all that a channel
-        owns, divided by the mean over its group. "filter_norm": alike, of the filters and biases that make a channel.
+      end_step: optimizer update after which the final pruning step is made, counted from wrapping on.
+      criterion: how channels are ranked. "scale", as published: by |gamma| of the batch norms behind them (the mean of
+        several), and without a batch norm by the L2 norm of the filter: each is the factor that scales an input of
+        variance 1. "auto": "scale" divided by the mean over the group, which keeps wide layers, whose scales are
+        larger, from surviving all others (BUILD_NOTES.md). "magnitude": by the L2 norm of all weights of a channel,
+        divided by the mean over its group. "filter_norm": the same of the filters and biases that make a channel.
         "l1", "l2": by the norm of the filter, "geometric_median": by its distance to the others, all over the mean. Or
         a `ChannelCriterion` of weights alone; those that need gradients are for `prune_progressive_gradient`.
-      mode: what is decayed of a targeted channel. "filter": all that it owns, the slices that make it and those that
-        read it. "scale": gamma and beta alone, and where there is no batch norm the filter and its bias. What becomes
-        zero at the cut is all that it owns, in both.
-      scope: "global" compares all channels; "layer" takes the same share of every group.
-      layers: "all" ranks every group of channels that can leave, units of dense layers too; "convolutions" those that a
-        convolution makes.
-      minimum: how many channels of each group stay at least.
-      round_to: the number kept of a group is a multiple of this, as far as the group goes.
+      mode: the weights of a targeted channel that are decayed. "filter": all of them, the slices that make the channel
+        and those that read it. "scale": gamma and beta alone, and without a batch norm the filter and its bias. In
+        both, all of them become zero at the final pruning step.
+      scope: "global" compares all channels; "layer" removes the same share of every group.
+      layers: "all" ranks every group of channels that can be removed, units of dense layers too; "convolutions" those
+        that a convolution makes.
+      minimum: least number of channels that each group keeps.
+      round_to: the number of channels kept in a group is a multiple of this, if the group has as many.
       epochs, begin_step, ramp, power, mu, a_min, a_max, shrink_min, shrink_max, penalty, frequency: as
         `SelectiveDecay`.
 
@@ -91,8 +91,8 @@ class StructuredDecay(DecaySchedule):
     ) -> StructuredDecay:
         """Returns the schedule as published: the final budget from the start, |gamma|, coupled, a from 0.1 to 1e5.
 
-        On residual networks it departs from the authors' code, which ranks each block's own norms: channels that
-        additions join are one group here, across the blocks of a stage, and count by the mean |gamma| of all its norms.
+        On residual networks it differs from the authors' code, which ranks the batch norms of each block separately:
+        here, channels that additions join across the blocks of a stage are one group, ranked by the mean |gamma|.
 
         >>> StructuredDecay.paper(0.9, end_step=600).ramp
         0.0
@@ -129,10 +129,16 @@ class StructuredDecay(DecaySchedule):
             )
 
     def __call__(self, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns TFMOT's pair: whether the targeted set is chosen anew at `step`, and the share of the way made.
+        """Returns the pair of a TFMOT schedule: whether targets are computed at `step`, and the share of the way made.
+
+        Args:
+          step: integer scalar.
+
+        Returns:
+          (bool scalar, float32 scalar).
 
         Raises:
-          ValueError: TFMOT's own wrapper asks, which cannot follow this schedule.
+          ValueError: TFMOT's own wrapper calls it, which cannot follow this schedule.
         """
         check_not_in_tfmots_wrapper(self, "prune_selective_decay")
         return self.is_due(step), tf.cast(1.0 - self.way_left(step), tf.float32)

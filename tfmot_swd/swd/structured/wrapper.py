@@ -1,4 +1,4 @@
-"""The TFMOT wrapper of a layer whose channels Selective Weight Decay acts on."""
+"""Wrapper of layers whose channels Selective Weight Decay prunes."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class OwnedAxis:
     Args:
       path: of the weight in the wrapped layer, dots for parts.
       axis: of the weight.
-      mask: float32 `(size of the axis,)`: zero where the cut has taken the slice.
-      ranked: bool, alike: whether the slice belongs to a channel that is ranked.
+      mask: float32 `(size of the axis,)`, 0 where the final pruning step has removed the slice.
+      ranked: bool `(size of the axis,)`, whether the slice belongs to a ranked channel.
     """
 
     path: str
@@ -36,18 +36,18 @@ class OwnedAxis:
 
 @keras.utils.register_keras_serializable("tfmot_swd")
 class PruneStructuredDecay(DecayWrapper):
-    """Wraps a layer that makes, follows or reads channels, and leaves every decision to a `ChannelPool`.
+    """Wraps a layer that makes, follows or reads channels; a `ChannelPool` decides for all wrappers of a model.
 
-    `prune_selective_decay` puts it on when it is given a `StructuredDecay`; use that. Masks stay ones until the cut.
+    Models are wrapped by `prune_selective_decay` with a `StructuredDecay`. Masks are ones until the final pruning step.
 
-    Variables of its own: those of `OwnedAxis` for each axis, `threshold` (float32), `pruning_step` (int64, updates
-    begun), `last_iterations` (int64) and `cut` (bool).
+    Variables: those of `OwnedAxis` for each axis, `threshold` (float32), `pruning_step` (int64, updates begun),
+    `last_iterations` (int64) and `cut` (bool, whether the final pruning step has been made).
 
     Args:
       layer: any Keras layer.
       pruning_schedule: the `StructuredDecay`.
-      limits: what its budget is for this model; both are shared by all wrappers of a model.
-      owned_axes: (path, axis) of each axis of a weight that channels own slices of.
+      limits: the limits of its budget for this model; like the schedule, shared by all wrappers of a model.
+      owned_axes: (path, axis) of each axis of a weight whose slices belong to channels.
     """
 
     def __init__(
@@ -79,8 +79,8 @@ class PruneStructuredDecay(DecayWrapper):
             self._add_state(f"ranked{suffix}", size, tf.bool),
         )
 
-    def enlist(self, path: str, axis: int, indices: np.ndarray) -> None:
-        """Has the channels ranked that own these slices."""
+    def mark_ranked(self, path: str, axis: int, indices: np.ndarray) -> None:
+        """Marks the channels that own these slices of a weight as ranked."""
         owned = next(each for each in self.owned if (each.path, each.axis) == (path, axis))
         ranked = owned.ranked.numpy()
         ranked[indices] = True
@@ -112,5 +112,5 @@ class PruneStructuredDecay(DecayWrapper):
 
 
 def along(vector: tf.Tensor, axis: int, rank: int) -> tf.Tensor:
-    """Returns a vector in the shape in which it broadcasts along one axis of a tensor of this rank."""
+    """Returns a vector reshaped to broadcast along one axis of a tensor of this rank."""
     return tf.reshape(vector, [-1 if each == axis else 1 for each in range(rank)])

@@ -30,7 +30,7 @@ def test_epochs_become_updates_when_the_first_fit_begins(kind):
     model = wrapped(kind(0.5, epochs=2))
     callback = UpdatePruningStep()
     model.fit(X, Y, batch_size=4, epochs=3, verbose=0, callbacks=[callback])
-    assert [each.is_cut for each in callback.history] == [False, True, True]
+    assert [each.is_pruned for each in callback.history] == [False, True, True]
     layer = model.layers[0]
     assert layer.pruning_schedule == layer.pruning_obj._pruning_schedule == kind(0.5, end_step=6)
 
@@ -41,7 +41,7 @@ def test_epochs_of_all_phases_count_as_long_as_those_of_the_first():
     callback = UpdatePruningStep()
     model.fit(X, Y, batch_size=6, epochs=3, verbose=0, callbacks=[callback])
     # 2 · 3 updates, and 2 an epoch: 12 after three more.
-    assert [(each.step, each.is_cut) for each in callback.history] == [(8, False), (10, False), (12, True)]
+    assert [(each.step, each.is_pruned) for each in callback.history] == [(8, False), (10, False), (12, True)]
 
 
 def test_a_killed_training_goes_on_and_files_keep_the_epochs(tmp_path):
@@ -72,7 +72,7 @@ def test_a_training_that_is_refused_leaves_the_epochs():
         model.fit(X, Y, batch_size=4, epochs=2, verbose=0, callbacks=[UpdatePruningStep()])
     callback = UpdatePruningStep()
     model.fit(X, Y, batch_size=2, epochs=4, verbose=0, callbacks=[callback])
-    assert [(each.step, each.is_cut) for each in callback.history[-2:]] == [(18, False), (24, True)]
+    assert [(each.step, each.is_pruned) for each in callback.history[-2:]] == [(18, False), (24, True)]
 
 
 def test_weights_that_were_trained_for_longer_are_told(tmp_path):
@@ -96,7 +96,7 @@ def test_where_nobody_knows_the_steps_it_is_said_at_once():
         wrapped(SelectiveDecay(0.5, epochs=2)).fit(data, epochs=2, verbose=0, callbacks=[UpdatePruningStep()])
     callback = UpdatePruningStep()
     callback.set_model(wrapped(SelectiveDecay(0.5, epochs=2)))
-    with pytest.raises(ValueError, match="as a custom loop needs. Received: epochs=2, steps=None$"):
+    with pytest.raises(ValueError, match="an end_step in a custom loop. Received: epochs=2, steps=None$"):
         callback.on_train_begin()
 
 
@@ -104,7 +104,7 @@ def test_before_a_fit_it_has_no_end_yet():
     schedule = SelectiveDecay(0.5, epochs=2)
     for ask in (schedule, schedule.sparsity, schedule.a, schedule.is_due):
         with pytest.raises(
-            ValueError, match=r"no fit has said yet.*with_steps\(steps_per_epoch\).*Received: epochs=2$"
+            ValueError, match=r"not known before a fit.*with_steps\(steps_per_epoch\).*Received: epochs=2$"
         ):
             ask(tf.constant(1))
     assert schedule.with_steps(5) == SelectiveDecay(0.5, end_step=10) == SelectiveDecay(0.5, 10).with_steps(7)

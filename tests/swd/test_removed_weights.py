@@ -8,7 +8,7 @@ import tf_keras as keras
 
 import tfmot_swd
 from tests.pgp.nets import BATCH, X, Y, compiled, network
-from tfmot_swd.swd.removed_share import VISIBLE_SHARE, removed_shares, visible_shares
+from tfmot_swd.swd.removed_weights import VISIBLE_SHARE, removed_shares, visible_shares
 
 L = keras.layers
 STEPS = 60
@@ -51,14 +51,14 @@ def trained(schedule, gradient=0.1):
         warnings.simplefilter("always")
         model.fit(x, x, batch_size=1, verbose=0, callbacks=[callback, Note()])
     messages = [str(each.message) for each in caught if issubclass(each.category, tfmot_swd.PruningWarning)]
-    return callback.cut_report, messages, told
+    return callback.final_step, messages, told
 
 
 def test_weights_that_a_gradient_holds_are_told_before_the_final_pruning_step():
     report, messages, told = trained(tfmot_swd.SelectiveDecay.paper(0.5, STEPS, penalty="coupled", **HELD))
     assert report.removed_shares == {"dense": pytest.approx(0.1 * 2**0.5 / 5**0.5, rel=1e-4)}
     (message,) = messages
-    assert message.startswith("Pruning at update 60 would change the outputs, as it looks at update 54: the gradient")
+    assert message.startswith("Pruning at update 60 would change the outputs, judged at update 54: gradients")
     assert message.endswith("with a norm of 6.3% in layer 'dense', relative to those that stay")
     # Once, with the tenth of the run before it that is left.
     assert [told[52], told[53], told[-1]] == [0, 1, 1]
@@ -80,7 +80,7 @@ def test_whole_channels_are_measured_too():
     callback = tfmot_swd.UpdatePruningStep()
     model = compiled(tfmot_swd.prune_selective_decay(network(), tfmot_swd.StructuredDecay(0.5, 12)))
     model.fit(X, Y, batch_size=BATCH, epochs=3, verbose=0, callbacks=[callback])
-    shares = callback.cut_report.removed_shares
+    shares = callback.final_step.removed_shares
     assert {"a", "norm", "b", "head"} == set(shares)
     assert max(shares.values()) < VISIBLE_SHARE
 
@@ -89,6 +89,6 @@ def test_channels_that_a_gradient_holds_are_told():
     plan = tfmot_swd.StructuredDecay(0.5, 12, mu=1.0, a_min=0.5, a_max=0.5, penalty="implicit")
     model = compiled(tfmot_swd.prune_selective_decay(network(), plan))
     callback = tfmot_swd.UpdatePruningStep(learning_rate=lambda step: 1e9)
-    with pytest.warns(tfmot_swd.PruningWarning, match="would change the outputs, as it looks at update 11.*in layer"):
+    with pytest.warns(tfmot_swd.PruningWarning, match="would change the outputs, judged at update 11.*in layer"):
         model.fit(X, Y, batch_size=BATCH, epochs=3, verbose=0, callbacks=[callback])
-    assert max(callback.cut_report.removed_shares.values()) > VISIBLE_SHARE
+    assert max(callback.final_step.removed_shares.values()) > VISIBLE_SHARE
