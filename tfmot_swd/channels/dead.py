@@ -11,6 +11,7 @@ import numpy as np
 from tfmot_swd.channels.constants import Inputs, constant_inputs
 from tfmot_swd.channels.groups import ChannelGroups, channel_groups, groups_of
 from tfmot_swd.channels.removal import RemovalPlan, check_nothing_empty, plan_removal
+from tfmot_swd.io.deprecation import renamed_arguments
 from tfmot_swd.keras2.compat import variables_of
 from tfmot_swd.keras2.layer_weights import has_bias
 from tfmot_swd.keras2.weight_paths import weight_at
@@ -19,12 +20,13 @@ from tfmot_swd.layers.constants import Linear, is_unpadded
 from tfmot_swd.layers.registry import constants_of
 
 
+@renamed_arguments(protect="skip")
 def remove_dead_channels(
     model: Any,
     *,
     round_to: int = 1,
     minimum: int = 1,
-    protect: Collection[str] = (),
+    skip: Collection[str] = (),
     groups: ChannelGroups | None = None,
 ) -> Any:
     """Returns a smaller ordinary Keras model with the predictions of `model`, which stays as it is.
@@ -46,15 +48,16 @@ def remove_dead_channels(
     >>> remove_dead_channels(net).get_layer("hidden").units
     2
     """
-    return plan_dead_removal(model, round_to=round_to, minimum=minimum, protect=protect, groups=groups).apply()
+    return plan_dead_removal(model, round_to=round_to, minimum=minimum, skip=skip, groups=groups).apply()
 
 
+@renamed_arguments(protect="skip")
 def plan_dead_removal(
     model: Any,
     *,
     round_to: int = 1,
     minimum: int = 1,
-    protect: Collection[str] = (),
+    skip: Collection[str] = (),
     groups: ChannelGroups | None = None,
 ) -> RemovalPlan:
     """Returns what `remove_dead_channels` with the same arguments would do.
@@ -66,7 +69,7 @@ def plan_dead_removal(
     while True:
         keep = {group.name: search.with_one(group.ids, stays) for group in search.groups.values()}
         plan = plan_removal(
-            model, keep, round_to=round_to, minimum=minimum, protect=protect, groups=search.groups, check=False
+            model, keep, round_to=round_to, minimum=minimum, skip=skip, groups=search.groups, check=False
         )
         # A channel that came back reads its inputs again, which must come back in their turn.
         stays = search.settled(search.nothing_empty(plan.stays))

@@ -11,6 +11,7 @@ import numpy as np
 from rich.table import Table
 
 from tfmot_swd.channels.walk import Trace, trace_channels
+from tfmot_swd.io.deprecation import warn_deprecated
 from tfmot_swd.io.tables import COMPACT, Printable, ResultTable, View, counted
 from tfmot_swd.keras2.validation import check_keras_model
 from tfmot_swd.layers.call import CONSUME, FOLLOW, PRODUCE
@@ -81,14 +82,20 @@ class Barrier:
     Args:
       layer: path of the layer that makes them.
       channels: how many stay.
-      of: how many it makes.
+      total_channels: how many it makes.
       reasons: why.
     """
 
     layer: str
     channels: int
-    of: int
+    total_channels: int
     reasons: tuple[str, ...]
+
+    @property
+    def of(self) -> int:
+        """Deprecated: `total_channels`."""
+        warn_deprecated("Barrier.of", "total_channels")
+        return self.total_channels
 
 
 class ChannelGroups(Printable, Mapping[str, ChannelGroup]):
@@ -172,6 +179,11 @@ def channel_groups(model: Any) -> ChannelGroups:
     [('hidden', 8)]
     """
     check_keras_model(model)
+    return trace_groups(model)
+
+
+def trace_groups(model: Any) -> ChannelGroups:
+    """Returns what `channel_groups` does, for a model that `check_keras_model` has passed already."""
     trace = trace_channels(model)
     classes = trace.classes
     produced = [cut for cut in trace.cuts if cut.role == PRODUCE]

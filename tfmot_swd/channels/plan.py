@@ -12,14 +12,15 @@ from tfmot_swd.channels.groups import (
     ChannelGroup,
     ChannelGroups,
     Member,
-    channel_groups,
     layer_names,
     sum_of_barriers,
+    trace_groups,
 )
 from tfmot_swd.io.tables import COMPACT, Printable, ResultTable, View, counted
 from tfmot_swd.keras2.compat import keras, variables_of
 from tfmot_swd.keras2.graph import GraphCall, propagate
 from tfmot_swd.keras2.layer_choice import ChosenLayers, LayerChoice
+from tfmot_swd.keras2.validation import check_keras_model
 from tfmot_swd.layers.call import CONSUME
 from tfmot_swd.layers.registry import makes_filters
 
@@ -89,11 +90,14 @@ class ChannelPlan(Printable):
             channels = sum(row.channels for row in other_rows)
             reasons = counted(row.told() for row in other_rows)
             table.add_row(f"and {len(other_rows)} more", f"{channels:,}", "", reasons)
-        barriers, other_barriers = view.split(self.groups.barriers, lambda barrier: barrier.of)
+        barriers, other_barriers = view.split(self.groups.barriers, lambda barrier: barrier.total_channels)
         for barrier in barriers:
-            table.add_row(barrier.layer, f"{barrier.of:,}", "", "; ".join(barrier.reasons), style="dim")
+            table.add_row(barrier.layer, f"{barrier.total_channels:,}", "", "; ".join(barrier.reasons), style="dim")
         if other_barriers:
-            channels, (_, reasons) = sum(each.of for each in other_barriers), sum_of_barriers(other_barriers)
+            channels, (_, reasons) = (
+                sum(each.total_channels for each in other_barriers),
+                sum_of_barriers(other_barriers),
+            )
             table.add_row(f"and {len(other_barriers)} more", f"{channels:,}", "", reasons, style="dim")
         table.explain(
             view.note(rows, other_rows, "groups, those that stay whole and the largest"),
@@ -127,10 +131,16 @@ def plan_channels(
     >>> [(row.group, row.channels) for row in plan_channels(net).ranked]
     [('conv', 4)]
     """
+    check_keras_model(model)
+    return channel_plan(model, layers=layers, skip=skip, only=only)
+
+
+def channel_plan(model: Any, *, layers: str, skip: Collection[str], only: Collection[str] | None) -> ChannelPlan:
+    """Returns what `plan_channels` does, for a model that `check_keras_model` has passed already."""
     if layers not in LAYERS:
         raise ValueError(f"layers must be one of {', '.join(LAYERS)}. Received: {layers!r}")
     choice = LayerChoice(skip, only)
-    groups = channel_groups(model)
+    groups = trace_groups(model)
     chosen = choice.of(model)
     by_path = {record.path: record.layer for record in groups.trace.records.values()}
     distance: dict[str, int] = {}

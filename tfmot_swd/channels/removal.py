@@ -14,8 +14,10 @@ from tfmot_swd.channels.criteria import ChannelCriterion, resolve_criterion
 from tfmot_swd.channels.groups import ChannelGroups, channel_groups, groups_of, sum_of_barriers
 from tfmot_swd.channels.rebuild import rebuild
 from tfmot_swd.channels.scores import group_scores
+from tfmot_swd.io.deprecation import renamed_arguments, warn_deprecated
 from tfmot_swd.io.tables import COMPACT, Printable, ResultTable, View, counted
 from tfmot_swd.keras2.compat import variables_of
+from tfmot_swd.keras2.layer_choice import LayerChoice
 from tfmot_swd.layers.call import CONSUME
 
 Keep = Mapping[str, Any]
@@ -28,14 +30,20 @@ class RemovalRow:
     Args:
       group: its name.
       channels: how many it has.
-      kept: how many stay.
+      remaining_channels: how many are left of them.
       reason: why more stay than was asked; empty where none does.
     """
 
     group: str
     channels: int
-    kept: int
+    remaining_channels: int
     reason: str
+
+    @property
+    def kept(self) -> int:
+        """Deprecated: `remaining_channels`."""
+        warn_deprecated("RemovalRow.kept", "remaining_channels")
+        return self.remaining_channels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,9 +65,15 @@ class RemovalPlan(Printable):
     keeps_predictions: bool = False
 
     @property
+    def removed_channels(self) -> int:
+        """The number of channels that are removed."""
+        return sum(row.channels - row.remaining_channels for row in self.rows)
+
+    @property
     def removed(self) -> int:
-        """How many channels go."""
-        return sum(row.channels - row.kept for row in self.rows)
+        """Deprecated: `removed_channels`."""
+        warn_deprecated("RemovalPlan.removed", "removed_channels")
+        return self.removed_channels
 
     def keep(self) -> dict[str, np.ndarray]:
         """Returns the keep-mask of each group, as `remove_channels` takes it."""
@@ -73,19 +87,19 @@ class RemovalPlan(Printable):
             random inputs, are not those that they have to be.
         """
         smaller = rebuild(self.groups.model, self.groups.trace, self.stays, self.added_bias).model
-        if self.keeps_predictions and self.removed:
+        if self.keeps_predictions and self.removed_channels:
             check_agreement(self.groups.model, smaller)
         return smaller
 
     def tables(self, view: View = COMPACT) -> tuple[Table, ...]:
         total = sum(row.channels for row in self.rows)
-        table = ResultTable(f"{self.removed:,} of {total:,} channels go")
+        table = ResultTable(f"{self.removed_channels:,} of {total:,} channels go")
         table.add_column("group", overflow="fold")
         for heading in ("channels", "kept"):
             table.add_column(heading, justify="right")
         table.add_column("remark", overflow="fold")
         table.add_row("total", *_counts(self.rows), end_section=True)
-        rows, other_rows = view.split(self.rows, lambda row: (bool(row.reason), row.channels - row.kept))
+        rows, other_rows = view.split(self.rows, lambda row: (bool(row.reason), row.channels - row.remaining_channels))
         for row in rows:
             table.add_row(row.group, *_counts([row]), row.reason)
         if other_rows:
@@ -94,10 +108,13 @@ class RemovalPlan(Printable):
         barriers, other_barriers = view.split(self.groups.barriers, lambda barrier: barrier.channels)
         for barrier in barriers:
             stay = f"{barrier.channels:,}"
-            table.add_row(barrier.layer, f"{barrier.of:,}", stay, "; ".join(barrier.reasons), style="dim")
+            table.add_row(barrier.layer, f"{barrier.total_channels:,}", stay, "; ".join(barrier.reasons), style="dim")
         if other_barriers:
-            channels, (kept, reasons) = sum(each.of for each in other_barriers), sum_of_barriers(other_barriers)
-            table.add_row(f"and {len(other_barriers)} more", f"{channels:,}", f"{kept:,}", reasons, style="dim")
+            channels, (staying, reasons) = (
+                sum(each.total_channels for each in other_barriers),
+                sum_of_barriers(other_barriers),
+            )
+            table.add_row(f"and {len(other_barriers)} more", f"{channels:,}", f"{staying:,}", reasons, style="dim")
         table.explain(
             view.note(rows, other_rows, "groups, those with a remark and those that lose most"),
             view.note(barriers, other_barriers, "layers whose channels stay, the largest"),
@@ -106,16 +123,17 @@ class RemovalPlan(Printable):
 
 
 def _counts(rows: Sequence[RemovalRow]) -> tuple[str, str]:
-    return f"{sum(row.channels for row in rows):,}", f"{sum(row.kept for row in rows):,}"
+    return f"{sum(row.channels for row in rows):,}", f"{sum(row.remaining_channels for row in rows):,}"
 
 
+@renamed_arguments(protect="skip")
 def plan_removal(
     model: Any,
     keep: Keep,
     *,
     round_to: int = 1,
     minimum: int = 1,
-    protect: Collection[str] = (),
+    skip: Collection[str] = (),
     groups: ChannelGroups | None = None,
     check: bool = True,
     criterion: str | ChannelCriterion = "filter_norm",
@@ -128,7 +146,8 @@ def plan_removal(
       round_to: the number kept of each group is rounded up to a multiple of this, as far as the group goes; those
         channels come back that matter most by `criterion`.
       minimum: how many channels of each group stay at least.
-      protect: names of layers; the channels that they make or act on, as batch norm does, all stay.
+      skip: names or paths of layers, or of models inside the model, as in `plan_channels`; all channels stay that these
+        layers make or act on, as batch norm does.
       groups: of `model`, where they are known already.
       check: whether a tensor without channels is an error here already.
       criterion: of weights alone, see `channel_scores`; by default the L2 norm of filters and biases.
@@ -143,7 +162,8 @@ def plan_removal(
     if not isinstance(keep, Mapping):
         raise TypeError(f"keep must be a dictionary of masks by group. Received: {type(keep).__name__}")
     groups = channel_groups(model) if groups is None else groups_of(model, groups)
-    _check_names(groups, keep, protect)
+    _check_names(groups, keep)
+    skipped = LayerChoice(skip).of(groups.model).skipped
     stays = np.ones(len(groups.trace.classes.root), bool)
     rows = []
     for group in groups.values():
@@ -157,8 +177,8 @@ def plan_removal(
         reason = ""
         if mask is None:
             mask = np.ones(group.size, bool)
-        elif any(member.layer in protect and member.role != CONSUME for member in group.members):
-            mask, reason = np.ones(group.size, bool), "protected"
+        elif any(member.layer in skipped and member.role != CONSUME for member in group.members):
+            mask, reason = np.ones(group.size, bool), "left out by name"
         else:
             wanted = int(mask.sum())
             rounded = -(-wanted // round_to) * round_to
@@ -175,13 +195,14 @@ def plan_removal(
     return plan
 
 
+@renamed_arguments(protect="skip")
 def remove_channels(
     model: Any,
     keep: Keep,
     *,
     round_to: int = 1,
     minimum: int = 1,
-    protect: Collection[str] = (),
+    skip: Collection[str] = (),
     criterion: str | ChannelCriterion = "filter_norm",
 ) -> Any:
     """Returns a smaller ordinary Keras model without the channels that `keep` leaves out; `model` stays as it is.
@@ -194,7 +215,7 @@ def remove_channels(
     >>> remove_channels(net, {"hidden": [True, False, True]}).get_layer("hidden").units
     2
     """
-    return plan_removal(model, keep, round_to=round_to, minimum=minimum, protect=protect, criterion=criterion).apply()
+    return plan_removal(model, keep, round_to=round_to, minimum=minimum, skip=skip, criterion=criterion).apply()
 
 
 def check_nothing_empty(groups: ChannelGroups, stays: np.ndarray) -> None:
@@ -213,7 +234,7 @@ def check_nothing_empty(groups: ChannelGroups, stays: np.ndarray) -> None:
             )
 
 
-def _check_names(groups: ChannelGroups, keep: Keep, protect: Collection[str]) -> None:
+def _check_names(groups: ChannelGroups, keep: Keep) -> None:
     unknown = [name for name in keep if name not in groups]
     if unknown:
         barrier = next((barrier for barrier in groups.barriers if barrier.layer == unknown[0]), None)
@@ -224,10 +245,6 @@ def _check_names(groups: ChannelGroups, keep: Keep, protect: Collection[str]) ->
         elif member is not None:
             hint = f"its channels belong to the group {member!r}"
         raise ValueError(f"There is no such group: {hint}. Received: keep[{unknown[0]!r}]")
-    layers = {record.path for record in groups.trace.records.values()}
-    strangers = sorted(set(protect) - layers)
-    if strangers:
-        raise ValueError(f"protect names layers that the model does not have. Received: {strangers}")
 
 
 def _mask(group: Any, given: Any) -> np.ndarray | None:

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tfmot_swd.channels.rebuild import rebuild
 from tfmot_swd.channels.removal import Keep, RemovalPlan, plan_removal
+from tfmot_swd.io.deprecation import renamed_arguments
 from tfmot_swd.keras2.compat import forget_gradients, keras, variables_of
 from tfmot_swd.keras2.compiled import carry_trainable_state, edit_compile_config, renew_functions, renew_tuner
 from tfmot_swd.keras2.graph import calls_of, input_layers, layers_inside, replace_graph
@@ -31,9 +32,8 @@ class Shrunk:
     slicings: tuple[Slicing, ...] = dataclasses.field(repr=False)
 
 
-def shrink_model(
-    model: Any, keep: Keep, *, round_to: int = 1, minimum: int = 1, protect: Collection[str] = ()
-) -> Shrunk:
+@renamed_arguments(protect="skip")
+def shrink_model(model: Any, keep: Keep, *, round_to: int = 1, minimum: int = 1, skip: Collection[str] = ()) -> Shrunk:
     """Removes channels from `model` itself, which goes on training where it stands.
 
     `model` stays the same object, of the same class, name, loss, metrics and history; its layers, models inside it
@@ -55,7 +55,7 @@ def shrink_model(
 
     Args:
       model: a built Sequential or Functional model, compiled or not.
-      keep, round_to, minimum, protect: as for `plan_removal`.
+      keep, round_to, minimum, skip: as for `plan_removal`.
 
     Raises:
       TypeError, ValueError: as `plan_removal` and `sliced_optimizer`; the model is as it was then.
@@ -65,10 +65,10 @@ def shrink_model(
     >>> net = keras.Sequential([keras.layers.Dense(3, input_shape=(4,), name="hidden"), keras.layers.Dense(2)])
     >>> net.compile("adam", "mse")
     >>> shrunk = shrink_model(net, {"hidden": [True, False, True]})
-    >>> net.get_layer("hidden").units, shrunk.plan.removed
+    >>> net.get_layer("hidden").units, shrunk.plan.removed_channels
     (2, 1)
     """
-    return shrink_to(plan_removal(model, keep, round_to=round_to, minimum=minimum, protect=protect))
+    return shrink_to(plan_removal(model, keep, round_to=round_to, minimum=minimum, skip=skip))
 
 
 def shrink_to(plan: RemovalPlan, *, trained_by: Any = None) -> Shrunk:
@@ -96,7 +96,7 @@ def shrink_to(plan: RemovalPlan, *, trained_by: Any = None) -> Shrunk:
             "The model is another one since this plan was made for it: make a new one. "
             f"Received: {model.name!r} and a plan that has been carried out, or made before another was"
         )
-    if not plan.removed:
+    if not plan.removed_channels:
         return Shrunk(plan, ())
     trainer = model if trained_by is None else trained_by
     # All that can fail comes first: from the graft on, nothing does.
@@ -136,7 +136,7 @@ def _check_all_known(held: list[HeldOptimizer], smaller: Any, slicings: tuple[Sl
     made = [weight.name for weight in variables_of(smaller) if id(weight) not in known]
     if made and any(hasattr(unwrap(each.optimizer), "_index_dict") for each in held):
         raise ValueError(
-            "The optimizer of a training under way cannot take up a new bias: protect the layers whose constants it "
+            "The optimizer of a training under way cannot take up a new bias: skip the layers whose constants it "
             "would take over, or finish the training and call plan.apply(). "
             f"Received: a plan that makes {', '.join(made)}"
         )

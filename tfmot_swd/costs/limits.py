@@ -19,6 +19,7 @@ from tfmot_swd.costs.cost import BUILT_IN, Cost, count_terms, find_cost
 from tfmot_swd.costs.counts import ChannelCosts
 from tfmot_swd.costs.search import ChannelSearch
 from tfmot_swd.costs.terms import CostTerms
+from tfmot_swd.io.deprecation import warn_deprecated
 from tfmot_swd.keras2.compat import keras
 from tfmot_swd.keras2.pruning_warning import PruningWarning
 from tfmot_swd.keras2.serialization import as_entry, from_entry
@@ -106,7 +107,7 @@ def resolve_limits(
     if costs.unknown:
         warnings.warn(
             "Multiply-accumulates of some layers are not known and count as 0 in this budget: register them with "
-            f"tfmot_swd.layers.macs.register_macs. Received: {', '.join(costs.unknown)}",
+            f"tfmot_swd.register_layer(MyLayer, macs=...). Received: {', '.join(costs.unknown)}",
             PruningWarning,
             stacklevel=4,
         )
@@ -148,13 +149,19 @@ class BudgetFit:
       keep: keep-mask by group, for `remove_channels` and `shrink_model`.
       costs: what is left, by cost; bytes are an estimate.
       limits: what the budget allows.
-      floored: groups of which as few channels stay as may.
+      groups_at_minimum: names of the groups that `minimum` alone keeps from losing more channels.
     """
 
     keep: dict[str, np.ndarray]
     costs: dict[str, Any]
     limits: dict[str, Any]
-    floored: tuple[str, ...]
+    groups_at_minimum: tuple[str, ...]
+
+    @property
+    def floored(self) -> tuple[str, ...]:
+        """Deprecated: `groups_at_minimum`."""
+        warn_deprecated("BudgetFit.floored", "groups_at_minimum")
+        return self.groups_at_minimum
 
 
 def fit_budget(
@@ -210,14 +217,14 @@ def fit_budget(
         if corrected is limits:
             break
         limits = corrected
-    floored = tuple(name for name, each in zip(search.names, fitted.floored.numpy(), strict=True) if each)
+    at_minimum = tuple(name for name, each in zip(search.names, fitted.floored.numpy(), strict=True) if each)
     found = dict(zip(limits.final, search.as_amounts(fitted.costs), strict=True))
     if any(cost > limits.final[name] for name, cost in found.items()):
         raise ValueError(
             "The best channels of each group cost more than the budget, though others would not: give more, or a "
             f"smaller minimum or round_to. Received: {dict(limits.final)}, and {found} at least"
         )
-    return BudgetFit(search.split(fitted.keep.numpy()), found, dict(limits.final), floored)
+    return BudgetFit(search.split(fitted.keep.numpy()), found, dict(limits.final), at_minimum)
 
 
 def _checked_scores(groups: ChannelGroups, scores: Mapping[str, Any]) -> np.ndarray:

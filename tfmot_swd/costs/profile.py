@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 from rich.table import Table
 
 from tfmot_swd.costs.liveness import CallTrace, Step
+from tfmot_swd.io.deprecation import warn_deprecated
+from tfmot_swd.io.json_files import JsonResult
 from tfmot_swd.io.tables import COMPACT, Printable, ResultTable, View
 from tfmot_swd.keras2.compat import master_variable
 from tfmot_swd.keras2.layer_weights import weights_inside
@@ -47,7 +49,7 @@ class LayerProfile:
 
 
 @dataclasses.dataclass(frozen=True)
-class Profile(Printable):
+class Profile(Printable, JsonResult):
     """The layers of a model in the order in which Keras runs them, and the totals; prints as a table.
 
     The table has the totals and the layers that cost most; that of `full()` has all layers.
@@ -105,8 +107,8 @@ class Profile(Printable):
             )
         return ProfileComparison(self, after)
 
-    def to_json(self) -> dict[str, Any]:
-        """Returns plain types for JSON."""
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the totals and the layers as plain types, ready for JSON."""
         return {
             "batch_size": self.batch_size,
             "parameters": self.parameters,
@@ -121,6 +123,11 @@ class Profile(Printable):
                 for row in self.rows
             ],
         }
+
+    def to_json(self) -> dict[str, Any]:
+        """Deprecated: `to_dict`."""
+        warn_deprecated("Profile.to_json()", "to_dict()")
+        return self.to_dict()
 
     def tables(self, view: View = COMPACT) -> tuple[Table, ...]:
         table = ResultTable(
@@ -150,7 +157,7 @@ class Profile(Printable):
 
 
 @dataclasses.dataclass(frozen=True)
-class ProfileComparison(Printable):
+class ProfileComparison(Printable, JsonResult):
     """Two profiles side by side, layers matched by name; prints as a table with three digits a number.
 
     The table has the totals and the layers that changed most; that of `full()` has all layers.
@@ -159,11 +166,16 @@ class ProfileComparison(Printable):
     before: Profile
     after: Profile
 
-    def to_json(self) -> dict[str, Any]:
-        """Returns plain types for JSON; a ratio is after / before, and None where before is 0."""
+    def to_dict(self) -> dict[str, Any]:
+        """Returns both profiles as plain types, ready for JSON; a ratio is after / before, None where before is 0."""
         keys = ("parameters", "trainable_parameters", "macs", "activation_bytes", "peak_activation_bytes")
         ratios = {key: _ratio(getattr(self.before, key), getattr(self.after, key)) for key in keys}
-        return {"before": self.before.to_json(), "after": self.after.to_json(), "ratios": ratios}
+        return {"before": self.before.to_dict(), "after": self.after.to_dict(), "ratios": ratios}
+
+    def to_json(self) -> dict[str, Any]:
+        """Deprecated: `to_dict`."""
+        warn_deprecated("ProfileComparison.to_json()", "to_dict()")
+        return self.to_dict()
 
     def tables(self, view: View = COMPACT) -> tuple[Table, ...]:
         table = ResultTable(f"before → after, batch of {self.before.batch_size}")

@@ -155,9 +155,20 @@ def plan_pruning(
     >>> plan_pruning(net).pool_size
     8
     """
-    choice = LayerChoice(skip, only)
     check_keras_model(model)
-    chosen = choice.of(model)
+    return pruning_plan(model, targets=targets, skip=skip, only=only, pruning_policy=pruning_policy)
+
+
+def pruning_plan(
+    model: Any,
+    *,
+    targets: str,
+    skip: Collection[str],
+    only: Collection[str] | None,
+    pruning_policy: PruningPolicy | None,
+) -> PruningPlan:
+    """Returns what `plan_pruning` does, for a model that `check_keras_model` has passed already."""
+    chosen = LayerChoice(skip, only).of(model)
     # Layers may share a weight: it counts for the first of them.
     seen: set[int] = set()
     rows = [

@@ -72,7 +72,7 @@ def strip_pruning(model: Any, *, remove_channels: bool = True) -> Any:
         return stripped
     try:
         groups = channel_groups(stripped)
-        return remove_dead_channels(stripped, protect=_makers_along_held_axes(groups, wrapped), groups=groups)
+        return remove_dead_channels(stripped, skip=_makers_along_held_axes(groups, wrapped), groups=groups)
     except Exception as error:  # Hours of training must end in a model, whatever a channel rule does.
         warnings.warn(
             "The stripped model keeps all its channels, as those without effect could not be removed: "

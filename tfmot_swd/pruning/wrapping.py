@@ -12,7 +12,7 @@ from tfmot_swd.keras2.compat import PruningPolicy, variables_of
 from tfmot_swd.keras2.graph import layer_behind
 from tfmot_swd.keras2.part_building import shapes_of_parts
 from tfmot_swd.pruning.dense_kernels import warn_of_uncounted
-from tfmot_swd.pruning.plan import plan_pruning
+from tfmot_swd.pruning.plan import pruning_plan
 from tfmot_swd.pruning.wrapped_models import check_can_wrap
 from tfmot_swd.pruning.wrapper import PruningWrapper
 
@@ -42,7 +42,7 @@ def wrap_prunable_layers(
     check_can_wrap(model)
     if pruning_policy is not None:
         pruning_policy.ensure_model_supports_pruning(model)
-    plan = plan_pruning(model, targets=targets, skip=skip, only=only, pruning_policy=pruning_policy)
+    plan = pruning_plan(model, targets=targets, skip=skip, only=only, pruning_policy=pruning_policy)
     wanted = plan.layers()
     if not wanted:
         raise ValueError(

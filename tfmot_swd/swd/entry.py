@@ -38,7 +38,7 @@ def prune_selective_decay(
     lists, dictionaries, other custom layers. The weights that it owns itself are not known: a `PruningWarning` names
     the layers and their share of all kernel weights, where that is a hundredth or more. Derive the class from
     `tfmot.sparsity.keras.PrunableLayer` to have them pruned, or name the layer in `skip`. Whole channels inside a
-    custom layer stay, unless it has a rule (`register_channel_rule`).
+    custom layer stay, unless it has a channel rule (`register_layer`).
 
     Frozen layers are wrapped too, and take no part while they are frozen: a rate is a share of the weights that are
     trained, and a budget is of all channels. So transfer learning needs one call, and one schedule for both phases:

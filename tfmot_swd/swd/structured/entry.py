@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from tfmot_swd.channels.plan import plan_channels
+from tfmot_swd.channels.plan import channel_plan
 from tfmot_swd.costs.budget import as_budget
 from tfmot_swd.costs.counts import ChannelCosts
 from tfmot_swd.costs.limits import resolve_limits
@@ -22,12 +22,14 @@ from tfmot_swd.swd.structured.wrapper import PruneStructuredDecay
 def wrap_channels(model: Any, schedule: StructuredDecay, choice: LayerChoice) -> Any:
     """Returns a copy of `model` in which every layer is wrapped that owns a part of a ranked channel.
 
+    The model has passed `check_can_wrap`.
+
     Raises:
       ValueError: nothing can be ranked; the budget cannot be met, with what could be.
     """
     # What is frozen now may be trained later: the budget is of all channels that can leave then.
     trained = {id(each) for each in variables_of(model) if each.trainable}
-    plan = plan_channels(model, layers=schedule.layers, skip=choice.skip, only=choice.only)
+    plan = channel_plan(model, layers=schedule.layers, skip=choice.skip, only=choice.only)
     if not plan.wrapped:
         raise ValueError(f"No channel of this model can be removed. Received: {plan.summary()}")
     names = [row.group for row in plan.wrapped]
