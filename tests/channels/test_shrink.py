@@ -705,7 +705,8 @@ if __name__ == "__main__":
 
 
 def test_protect_is_the_deprecated_name_of_skip():
-    model = keras.Sequential([L.Dense(3, input_shape=(4,), name="hidden"), L.Dense(2)])
+    layers = keras.layers.Dense(3, input_shape=(4,), name="hidden"), keras.layers.Dense(2)
+    model = keras.Sequential(layers)
 
     with pytest.warns(DeprecationWarning, match=r"shrink_model\(protect=...\) is deprecated"):
         shrink_model(model, {"hidden": [True, False, True]}, protect=["hidden"])

@@ -157,11 +157,6 @@ def check_cost_name(name: str) -> None:
 BUILT_IN = ("parameters", "macs", "bytes")
 
 
-def cost_names() -> tuple[str, ...]:
-    """Returns the names that are known."""
-    return tuple(_COSTS)
-
-
 def find_cost(name: str) -> Cost:
     """Returns the cost that is known under a name.
 
