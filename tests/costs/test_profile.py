@@ -10,7 +10,7 @@ from tensorflow_model_optimization.sparsity.keras import prune_low_magnitude
 from examples.networks import resnet20
 from tfmot_swd import SelectiveDecay, prune_selective_decay
 from tfmot_swd.costs.profile import Profile, profile
-from tfmot_swd.keras2.pruning_warning import PruningWarning
+from tfmot_swd.keras2.validation import PruningWarning
 from tfmot_swd.layers.macs import register_macs
 from tfmot_swd.layers.registry import register_layer
 

@@ -15,9 +15,10 @@ from tfmot_swd.channels.walk import Trace
 from tfmot_swd.keras2.compat import keras
 from tfmot_swd.keras2.graph import GraphCall, propagate
 from tfmot_swd.layers.activations import mixes_channels
-from tfmot_swd.layers.call import LayerCall, LayerRecord
+from tfmot_swd.layers.call import LayerCall
 from tfmot_swd.layers.constants import Linear, Moves, PerElement
 from tfmot_swd.layers.labels import Labels, Ties
+from tfmot_swd.layers.record import LayerRecord
 from tfmot_swd.layers.registry import constants_of, rule_of
 
 Inputs = dict[tuple[int, str], list[np.ndarray]]

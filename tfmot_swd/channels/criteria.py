@@ -20,7 +20,7 @@ import tensorflow as tf
 from tfmot_swd.channels.groups import ChannelGroup, Member
 from tfmot_swd.keras2.compat import keras
 from tfmot_swd.keras2.serialization import check_registered
-from tfmot_swd.layers.call import CONSUME, FOLLOW, PRODUCE
+from tfmot_swd.layers.record import CONSUME, FOLLOW, PRODUCE
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,10 +13,9 @@ from tfmot_swd.channels.groups import ChannelGroups, channel_groups, groups_of
 from tfmot_swd.channels.removal import RemovalPlan, check_nothing_empty, plan_removal
 from tfmot_swd.io.deprecation import renamed_arguments
 from tfmot_swd.keras2.compat import variables_of
-from tfmot_swd.keras2.layer_weights import has_bias
-from tfmot_swd.keras2.weight_paths import weight_at
-from tfmot_swd.layers.call import CONSUME, Cut
+from tfmot_swd.keras2.layer_weights import has_bias, weight_at
 from tfmot_swd.layers.constants import Linear, is_unpadded
+from tfmot_swd.layers.record import CONSUME, Cut
 from tfmot_swd.layers.registry import constants_of
 
 

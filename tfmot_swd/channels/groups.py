@@ -14,7 +14,7 @@ from tfmot_swd.channels.walk import Trace, trace_channels
 from tfmot_swd.io.deprecation import warn_deprecated
 from tfmot_swd.io.tables import COMPACT, Printable, ResultTable, View, counted
 from tfmot_swd.keras2.validation import check_keras_model
-from tfmot_swd.layers.call import CONSUME, FOLLOW, PRODUCE
+from tfmot_swd.layers.record import CONSUME, FOLLOW, PRODUCE
 
 
 @dataclasses.dataclass(frozen=True)

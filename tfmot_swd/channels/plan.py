@@ -21,7 +21,7 @@ from tfmot_swd.keras2.compat import keras, variables_of
 from tfmot_swd.keras2.graph import GraphCall, propagate
 from tfmot_swd.keras2.layer_choice import ChosenLayers, LayerChoice
 from tfmot_swd.keras2.validation import check_keras_model
-from tfmot_swd.layers.call import CONSUME
+from tfmot_swd.layers.record import CONSUME
 from tfmot_swd.layers.registry import makes_filters
 
 LAYERS = ("convolutions", "all")

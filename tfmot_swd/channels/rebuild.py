@@ -29,7 +29,7 @@ from tfmot_swd.keras2.graph import (
 from tfmot_swd.keras2.layer_weights import has_bias
 from tfmot_swd.keras2.object_changes import carry_values, check_weights_fit, outside_losses
 from tfmot_swd.keras2.optimizer_state import Slicing
-from tfmot_swd.layers.call import PRODUCE, Kept
+from tfmot_swd.layers.record import PRODUCE, Kept
 
 
 @dataclasses.dataclass(frozen=True)

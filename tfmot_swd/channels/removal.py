@@ -18,7 +18,7 @@ from tfmot_swd.io.deprecation import renamed_arguments, warn_deprecated
 from tfmot_swd.io.tables import COMPACT, Printable, ResultTable, View, counted
 from tfmot_swd.keras2.compat import variables_of
 from tfmot_swd.keras2.layer_choice import LayerChoice
-from tfmot_swd.layers.call import CONSUME
+from tfmot_swd.layers.record import CONSUME
 
 Keep = Mapping[str, Any]
 

@@ -12,8 +12,16 @@ from tfmot_swd.channels.rebuild import rebuild
 from tfmot_swd.channels.removal import Keep, RemovalPlan, plan_removal
 from tfmot_swd.io.deprecation import renamed_arguments
 from tfmot_swd.keras2.compat import forget_gradients, keras, variables_of
-from tfmot_swd.keras2.compiled import carry_trainable_state, edit_compile_config, renew_functions, renew_tuner
-from tfmot_swd.keras2.graph import calls_of, input_layers, layers_inside, replace_graph
+from tfmot_swd.keras2.graph import (
+    calls_of,
+    carry_trainable_state,
+    edit_compile_config,
+    input_layers,
+    layers_inside,
+    renew_functions,
+    renew_tuner,
+    replace_graph,
+)
 from tfmot_swd.keras2.optimizer_state import Slicing, sliced_optimizer, slots_of
 from tfmot_swd.keras2.optimizers import HeldOptimizer, held_optimizers, trains, unwrap
 

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfmot_swd.keras2.compat import Functional, keras, variables_of
+from tfmot_swd.keras2.compat import Functional, SlicingOpLambda, keras, variables_of
 from tfmot_swd.keras2.graph import GraphCall, has_graph, propagate, shape_of
 from tfmot_swd.keras2.layer_weights import unwrapped
-from tfmot_swd.keras2.operators import SlicingOpLambda
 from tfmot_swd.keras2.overrides import replaced_on_object
-from tfmot_swd.layers.call import ArgumentEdit, Cut, Kept, LayerCall, LayerRecord, NoRule
+from tfmot_swd.layers.call import LayerCall
 from tfmot_swd.layers.labels import Classes, Labels, Shape, Sizes, Ties
+from tfmot_swd.layers.record import ArgumentEdit, Cut, Kept, LayerRecord, NoRule
 from tfmot_swd.layers.registry import ChannelRule, find_rule, said_of
 
 # Where the layer classes of Keras, TFMOT and this package are.

@@ -21,8 +21,8 @@ from tfmot_swd.costs.search import ChannelSearch
 from tfmot_swd.costs.terms import CostTerms
 from tfmot_swd.io.deprecation import warn_deprecated
 from tfmot_swd.keras2.compat import keras
-from tfmot_swd.keras2.pruning_warning import PruningWarning
 from tfmot_swd.keras2.serialization import as_entry, from_entry
+from tfmot_swd.keras2.validation import PruningWarning
 
 # Where a model costs more than was estimated, the estimate is made right for it, and the search made again.
 _CONVERSIONS = 6

@@ -76,6 +76,8 @@ from tf_keras.src.applications.inception_resnet_v2 import CustomScaleLayer
 from tf_keras.src.engine import base_layer_utils
 from tf_keras.src.engine.base_layer import AddLoss, AddMetric
 from tf_keras.src.engine.functional import Functional
+from tf_keras.src.layers.core.tf_op_layer import SlicingOpLambda, TFOpLambda
+from tf_keras.src.layers.core.tf_op_layer import get_canonical_name_for_symbol as canonical_name
 from tf_keras.src.mixed_precision.autocast_variable import (
     AutoCastVariable,
 )
@@ -96,8 +98,11 @@ __all__ = [
     "PruningSchedule",
     "QuantizeLayer",
     "QuantizeWrapper",
+    "SlicingOpLambda",
     "StochasticDepth",
+    "TFOpLambda",
     "UpdatePruningStep",
+    "canonical_name",
     "forget_gradients",
     "has_backward_config",
     "is_recording",

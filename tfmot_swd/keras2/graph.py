@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 import tensorflow as tf
 
-from tfmot_swd.keras2.compat import keras
-from tfmot_swd.keras2.operators import TFOpLambda
+from tfmot_swd.keras2.compat import TFOpLambda, canonical_name, keras
 
 Value = TypeVar("Value")
 Shape = tuple[int | None, ...]
@@ -237,3 +236,61 @@ def replace_graph(model: Any, other: Any, stays: Callable[[Any], bool]) -> None:
 def argument_names(layer: Any) -> list[str]:
     """Returns the names of the arguments of a layer's `call`, in order."""
     return list(layer._call_spec.arg_names)
+
+
+def operator_name(layer: Any) -> str:
+    """Returns the name below `tf.` that an operator was recorded under, as "linalg.matmul"; empty for other layers."""
+    symbol = layer.symbol if isinstance(layer, TFOpLambda) else None
+    return (symbol or "").removeprefix("compat.v1.")
+
+
+def function_name(layer: Any) -> str:
+    """Returns the name below `tf.` of the function that an operator calls, empty where TensorFlow has none for it.
+
+    Asked of the function itself, as that may be another than the layer was made for.
+    """
+    return (canonical_name(layer.function, add_prefix_to_v1_names=True) or "").removeprefix("compat.v1.")
+
+
+def calls_another_function(layer: Any) -> bool:
+    """Whether an operator calls another function than the one that it is made from again."""
+    if not isinstance(layer, TFOpLambda) or not layer.symbol:
+        return False
+    # As TFOpLambda asks for it.
+    name = canonical_name(layer.function, add_prefix_to_v1_names=True)
+    name = name or canonical_name(layer.function, api_name="keras", add_prefix_to_v1_names=True)
+    return name != layer.symbol
+
+
+def carry_trainable_state(model: Any, twins: Mapping[int, Any]) -> None:
+    """Hands on what `trainable` was when the model was compiled, which counts until it is compiled again.
+
+    Args:
+      model: a model, compiled or not.
+      twins: identity of a layer → the layer in its place.
+    """
+    for layer, trainable in list(model._compiled_trainable_state.items()):
+        if id(layer) in twins:
+            model._compiled_trainable_state[twins[id(layer)]] = trainable
+
+
+def edit_compile_config(model: Any, edit: Callable[[Any], Any]) -> None:
+    """Replaces each argument of `compile` that a file of the model would hold by what `edit` makes of it."""
+    config = getattr(model, "_compile_config", None)
+    if config is not None:
+        for name, given in config.config.items():
+            config.config[name] = edit(given)
+
+
+def renew_tuner(model: Any) -> None:
+    """Tells the tuner of `steps_per_execution="auto"` of the model's present optimizer."""
+    if getattr(model, "_steps_per_execution_tuner", None) is not None:
+        model._steps_per_execution_tuner.optimizer = model.optimizer
+
+
+def renew_functions(model: Any) -> None:
+    """Has the functions that Keras has traced of a model traced again, at the next step of each kind."""
+    for kind in ("train", "test", "predict"):
+        if getattr(model, f"{kind}_function") is not None:
+            setattr(model, f"{kind}_function", None)
+            setattr(model, f"{kind}_function", getattr(model, f"make_{kind}_function")())

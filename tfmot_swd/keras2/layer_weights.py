@@ -1,4 +1,4 @@
-"""Weights of layers, in TFMOT's wrappers or not, and the kernels among them."""
+"""Weights of layers, inside TFMOT's wrappers too: kernels, and weights by dotted path ("cell.recurrent_kernel")."""
 
 from __future__ import annotations
 
@@ -119,3 +119,17 @@ def elements(weights: Iterable[Any]) -> int:
 def made_trainable(layer: Any) -> list[Any]:
     """Returns the weights that a layer and those inside of it have made to be trained, frozen now or not."""
     return [weight for part in layers_inside(layer) for weight in part._trainable_weights]
+
+
+def part_of(layer: Any, path: str) -> tuple[Any, str]:
+    """Returns the object inside `layer` that has the weight of a dotted path, and the attribute's name."""
+    *parents, name = path.split(".")
+    for parent in parents:
+        layer = getattr(layer, parent)
+    return layer, name
+
+
+def weight_at(layer: Any, path: str) -> Any:
+    """Returns the variable at a dotted path, in full precision."""
+    owner, name = part_of(layer, path)
+    return master_variable(getattr(owner, name))

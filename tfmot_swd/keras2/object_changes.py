@@ -14,7 +14,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfmot_swd.keras2.compat import keras, master_variable
-from tfmot_swd.keras2.operators import calls_another_function
+from tfmot_swd.keras2.graph import calls_another_function
 from tfmot_swd.keras2.overrides import replaced_on_object
 
 Copy = Callable[[Any], Any]

@@ -1,4 +1,4 @@
-"""Early checks of what users pass in, with errors that say what to do."""
+"""Early checks of models and arguments, and the category of all warnings about pruning."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_swd.keras2.compat import Functional, keras, variables_of
+
+
+class PruningWarning(UserWarning):
+    """A pruned training that diverges, removes nothing, empties a layer, skips updates or ends early or with a jump."""
 
 
 def check_is_model(model: Any, kind: str = "model") -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tfmot_swd.keras2.attention import DROPOUT, KEY, OUTPUT, PROJECTIONS, QUERY, SOFTMAX, VALUE, AttentionParts
 from tfmot_swd.keras2.compat import keras
-from tfmot_swd.layers.call import Kept, LayerCall
+from tfmot_swd.keras2.inner_layers import DROPOUT, KEY, OUTPUT, PROJECTIONS, QUERY, SOFTMAX, VALUE, AttentionParts
+from tfmot_swd.layers.call import LayerCall
 from tfmot_swd.layers.labels import Labels
+from tfmot_swd.layers.record import Kept
 from tfmot_swd.layers.registry import register_layer
 from tfmot_swd.layers.sample import CallShapes, shape_of_argument, size_of
 

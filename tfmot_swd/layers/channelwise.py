@@ -1,4 +1,4 @@
-"""Layers that act on each element alone: activations, dropout, noise, scaling."""
+"""Layers that act on each channel alone: activations, dropout, noise, scaling, pooling, padding, cropping, resizing."""
 
 from __future__ import annotations
 
@@ -7,13 +7,21 @@ from typing import Any
 import numpy as np
 
 from tfmot_swd.keras2.compat import AddLoss, AddMetric, CustomScaleLayer, LayerScale, StochasticDepth, keras
-from tfmot_swd.layers.call import Kept, LayerCall
-from tfmot_swd.layers.constants import PerElement
+from tfmot_swd.layers.call import LayerCall
+from tfmot_swd.layers.constants import Moves, PerElement
 from tfmot_swd.layers.labels import Labels
 from tfmot_swd.layers.merging import tied
+from tfmot_swd.layers.record import Kept
 from tfmot_swd.layers.registry import register_layer
 
 layers = keras.layers
+_PER_CHANNEL = [
+    getattr(layers, f"{name}{dims}D")
+    for name in ("MaxPooling", "AveragePooling", "Cropping", "UpSampling")
+    for dims in (1, 2, 3)
+] + [layers.Resizing, layers.CenterCrop]
+_PADDING = [getattr(layers, f"ZeroPadding{dims}D") for dims in (1, 2, 3)]
+_GLOBAL = [getattr(layers, f"Global{name}Pooling{dims}D") for name in ("Max", "Average") for dims in (1, 2, 3)]
 
 
 def passes(call: LayerCall) -> Labels | list[Labels]:
@@ -78,6 +86,22 @@ def scaled_sum(call: LayerCall) -> Labels:
     return tied(call, call.inputs, call.output_shape)
 
 
+def per_channel(call: LayerCall) -> Labels:
+    axis = _channel_axis(call)
+    ids = call.channels(call.operand, axis)
+    return call.output(ids, axis) if call.operand.varying else call.same(call.operand)
+
+
+def global_pooling(call: LayerCall) -> Labels:
+    axis = _channel_axis(call)
+    ids: np.ndarray = call.channels(call.operand, axis)
+    return call.output(ids, axis if call.layer.keepdims else -1)
+
+
+def _channel_axis(call: LayerCall) -> int:
+    return 1 if getattr(call.layer, "data_format", None) == "channels_first" else call.operand.rank - 1
+
+
 def _is_linear(layer: Any) -> bool:
     return layer.activation is keras.activations.linear
 
@@ -107,5 +131,8 @@ register_layer(layers.PReLU, channels=prelu, constants=PerElement(), macs=lambda
 register_layer(layers.Rescaling, channels=rescaling, constants=PerElement())
 register_layer(LayerScale, channels=layer_scale, constants=PerElement())
 register_layer(CustomScaleLayer, channels=scaled_sum, constants=PerElement())
+register_layer(*_PER_CHANNEL, channels=per_channel, constants=Moves())
+register_layer(*_PADDING, channels=per_channel, constants=Moves(pads_with_zeros=True))
+register_layer(*_GLOBAL, channels=global_pooling, constants=Moves())
 # They hand a tensor on, behind `model.add_loss` and `add_metric`.
 register_layer(AddLoss, AddMetric, view=True)

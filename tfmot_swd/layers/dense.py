@@ -7,9 +7,10 @@ from typing import Any
 
 from tfmot_swd.keras2.compat import keras
 from tfmot_swd.keras2.layer_weights import has_bias
-from tfmot_swd.layers.call import Kept, LayerCall
+from tfmot_swd.layers.call import LayerCall
 from tfmot_swd.layers.constants import Line, Linear, weighted, with_bias
 from tfmot_swd.layers.labels import Labels
+from tfmot_swd.layers.record import Kept
 from tfmot_swd.layers.registry import register_layer
 from tfmot_swd.layers.sample import CallShapes, Shape, size_of
 

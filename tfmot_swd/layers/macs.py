@@ -15,7 +15,7 @@ from typing import Any
 from tfmot_swd.io.deprecation import warn_deprecated
 from tfmot_swd.keras2.compat import keras, variables_of
 from tfmot_swd.keras2.overrides import replaced_on_object
-from tfmot_swd.keras2.pruning_warning import PruningWarning
+from tfmot_swd.keras2.validation import PruningWarning
 from tfmot_swd.layers.registry import MacRule, register_layer, said_of
 from tfmot_swd.layers.sample import CallShapes, SampleWalk, Shape, size_of
 

@@ -12,13 +12,15 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfmot_swd.keras2.operators import TFOpLambda, function_name, operator_name
+from tfmot_swd.keras2.compat import TFOpLambda
+from tfmot_swd.keras2.graph import function_name, operator_name
 from tfmot_swd.layers import structure
-from tfmot_swd.layers.call import Kept, LayerCall
+from tfmot_swd.layers.call import LayerCall
 from tfmot_swd.layers.constants import ConstantsRule, Moves, PerElement
 from tfmot_swd.layers.dense import einsum_macs
 from tfmot_swd.layers.labels import Labels, Sizes
 from tfmot_swd.layers.merging import joined, tied
+from tfmot_swd.layers.record import Kept
 from tfmot_swd.layers.registry import register_layer
 from tfmot_swd.layers.sample import CallShapes, shape_of_argument
 

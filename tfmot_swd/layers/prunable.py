@@ -15,8 +15,7 @@ import tensorflow as tf
 
 from tfmot_swd.keras2.compat import PruneLowMagnitude, QuantizeWrapper, master_variable
 from tfmot_swd.keras2.graph import layers_inside
-from tfmot_swd.keras2.layer_weights import distinct, kernels_of, made_trainable, unquantized, unwrapped
-from tfmot_swd.keras2.weight_paths import part_of
+from tfmot_swd.keras2.layer_weights import distinct, kernels_of, made_trainable, part_of, unquantized, unwrapped
 from tfmot_swd.layers.registry import said_of
 
 

@@ -11,9 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_swd.keras2.compat import Functional
-from tfmot_swd.keras2.graph import GraphCall, argument_names, layer_behind, model_operands, propagate
+from tfmot_swd.keras2.graph import GraphCall, argument_names, layer_behind, model_operands, operator_name, propagate
 from tfmot_swd.keras2.layer_weights import unwrapped
-from tfmot_swd.keras2.operators import operator_name
 
 Shape = tuple[int, ...]
 

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from tfmot_swd.keras2.operators import SlicingOpLambda
-from tfmot_swd.layers.call import Kept, LayerCall
+from tfmot_swd.keras2.compat import SlicingOpLambda
+from tfmot_swd.layers.call import LayerCall
 from tfmot_swd.layers.constants import Moves
 from tfmot_swd.layers.labels import Labels, Sizes
+from tfmot_swd.layers.record import Kept
 from tfmot_swd.layers.registry import register_layer
 
 Found = Labels | list[Labels]

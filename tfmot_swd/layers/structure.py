@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from tfmot_swd.keras2.compat import keras
-from tfmot_swd.layers.call import Kept, LayerCall
+from tfmot_swd.layers.call import LayerCall
 from tfmot_swd.layers.constants import Moves
 from tfmot_swd.layers.labels import Labels, Shape
+from tfmot_swd.layers.record import Kept
 from tfmot_swd.layers.registry import register_layer
 
 layers = keras.layers

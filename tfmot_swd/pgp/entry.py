@@ -14,7 +14,7 @@ from tfmot_swd.channels.groups import parts_of
 from tfmot_swd.channels.plan import ChannelPlan, channel_plan
 from tfmot_swd.costs.budget import Budget
 from tfmot_swd.keras2.layer_choice import LayerChoice
-from tfmot_swd.keras2.pruning_warning import PruningWarning
+from tfmot_swd.keras2.validation import PruningWarning
 from tfmot_swd.pgp.budget_rate import with_rate
 from tfmot_swd.pgp.ranking import Ranked, any_leaves
 from tfmot_swd.pgp.schedule import ProgressiveRate

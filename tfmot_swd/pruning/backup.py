@@ -16,7 +16,7 @@ from tfmot_swd.channels.groups import ChannelGroup, channel_groups
 from tfmot_swd.channels.removal import plan_removal
 from tfmot_swd.channels.shrink import shrink_to
 from tfmot_swd.keras2.optimizers import build, built_on, held_optimizers
-from tfmot_swd.keras2.pruning_warning import PruningWarning
+from tfmot_swd.keras2.validation import PruningWarning
 from tfmot_swd.pruning.backup_directory import BackupDirectory
 from tfmot_swd.pruning.backup_identity import difference, model_of, training_of
 from tfmot_swd.pruning.backup_note import STATE, damaged, read_note, write_note

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from tfmot_swd.keras2.pruning_warning import PruningWarning
+from tfmot_swd.keras2.validation import PruningWarning
 from tfmot_swd.pruning.run import RunOptions
 from tfmot_swd.swd.pool import DecayPool
 from tfmot_swd.swd.run import SelectiveRun
