@@ -1,4 +1,4 @@
-"""Removal of channels, as a plan to look at first, and the smaller model."""
+"""Removal of channels: a plan to inspect, and the smaller model."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ Keep = Mapping[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class RemovalRow:
-    """One group.
+    """One group of a `RemovalPlan`.
 
     Args:
-      group: its name.
-      channels: how many it has.
-      remaining_channels: how many are left of them.
-      reason: why more stay than was asked; empty where none does.
+      group: name of the group.
+      channels: the number of its channels.
+      remaining_channels: the number of those that are kept.
+      reason: why more are kept than requested; "" where none are.
     """
 
     group: str
@@ -48,14 +48,14 @@ class RemovalRow:
 
 @dataclasses.dataclass(frozen=True)
 class RemovalPlan(Printable):
-    """What goes and what stays; prints as a table, and `apply` makes the smaller model.
+    """The channels to remove and to keep; prints as a table, and `apply()` makes the smaller model.
 
     Args:
-      groups: of the model.
-      stays: bool, of each channel id of the trace.
-      rows: one a group.
-      added_bias: identity of a layer → what its bias takes over from constants that go; float64, of the full size.
-      keeps_predictions: whether what goes has no effect on predictions, so that `apply` makes sure of it.
+      groups: the groups of the model.
+      stays: bool by channel id of the trace, true where a channel is kept.
+      rows: one per group.
+      added_bias: identity of a layer → removed constants folded into its bias, float64, of the full size.
+      keeps_predictions: whether the removed channels do not affect predictions, which `apply` then verifies.
     """
 
     groups: ChannelGroups
@@ -80,11 +80,11 @@ class RemovalPlan(Printable):
         return {group.name: self.stays[group.ids] for group in self.groups.values()}
 
     def apply(self) -> Any:
-        """Returns the smaller model; the one that was planned on stays as it is.
+        """Returns the smaller model; the model of the plan is unchanged.
 
         Raises:
-          RuntimeError: a channel rule is wrong: a layer does not come out in the planned shape, or the predictions, for
-            random inputs, are not those that they have to be.
+          RuntimeError: a channel rule is wrong: a layer does not have the planned output shape, or with
+            `keeps_predictions` the predictions for random inputs differ.
         """
         smaller = rebuild(self.groups.model, self.groups.trace, self.stays, self.added_bias).model
         if self.keeps_predictions and self.removed_channels:
@@ -138,23 +138,31 @@ def plan_removal(
     check: bool = True,
     criterion: str | ChannelCriterion = "filter_norm",
 ) -> RemovalPlan:
-    """Returns what `remove_channels` with the same arguments would do.
+    """Returns the plan that `remove_channels` follows with the same arguments.
+
+    Print it to see which channels are removed, and `apply()` it to get the model.
 
     Args:
       model: a Sequential or Functional tf_keras model.
-      keep: group name → bool array of the group's size, true where a channel stays. Groups not named stay whole.
-      round_to: the number kept of each group is rounded up to a multiple of this, as far as the group goes; those
-        channels come back that matter most by `criterion`.
-      minimum: how many channels of each group stay at least.
+      keep: group name → bool array of the group's size, true where a channel is kept. Other groups are kept whole.
+      round_to: the number of channels kept of each group is rounded up to a multiple of this, at most to its size; the
+        most important channels by `criterion` are added.
+      minimum: the least number of channels kept of each group.
       skip: names or paths of layers, or of models inside the model, as in `plan_channels`; all channels stay that these
         layers make or act on, as batch norm does.
-      groups: of `model`, where they are known already.
-      check: whether a tensor without channels is an error here already.
+      groups: `channel_groups(model)`, where known, which saves a trace of the graph.
+      check: whether a tensor left without channels is an error.
       criterion: of weights alone, see `channel_scores`; by default the L2 norm of filters and biases.
 
     Raises:
-      TypeError, ValueError: as `channel_groups`; an unknown group or layer; a mask of the wrong length; no channel
-        of a tensor left; an unknown criterion, or one that needs gradients.
+      TypeError, ValueError: as `channel_groups`; an unknown group or layer; a mask of the wrong length; a tensor
+        without any channel left; an unknown criterion, or one that needs gradients.
+
+    >>> import tf_keras as keras
+    >>> net = keras.Sequential([keras.layers.Dense(3, input_shape=(4,), name="hidden"), keras.layers.Dense(2)])
+    >>> plan = plan_removal(net, {"hidden": [True, False, False]}, round_to=2)
+    >>> [(row.group, row.channels, row.remaining_channels, row.reason) for row in plan.rows]
+    [('hidden', 3, 2, '1 asked; rounded up')]
     """
     by = resolve_criterion(criterion, of_weights=True, saved=False)
     if min(round_to, minimum) < 1:
@@ -205,10 +213,10 @@ def remove_channels(
     skip: Collection[str] = (),
     criterion: str | ChannelCriterion = "filter_norm",
 ) -> Any:
-    """Returns a smaller ordinary Keras model without the channels that `keep` leaves out; `model` stays as it is.
+    """Returns a smaller plain Keras model without the channels that `keep` leaves out; `model` is unchanged.
 
-    It computes what `model` computes when every weight slice that reads such a channel is zero. Arguments and errors
-    are those of `plan_removal`.
+    It computes what `model` computes with every weight slice that reads such a channel set to zero. Arguments and
+    errors are those of `plan_removal`.
 
     >>> import tf_keras as keras
     >>> net = keras.Sequential([keras.layers.Dense(3, input_shape=(4,), name="hidden"), keras.layers.Dense(2)])
@@ -219,7 +227,7 @@ def remove_channels(
 
 
 def check_nothing_empty(groups: ChannelGroups, stays: np.ndarray) -> None:
-    """Raises a ValueError where a tensor between two layers would have no channel left."""
+    """Raises a ValueError if a weight or a tensor between two layers would have no channel left."""
     for cut in groups.trace.cuts:
         if not stays[cut.ids].any():
             raise ValueError(
@@ -260,7 +268,7 @@ def _mask(group: Any, given: Any) -> np.ndarray | None:
 
 
 def _with_more(model: Any, group: Any, mask: np.ndarray, count: int, criterion: ChannelCriterion) -> np.ndarray:
-    """Returns `mask` with `count` channels more, those of the largest scores."""
+    """Returns `mask` with `count` more channels, those with the largest scores."""
     variables = {id(each): each for each in variables_of(model)}
     scores = np.where(mask, -np.inf, group_scores(group, variables, criterion))
     more = mask.copy()

@@ -12,7 +12,7 @@ from tfmot_swd.keras2.graph import layers_inside
 
 layers = keras.layers
 
-# The attributes of the projections, each an EinsumDense, and of what acts on the scores.
+# The attributes of the projections, each an EinsumDense, and of the layers that act on the scores.
 QUERY, KEY, VALUE, OUTPUT = PROJECTIONS = ("_query_dense", "_key_dense", "_value_dense", "_output_dense")
 SOFTMAX, DROPOUT = "_softmax", "_dropout_layer"
 
@@ -25,7 +25,7 @@ class AttentionParts:
 
     Attributes:
       query, key, value, output: its projections, EinsumDense layers.
-      heads: how many heads it has.
+      heads: number of heads.
       head_sizes: the features of a head in queries and keys, and in values.
       axes: the axes of its values that are attended over.
       use_bias: whether its projections have biases.
@@ -40,7 +40,7 @@ class AttentionParts:
 
 
 def shapes_of_parts(layer: Any) -> str | None:
-    """Returns what the layers inside a custom layer were built with, as JSON, for `build_parts`; None for others."""
+    """Returns the build configs of the layers inside a custom layer as JSON, for `build_parts`; None for others."""
     if type(layer).__module__.startswith("tf_keras."):
         return None
     configs = [_built_with(part) for part in layers_inside(layer, itself=False)]
@@ -55,11 +55,12 @@ def build_parts(layer: Any, input_shape: Any, part_shapes: str | None = None) ->
 
     Args:
       layer: the composite layer.
-      input_shape: that it is built for.
-      part_shapes: `shapes_of_parts` of its twin. Without, the layer is called on placeholders.
+      input_shape: the shape that it is built for.
+      part_shapes: `shapes_of_parts` of the layer that this one is a copy of; without it, the layer is called on
+        placeholders.
 
     Raises:
-      ValueError: the layer has not the parts that its twin had.
+      ValueError: the copy has fewer layers inside than the layer itself.
     """
     if part_shapes is not None:
         _build_as(layer, part_shapes)
@@ -105,7 +106,7 @@ def _built_with(part: Any) -> dict[str, Any] | None:
 
 
 def _as_shapes(value: Any) -> Any:
-    """Returns JSON with tuples for shapes again, where it has lists."""
+    """Returns a value from JSON with its lists of sizes as tuples."""
     if isinstance(value, dict):
         return {name: _as_shapes(each) for name, each in value.items()}
     if not isinstance(value, list):

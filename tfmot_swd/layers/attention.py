@@ -1,4 +1,4 @@
-"""Multi-head attention: inputs, output and whole heads."""
+"""Multi-head attention, whose inputs, outputs and whole heads can be removed."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ layers = keras.layers
 
 
 def multi_head_attention(call: LayerCall) -> Labels | list[Labels]:
-    """Kernels (in, heads, size) and (heads, size, out).
+    """Declares the kernels `(in, heads, size)` of query, key and value, and `(heads, size, out)` of the output.
 
-    Heads meet only in the sum of the output projection, so each can leave by itself. The size of a head cannot
-    change: it scales the scores.
+    Heads are only added up by the output projection, so each can be removed alone. The size of a head cannot change:
+    it scales the scores.
     """
     layer, arguments = AttentionParts(call.layer), call.arguments
     for name in PROJECTIONS:
@@ -67,7 +67,7 @@ def _attention_weights(layer: Any) -> list[Any]:
 
 
 def _positions(layer: Any, call: CallShapes) -> tuple[int, int, int]:
-    """Returns the positions of queries, keys and values."""
+    """Returns the numbers of positions of queries, keys and values."""
     query, value = shape_of_argument(call.argument(layer, "query")), shape_of_argument(call.argument(layer, "value"))
     key = value if call.argument(layer, "key") is None else shape_of_argument(call.argument(layer, "key"))
     queries, keys, values = (math.prod(shape[:-1]) for shape in (query, key, value))

@@ -1,4 +1,4 @@
-"""Declarations of channel rules about one layer: which axis of which weight belongs to which channels."""
+"""Declarations of channel rules about one layer: axes of weights that belong to channels, and config edits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PRODUCE, FOLLOW, CONSUME, STATE = "produce", "follow", "consume", "state"
 
 @dataclasses.dataclass(frozen=True)
 class Cut:
-    """One axis of one weight whose slices leave with their channels.
+    """One axis of one weight whose slices are removed with their channels.
 
     Args:
       layer: path of the layer; layers of nested models are written model/layer.
@@ -25,8 +25,8 @@ class Cut:
       variable_id: identity of the variable.
       axis: of the weight, not negative.
       ids: the channel at each index of that axis.
-      role: "produce" (its slice makes the channel), "follow" (acts on it), "consume" (reads it) or "state" (what a
-        pruning wrapper keeps about it).
+      role: "produce" (the slice makes the channel), "follow" (acts on it), "consume" (reads it) or "state" (of a
+        pruning wrapper).
     """
 
     layer: str
@@ -39,26 +39,26 @@ class Cut:
 
 
 class Kept:
-    """What stays: asked by rules for the sizes of the smaller layers."""
+    """The channels that are kept, from which rules compute the sizes of the smaller layers."""
 
     def __init__(self, stays: np.ndarray) -> None:
         self._stays = stays
 
     def mask(self, ids: np.ndarray) -> np.ndarray:
-        """Returns whether each id stays."""
+        """Returns whether each channel is kept, bool of the shape of `ids`."""
         return self._stays[ids]
 
     def count(self, ids: np.ndarray) -> int:
-        """Returns how many of these ids stay."""
+        """Returns how many of these channels are kept."""
         return int(np.count_nonzero(self._stays[ids]))
 
     def count_along(self, labels: Labels, axis: int) -> int:
-        """Returns how many indices of an axis stay: those of which any element does."""
+        """Returns how many indices of an axis are kept: those with at least one kept element."""
         others = tuple(each for each in range(labels.ids.ndim) if each != axis)
         return int(np.count_nonzero(self._stays[labels.ids].any(axis=others)))
 
     def shape(self, labels: Labels) -> Shape:
-        """Returns the shape that a tensor is left with."""
+        """Returns the shape of a tensor without the removed channels."""
         return tuple(
             size if labels.ids.shape[axis] == 1 else self.count_along(labels, axis)
             for axis, size in enumerate(labels.shape)
@@ -70,22 +70,23 @@ ArgumentEdit = Callable[[dict[str, Any], Kept], None]
 
 
 class NoRule(Exception):
-    """Raised by a rule, or by what it asks, where it does not hold for a call: a barrier, and the message says why."""
+    """A channel rule does not hold for a call: the layer becomes a barrier, with the message as its reason."""
 
 
 @dataclasses.dataclass
 class LayerRecord:
-    """What the calls of one layer have said about it so far.
+    """Declarations about one layer, from all of its calls so far.
 
     Args:
-      path, layer: its path, and itself.
-      cuts: axes of its weights that channels own, by weight and axis.
-      fresh: channels that it makes.
-      edits: how its config follows.
-      shared: channels that an entry of the config counts, which all calls have in common.
-      known: identities of the weights that its rule has a word for.
-      met: the channels of all that went in and came out so far.
-      blocked: why all of that stays; empty where it does not.
+      path: of the layer; layers of nested models are written model/layer.
+      layer: the layer.
+      cuts: axes of its weights that belong to channels, by weight and axis.
+      fresh: channels that it makes, by name.
+      edits: edits of its config, by key.
+      shared: channels that an entry of the config depends on, common to all calls.
+      known: identities of the weights that its rule has declared.
+      met: channels of all inputs and outputs so far.
+      blocked: why all of these must stay; "" where they need not.
     """
 
     path: str
@@ -99,15 +100,15 @@ class LayerRecord:
     blocked: str = ""
 
     def before(self) -> LayerRecord:
-        """Returns what is known now, for `forget`."""
+        """Returns a snapshot, for `forget`."""
         own = ("cuts", "fresh", "edits", "shared", "known", "met")
         return dataclasses.replace(self, **{name: type(held)(held) for name in own for held in [getattr(self, name)]})
 
     def forget(self, before: LayerRecord) -> None:
-        """Takes back what was said since, as by a rule that has failed."""
+        """Restores a snapshot, after a rule has failed."""
         self.cuts, self.fresh, self.edits = before.cuts, before.fresh, before.edits
         self.shared, self.known = before.shared, before.known
 
     def unknown_weights(self) -> list[str]:
-        """Returns the names of the weights that the rule has said nothing about."""
+        """Returns the names of the weights that the rule has not declared."""
         return [each.name for each in variables_of(self.layer) if id(each) not in self.known]
