@@ -145,7 +145,7 @@ def test_names_are_known_and_others_refused():
     [
         ({"latency": -1.0}, ValueError, "latency must be an amount.*Received: latency=-1.0"),
         ({"latency": "fast"}, ValueError, "Received: latency='fast'"),
-        ({"macs": 0.5}, ValueError, "given and not limited.*Received: .'macs'|Received: \\[\\]"),
+        ({"macs": 0.5}, ValueError, "custom_costs has no limit.*Received: .'macs'|Received: \\[\\]"),
         ({"latency": 0.5, "custom_costs": {"latency": 3}}, TypeError, "instances of .*Cost. Received: latency=3"),
         ({"macs": 0.5, "custom_costs": {"macs": TABLE}}, ValueError, "that of no other.*Received: 'macs'"),
     ],
