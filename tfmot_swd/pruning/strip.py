@@ -11,8 +11,7 @@ from tfmot_swd.channels.dead import remove_dead_channels
 from tfmot_swd.channels.groups import ChannelGroups, channel_groups
 from tfmot_swd.keras2.cloning import clone_with, copy_layer, freeze_alike, give_values
 from tfmot_swd.keras2.compat import PruneLowMagnitude, carry_input_shape
-from tfmot_swd.keras2.pruning_warning import PruningWarning
-from tfmot_swd.keras2.validation import check_is_model
+from tfmot_swd.keras2.validation import PruningWarning, check_is_model
 from tfmot_swd.pruning.wrapped_models import collect_wrappers, is_revived
 from tfmot_swd.pruning.wrapper import PruningWrapper
 
