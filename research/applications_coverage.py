@@ -35,7 +35,7 @@ from research.tables import ResultTable, save_figure, write_markdown
 from tfmot_swd.channels.groups import ChannelGroups, channel_groups
 from tfmot_swd.costs.profile import profile
 from tfmot_swd.keras2.compat import master_variable
-from tfmot_swd.layers.call import PRODUCE
+from tfmot_swd.layers.record import PRODUCE
 from tfmot_swd.pruning.statistics import reestimate_batch_norm
 
 RESULTS = Path(__file__).parent / "results"

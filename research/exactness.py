@@ -24,7 +24,7 @@ import tf_keras as keras
 from tfmot_swd.channels.groups import ChannelGroups
 from tfmot_swd.channels.removal import RemovalPlan, plan_removal
 from tfmot_swd.keras2.compat import master_variable
-from tfmot_swd.layers.call import CONSUME
+from tfmot_swd.layers.record import CONSUME
 
 # Of the channels of each group that stay.
 SHARE = 0.5

@@ -105,7 +105,7 @@ def measure(path: Path) -> dict[str, Any]:
         **dataclasses.asdict(exactness),
         "groups": len(groups),
         "channels": groups.channels,
-        "dead_channels": dead.removed,
+        "dead_channels": dead.removed_channels,
         "dead_removal_difference": float(changed),
         "parameters": [before.parameters, after.parameters],
         "macs": [before.macs, after.macs],

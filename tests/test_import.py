@@ -29,7 +29,7 @@ def test_private_modules_are_imported_where_the_compatibility_module_says():
                 if module and f"{module}.".startswith(f"{private}."):
                     found.setdefault(private, set()).add(path.relative_to(package).as_posix())
     assert found["tensorflow_model_optimization.python"] == found["tensorflow.python"] == {"keras2/compat.py"}
-    assert found["tf_keras.src"] == {"cli/safety.py", "keras2/compat.py", "keras2/operators.py"}
+    assert found["tf_keras.src"] == {"cli/safety.py", "keras2/compat.py"}
 
 
 def test_private_attributes_of_keras_are_used_in_its_own_room_alone():

@@ -23,7 +23,7 @@ from tfmot_swd.channels.plan import plan_channels
 from tfmot_swd.costs.budget import Budget
 from tfmot_swd.costs.profile import profile
 from tfmot_swd.io.deprecation import deprecated_modules, deprecated_names
-from tfmot_swd.keras2.pruning_warning import PruningWarning
+from tfmot_swd.keras2.validation import PruningWarning
 from tfmot_swd.layers.registry import register_layer
 from tfmot_swd.pgp import ProgressiveRate, prune_progressive_gradient
 from tfmot_swd.pruning import (

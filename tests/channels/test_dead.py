@@ -168,11 +168,11 @@ def test_rounding_brings_channels_back_with_all_that_they_read(round_to):
     assert_same_predictions(model, small)
 
 
-def test_protected_layers_keep_their_channels():
+def test_skipped_layers_keep_their_channels():
     model = chain(5, 3, 2)
     silence(model.get_layer("d0"), [1])
 
-    assert units(remove_dead_channels(model, protect=["d0"])) == [5, 3, 2]
+    assert units(remove_dead_channels(model, skip=["d0"])) == [5, 3, 2]
 
 
 @pytest.mark.parametrize("build", [fashion_net, resnet8, resnet20, mobilenet_v1])
@@ -191,7 +191,7 @@ def test_real_nets_with_dead_filters_and_with_scattered_zeros(build, what):
     plan = plan_dead_removal(model)
     small = plan.apply()
 
-    assert plan.removed > 0
+    assert plan.removed_channels > 0
     assert small.count_params() < model.count_params()
     assert_same_predictions(model, small)
 
@@ -206,3 +206,13 @@ def test_stripping_takes_dead_channels_along_unless_told_not_to():
 
     assert whole.count_params() == model.count_params() > small.count_params()
     assert_same_predictions(whole, small)
+
+
+def test_protect_is_the_deprecated_name_of_skip():
+    model = keras.Sequential([L.Dense(4, input_shape=(3,), name="d0"), L.Dense(2)])
+    model.get_layer("d0").set_weights([np.zeros((3, 4)), np.zeros(4)])
+
+    with pytest.warns(DeprecationWarning, match=r"remove_dead_channels\(protect=...\) is deprecated"):
+        assert remove_dead_channels(model, protect=["d0"]).get_layer("d0").units == 4
+    with pytest.warns(DeprecationWarning, match=r"plan_dead_removal\(protect=...\) is deprecated"):
+        assert plan_dead_removal(model, protect=["d0"]).removed_channels == 0

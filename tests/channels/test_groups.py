@@ -192,3 +192,8 @@ def test_what_is_no_model_is_refused():
 def test_a_model_that_is_not_built_is_refused():
     with pytest.raises(ValueError, match=r"The model is not built"):
         channel_groups(keras.Sequential([L.Dense(2)]))
+
+
+def test_the_old_field_of_a_barrier_warns():
+    with pytest.warns(DeprecationWarning, match=r"Barrier.of is deprecated .*: write total_channels instead"):
+        assert Barrier("a", 4, 6, ("model input",)).of == 6

@@ -39,7 +39,7 @@ def test_a_plan_says_what_goes():
     plan = plan_removal(net(), {"a": mask(0, 2)})
 
     assert plan.rows == (RemovalRow("a", 6, 2, ""), RemovalRow("b", 4, 4, ""))
-    assert plan.removed == 4
+    assert plan.removed_channels == 4
     assert {name: kept.tolist() for name, kept in plan.keep().items()} == {
         "a": [True, False, True, False, False, False],
         "b": [True] * 4,
@@ -96,29 +96,29 @@ def test_channels_of_the_largest_norm_come_back(asked, options, kept, reason):
 
 
 def test_groups_that_are_not_named_stay_whole_whatever_the_rounding():
-    assert plan_removal(net(), {}, round_to=8, minimum=5).removed == 0
+    assert plan_removal(net(), {}, round_to=8, minimum=5).removed_channels == 0
 
 
-@pytest.mark.parametrize("protected", ["a", "n"])
-def test_protected_layers_keep_what_they_make_or_act_on(protected):
-    plan = plan_removal(net(), {"a": mask(0), "b": mask(0, size=4)}, protect=[protected])
+@pytest.mark.parametrize("skipped", ["a", "n"])
+def test_skipped_layers_keep_what_they_make_or_act_on(skipped):
+    plan = plan_removal(net(), {"a": mask(0), "b": mask(0, size=4)}, skip=[skipped])
 
-    assert plan.rows == (RemovalRow("a", 6, 6, "protected"), RemovalRow("b", 4, 1, ""))
-
-
-def test_protection_does_not_reach_what_a_layer_reads():
-    plan = plan_removal(net(), {"a": mask(0), "b": mask(0, size=4)}, protect={"b"})
-
-    assert [row.kept for row in plan.rows] == [1, 4]
+    assert plan.rows == (RemovalRow("a", 6, 6, "left out by name"), RemovalRow("b", 4, 1, ""))
 
 
-def test_protected_layers_of_nested_models():
+def test_skipping_does_not_reach_what_a_layer_reads():
+    plan = plan_removal(net(), {"a": mask(0), "b": mask(0, size=4)}, skip={"b"})
+
+    assert [row.remaining_channels for row in plan.rows] == [1, 4]
+
+
+def test_skipped_layers_of_nested_models():
     inner = keras.Sequential([L.Dense(5, input_shape=(4,), name="h"), L.Dense(4)], name="inner")
     model = keras.Sequential([inner, L.Dense(2)])
     keep = {"inner/h": [True, False, False, False, False]}
 
-    assert plan_removal(model, keep, protect=["inner/h"]).removed == 0
-    assert plan_removal(model, keep).removed == 4
+    assert plan_removal(model, keep, skip=["inner/h"]).removed_channels == 0
+    assert plan_removal(model, keep).removed_channels == 4
 
 
 def test_groups_that_are_known_are_used():
@@ -241,9 +241,9 @@ def test_a_part_of_a_concatenation_without_channels():
     assert_removal_is_exact(model, {"a": [True, False, False, True]})
 
 
-def test_protect_of_layers_that_do_not_exist():
-    with pytest.raises(ValueError, match=r"protect names layers that the model does not have. Received: \['c', 'd'\]"):
-        plan_removal(net(), {}, protect=["d", "a", "c"])
+def test_skip_of_layers_that_do_not_exist():
+    with pytest.raises(ValueError, match=r"skip names layers that the model does not have. Received: c, d"):
+        plan_removal(net(), {}, skip=["d", "a", "c"])
 
 
 def test_groups_of_another_model():
@@ -275,3 +275,24 @@ def test_subclassed_models_are_refused():
 
     with pytest.raises(ValueError, match=r"Subclassed models cannot be taken apart"):
         remove_channels(Subclassed(), {})
+
+
+def test_the_old_argument_and_fields_work_with_a_warning():
+    with pytest.warns(DeprecationWarning, match=r"plan_removal\(protect=...\) is deprecated .*: write skip= instead"):
+        plan = plan_removal(net(), {"a": mask(0), "b": mask(0, size=4)}, protect=["b"])
+    with pytest.warns(DeprecationWarning, match="write remaining_channels instead"):
+        assert [row.kept for row in plan.rows] == [1, 4]
+    with pytest.warns(DeprecationWarning, match="write removed_channels instead"):
+        assert plan.removed == 5
+    with pytest.warns(DeprecationWarning, match=r"remove_channels\(protect=...\)"):
+        assert remove_channels(net(), {"a": mask(0)}, protect=["a"]).get_layer("a").units == 6
+
+
+def test_skip_takes_models_inside_the_model_and_refuses_a_name_alone():
+    inner = keras.Sequential([L.Dense(5, input_shape=(4,), name="h"), L.Dense(4)], name="inner")
+    model = keras.Sequential([inner, L.Dense(2)])
+    keep = {"inner/h": [True, False, False, False, False]}
+
+    assert plan_removal(model, keep, skip=["inner"]).removed_channels == 0
+    with pytest.raises(TypeError, match=r"skip must be a list of names of layers.*Received: 'inner'"):
+        plan_removal(model, keep, skip="inner")

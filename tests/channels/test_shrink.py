@@ -161,7 +161,7 @@ def test_a_running_fit_goes_on(kind, when):
         runs.append((fit(model, at, epochs=2, validation_data=(X[:8], Y[:8])), at))
     (history, at), (small_history, small_at) = runs
     assert isinstance(small_at.done, Shrunk)
-    assert small_at.done.plan.removed == 2
+    assert small_at.done.plan.removed_channels == 2
     assert smaller.history is small_history
     assert list(small_history.history) == ["loss", "mae", "val_loss", "val_mae"]
     np.testing.assert_allclose(small_at.losses, at.losses, rtol=1e-4)
@@ -577,9 +577,9 @@ def test_where_nothing_goes_nothing_is_touched():
 
 def test_rounding_and_protection_are_those_of_the_plan():
     model = network()
-    shrunk = shrink_model(model, keep_of("functional"), round_to=2, protect=["second"])
-    assert [row.kept for row in shrunk.plan.rows] == [4, 3]
-    assert shrunk.plan.removed == 0
+    shrunk = shrink_model(model, keep_of("functional"), round_to=2, skip=["second"])
+    assert [row.remaining_channels for row in shrunk.plan.rows] == [4, 3]
+    assert shrunk.plan.removed_channels == 0
     shrink_model(model, {"first": [True, False, False, False]}, minimum=2)
     assert find(model, "first").filters == 2
 
@@ -702,3 +702,12 @@ if __name__ == "__main__":
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     strategies = (tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]))
     print("RESULT " + json.dumps([train_distributed(each, *sys.argv[1:]) for each in strategies]), flush=True)
+
+
+def test_protect_is_the_deprecated_name_of_skip():
+    layers = keras.layers.Dense(3, input_shape=(4,), name="hidden"), keras.layers.Dense(2)
+    model = keras.Sequential(layers)
+
+    with pytest.warns(DeprecationWarning, match=r"shrink_model\(protect=...\) is deprecated"):
+        shrink_model(model, {"hidden": [True, False, True]}, protect=["hidden"])
+    assert model.get_layer("hidden").units == 3

@@ -33,6 +33,11 @@ PACKAGE = Path(__file__).parents[2] / "tfmot_swd"
             "skip names layers that are not there. Received: ['a']",
             "--skip names layers that are not there. Received: ['a']",
         ),
+        (
+            "register them with tfmot_swd.register_layer(MyLayer, macs=...). Received: scale",
+            "register them with tfmot_swd.register_layer(MyLayer, macs=...) in a module, and name it with --modules. "
+            "Received: scale",
+        ),
         ("leave the layer out with skip.", "leave the layer out with --skip."),
         (
             "it still has macs=432. Give a smaller minimum or round_to. Received: macs=3",

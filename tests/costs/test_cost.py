@@ -14,7 +14,7 @@ from tfmot_swd import Budget, ProgressiveRate, PruningWarning, StructuredDecay
 from tfmot_swd.channels import channel_groups
 from tfmot_swd.costs import cost as costs
 from tfmot_swd.costs import fit_budget
-from tfmot_swd.costs.cost import Cost, cost_names, find_cost, register_cost
+from tfmot_swd.costs.cost import Cost, find_cost, register_cost
 from tfmot_swd.costs.counts import ChannelCosts
 from tfmot_swd.costs.limits import CostLimits, resolve_limits
 from tfmot_swd.tflite import file_bytes
@@ -131,7 +131,6 @@ def test_built_in_costs_are_those_of_the_model_that_is_built(build):
 
 
 def test_names_are_known_and_others_refused():
-    assert cost_names()[:3] == ("parameters", "macs", "bytes")
     with pytest.raises(ValueError, match="choose one of parameters, macs, bytes.*sparsity.*Received: 'joules'"):
         Budget(joules=0.5)
     with pytest.raises(TypeError, match="instance of tfmot_swd.costs.cost.Cost. Received: <class"):
@@ -146,7 +145,7 @@ def test_names_are_known_and_others_refused():
     [
         ({"latency": -1.0}, ValueError, "latency must be an amount.*Received: latency=-1.0"),
         ({"latency": "fast"}, ValueError, "Received: latency='fast'"),
-        ({"macs": 0.5}, ValueError, "given and not limited.*Received: .'macs'|Received: \\[\\]"),
+        ({"macs": 0.5}, ValueError, "custom_costs has no limit.*Received: .'macs'|Received: \\[\\]"),
         ({"latency": 0.5, "custom_costs": {"latency": 3}}, TypeError, "instances of .*Cost. Received: latency=3"),
         ({"macs": 0.5, "custom_costs": {"macs": TABLE}}, ValueError, "that of no other.*Received: 'macs'"),
     ],

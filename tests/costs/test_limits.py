@@ -72,7 +72,7 @@ def test_groups_that_are_not_named_stay_whole():
     net = keras.Sequential([L.Dense(4, input_shape=(3,), name="a"), L.Dense(4, name="b"), L.Dense(2)])
     fitted = fit_budget(net, {"a": [4, 3, 2, 1]}, Budget(parameters=0.8))
     assert set(fitted.keep) == {"a"}
-    assert fitted.floored == ()
+    assert fitted.groups_at_minimum == ()
 
 
 @pytest.mark.parametrize(
@@ -110,3 +110,10 @@ def test_a_budget_with_one_limit_below_the_whole_model_does_not_warn(budget, rec
     net = keras.Sequential([L.Dense(4, input_shape=(3,), name="a"), L.Dense(2)])
     assert not fit_budget(net, {"a": [1, 2, 3, 4]}, budget).keep["a"].all()
     assert not [each for each in recwarn if issubclass(each.category, PruningWarning)]
+
+
+def test_the_old_field_of_a_fit_warns():
+    net = keras.Sequential([L.Dense(4, input_shape=(3,), name="a"), L.Dense(2)])
+    fitted = fit_budget(net, {"a": [4, 3, 2, 1]}, Budget(parameters=0.8))
+    with pytest.warns(DeprecationWarning, match=r"BudgetFit.floored is deprecated .*: write groups_at_minimum"):
+        assert fitted.floored == fitted.groups_at_minimum

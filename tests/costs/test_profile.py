@@ -10,7 +10,7 @@ from tensorflow_model_optimization.sparsity.keras import prune_low_magnitude
 from examples.networks import resnet20
 from tfmot_swd import SelectiveDecay, prune_selective_decay
 from tfmot_swd.costs.profile import Profile, profile
-from tfmot_swd.keras2.pruning_warning import PruningWarning
+from tfmot_swd.keras2.validation import PruningWarning
 from tfmot_swd.layers.macs import register_macs
 from tfmot_swd.layers.registry import register_layer
 
@@ -594,7 +594,7 @@ def test_prints_as_a_table():
 
 
 def test_json():
-    said = json.loads(json.dumps(profile(shared_twice(), batch_size=2).to_json()))
+    said = json.loads(json.dumps(profile(shared_twice(), batch_size=2).to_dict()))
 
     assert said.pop("layers")[1] == {
         "layer": "shared",
@@ -636,7 +636,7 @@ def test_before_against_after():
     assert cells(text, "total") == ["8.01k → 2.01k", "0.251", "8.01k → 2.01k", "0.25", "4.04k → 4.02k", "0.996"]
     assert cells(text, "trainable") == ["8.01k → 2.01k", "0.251", "", "", "", ""]
     assert cells(text, "at once") == ["", "", "", "", "4.03k → 4.01k", "0.994"]
-    said = json.loads(json.dumps(comparison.to_json()))
+    said = json.loads(json.dumps(comparison.to_dict()))
     assert said["before"]["macs"] == 8008
     assert said["after"]["macs"] == 2006
     assert said["ratios"]["macs"] == 2006 / 8008
@@ -645,7 +645,7 @@ def test_before_against_after():
 def test_a_ratio_to_nothing_is_none():
     nothing = profile(chain(L.ReLU(), shape=(3,)))
 
-    assert nothing.against(nothing).to_json()["ratios"]["macs"] is None
+    assert nothing.against(nothing).to_dict()["ratios"]["macs"] is None
 
 
 def test_only_profiles_of_one_batch_size_are_compared():
@@ -687,3 +687,14 @@ def test_a_rule_that_fails_leaves_its_layer_unknown():
     with pytest.warns(PruningWarning, match=r"of layer 'f' are unknown.* failed with IndexError: no such axis"):
         found = profile(chain(Failing(3, name="f"), L.Dense(2), shape=(4,)))
     assert (found.unknown, found.macs) == (("f",), 3 * 2)
+
+
+def test_profiles_are_written_as_json(tmp_path):
+    before = profile(keras.Sequential([keras.layers.Dense(2, input_shape=(3,))]))
+    both = before.against(before)
+
+    assert json.loads(before.write_json(tmp_path / "before.json").read_text()) == before.to_dict()
+    assert json.loads(both.write_json(tmp_path / "both.json").read_text()) == both.to_dict()
+    for each in (before, both):
+        with pytest.warns(DeprecationWarning, match=r"to_json\(\) is deprecated .*: write to_dict\(\) instead"):
+            assert each.to_json() == each.to_dict()

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tfmot_swd.keras2.weight_paths import weight_at
+from tfmot_swd.keras2.layer_weights import weight_at
 from tfmot_swd.pgp import selection as decision
 
 

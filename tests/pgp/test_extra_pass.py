@@ -9,7 +9,7 @@ import tfmot_swd
 from tests.pgp.nets import BATCH, X, Y, batches, begun, compiled, fit, layer_of, loss_of, sgd, small, step_of
 from tests.pgp.nets import network as plain_network
 from tests.pgp.nets import wrapped as plain_wrapped
-from tfmot_swd.keras2.weight_paths import weight_at
+from tfmot_swd.keras2.layer_weights import weight_at
 from tfmot_swd.pgp.extra_pass import ExtraPass
 
 

@@ -22,7 +22,7 @@ from tests.pgp.nets import (
     step_of,
     wrapped,
 )
-from tfmot_swd.keras2.weight_paths import weight_at
+from tfmot_swd.keras2.layer_weights import weight_at
 
 
 def reference(

@@ -20,8 +20,8 @@ def test_plans_keep_about_the_share_and_rounding_only_adds(model):
     groups = channel_groups(model)
     for share in benchmark.SHARES:
         odd, even = (benchmark.uneven_plan(groups, share, round_to) for round_to in (1, 8))
-        assert abs(odd.rows[0].kept / 20 - share) <= benchmark.JITTER + 0.025
-        assert even.rows[0].kept in (8, 16, 20)
+        assert abs(odd.rows[0].remaining_channels / 20 - share) <= benchmark.JITTER + 0.025
+        assert even.rows[0].remaining_channels in (8, 16, 20)
         assert np.all(even.stays[odd.stays])
 
 

@@ -37,7 +37,7 @@ KEEP = [1, 0, 1, 1, 0, 0]
 
 def test_half_of_each_group_leaves_and_the_rest_is_exact(model, x):
     plan = exactness.random_plan(model, np.random.default_rng(0), channel_groups(model))
-    assert [(row.channels, row.kept) for row in plan.rows] == [(6, 3), (4, 2)]
+    assert [(row.channels, row.remaining_channels) for row in plan.rows] == [(6, 3), (4, 2)]
     assert exactness.compare(model, plan, plan.apply(), x).exact
 
 

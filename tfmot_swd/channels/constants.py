@@ -1,7 +1,7 @@
-"""Channels that are constant whatever the input, pushed forward through the graph in inference mode.
+"""Constant propagation through the graph of a model in inference mode: channels with the same value for all inputs.
 
-A filter whose weights are all zero gives its bias at every place; batch norm, activations and sums make other constants
-of it. Values are arrays of the shape of the labels' ids, with NaN where a channel is not constant.
+A filter of zeros outputs its bias at every position; batch normalization, activations and sums turn it into other
+constants. Values are arrays of the shape of the labels' ids, with NaN where a channel is not constant.
 """
 
 from __future__ import annotations
@@ -15,20 +15,25 @@ from tfmot_swd.channels.walk import Trace
 from tfmot_swd.keras2.compat import keras
 from tfmot_swd.keras2.graph import GraphCall, propagate
 from tfmot_swd.layers.activations import mixes_channels
-from tfmot_swd.layers.call import LayerCall, LayerRecord
+from tfmot_swd.layers.call import LayerCall
 from tfmot_swd.layers.constants import Linear, Moves, PerElement
 from tfmot_swd.layers.labels import Labels, Ties
+from tfmot_swd.layers.record import LayerRecord
 from tfmot_swd.layers.registry import constants_of, rule_of
 
 Inputs = dict[tuple[int, str], list[np.ndarray]]
 
 
 def constant_inputs(model: Any, trace: Trace) -> Inputs:
-    """Returns what each consuming weight reads: (layer identity, weight) → one array a call.
+    """Returns the constants that each consuming weight reads: (layer identity, weight) → one array per call.
 
-    An array has the value of each channel along the weight's consuming axis, NaN where it is not constant. Weights
-    that are not in the result may read anything. Where a value cannot be computed it is NaN, and `trace.failures` says
-    why.
+    An array has the value of each channel along the weight's consuming axis, float64, NaN where it is not constant.
+    Nothing is known of the inputs of weights that are missing. Where a value cannot be computed it is NaN, and
+    `trace.failures` has the reason.
+
+    Args:
+      model: a Sequential or Functional model.
+      trace: `trace_channels(model)`.
     """
     found: Inputs = {}
     _model(model, [np.full(trace.labels[id(tensor)].ids.shape, np.nan) for tensor in model.inputs], trace, found)
@@ -38,7 +43,7 @@ def constant_inputs(model: Any, trace: Trace) -> Inputs:
 def _model(model: Any, inputs: list[np.ndarray], trace: Trace, found: Inputs) -> list[np.ndarray]:
     def visit(call: GraphCall, values: dict[int, np.ndarray]) -> list[np.ndarray]:
         labels = [trace.labels[id(tensor)] for tensor in call.outputs]
-        # Constants among the inputs of a layer are not told from what changes: their channels stay anyway.
+        # Constants among the inputs of a layer count as not constant: their channels stay anyway.
         read = [values.get(id(each), np.full((1,) * len(each.shape), np.nan)) for each in call.operands()]
         if not isinstance(call.layer, keras.Model):
             return _guarded(call, read, labels, trace, found)
@@ -55,13 +60,13 @@ def _unknown(labels: Labels) -> np.ndarray:
 def _guarded(
     call: GraphCall, inputs: list[np.ndarray], outputs: list[Labels], trace: Trace, found: Inputs
 ) -> list[np.ndarray]:
-    """Returns what a call makes of constants; nothing is known of it where that cannot be found out."""
+    """Returns the constant outputs of a call; all NaN where computing them fails."""
     record = trace.records[id(call.layer)]
     if record.blocked:
         return [_unknown(labels) for labels in outputs]
     try:
         return _called(call, inputs, outputs, trace, found)
-    except Exception as error:  # What is not known costs channels that could leave, an error the whole model.
+    except Exception as error:  # An unknown constant keeps a channel that could be removed; an error would stop it all.
         trace.failures.append(f"{record.path}: its constants could not be found: {type(error).__name__}: {error}")
         for key in [key for key in found if key[0] == id(call.layer)]:
             del found[key]
@@ -94,7 +99,7 @@ def _called(
 
 
 def _moved(made: GraphCall, inputs: list[np.ndarray], trace: Trace, constants: Moves) -> list[np.ndarray]:
-    """Runs the layer's own rule on labels that number the input's values, and reads off where they went."""
+    """Runs the layer's channel rule on labels that number the input's values, and reads off where they have moved."""
     rule = rule_of(made.layer)
     ties, places, numbered = Ties(), [], {}
     tensors = made.operands()
@@ -124,7 +129,7 @@ def _moved(made: GraphCall, inputs: list[np.ndarray], trace: Trace, constants: M
 
 
 def _evaluated(call: GraphCall, inputs: list[np.ndarray], constants: PerElement) -> np.ndarray:
-    """Calls a layer that acts on each element alone with the constants; NaN where an input is not constant."""
+    """Calls a layer that acts on each element alone on the constants; NaN where an input is not constant."""
     filled = {
         id(tensor): tf.constant(np.nan_to_num(value), tensor.dtype)
         for tensor, value in zip(call.operands(), inputs, strict=True)

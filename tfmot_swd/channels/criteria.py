@@ -1,8 +1,9 @@
-"""Filter importance: the criteria by which channels are ranked, as small interchangeable objects.
+"""Filter importance: the criteria by which channels are ranked.
 
-A criterion of the weights alone gives one formula, `importance`, in TensorFlow operations; it serves everywhere that
-channels are ranked: Progressive Gradient Pruning, `StructuredDecay` and removal at once. One that has to see a training
-(gradients, an epoch's start) serves Progressive Gradient Pruning; those stand in `tfmot_swd.pgp.criteria`.
+A criterion of the weights alone is one formula, `importance`, in TensorFlow operations. It is usable wherever channels
+are ranked: Progressive Gradient Pruning, `StructuredDecay` and one-shot removal. Criteria that need a training
+(gradients, weights at the start of an epoch) are usable in Progressive Gradient Pruning; they are in
+`tfmot_swd.pgp.criteria`.
 
 To add one, subclass `ChannelCriterion` and pass an instance, or register it under a name. Methods that train need the
 class registered with `keras.utils.register_keras_serializable`.
@@ -20,24 +21,24 @@ import tensorflow as tf
 from tfmot_swd.channels.groups import ChannelGroup, Member
 from tfmot_swd.keras2.compat import keras
 from tfmot_swd.keras2.serialization import check_registered
-from tfmot_swd.layers.call import CONSUME, FOLLOW, PRODUCE
+from tfmot_swd.layers.record import CONSUME, FOLLOW, PRODUCE
 
 
 @dataclasses.dataclass(frozen=True)
 class ChannelCriterion:
-    """Importance of channels; those of the smallest scores leave first.
+    """Importance of channels; those with the smallest scores are removed first.
 
-    A subclass for weights alone defines `importance`; one that sees a training defines `contribution` or `scores`, and
+    A subclass for weights alone defines `importance`; one that needs a training defines `contribution` or `scores`, and
     the class attributes.
 
     Class attributes:
-      watches: "" for criteria of weights alone; "weight" or "output" has `contribution` called in each backward pass
-        with the layer's weight or its output.
-      full: whether contributions have the shape of the weight; else they are `(filters,)`.
-      extra_pass: backward passes of training do not count, those of a pass over the training data after each epoch
-        do, with weights fixed and dropout and batch norm in inference mode.
-      compares: whether `scores` needs the weight of the epoch's start.
-      averages: whether the importances of all slices that make a channel are averaged; else they are added up.
+      watches: "" for criteria of weights alone; "weight" or "output" to have `contribution` called in each backward
+        pass with the layer's weight or its output.
+      full: whether contributions have the shape of the weight; otherwise they are `(filters,)`.
+      extra_pass: whether contributions come from a pass over the training data after each epoch, with fixed weights and
+        dropout and batch normalization in inference mode, instead of the backward passes of training.
+      compares: whether `scores` needs the weight at the start of the epoch.
+      averages: whether the importances of all slices that make a channel are averaged; otherwise they are added up.
 
     >>> class Largest(ChannelCriterion):
     ...     def importance(self, weight, axis):
@@ -54,52 +55,52 @@ class ChannelCriterion:
 
     @property
     def is_of_weights(self) -> bool:
-        """Whether it needs nothing but weights, and can be used without a training."""
+        """Whether it needs weights alone, so that it can be used without a training."""
         return type(self).importance is not ChannelCriterion.importance and not (self.watches or self.compares)
 
     @property
     def is_relative(self) -> bool:
-        """Whether groups are compared by scores over their group's mean: else wide layers may outlive all others."""
+        """Whether scores are divided by the mean of their group, so that groups of different scale are comparable."""
         return True
 
     @property
     def ranks_groups(self) -> bool:
-        """Whether it looks at other weights of a group than those that make its channels."""
+        """Whether it ranks by other weights of a group than those that make its channels."""
         return type(self).of_group is not ChannelCriterion.of_group
 
     def importance(self, weight: tf.Tensor, axis: int) -> tf.Tensor:
-        """Returns the importance of each slice of a weight, `(slices,)`, of the weight's dtype: float32 or float64.
+        """Returns the importance of each slice of a weight, `(slices,)`, in the weight's dtype: float32 or float64.
 
-        Traced into training steps: use TensorFlow operations alone.
+        It is traced into training steps: use TensorFlow operations only.
 
         Args:
           weight: of any shape.
-          axis: on which the slices stand; see `slices_of` and `sum_of_slices`.
+          axis: the axis that indexes the slices; see `slices_of` and `sum_of_slices`.
         """
         raise NotImplementedError
 
     def from_mean(self, mean: tf.Tensor) -> tf.Tensor:
-        """Returns the scores of channels from the mean of the importances of their slices; by default the mean."""
+        """Returns the scores of channels from the mean (or sum) of their slices' importances; by default unchanged."""
         return mean
 
     def of_group(
         self, group: ChannelGroup, makers: Sequence[Member], variables: Collection[int]
     ) -> tuple[ChannelCriterion, Sequence[Member]]:
-        """Returns the criterion and the weights by which a group is ranked: by default itself and what makes channels.
+        """Returns the criterion and the weights by which a group is ranked; by default itself and `makers`.
 
         Args:
-          group: of channels.
+          group: the group.
           makers: its weights whose slices are the filters.
-          variables: identities of those that count: the trainable ones.
+          variables: identities of the variables that count, the trainable ones.
         """
         return self, makers
 
     def contribution(self, value: tf.Tensor, gradient: tf.Tensor, axis: int) -> tf.Tensor:
-        """Returns what one backward pass adds to the running update, linear in `gradient`; float32."""
+        """Returns the contribution of one backward pass to the current update, float32; linear in `gradient`."""
         raise NotImplementedError
 
     def settled(self, update: tf.Tensor, axis: int) -> tf.Tensor:
-        """Returns what a finished update adds to the epoch, `(filters,)`, from the sum of its contributions."""
+        """Returns the contribution of one update to the epoch, `(filters,)`, from the sum of its backward passes."""
         return update
 
     def scores(
@@ -108,11 +109,11 @@ class ChannelCriterion:
         """Returns the scores of one weight's filters at the end of an epoch, float64 `(filters,)`.
 
         Args:
-          weight: now.
-          total: sum of what updates have added.
-          start: the weight at the epoch's start, for criteria that compare.
-          axis: of the filters.
-          rng: the same at the same epoch of each run.
+          weight: the current value.
+          total: sum of the contributions of all updates.
+          start: the weight at the start of the epoch, for criteria with `compares`; else None.
+          axis: the axis that indexes the filters.
+          rng: random generator, with the same seed at the same epoch of each run.
         """
         if not self.is_of_weights:
             return total.astype(np.float64)
@@ -120,6 +121,7 @@ class ChannelCriterion:
         return found
 
     def get_config(self) -> dict[str, Any]:
+        """Returns the fields of the dataclass."""
         return dataclasses.asdict(self)
 
     @classmethod
@@ -128,13 +130,21 @@ class ChannelCriterion:
 
 
 def slices_of(weight: tf.Tensor, axis: int) -> tf.Tensor:
-    """Returns the slices of a weight along an axis as rows, `(slices, elements)`."""
+    """Returns the slices of a weight along an axis as rows, `(slices, elements)`.
+
+    >>> slices_of(tf.constant([[1, 2, 3], [4, 5, 6]]), axis=1).numpy().tolist()
+    [[1, 4], [2, 5], [3, 6]]
+    """
     others = [each for each in range(weight.shape.rank) if each != axis]
     return tf.reshape(tf.transpose(weight, [axis, *others]), [weight.shape[axis], -1])
 
 
 def sum_of_slices(value: tf.Tensor, axis: int) -> tf.Tensor:
-    """Returns the sum of each slice along an axis, `(slices,)`."""
+    """Returns the sum of each slice along an axis, `(slices,)`.
+
+    >>> sum_of_slices(tf.constant([[1, 2, 3], [4, 5, 6]]), axis=1).numpy().tolist()
+    [5, 7, 9]
+    """
     return tf.reduce_sum(value, [each for each in range(value.shape.rank) if each != axis])
 
 
@@ -145,10 +155,14 @@ def _register(kind: type[ChannelCriterion]) -> type[ChannelCriterion]:
 @_register
 @dataclasses.dataclass(frozen=True)
 class Magnitude(ChannelCriterion):
-    """‖W_j‖_1 or ‖W_j‖_2; of several weights that make a channel (mean ‖W_j‖^p)^(1/p).
+    """Norm of the filter: ‖W_j‖_p; for several weights that make a channel, (mean ‖W_j‖_p^p)^(1/p).
 
     Args:
       order: p of the norm.
+
+    >>> criterion = Magnitude(2)
+    >>> criterion.from_mean(criterion.importance(tf.constant([[3.0, 1.0], [4.0, 0.0]]), axis=1)).numpy().tolist()
+    [5.0, 1.0]
     """
 
     order: int = 1
@@ -163,7 +177,10 @@ class Magnitude(ChannelCriterion):
 
 @_register
 class GeometricMedian(ChannelCriterion):
-    """Sum of distances to the other filters: the one that they can best replace leaves first (arXiv 1811.00250)."""
+    """Sum of distances to the other filters, Σ_i ‖W_j - W_i‖_2 (arXiv 1811.00250).
+
+    The filter nearest to all others, which they can best replace, is removed first.
+    """
 
     def importance(self, weight: tf.Tensor, axis: int) -> tf.Tensor:
         rows = slices_of(weight, axis)
@@ -174,12 +191,12 @@ class GeometricMedian(ChannelCriterion):
 @_register
 @dataclasses.dataclass(frozen=True)
 class NormalizationScale(ChannelCriterion):
-    """Mean |gamma| of the normalizations behind a channel, and the L2 norm of its filter in a group without any.
+    """Mean |gamma| of the normalizations behind a channel; in a group without any, the L2 norm of its filter.
 
-    Both are what an input of variance 1 is scaled by.
+    Both scale an input of variance 1, which makes them comparable.
 
     Args:
-      relative: whether groups are compared by the scores over their group's mean; published without.
+      relative: whether scores are divided by the mean of their group. The published criterion does not.
     """
 
     relative: bool = True
@@ -201,10 +218,10 @@ class NormalizationScale(ChannelCriterion):
 @_register
 @dataclasses.dataclass(frozen=True)
 class OwnedNorm(ChannelCriterion):
-    """L2 norm of all that a channel owns: its filters, the biases and normalizations behind, what reads it.
+    """L2 norm of all weight slices of a channel: its filters, biases and normalizations, and slices that read it.
 
     Args:
-      roles: of the weights that count: "produce", "follow" and "consume".
+      roles: roles of the weights that count: "produce", "follow" and "consume".
     """
 
     roles: tuple[str, ...] = (PRODUCE, FOLLOW, CONSUME)
@@ -227,9 +244,9 @@ class OwnedNorm(ChannelCriterion):
 
 
 def scales(group: ChannelGroup, variables: Collection[int]) -> list[Member]:
-    """Returns the gammas of normalizations, of these variables, that act on the channels of a group one by one.
+    """Returns the gammas, among these variables, of the normalizations of the channels of a group.
 
-    None where there is not one for each channel, as behind a concatenation of which one part alone is normalized.
+    An empty list unless each channel has one; behind a concatenation, only a part may be normalized.
     """
     found = [
         each for each in group.followers if each.weight.split(".")[-1] == "gamma" and each.variable_id in variables
@@ -244,10 +261,22 @@ CRITERIA: dict[str, ChannelCriterion] = {}
 
 
 def register_criterion(name: str, criterion: ChannelCriterion) -> ChannelCriterion:
-    """Makes a criterion known under a name, which stands for it everywhere; a later one replaces an earlier one.
+    """Registers a criterion under a name, which is accepted wherever a criterion is; replaces an earlier one.
+
+    Args:
+      name: such as "l1".
+      criterion: an instance; methods that train need its class registered with Keras.
+
+    Returns:
+      The criterion.
 
     Raises:
-      TypeError: the name is no string, or the criterion no `ChannelCriterion`.
+      TypeError: the name is not a string, or the criterion not a `ChannelCriterion`.
+
+    >>> registered = register_criterion("l4", Magnitude(4))
+    >>> resolve_criterion("l4")
+    Magnitude(order=4)
+    >>> removed = CRITERIA.pop("l4")
     """
     if not isinstance(name, str) or not isinstance(criterion, ChannelCriterion):
         raise TypeError(
@@ -272,20 +301,21 @@ for _name, _criterion in {
 def resolve_criterion(
     criterion: str | ChannelCriterion, *, of_weights: bool = False, saved: bool = True
 ) -> ChannelCriterion:
-    """Returns the criterion of a name, or the one given.
+    """Returns the criterion registered under a name, or the one given.
 
     Args:
-      criterion: the name or the object.
-      of_weights: whether there is no training that the criterion could look at.
-      saved: whether layers keep it in their configs, so that its class has to be registered.
+      criterion: a name or a criterion.
+      of_weights: require a criterion of weights alone, as there is no training.
+      saved: require a registered class, as layers keep the criterion in their configs.
 
     Raises:
-      ValueError: no such name; a class that is not registered; one that needs a training where there is none.
-      TypeError: neither a name nor a criterion.
+      ValueError: an unknown name; a class that is not registered; a criterion that needs a training where there is
+        none.
+      TypeError: `criterion` is neither a name nor a `ChannelCriterion`.
     """
     if not isinstance(criterion, str | ChannelCriterion):
         raise TypeError(f"criterion must be a name or a ChannelCriterion. Received: {type(criterion).__name__}")
-    # Those first that only one method can use.
+    # First the criteria that only one method can use.
     names = sorted(CRITERIA, key=lambda name: CRITERIA[name].is_of_weights)
     names = [name for name in names if CRITERIA[name].is_of_weights or not of_weights]
     if isinstance(criterion, str) and criterion not in CRITERIA:

@@ -1,4 +1,4 @@
-"""Channels that provably contribute nothing, and the model without them: the same predictions, fewer tensors."""
+"""Dead channels, which provably do not affect predictions, and their removal."""
 
 from __future__ import annotations
 
@@ -11,33 +11,40 @@ import numpy as np
 from tfmot_swd.channels.constants import Inputs, constant_inputs
 from tfmot_swd.channels.groups import ChannelGroups, channel_groups, groups_of
 from tfmot_swd.channels.removal import RemovalPlan, check_nothing_empty, plan_removal
+from tfmot_swd.io.deprecation import renamed_arguments
 from tfmot_swd.keras2.compat import variables_of
-from tfmot_swd.keras2.layer_weights import has_bias
-from tfmot_swd.keras2.weight_paths import weight_at
-from tfmot_swd.layers.call import CONSUME, Cut
+from tfmot_swd.keras2.layer_weights import has_bias, weight_at
 from tfmot_swd.layers.constants import Linear, is_unpadded
+from tfmot_swd.layers.record import CONSUME, Cut
 from tfmot_swd.layers.registry import constants_of
 
 
+@renamed_arguments(protect="skip")
 def remove_dead_channels(
     model: Any,
     *,
     round_to: int = 1,
     minimum: int = 1,
-    protect: Collection[str] = (),
+    skip: Collection[str] = (),
     groups: ChannelGroups | None = None,
 ) -> Any:
-    """Returns a smaller ordinary Keras model with the predictions of `model`, which stays as it is.
+    """Returns a smaller plain Keras model with the predictions of `model`, which is unchanged.
 
-    A channel goes where each layer that reads it provably sees nothing of it: the slice of weights that reads it is
-    zero, or the channel is zero whatever the input. A constant that is not zero is added to the bias of the layer that
-    reads it, where that is exact (Dense, unpadded convolution; a bias is made where there is none), and keeps the
-    channel otherwise. What falls makes more fall, until nothing changes.
+    Use it after unstructured pruning, which leaves whole filters of zeros; `strip_pruning` calls it. A channel is
+    removed if every layer that reads it provably ignores it: the weight slice that reads it is zero, or the channel is
+    zero for all inputs. A nonzero constant is folded into the bias of the layer that reads it where that is exact
+    (dense layers, unpadded convolutions; a missing bias is created), and keeps the channel otherwise. Removal is
+    repeated until no more channels are dead.
 
-    Arguments and errors are those of `plan_removal`. A RuntimeError says that predictions for random inputs came out
-    otherwise, which takes a channel rule that is wrong about its layer.
+    Predictions agree up to float32 rounding. Training may differ, as batch normalization then uses batch statistics.
 
-    The predictions agree until the rounding of float32. In training, batch norm sees batches: a constant may differ.
+    Args:
+      model: a built Sequential or Functional tf_keras model.
+      round_to, minimum, skip, groups: as for `plan_removal`.
+
+    Raises:
+      TypeError, ValueError: as `plan_removal`.
+      RuntimeError: predictions for random inputs differ, as a channel rule is wrong about its layer.
 
     >>> import numpy as np, tf_keras as keras
     >>> net = keras.Sequential([keras.layers.Dense(3, input_shape=(4,), name="hidden"), keras.layers.Dense(2)])
@@ -46,29 +53,30 @@ def remove_dead_channels(
     >>> remove_dead_channels(net).get_layer("hidden").units
     2
     """
-    return plan_dead_removal(model, round_to=round_to, minimum=minimum, protect=protect, groups=groups).apply()
+    return plan_dead_removal(model, round_to=round_to, minimum=minimum, skip=skip, groups=groups).apply()
 
 
+@renamed_arguments(protect="skip")
 def plan_dead_removal(
     model: Any,
     *,
     round_to: int = 1,
     minimum: int = 1,
-    protect: Collection[str] = (),
+    skip: Collection[str] = (),
     groups: ChannelGroups | None = None,
 ) -> RemovalPlan:
-    """Returns what `remove_dead_channels` with the same arguments would do.
+    """Returns the plan that `remove_dead_channels` follows with the same arguments; `apply()` makes the model.
 
-    The graph is traced once, or not at all where `groups`, those of the model, are known already.
+    The graph is traced once, or not at all with `groups=channel_groups(model)`.
     """
     search = _Search(channel_groups(model) if groups is None else groups_of(model, groups))
     stays = search.alive()
     while True:
         keep = {group.name: search.with_one(group.ids, stays) for group in search.groups.values()}
         plan = plan_removal(
-            model, keep, round_to=round_to, minimum=minimum, protect=protect, groups=search.groups, check=False
+            model, keep, round_to=round_to, minimum=minimum, skip=skip, groups=search.groups, check=False
         )
-        # A channel that came back reads its inputs again, which must come back in their turn.
+        # A channel that is kept after all reads its inputs, which must be kept too.
         stays = search.settled(search.nothing_empty(plan.stays))
         if (stays == plan.stays).all():
             check_nothing_empty(search.groups, stays)
@@ -76,7 +84,7 @@ def plan_dead_removal(
 
 
 class _Search:
-    """The channels of one model and what reads them."""
+    """Fixed-point search for the dead channels of one model."""
 
     def __init__(self, groups: ChannelGroups) -> None:
         self.groups = groups
@@ -91,7 +99,7 @@ class _Search:
         self.folding = {id(cut) for cut in self.readers if self._folds(cut)}
 
     def alive(self) -> np.ndarray:
-        """Returns, by channel id, what stays when all that is dead goes."""
+        """Returns the channels that are not dead, bool by channel id."""
         stays = np.ones(len(self.trace.classes.root), bool)
         while True:
             dead = ~self._needed(stays) & stays
@@ -100,7 +108,7 @@ class _Search:
             stays &= ~dead
 
     def settled(self, stays: np.ndarray) -> np.ndarray:
-        """Returns `stays` with every channel back that something that stays reads."""
+        """Returns `stays` with every channel added that a kept channel reads."""
         while True:
             more = stays | self._needed(stays)
             if (more == stays).all():
@@ -108,13 +116,13 @@ class _Search:
             stays = more
 
     def with_one(self, ids: np.ndarray, stays: np.ndarray) -> np.ndarray:
-        """Returns the keep-mask of a group, its first channel kept where none is."""
+        """Returns the keep-mask of a group, with its first channel where no other is kept."""
         mask = stays[ids].copy()
         mask[0] |= not mask.any()
         return mask
 
     def nothing_empty(self, stays: np.ndarray) -> np.ndarray:
-        """Returns `stays` with the first channel back of each tensor that would have none."""
+        """Returns `stays` with the first channel added of each tensor that would have none."""
         stays, root = stays.copy(), self.trace.classes.root
         everything = [cut.ids for cut in self.trace.cuts] + [labels.ids for labels in self.trace.labels.values()]
         for ids in everything:
@@ -123,7 +131,7 @@ class _Search:
         return stays
 
     def _needed(self, stays: np.ndarray) -> np.ndarray:
-        """Returns, by channel id, what is read, or must stay for another reason; by whole classes."""
+        """Returns the channels that are read or must stay for another reason, bool by channel id."""
         root = self.trace.classes.root
         needed = np.zeros(len(root), bool)
         needed[np.fromiter(self.trace.classes.pinned, np.int64, len(self.trace.classes.pinned))] = True
@@ -137,7 +145,7 @@ class _Search:
         return needed[root]
 
     def _reads(self, cut: Cut, stays: np.ndarray) -> np.ndarray:
-        """Returns for each index of the consuming axis whether its slice has a weight towards something that stays."""
+        """Returns for each index of the consuming axis whether its slice has a nonzero weight to a kept channel."""
         value = self.values[cut.variable_id] != 0
         for other in self.cuts[cut.variable_id]:
             if other.axis != cut.axis:
@@ -147,7 +155,7 @@ class _Search:
         return value.any(axis=tuple(axis for axis in range(value.ndim) if axis != cut.axis))
 
     def _settled_input(self, cut: Cut) -> np.ndarray:
-        """Returns for each index whether what is read there is zero, or a constant that a bias can take over."""
+        """Returns for each index whether the value read there is zero, or a constant that can be folded into a bias."""
         lines = self.inputs.get((cut.layer_id, cut.weight))
         if lines is None or len(lines[0]) != len(cut.ids):
             return np.zeros(len(cut.ids), bool)
@@ -157,7 +165,7 @@ class _Search:
         return zero | np.isfinite(lines[0])
 
     def _folds(self, cut: Cut) -> bool:
-        """Returns whether the bias of the layer that reads can take a constant over."""
+        """Returns whether constants can be folded into the bias of the layer that reads them."""
         layer = self.trace.records[cut.layer_id].layer
         rule = constants_of(layer)
         if not isinstance(rule, Linear) or not rule.folds or cut.weight != rule.weight:
@@ -167,7 +175,7 @@ class _Search:
         return has_bias(layer) or "use_bias" in layer.get_config()
 
     def folded(self, stays: np.ndarray) -> dict[int, np.ndarray]:
-        """Returns layer identity → what its bias takes over from the constants that go, float64."""
+        """Returns layer identity → the removed constants folded into its bias, float64 `(out,)`."""
         found = {}
         for cut in self.readers:
             lines = self.inputs.get((cut.layer_id, cut.weight))

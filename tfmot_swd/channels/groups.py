@@ -1,4 +1,4 @@
-"""Groups of channels that live and die together, found on any graph model."""
+"""Groups of coupled channels (dependency groups) of a graph model."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ import numpy as np
 from rich.table import Table
 
 from tfmot_swd.channels.walk import Trace, trace_channels
+from tfmot_swd.io.deprecation import warn_deprecated
 from tfmot_swd.io.tables import COMPACT, Printable, ResultTable, View, counted
 from tfmot_swd.keras2.validation import check_keras_model
-from tfmot_swd.layers.call import CONSUME, FOLLOW, PRODUCE
+from tfmot_swd.layers.record import CONSUME, FOLLOW, PRODUCE
 
 
 @dataclasses.dataclass(frozen=True)
 class Member:
-    """One axis of one weight that belongs to a group.
+    """One axis of one weight whose slices belong to the channels of a group.
 
     Args:
       layer: path of the layer; layers of nested models are written model/layer.
       weight: attribute of the weight, dots for parts ("cell.kernel").
       axis: of the weight, not negative.
-      channels: the group's channel at each index of that axis, int64; -1 where it belongs to another.
+      channels: the group's channel at each index of that axis, int64; -1 where it belongs to another group.
       role: "produce", "follow" or "consume".
       variable_id: identity of the variable in this process.
     """
@@ -39,14 +40,14 @@ class Member:
 
 @dataclasses.dataclass(frozen=True)
 class ChannelGroup:
-    """Channels that a keep-mask of length `size` decides about.
+    """A group of coupled channels, pruned by a keep-mask of length `size`.
 
     Args:
       name: path of the first layer that makes them.
-      size: how many channels can leave one by one. A channel here is all that must go together: one filter of each
-        layer of a residual sum; a whole group of a grouped convolution.
-      members: the weights' axes that the channels own slices of, in the order of the graph.
-      ids: int64 `(size,)`: the class of each channel in the trace.
+      size: the number of channels that can be removed one by one. All weight slices that must be removed together count
+        as one channel: one filter of each layer of a residual sum, or a whole group of a grouped convolution.
+      members: axes of weights with slices that belong to the channels, in the order of the graph.
+      ids: int64 `(size,)`, class of each channel in the trace.
     """
 
     name: str
@@ -55,7 +56,7 @@ class ChannelGroup:
     ids: np.ndarray = dataclasses.field(repr=False)
 
     def by_role(self, role: str) -> tuple[Member, ...]:
-        """Returns the members of one role."""
+        """Returns the members with a role: "produce", "follow" or "consume"."""
         return tuple(member for member in self.members if member.role == role)
 
     @property
@@ -80,21 +81,33 @@ class Barrier:
 
     Args:
       layer: path of the layer that makes them.
-      channels: how many stay.
-      of: how many it makes.
-      reasons: why.
+      channels: the number of channels that must stay.
+      total_channels: the number of channels that the layer makes.
+      reasons: why they must stay.
     """
 
     layer: str
     channels: int
-    of: int
+    total_channels: int
     reasons: tuple[str, ...]
+
+    @property
+    def of(self) -> int:
+        """Deprecated: `total_channels`."""
+        warn_deprecated("Barrier.of", "total_channels")
+        return self.total_channels
 
 
 class ChannelGroups(Printable, Mapping[str, ChannelGroup]):
     """The groups of a model by name, in the order of the graph, and its barriers; prints as a table.
 
-    `full()` has all groups, with the names of all layers that make and read each.
+    A mapping from names to `ChannelGroup`s. `full()` prints all groups, with the names of all layers that make and read
+    each.
+
+    Attributes:
+      model: the model.
+      barriers: the layers whose channels must stay.
+      trace: channel labels of all tensors and weights, for the functions of this package.
     """
 
     def __init__(self, model: Any, trace: Trace, groups: list[ChannelGroup], barriers: list[Barrier]) -> None:
@@ -114,7 +127,7 @@ class ChannelGroups(Printable, Mapping[str, ChannelGroup]):
 
     @property
     def channels(self) -> int:
-        """How many channels can leave."""
+        """The number of channels that can be removed."""
         return sum(group.size for group in self.values())
 
     def tables(self, view: View = COMPACT) -> tuple[Table, ...]:
@@ -143,23 +156,28 @@ class ChannelGroups(Printable, Mapping[str, ChannelGroup]):
 
 
 def layer_names(members: Iterable[Member], view: View, most: int = 4) -> str:
-    """Returns the layers of some members, each once; `most` of them where the view is a compact one."""
+    """Returns the layer names of some members, each once; in a compact view the first `most` of them."""
     names = list(dict.fromkeys(member.layer for member in members))
     left = 0 if view.most is None else max(len(names) - most, 0)
     return ", ".join(names[: len(names) - left]) + (f" and {left} more" if left else "")
 
 
 def sum_of_barriers(barriers: Sequence[Barrier]) -> tuple[int, str]:
-    """Returns how many channels stay behind some barriers together, and the reasons with their numbers."""
+    """Returns the number of channels that stay at some barriers together, and the reasons with their counts."""
     return sum(barrier.channels for barrier in barriers), counted("; ".join(each.reasons) for each in barriers)
 
 
 def channel_groups(model: Any) -> ChannelGroups:
-    """Returns the groups of channels of `model` that can be removed, and the barriers with their reasons.
+    """Returns the groups of coupled channels of `model` that can be removed, and the barriers with their reasons.
 
-    Every output channel of every layer gets a label; labels are pushed forward through the graph. Addition ties labels
-    position by position, concatenation joins lists, normalization passes them on, a layer that reads them records them.
-    A layer class without a rule is a barrier: what reaches it stays.
+    Channels are coupled where removing one requires removing the others, as for the filters that a residual sum adds
+    up; `remove_channels` takes a keep-mask per group. Every output channel of every layer gets a label, and labels are
+    propagated through the graph: addition ties labels position by position, concatenation joins them, normalization
+    passes them on, and a layer that reads them records them. A layer class without a channel rule (`register_layer`) is
+    a barrier: the channels that reach it stay.
+
+    Args:
+      model: a built Sequential or Functional tf_keras model.
 
     Raises:
       TypeError: not a tf_keras model.
@@ -172,6 +190,11 @@ def channel_groups(model: Any) -> ChannelGroups:
     [('hidden', 8)]
     """
     check_keras_model(model)
+    return trace_groups(model)
+
+
+def trace_groups(model: Any) -> ChannelGroups:
+    """Returns what `channel_groups` does, for a model that `check_keras_model` has passed already."""
     trace = trace_channels(model)
     classes = trace.classes
     produced = [cut for cut in trace.cuts if cut.role == PRODUCE]
@@ -201,7 +224,7 @@ def channel_groups(model: Any) -> ChannelGroups:
 
 
 def groups_of(model: Any, groups: ChannelGroups) -> ChannelGroups:
-    """Returns groups that a caller already has; raises a ValueError where they are not of this very model."""
+    """Returns `groups`; raises a ValueError unless they are those of this very model."""
     if groups.model is not model:
         raise ValueError(
             f"groups must be those of the model itself. Received: groups of {groups.model.name!r} for {model.name!r}"
@@ -210,9 +233,10 @@ def groups_of(model: Any, groups: ChannelGroups) -> ChannelGroups:
 
 
 def parts_of(groups: ChannelGroups) -> dict[str, list[np.ndarray]]:
-    """Returns the places in each group that one weight or tensor has, where it has some of them and no more.
+    """Returns the parts of each group that must not be emptied, as arrays of indices within the group.
 
-    A weight that makes a part of what is concatenated, or a piece of a tensor that is split, must not come out empty.
+    A part is what one weight or tensor has of a group, where it has channels of no other: a weight that makes a part of
+    a concatenation, or a piece of a split tensor.
     """
     classes = groups.trace.classes
     owner, place = np.full((2, len(classes.root)), -1)
@@ -233,7 +257,7 @@ def parts_of(groups: ChannelGroups) -> dict[str, list[np.ndarray]]:
 
 
 def _groups(trace: Trace, classes_of: list[np.ndarray]) -> list[ChannelGroup]:
-    """Returns the groups of these classes; one pass over the cuts, as a deep model has thousands of them."""
+    """Returns the groups of these classes, in one pass over the cuts: a deep model has thousands of them."""
     group_of, place_of = np.full((2, len(trace.classes.root)), -1)
     for number, roots in enumerate(classes_of):
         group_of[roots] = number
@@ -252,7 +276,7 @@ def _groups(trace: Trace, classes_of: list[np.ndarray]) -> list[ChannelGroup]:
 
 
 def _named_apart(groups: list[ChannelGroup]) -> list[ChannelGroup]:
-    """Adds the weight, then its axis, to the name where a layer makes channels of several kinds, as attention does."""
+    """Adds the weight, then its axis, to the names of several groups made by one layer, such as attention."""
     for part in ("weight", "axis"):
         count = Counter(group.name for group in groups)
         groups = [

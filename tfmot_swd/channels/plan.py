@@ -1,4 +1,4 @@
-"""The groups of filters that would be ranked, by their weights, and those that stay whole, before anything is done."""
+"""Plans of structured pruning: the groups whose filters are ranked, and those that stay unpruned, with the reason."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from tfmot_swd.channels.groups import (
     ChannelGroup,
     ChannelGroups,
     Member,
-    channel_groups,
     layer_names,
     sum_of_barriers,
+    trace_groups,
 )
 from tfmot_swd.io.tables import COMPACT, Printable, ResultTable, View, counted
 from tfmot_swd.keras2.compat import keras, variables_of
 from tfmot_swd.keras2.graph import GraphCall, propagate
 from tfmot_swd.keras2.layer_choice import ChosenLayers, LayerChoice
-from tfmot_swd.layers.call import CONSUME
+from tfmot_swd.keras2.validation import check_keras_model
+from tfmot_swd.layers.record import CONSUME
 from tfmot_swd.layers.registry import makes_filters
 
 LAYERS = ("convolutions", "all")
@@ -29,14 +30,15 @@ FROZEN = "frozen"
 
 @dataclasses.dataclass(frozen=True)
 class ChannelRow:
-    """One group.
+    """One group of a `ChannelPlan`.
 
     Args:
-      group: its name.
-      channels: how many it has.
-      scored: the weights whose filters are ranked, the leader's first; empty for a group that stays whole.
-      reason: why it stays whole; empty where it does not. A "frozen" group is wrapped all the same, and its channels
-        can leave once its layers are trainable.
+      group: name of the group.
+      channels: the number of its channels.
+      scored: the weights whose filters are ranked, that of the layer nearest to the input first; empty for a group that
+        stays unpruned.
+      reason: why it stays unpruned; "" for a ranked group. A "frozen" group is wrapped all the same, and its channels
+        can be removed once its layers are trainable.
     """
 
     group: str
@@ -45,29 +47,34 @@ class ChannelRow:
     reason: str
 
     def told(self) -> str:
-        """Returns the reason in words."""
+        """Returns the reason as the table shows it."""
         return "frozen: ranked once trainable" if self.reason == FROZEN else self.reason
 
 
 @dataclasses.dataclass(frozen=True)
 class ChannelPlan(Printable):
-    """The rows of all groups; prints as a table, `full()` with all of them."""
+    """The groups that structured pruning would rank, and the others with the reason; prints as a table.
+
+    Args:
+      groups: the groups of the model.
+      rows: one per group; `full()` prints all of them.
+    """
 
     groups: ChannelGroups = dataclasses.field(repr=False)
     rows: tuple[ChannelRow, ...]
 
     @property
     def ranked(self) -> tuple[ChannelRow, ...]:
-        """The groups whose filters are ranked, as the model is now."""
+        """The groups that are ranked while layers are trainable or frozen as now."""
         return tuple(row for row in self.rows if not row.reason)
 
     @property
     def wrapped(self) -> tuple[ChannelRow, ...]:
-        """The groups that are ranked, or will be once their layers are trainable."""
+        """The groups that are ranked now, or once their layers are trainable."""
         return tuple(row for row in self.rows if row.reason in ("", FROZEN))
 
     def summary(self) -> str:
-        """Returns what stays whole, in one line."""
+        """Returns the groups and layers that stay unpruned and why, in one line."""
         left = [f"{row.group} ({row.reason})" for row in self.rows if row.reason]
         left += [f"{barrier.layer} ({'; '.join(barrier.reasons)})" for barrier in self.groups.barriers]
         return ", ".join(left) or "a model without groups of channels"
@@ -89,11 +96,14 @@ class ChannelPlan(Printable):
             channels = sum(row.channels for row in other_rows)
             reasons = counted(row.told() for row in other_rows)
             table.add_row(f"and {len(other_rows)} more", f"{channels:,}", "", reasons)
-        barriers, other_barriers = view.split(self.groups.barriers, lambda barrier: barrier.of)
+        barriers, other_barriers = view.split(self.groups.barriers, lambda barrier: barrier.total_channels)
         for barrier in barriers:
-            table.add_row(barrier.layer, f"{barrier.of:,}", "", "; ".join(barrier.reasons), style="dim")
+            table.add_row(barrier.layer, f"{barrier.total_channels:,}", "", "; ".join(barrier.reasons), style="dim")
         if other_barriers:
-            channels, (_, reasons) = sum(each.of for each in other_barriers), sum_of_barriers(other_barriers)
+            channels, (_, reasons) = (
+                sum(each.total_channels for each in other_barriers),
+                sum_of_barriers(other_barriers),
+            )
             table.add_row(f"and {len(other_barriers)} more", f"{channels:,}", "", reasons, style="dim")
         table.explain(
             view.note(rows, other_rows, "groups, those that stay whole and the largest"),
@@ -109,17 +119,21 @@ def plan_channels(
     skip: Collection[str] = (),
     only: Collection[str] | None = None,
 ) -> ChannelPlan:
-    """Returns what `prune_progressive_gradient` would rank with the same arguments.
+    """Returns the groups of channels that structured pruning ranks with the same arguments, and those that it does not.
+
+    Look at it before a training with `prune_progressive_gradient`, or with a `StructuredDecay` (`layers="all"`).
 
     Args:
       model: a built tf_keras Sequential or Functional model, nested models included.
       layers: "convolutions" ranks the filters of convolutions, as published; "all" every group of channels that can
-        leave, units of dense and recurrent layers and attention heads too.
-      skip: names of layers; the channels that they make or act on stay.
-      only: names of layers; the channels that any other layer makes stay, those too that it makes together with these.
+        be removed, including units of dense and recurrent layers and attention heads.
+      skip: names or paths of layers, or of nested models; the channels that they make or act on stay.
+      only: names or paths likewise; all channels stay that any other layer makes, alone or together with these.
 
     Raises:
-      TypeError, ValueError: as `channel_groups`; `skip` or `only` names a layer that does not exist.
+      TypeError: not a tf_keras model; `skip` or `only` is not a collection of names.
+      ValueError: the model is subclassed or not built; `layers` is unknown; `skip` or `only` names a layer that the
+        model does not have.
 
     >>> import tf_keras as keras
     >>> net = keras.Sequential([keras.layers.Conv2D(4, 3, input_shape=(8, 8, 1), name="conv"),
@@ -127,10 +141,16 @@ def plan_channels(
     >>> [(row.group, row.channels) for row in plan_channels(net).ranked]
     [('conv', 4)]
     """
+    check_keras_model(model)
+    return channel_plan(model, layers=layers, skip=skip, only=only)
+
+
+def channel_plan(model: Any, *, layers: str, skip: Collection[str], only: Collection[str] | None) -> ChannelPlan:
+    """Returns what `plan_channels` does, for a model that `check_keras_model` has passed already."""
     if layers not in LAYERS:
         raise ValueError(f"layers must be one of {', '.join(LAYERS)}. Received: {layers!r}")
     choice = LayerChoice(skip, only)
-    groups = channel_groups(model)
+    groups = trace_groups(model)
     chosen = choice.of(model)
     by_path = {record.path: record.layer for record in groups.trace.records.values()}
     distance: dict[str, int] = {}
@@ -141,7 +161,7 @@ def plan_channels(
 
 
 def makers_of(group: ChannelGroup, variables: Mapping[int, Any]) -> list[Member]:
-    """Returns the weights, of those given by identity, whose slices are the filters of a group."""
+    """Returns the weights among `variables` whose slices are the filters of a group, without biases."""
     # A bias makes no channel by itself; that of attention or of a GRU has two axes.
     return [
         member
@@ -184,9 +204,11 @@ def _is_chosen(group: ChannelGroup, chosen: ChosenLayers) -> bool:
 
 
 def _measure_distances(model: Any, start: int, prefix: str, distance: dict[str, int]) -> int:
-    """Puts the most calls of layers from an input to each layer into `distance`, by path; returns the largest.
+    """Collects the largest number of layer calls from an input to each layer in `distance`, by path; returns the
+    largest.
 
-    Of what an addition joins, the stem or the convolution of the shortcut is nearest, and leads.
+    Of the layers that an addition joins, the stem or the convolution of the shortcut is nearest to the input, and
+    leads.
     """
     largest = start
 
@@ -199,7 +221,7 @@ def _measure_distances(model: Any, start: int, prefix: str, distance: dict[str, 
         else:
             place += 1
         largest = max(largest, place)
-        # Of a shared layer the first call counts.
+        # The first call of a shared layer counts.
         distance.setdefault(path, place)
         return [place] * len(call.outputs)
 

@@ -1,4 +1,4 @@
-"""Makes the smaller model: the same graph of layers of smaller configs, and slices of the weights."""
+"""Construction of the smaller model: the same layer graph with smaller configs and sliced weights."""
 
 from __future__ import annotations
 
@@ -29,26 +29,35 @@ from tfmot_swd.keras2.graph import (
 from tfmot_swd.keras2.layer_weights import has_bias
 from tfmot_swd.keras2.object_changes import carry_values, check_weights_fit, outside_losses
 from tfmot_swd.keras2.optimizer_state import Slicing
-from tfmot_swd.layers.call import PRODUCE, Kept
+from tfmot_swd.layers.record import PRODUCE, Kept
 
 
 @dataclasses.dataclass(frozen=True)
 class Rebuilt:
-    """The smaller model and how its variables come from those of the larger one, in the larger one's order."""
+    """The smaller model.
+
+    Args:
+      model: the model.
+      slicings: kept slices of its variables, in the order of those of the larger model.
+    """
 
     model: Any
     slicings: tuple[Slicing, ...]
 
 
 def rebuild(model: Any, trace: Trace, stays: np.ndarray, added_bias: Mapping[int, np.ndarray] | None = None) -> Rebuilt:
-    """Returns the model that is left where `stays` (bool, by channel id) says which channels do.
+    """Returns the model without the removed channels.
 
-    `added_bias`: identity of a layer → what is added to its bias, of the larger layer's size; a layer without a bias
-    gets one.
+    Args:
+      model: a Sequential or Functional model; it is unchanged.
+      trace: `trace_channels(model)`.
+      stays: bool by channel id, true where a channel is kept.
+      added_bias: identity of a layer → what is added to its bias, of the larger layer's size; a layer without a bias
+        gets one.
 
     Raises:
-      ValueError: a layer has a loss that its copy would not have.
-      RuntimeError: a layer did not come out in the planned shape, so its channel rule is wrong.
+      ValueError: a layer has a loss that its copy would lack.
+      RuntimeError: a layer does not have the planned output shape, so its channel rule is wrong.
     """
     rebuilder = _Rebuilder(trace, stays, added_bias or {})
     smaller = rebuilder.model(model)
@@ -69,7 +78,7 @@ class _Rebuilder:
         self._pairs: list[tuple[Any, Any]] = []
 
     def model(self, model: Any) -> Any:
-        """Returns the smaller copy of one model; made once, however often it is called."""
+        """Returns the smaller copy of one model, which is made once."""
         if id(model) in self.layers:
             return self.layers[id(model)]
         smaller = self._sequential(model) if isinstance(model, keras.Sequential) else self._functional(model)
@@ -116,7 +125,7 @@ class _Rebuilder:
         return made
 
     def _call(self, call: GraphCall, tensors: dict[int, Any]) -> GraphCall:
-        """Makes the smaller twin of one call."""
+        """Makes the counterpart of one call in the smaller model."""
         layer = self._layer(call.layer)
         args, kwargs = self._arguments(call, tensors)
         layer(*args, **kwargs)
@@ -168,7 +177,7 @@ class _Rebuilder:
             )
 
     def slicings(self) -> tuple[Slicing, ...]:
-        """Returns how each variable of the smaller layers comes from the larger one."""
+        """Returns the kept slices of each variable of the smaller layers."""
         masks: dict[int, dict[int, np.ndarray]] = {}
         for cut in self.trace.cuts:
             masks.setdefault(cut.variable_id, {})[cut.axis] = self.kept.mask(cut.ids)
@@ -196,19 +205,19 @@ class _Rebuilder:
         return tuple(found)
 
     def add_biases(self) -> None:
-        """Gives the smaller layers what their biases take over."""
+        """Adds the folded constants to the biases of the smaller layers."""
         for layer, smaller in self._pairs:
             added = self.added_bias.get(id(layer))
             if added is not None:
                 cuts = self.trace.records[id(layer)].cuts.values()
                 made = next(cut for cut in cuts if cut.role == PRODUCE and cut.weight != "bias")
                 kept = self.kept.mask(made.ids)
-                # One that was made for constants is still as its initializer has left it.
+                # A bias made for constants still has the values of its initializer.
                 before = smaller.bias.numpy() if has_bias(layer) else 0.0
                 smaller.bias.assign(before + added[kept].astype(smaller.bias.dtype.as_numpy_dtype))
 
     def copy_other_state(self) -> None:
-        """Copies what layers keep beside variables, by the hooks that they have for files: statistics, vocabularies."""
+        """Copies state other than variables, such as vocabularies, by the hooks that layers have for saving it."""
         for layer, smaller in self._pairs:
             if type(layer).load_own_variables is not keras.layers.Layer.load_own_variables:
                 store: dict[str, Any] = {}
@@ -223,9 +232,9 @@ class _Rebuilder:
 
 
 def _forget_tables(config: Any) -> None:
-    """Puts zeros in place of initializers that hold a value for each weight, as of pretrained embeddings.
+    """Replaces initializers that hold a value for each weight, such as pretrained embeddings, by zeros.
 
-    A smaller weight cannot begin with a table of another shape; it gets its part of the larger one's values anyway.
+    Their shape does not fit a smaller weight, which gets its slices of the larger weight's values anyway.
     """
     for key, entry in config.items() if isinstance(config, dict) else ():
         for inner in entry if isinstance(entry, list) else [entry]:
@@ -237,5 +246,5 @@ def _forget_tables(config: Any) -> None:
 
 
 def _output_in(model: Any, layer: Any) -> Any:
-    """Returns what a layer gives inside a Sequential model."""
+    """Returns the output of a layer inside a Sequential model."""
     return next(call.node.outputs for call in calls_of(model) if call.layer is layer)

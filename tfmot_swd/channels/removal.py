@@ -1,4 +1,4 @@
-"""Removal of channels, as a plan to look at first, and the smaller model."""
+"""Removal of channels: a plan to inspect, and the smaller model."""
 
 from __future__ import annotations
 
@@ -14,40 +14,48 @@ from tfmot_swd.channels.criteria import ChannelCriterion, resolve_criterion
 from tfmot_swd.channels.groups import ChannelGroups, channel_groups, groups_of, sum_of_barriers
 from tfmot_swd.channels.rebuild import rebuild
 from tfmot_swd.channels.scores import group_scores
+from tfmot_swd.io.deprecation import renamed_arguments, warn_deprecated
 from tfmot_swd.io.tables import COMPACT, Printable, ResultTable, View, counted
 from tfmot_swd.keras2.compat import variables_of
-from tfmot_swd.layers.call import CONSUME
+from tfmot_swd.keras2.layer_choice import LayerChoice
+from tfmot_swd.layers.record import CONSUME
 
 Keep = Mapping[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
 class RemovalRow:
-    """One group.
+    """One group of a `RemovalPlan`.
 
     Args:
-      group: its name.
-      channels: how many it has.
-      kept: how many stay.
-      reason: why more stay than was asked; empty where none does.
+      group: name of the group.
+      channels: the number of its channels.
+      remaining_channels: the number of those that are kept.
+      reason: why more are kept than requested; "" where none are.
     """
 
     group: str
     channels: int
-    kept: int
+    remaining_channels: int
     reason: str
+
+    @property
+    def kept(self) -> int:
+        """Deprecated: `remaining_channels`."""
+        warn_deprecated("RemovalRow.kept", "remaining_channels")
+        return self.remaining_channels
 
 
 @dataclasses.dataclass(frozen=True)
 class RemovalPlan(Printable):
-    """What goes and what stays; prints as a table, and `apply` makes the smaller model.
+    """The channels to remove and to keep; prints as a table, and `apply()` makes the smaller model.
 
     Args:
-      groups: of the model.
-      stays: bool, of each channel id of the trace.
-      rows: one a group.
-      added_bias: identity of a layer → what its bias takes over from constants that go; float64, of the full size.
-      keeps_predictions: whether what goes has no effect on predictions, so that `apply` makes sure of it.
+      groups: the groups of the model.
+      stays: bool by channel id of the trace, true where a channel is kept.
+      rows: one per group.
+      added_bias: identity of a layer → removed constants folded into its bias, float64, of the full size.
+      keeps_predictions: whether the removed channels do not affect predictions, which `apply` then verifies.
     """
 
     groups: ChannelGroups
@@ -57,35 +65,41 @@ class RemovalPlan(Printable):
     keeps_predictions: bool = False
 
     @property
+    def removed_channels(self) -> int:
+        """The number of channels that are removed."""
+        return sum(row.channels - row.remaining_channels for row in self.rows)
+
+    @property
     def removed(self) -> int:
-        """How many channels go."""
-        return sum(row.channels - row.kept for row in self.rows)
+        """Deprecated: `removed_channels`."""
+        warn_deprecated("RemovalPlan.removed", "removed_channels")
+        return self.removed_channels
 
     def keep(self) -> dict[str, np.ndarray]:
         """Returns the keep-mask of each group, as `remove_channels` takes it."""
         return {group.name: self.stays[group.ids] for group in self.groups.values()}
 
     def apply(self) -> Any:
-        """Returns the smaller model; the one that was planned on stays as it is.
+        """Returns the smaller model; the model of the plan is unchanged.
 
         Raises:
-          RuntimeError: a channel rule is wrong: a layer does not come out in the planned shape, or the predictions, for
-            random inputs, are not those that they have to be.
+          RuntimeError: a channel rule is wrong: a layer does not have the planned output shape, or with
+            `keeps_predictions` the predictions for random inputs differ.
         """
         smaller = rebuild(self.groups.model, self.groups.trace, self.stays, self.added_bias).model
-        if self.keeps_predictions and self.removed:
+        if self.keeps_predictions and self.removed_channels:
             check_agreement(self.groups.model, smaller)
         return smaller
 
     def tables(self, view: View = COMPACT) -> tuple[Table, ...]:
         total = sum(row.channels for row in self.rows)
-        table = ResultTable(f"{self.removed:,} of {total:,} channels go")
+        table = ResultTable(f"{self.removed_channels:,} of {total:,} channels go")
         table.add_column("group", overflow="fold")
         for heading in ("channels", "kept"):
             table.add_column(heading, justify="right")
         table.add_column("remark", overflow="fold")
         table.add_row("total", *_counts(self.rows), end_section=True)
-        rows, other_rows = view.split(self.rows, lambda row: (bool(row.reason), row.channels - row.kept))
+        rows, other_rows = view.split(self.rows, lambda row: (bool(row.reason), row.channels - row.remaining_channels))
         for row in rows:
             table.add_row(row.group, *_counts([row]), row.reason)
         if other_rows:
@@ -94,10 +108,13 @@ class RemovalPlan(Printable):
         barriers, other_barriers = view.split(self.groups.barriers, lambda barrier: barrier.channels)
         for barrier in barriers:
             stay = f"{barrier.channels:,}"
-            table.add_row(barrier.layer, f"{barrier.of:,}", stay, "; ".join(barrier.reasons), style="dim")
+            table.add_row(barrier.layer, f"{barrier.total_channels:,}", stay, "; ".join(barrier.reasons), style="dim")
         if other_barriers:
-            channels, (kept, reasons) = sum(each.of for each in other_barriers), sum_of_barriers(other_barriers)
-            table.add_row(f"and {len(other_barriers)} more", f"{channels:,}", f"{kept:,}", reasons, style="dim")
+            channels, (staying, reasons) = (
+                sum(each.total_channels for each in other_barriers),
+                sum_of_barriers(other_barriers),
+            )
+            table.add_row(f"and {len(other_barriers)} more", f"{channels:,}", f"{staying:,}", reasons, style="dim")
         table.explain(
             view.note(rows, other_rows, "groups, those with a remark and those that lose most"),
             view.note(barriers, other_barriers, "layers whose channels stay, the largest"),
@@ -106,36 +123,46 @@ class RemovalPlan(Printable):
 
 
 def _counts(rows: Sequence[RemovalRow]) -> tuple[str, str]:
-    return f"{sum(row.channels for row in rows):,}", f"{sum(row.kept for row in rows):,}"
+    return f"{sum(row.channels for row in rows):,}", f"{sum(row.remaining_channels for row in rows):,}"
 
 
+@renamed_arguments(protect="skip")
 def plan_removal(
     model: Any,
     keep: Keep,
     *,
     round_to: int = 1,
     minimum: int = 1,
-    protect: Collection[str] = (),
+    skip: Collection[str] = (),
     groups: ChannelGroups | None = None,
     check: bool = True,
     criterion: str | ChannelCriterion = "filter_norm",
 ) -> RemovalPlan:
-    """Returns what `remove_channels` with the same arguments would do.
+    """Returns the plan that `remove_channels` follows with the same arguments.
+
+    Print it to see which channels are removed, and `apply()` it to get the model.
 
     Args:
       model: a Sequential or Functional tf_keras model.
-      keep: group name → bool array of the group's size, true where a channel stays. Groups not named stay whole.
-      round_to: the number kept of each group is rounded up to a multiple of this, as far as the group goes; those
-        channels come back that matter most by `criterion`.
-      minimum: how many channels of each group stay at least.
-      protect: names of layers; the channels that they make or act on, as batch norm does, all stay.
-      groups: of `model`, where they are known already.
-      check: whether a tensor without channels is an error here already.
+      keep: group name → bool array of the group's size, true where a channel is kept. Other groups are kept whole.
+      round_to: the number of channels kept of each group is rounded up to a multiple of this, at most to its size; the
+        most important channels by `criterion` are added.
+      minimum: the least number of channels kept of each group.
+      skip: names or paths of layers, or of models inside the model, as in `plan_channels`; all channels stay that these
+        layers make or act on, as batch norm does.
+      groups: `channel_groups(model)`, where known, which saves a trace of the graph.
+      check: whether a tensor left without channels is an error.
       criterion: of weights alone, see `channel_scores`; by default the L2 norm of filters and biases.
 
     Raises:
-      TypeError, ValueError: as `channel_groups`; an unknown group or layer; a mask of the wrong length; no channel
-        of a tensor left; an unknown criterion, or one that needs gradients.
+      TypeError, ValueError: as `channel_groups`; an unknown group or layer; a mask of the wrong length; a tensor
+        without any channel left; an unknown criterion, or one that needs gradients.
+
+    >>> import tf_keras as keras
+    >>> net = keras.Sequential([keras.layers.Dense(3, input_shape=(4,), name="hidden"), keras.layers.Dense(2)])
+    >>> plan = plan_removal(net, {"hidden": [True, False, False]}, round_to=2)
+    >>> [(row.group, row.channels, row.remaining_channels, row.reason) for row in plan.rows]
+    [('hidden', 3, 2, '1 asked; rounded up')]
     """
     by = resolve_criterion(criterion, of_weights=True, saved=False)
     if min(round_to, minimum) < 1:
@@ -143,7 +170,8 @@ def plan_removal(
     if not isinstance(keep, Mapping):
         raise TypeError(f"keep must be a dictionary of masks by group. Received: {type(keep).__name__}")
     groups = channel_groups(model) if groups is None else groups_of(model, groups)
-    _check_names(groups, keep, protect)
+    _check_names(groups, keep)
+    skipped = LayerChoice(skip).of(groups.model).skipped
     stays = np.ones(len(groups.trace.classes.root), bool)
     rows = []
     for group in groups.values():
@@ -157,8 +185,8 @@ def plan_removal(
         reason = ""
         if mask is None:
             mask = np.ones(group.size, bool)
-        elif any(member.layer in protect and member.role != CONSUME for member in group.members):
-            mask, reason = np.ones(group.size, bool), "protected"
+        elif any(member.layer in skipped and member.role != CONSUME for member in group.members):
+            mask, reason = np.ones(group.size, bool), "left out by name"
         else:
             wanted = int(mask.sum())
             rounded = -(-wanted // round_to) * round_to
@@ -175,30 +203,31 @@ def plan_removal(
     return plan
 
 
+@renamed_arguments(protect="skip")
 def remove_channels(
     model: Any,
     keep: Keep,
     *,
     round_to: int = 1,
     minimum: int = 1,
-    protect: Collection[str] = (),
+    skip: Collection[str] = (),
     criterion: str | ChannelCriterion = "filter_norm",
 ) -> Any:
-    """Returns a smaller ordinary Keras model without the channels that `keep` leaves out; `model` stays as it is.
+    """Returns a smaller plain Keras model without the channels that `keep` leaves out; `model` is unchanged.
 
-    It computes what `model` computes when every weight slice that reads such a channel is zero. Arguments and errors
-    are those of `plan_removal`.
+    It computes what `model` computes with every weight slice that reads such a channel set to zero. Arguments and
+    errors are those of `plan_removal`.
 
     >>> import tf_keras as keras
     >>> net = keras.Sequential([keras.layers.Dense(3, input_shape=(4,), name="hidden"), keras.layers.Dense(2)])
     >>> remove_channels(net, {"hidden": [True, False, True]}).get_layer("hidden").units
     2
     """
-    return plan_removal(model, keep, round_to=round_to, minimum=minimum, protect=protect, criterion=criterion).apply()
+    return plan_removal(model, keep, round_to=round_to, minimum=minimum, skip=skip, criterion=criterion).apply()
 
 
 def check_nothing_empty(groups: ChannelGroups, stays: np.ndarray) -> None:
-    """Raises a ValueError where a tensor between two layers would have no channel left."""
+    """Raises a ValueError if a weight or a tensor between two layers would have no channel left."""
     for cut in groups.trace.cuts:
         if not stays[cut.ids].any():
             raise ValueError(
@@ -213,7 +242,7 @@ def check_nothing_empty(groups: ChannelGroups, stays: np.ndarray) -> None:
             )
 
 
-def _check_names(groups: ChannelGroups, keep: Keep, protect: Collection[str]) -> None:
+def _check_names(groups: ChannelGroups, keep: Keep) -> None:
     unknown = [name for name in keep if name not in groups]
     if unknown:
         barrier = next((barrier for barrier in groups.barriers if barrier.layer == unknown[0]), None)
@@ -224,10 +253,6 @@ def _check_names(groups: ChannelGroups, keep: Keep, protect: Collection[str]) ->
         elif member is not None:
             hint = f"its channels belong to the group {member!r}"
         raise ValueError(f"There is no such group: {hint}. Received: keep[{unknown[0]!r}]")
-    layers = {record.path for record in groups.trace.records.values()}
-    strangers = sorted(set(protect) - layers)
-    if strangers:
-        raise ValueError(f"protect names layers that the model does not have. Received: {strangers}")
 
 
 def _mask(group: Any, given: Any) -> np.ndarray | None:
@@ -243,7 +268,7 @@ def _mask(group: Any, given: Any) -> np.ndarray | None:
 
 
 def _with_more(model: Any, group: Any, mask: np.ndarray, count: int, criterion: ChannelCriterion) -> np.ndarray:
-    """Returns `mask` with `count` channels more, those of the largest scores."""
+    """Returns `mask` with `count` more channels, those with the largest scores."""
     variables = {id(each): each for each in variables_of(model)}
     scores = np.where(mask, -np.inf, group_scores(group, variables, criterion))
     more = mask.copy()

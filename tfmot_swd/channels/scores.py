@@ -1,4 +1,4 @@
-"""Scores of the channels of a model by a criterion of its weights, in graph."""
+"""Channel scores of a model by a criterion of weights alone, computed in graph."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tfmot_swd.keras2.compat import master_variable
 
 @dataclasses.dataclass(frozen=True)
 class _Source:
-    """One axis of one weight, of which each index has an importance for the channel at its place."""
+    """One axis of one weight, whose slices have an importance for the channels at `places`."""
 
     variable: tf.Variable
     axis: int
@@ -36,15 +36,15 @@ class _Source:
 
 
 class ChannelScores:
-    """Scores of all ranked channels as one vector, `(channels,)`, group after group.
+    """The scores of all ranked channels as one vector, `(channels,)`, group after group.
 
     Args:
-      groups: the ranked ones, in order.
-      makers: of each group, the weights whose filters make it.
+      groups: the ranked groups, in order.
+      makers: for each group, the weights whose slices are its filters.
       variables: trainable variables by identity.
-      criterion: of weights alone.
-      dtype: of the scores, and in which they are computed.
-      relative: whether scores are over their group's mean; by default as the criterion says.
+      criterion: a criterion of weights alone.
+      dtype: dtype of the scores and of their computation.
+      relative: whether scores are divided by the mean of their group; by default `criterion.is_relative`.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class ChannelScores:
         self._counts = counts.astype(dtype.as_numpy_dtype)
 
     def __call__(self) -> tf.Tensor:
-        """Returns the scores."""
+        """Returns the scores for the current weights."""
         parts = tf.concat([source.values(self._dtype) for source in self._sources], axis=0)
         sums = tf.math.unsorted_segment_sum(parts, tf.constant(self._places), self._size + 1)[: self._size]
         scores = means = sums / self._counts
@@ -98,13 +98,19 @@ def channel_scores(
     skip: Collection[str] = (),
     only: Collection[str] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Returns how much each channel of a model matters, by group: what `StructuredDecay` ranks by, for `fit_budget`.
+    """Returns the importance of each channel of a model by group, as `StructuredDecay` ranks them.
+
+    Pass them to `fit_budget` for one-shot pruning.
 
     Args:
       model: a built Sequential or Functional tf_keras model.
       criterion: "auto", "scale", "magnitude", "filter_norm", "l1", "l2" or "geometric_median", see `StructuredDecay`;
         or a `ChannelCriterion` of weights alone.
-      layers, skip, only: which groups, see `plan_channels`.
+      layers, skip, only: selection of the groups, see `plan_channels`.
+
+    Returns:
+      Group name → scores, float32 `(size,)`; larger is more important. Of the default criterion they are relative to
+      the mean of the group.
 
     Raises:
       TypeError, ValueError: as `plan_channels`; an unknown criterion, or one that needs gradients.
@@ -130,9 +136,9 @@ def group_scores(group: ChannelGroup, variables: Mapping[int, tf.Variable], crit
     """Returns the scores of one group's channels, float64 `(size,)`, not divided by their mean.
 
     Args:
-      group: of channels.
-      variables: those that count, by identity.
-      criterion: of weights alone.
+      group: the group.
+      variables: variables that count, by identity.
+      criterion: a criterion of weights alone.
     """
     makers = makers_of(group, variables)
     found: np.ndarray = ChannelScores(
@@ -142,9 +148,13 @@ def group_scores(group: ChannelGroup, variables: Mapping[int, tf.Variable], crit
 
 
 def shares_within(values: tf.Tensor, group: np.ndarray) -> tf.Tensor:
-    """Returns the share of its group that each channel is not below, float32 in (0, 1]; equal ones have equal shares.
+    """Returns the share of channels in its group with a value not above that of each channel, float32 in (0, 1].
 
-    group: number of the group of each channel, ascending.
+    Equal values have equal shares.
+
+    Args:
+      values: `(channels,)`.
+      group: group number of each channel, int `(channels,)`, ascending.
     """
     size = len(group)
     sizes = np.bincount(group)

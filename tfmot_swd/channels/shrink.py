@@ -1,4 +1,4 @@
-"""Makes a model smaller in place: between two steps of a running fit, in a callback, or in a loop of one's own."""
+"""Removal of channels in place: between two training steps of a fit or a custom loop."""
 
 from __future__ import annotations
 
@@ -10,79 +10,87 @@ import tensorflow as tf
 
 from tfmot_swd.channels.rebuild import rebuild
 from tfmot_swd.channels.removal import Keep, RemovalPlan, plan_removal
+from tfmot_swd.io.deprecation import renamed_arguments
 from tfmot_swd.keras2.compat import forget_gradients, keras, variables_of
-from tfmot_swd.keras2.compiled import carry_trainable_state, edit_compile_config, renew_functions, renew_tuner
-from tfmot_swd.keras2.graph import calls_of, input_layers, layers_inside, replace_graph
+from tfmot_swd.keras2.graph import (
+    calls_of,
+    carry_trainable_state,
+    edit_compile_config,
+    input_layers,
+    layers_inside,
+    renew_functions,
+    renew_tuner,
+    replace_graph,
+)
 from tfmot_swd.keras2.optimizer_state import Slicing, sliced_optimizer, slots_of
 from tfmot_swd.keras2.optimizers import HeldOptimizer, held_optimizers, trains, unwrap
 
 
 @dataclasses.dataclass(frozen=True)
 class Shrunk:
-    """What `shrink_model` did.
+    """Result of `shrink_model`.
 
     Args:
-      plan: which channels went, and why others stayed; a record, as the model it was made for is smaller now.
-      slicings: how each variable of the model follows from the one in its place before, for what else goes by them:
-        the optimizer of a custom loop, averages of weights. They keep the larger variables alive.
+      plan: the channels that were removed, and why others were kept. It cannot be applied again.
+      slicings: the kept slices of each variable, for what else depends on the variables: the optimizer of a custom
+        loop, averages of weights. They keep the larger variables in memory.
     """
 
     plan: RemovalPlan
     slicings: tuple[Slicing, ...] = dataclasses.field(repr=False)
 
 
-def shrink_model(
-    model: Any, keep: Keep, *, round_to: int = 1, minimum: int = 1, protect: Collection[str] = ()
-) -> Shrunk:
-    """Removes channels from `model` itself, which goes on training where it stands.
+@renamed_arguments(protect="skip")
+def shrink_model(model: Any, keep: Keep, *, round_to: int = 1, minimum: int = 1, skip: Collection[str] = ()) -> Shrunk:
+    """Removes channels from `model` itself, whose training continues.
 
-    `model` stays the same object, of the same class, name, loss, metrics and history; its layers, models inside it
-    included, are new and smaller ones of the same names. Its optimizer, and others that are attributes of it, are
-    replaced by ones with sliced slots (`sliced_optimizer`). A fit that is running trains the smaller model from its
-    next step on, and traces once more; so do evaluate and predict. Dropout draws from a new stream, and states of
-    stateful RNNs begin at zero. Call it between steps, from a callback's `on_train_batch_end` or `on_epoch_end` for
-    example.
+    `model` stays the same object, with its class, name, loss, metrics and history; its layers, nested models included,
+    are replaced by smaller ones of the same names. Its optimizer, and others in its attributes, are replaced by ones
+    with sliced slots (`sliced_optimizer`). A running fit trains the smaller model from its next step on, after one
+    retrace; so do evaluate and predict. Dropout draws from a new random stream, and states of stateful RNNs start at
+    zero. Call it between steps, for example in a callback's `on_train_batch_end` or `on_epoch_end`.
 
-    What else holds layers, variables or shapes of the larger model has to be seen to:
+    Update what else holds layers, variables or shapes of the larger model:
 
-    - an optimizer that is no attribute of the model: `optimizer = sliced_optimizer(optimizer, shrunk.slicings)`;
+    - an optimizer outside the model: `optimizer = sliced_optimizer(optimizer, shrunk.slicings)`;
     - `UpdatePruningStep`, where the model is wrapped for pruning: call its `on_train_begin` again;
-    - a `tf.function` of one's own, and the `train_function` of a model around this one: make it anew;
+    - your `tf.function`s, and the `train_function` of a model around this one: create them again;
     - `EarlyStopping(restore_best_weights=True)` and earlier weights files: they no longer fit;
     - models that share layers with this one: they keep the larger layers.
 
-    Where no channel goes, nothing is touched and `slicings` is empty.
+    If no channel is removed, nothing changes and `slicings` is empty.
 
     Args:
       model: a built Sequential or Functional model, compiled or not.
-      keep, round_to, minimum, protect: as for `plan_removal`.
+      keep, round_to, minimum, skip: as for `plan_removal`.
 
     Raises:
-      TypeError, ValueError: as `plan_removal` and `sliced_optimizer`; the model is as it was then.
+      TypeError, ValueError: as `plan_removal` and `sliced_optimizer`; the model is then unchanged.
       RuntimeError: called inside a tf.function.
 
     >>> import tf_keras as keras
     >>> net = keras.Sequential([keras.layers.Dense(3, input_shape=(4,), name="hidden"), keras.layers.Dense(2)])
     >>> net.compile("adam", "mse")
     >>> shrunk = shrink_model(net, {"hidden": [True, False, True]})
-    >>> net.get_layer("hidden").units, shrunk.plan.removed
+    >>> net.get_layer("hidden").units, shrunk.plan.removed_channels
     (2, 1)
     """
-    return shrink_to(plan_removal(model, keep, round_to=round_to, minimum=minimum, protect=protect))
+    return shrink_to(plan_removal(model, keep, round_to=round_to, minimum=minimum, skip=skip))
 
 
 def shrink_to(plan: RemovalPlan, *, trained_by: Any = None) -> Shrunk:
-    """Carries out a plan on the very model that it was made for, as `shrink_model` does; once.
+    """Applies a plan, once, to the very model that it was made for, as `shrink_model` does.
 
-    Where that model stands inside another one, which holds the optimizer and the training step, `trained_by` is the
-    other one; by default it is the model itself.
+    A plan of `plan_dead_removal` may create a bias to fold constants into. The optimizer of a running training has no
+    slots for it: the plan is then refused.
 
-    A plan of `plan_dead_removal` may give a layer a bias, to take over constants. The optimizer in the middle of a
-    training does not know it, and it is refused there.
+    Args:
+      plan: the plan.
+      trained_by: the model around it that holds the optimizer and the training step; by default the model itself.
 
     Raises:
-      ValueError: the model has been shrunk since it was planned; the plan makes a bias, and the optimizer is in use; as
-        `sliced_optimizer`.
+      ValueError: the model has been shrunk since the plan was made; the plan creates a bias while the optimizer is in
+        use; as `sliced_optimizer`.
       RuntimeError: called inside a tf.function.
     """
     if not tf.executing_eagerly():
@@ -96,7 +104,7 @@ def shrink_to(plan: RemovalPlan, *, trained_by: Any = None) -> Shrunk:
             "The model is another one since this plan was made for it: make a new one. "
             f"Received: {model.name!r} and a plan that has been carried out, or made before another was"
         )
-    if not plan.removed:
+    if not plan.removed_channels:
         return Shrunk(plan, ())
     trainer = model if trained_by is None else trained_by
     # All that can fail comes first: from the graft on, nothing does.
@@ -118,7 +126,7 @@ def shrink_to(plan: RemovalPlan, *, trained_by: Any = None) -> Shrunk:
 
 
 def _held(trainer: Any, models: list[Any], slicings: tuple[Slicing, ...]) -> list[HeldOptimizer]:
-    """Returns the optimizers that have to know the smaller variables: the trainer's, and those of larger ones."""
+    """Returns the optimizers to slice: the trainer's, and others that train replaced variables."""
     replaced = [each.source for each in slicings if each.source is not each.target]
     return [
         each
@@ -136,20 +144,20 @@ def _check_all_known(held: list[HeldOptimizer], smaller: Any, slicings: tuple[Sl
     made = [weight.name for weight in variables_of(smaller) if id(weight) not in known]
     if made and any(hasattr(unwrap(each.optimizer), "_index_dict") for each in held):
         raise ValueError(
-            "The optimizer of a training under way cannot take up a new bias: protect the layers whose constants it "
+            "The optimizer of a training under way cannot take up a new bias: skip the layers whose constants it "
             "would take over, or finish the training and call plan.apply(). "
             f"Received: a plan that makes {', '.join(made)}"
         )
 
 
 def _outside(model: Any, slicings: tuple[Slicing, ...]) -> tuple[Slicing, ...]:
-    """Returns slicings of what the model has outside the graph of layers that shrinks, which stays as it is."""
+    """Returns slicings of the variables outside the layer graph that shrinks, which are unchanged."""
     known = {id(each.source) for each in slicings}
     return tuple(Slicing(each, each, {}) for each in variables_of(model) if id(each) not in known)
 
 
 def _graft(model: Any, smaller: Any, twins: dict[int, Any]) -> None:
-    """Puts the graph of `smaller` in the place of the graph of `model`."""
+    """Replaces the graph of `model` by that of `smaller`, and the layers in attributes of `model`."""
     replace_graph(model, smaller, lambda each: not _mentions(each, twins))
     for name, value in list(vars(model).items()):
         if not name.startswith("_self_") and _mentions(value, twins):
@@ -157,7 +165,7 @@ def _graft(model: Any, smaller: Any, twins: dict[int, Any]) -> None:
 
 
 def _twins(larger: Any, smaller: Any) -> Iterator[tuple[int, Any]]:
-    """Yields the identity of each layer inside a layer, and the one that takes its place."""
+    """Yields the identity of each layer inside a layer, and its counterpart in the smaller one."""
     if not isinstance(larger, keras.Model):
         inside = (layers_inside(each, itself=False) for each in (larger, smaller))
         yield from ((id(before), after) for before, after in zip(*inside, strict=True))
@@ -172,7 +180,7 @@ def _twins(larger: Any, smaller: Any) -> Iterator[tuple[int, Any]]:
 
 
 def _mentions(value: Any, twins: dict[int, Any]) -> bool:
-    """Whether an attribute is or holds a layer that has been replaced."""
+    """Returns whether an attribute is or holds a layer that has been replaced."""
     if isinstance(value, list | tuple):
         return any(_mentions(each, twins) for each in value)
     if isinstance(value, dict):

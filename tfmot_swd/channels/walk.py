@@ -1,4 +1,4 @@
-"""Pushes channel labels through the graph of a model, call by call, nested models followed."""
+"""Propagation of channel labels through the graph of a model, nested models included."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfmot_swd.keras2.compat import Functional, keras, variables_of
+from tfmot_swd.keras2.compat import Functional, SlicingOpLambda, keras, variables_of
 from tfmot_swd.keras2.graph import GraphCall, has_graph, propagate, shape_of
 from tfmot_swd.keras2.layer_weights import unwrapped
-from tfmot_swd.keras2.operators import SlicingOpLambda
 from tfmot_swd.keras2.overrides import replaced_on_object
-from tfmot_swd.layers.call import ArgumentEdit, Cut, Kept, LayerCall, LayerRecord, NoRule
+from tfmot_swd.layers.call import LayerCall
 from tfmot_swd.layers.labels import Classes, Labels, Shape, Sizes, Ties
+from tfmot_swd.layers.record import ArgumentEdit, Cut, Kept, LayerRecord, NoRule
 from tfmot_swd.layers.registry import ChannelRule, find_rule, said_of
 
 # Where the layer classes of Keras, TFMOT and this package are.
@@ -23,15 +23,15 @@ _KNOWN_HOMES = ("tf_keras.", "tensorflow_model_optimization.", "tfmot_swd.")
 
 @dataclasses.dataclass(frozen=True)
 class Trace:
-    """What a walk found.
+    """Channel labels and couplings of a model.
 
     Args:
-      cuts: every axis of a weight that channels own, in the order of the graph.
-      records: identity of a layer → what its calls said.
+      cuts: every axis of a weight that belongs to channels, in the order of the graph.
+      records: identity of a layer → declarations of its rule.
       labels: identity of a symbolic tensor → its labels.
-      argument_edits: key of a `GraphCall` → how its arguments change.
-      classes: the channels, joined.
-      failures: where a rule has failed, and with what; each is the reason of a barrier too.
+      argument_edits: key of a `GraphCall` → edits of its arguments.
+      classes: classes of coupled channels.
+      failures: messages of failed rules, each also the reason of a barrier.
     """
 
     cuts: tuple[Cut, ...]
@@ -43,7 +43,7 @@ class Trace:
 
 
 def trace_channels(model: Any) -> Trace:
-    """Walks the model once and returns what lives and dies with what."""
+    """Propagates channel labels through a model, and returns which channels are coupled."""
     check_is_its_graph(model)
     walk = _Walk()
     inputs = [walk.stays(shape_of(tensor), "model input") for tensor in model.inputs]
@@ -68,7 +68,7 @@ class _Walk:
         return Labels(self.ties.new_pinned(reason).reshape((1,) * len(shape)), shape)
 
     def model(self, model: Any, inputs: list[Labels], prefix: str) -> list[Labels]:
-        """Walks one model; called again, it ties its inputs to those of the first call."""
+        """Propagates labels through one model; at further calls, ties its inputs to those of the first."""
         check_takes(model, inputs)
         inputs = [
             self._conformed(labels, shape_of(tensor), f"{prefix}: its input is given with an axis more or less")
@@ -120,7 +120,7 @@ class _Walk:
         return outputs
 
     def _ruled(self, rule: ChannelRule, call: LayerCall, made: GraphCall, known: dict[int, Labels]) -> list[Labels]:
-        """Returns what a rule makes of a call; one that fails, or says too little, is a barrier with the reason."""
+        """Applies a rule to a call; if it fails or leaves out a weight, the layer is a barrier with the reason."""
         before = call.record.before()
         try:
             call.arguments = {
@@ -134,7 +134,7 @@ class _Walk:
         except NoRule as error:
             call.record.forget(before)
             return call.barrier(str(error))
-        except Exception as error:  # A rule may be anybody's, and nothing that it does may take the model down.
+        except Exception as error:  # Users write rules, and an error in one must not stop the rest.
             call.record.forget(before)
             reason = f"its channel rule failed with {type(error).__name__}: {error}"
             self.failures.append(f"{call.record.path}: {reason}")
@@ -146,7 +146,7 @@ class _Walk:
         return found
 
     def _try_edits(self, call: LayerCall, made: GraphCall) -> None:
-        """Makes the edits of a rule of the user's with all channels there, so that they fail now or never."""
+        """Tries the edits of a user's rule with all channels kept, so that an error shows now."""
         everything = Kept(np.ones(self.ties.count, bool))
         config = call.record.layer.get_config() if call.record.edits else {}
         known = set(config)
@@ -159,9 +159,9 @@ class _Walk:
             change(arguments, everything)
 
     def _conformed(self, labels: Labels, shape: Shape, reason: str) -> Labels:
-        """Returns labels for the same tensor inside and outside of a model: sizes may be known on one side only.
+        """Returns labels of the same tensor inside and outside a nested model, where other sizes may be known.
 
-        A model adds or drops a last axis of size one, and a rank may be unknown: then the channels stay.
+        Where a model adds or drops a last axis of size one, or a rank is unknown, the channels must stay.
         """
         if labels.rank == len(shape):
             return Labels(labels.ids, shape)
@@ -173,14 +173,14 @@ class _Walk:
 
 
 def _is_of_users(rule: ChannelRule, layer: Any) -> bool:
-    """Whether a rule, or the class that it was registered for, is the user's."""
+    """Returns whether a rule, or the class that it was registered for, is defined by a user."""
     kind, _ = said_of(type(unwrapped(layer)), "channels")
     homes = [rule.__module__] if kind is None else [rule.__module__, kind.__module__]
     return not all(home.startswith(_KNOWN_HOMES) for home in homes)
 
 
 def check_is_its_graph(model: Any) -> None:
-    """Raises a ValueError where calling a model does something else than running its graph of layers."""
+    """Raises a ValueError unless calling a model runs its layer graph."""
     if not has_graph(model):
         problem = "has no graph of layers, as one of them cannot be traced: give the first one an input_shape"
     elif type(model).call not in (Functional.call, keras.Sequential.call) or "call" in replaced_on_object(model):
@@ -191,7 +191,7 @@ def check_is_its_graph(model: Any) -> None:
 
 
 def check_takes(model: Any, inputs: list[Labels]) -> None:
-    """Raises a ValueError where a model is called with a tensor of another rank than in the graph that it has."""
+    """Raises a ValueError if a nested model is called with a tensor of another rank than it was built for."""
     for labels, tensor in zip(inputs, model.inputs, strict=True):
         shapes = labels.shape, shape_of(tensor)
         longer = max(shapes, key=len)
@@ -204,7 +204,7 @@ def check_takes(model: Any, inputs: list[Labels]) -> None:
 
 
 def check_paths_apart(records: dict[int, LayerRecord]) -> None:
-    """Raises a ValueError where two layers go by one path, as groups, errors and options name layers by it."""
+    """Raises a ValueError if two layers have the same path, by which groups, errors and options name layers."""
     owner: dict[str, LayerRecord] = {}
     for record in records.values():
         if owner.setdefault(record.path, record) is not record:
@@ -215,7 +215,7 @@ def check_paths_apart(records: dict[int, LayerRecord]) -> None:
 
 
 def check_weights_have_one_layer(records: dict[int, LayerRecord]) -> None:
-    """Raises a ValueError where two layers have one weight: the smaller layers would have one each."""
+    """Raises a ValueError if two layers share a weight, which their smaller copies would not."""
     owner: dict[int, LayerRecord] = {}
     for record in records.values():
         for weight in variables_of(record.layer):
@@ -228,7 +228,7 @@ def check_weights_have_one_layer(records: dict[int, LayerRecord]) -> None:
 
 
 def checked(found: list[Labels], call: LayerCall) -> list[Labels]:
-    """Returns what a channel rule has returned; raises a ValueError where it cannot be labels of the outputs."""
+    """Returns the labels that a channel rule returned; raises a ValueError if they do not fit the outputs."""
     fits = len(found) == len(call.output_shapes) and all(
         isinstance(labels, Labels)
         and labels.ids.ndim == len(shape)

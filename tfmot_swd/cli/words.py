@@ -47,7 +47,7 @@ _SENTENCES = (
     ),
     (r"pass a larger timeout if it needs longer, or fewer samples", "give fewer samples"),
     (r" and max_encoded_weights=\.\.\., which", ", in Python with max_encoded_weights=..., which"),
-    (r"(tfmot_swd\.(?:\w+\.)*register_(?:macs|layer))(?=\.)", r"\1 in a module, and name it with --modules"),
+    (r"(tfmot_swd\.register_layer\(\w+, macs=\.\.\.\))(?=\.)", r"\1 in a module, and name it with --modules"),
     (r"with skip\b", "with --skip"),
     (r"\bpass (?=calibration_percentile|check_data|representative_data|tolerance|min_agreement|max_acc)", "give "),
 )

@@ -1,4 +1,4 @@
-"""What a model costs, and budgets of it."""
+"""Costs of a model (parameters, MACs, bytes, custom ones), its profile, and budgets."""
 
 from tfmot_swd.costs.budget import Budget
 from tfmot_swd.costs.cost import Cost, find_cost, register_cost

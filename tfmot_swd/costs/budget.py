@@ -1,4 +1,4 @@
-"""Budgets of a model: what it may still cost, in the place of a rate."""
+"""Budgets: limits on the costs of a pruned model, in place of a pruning rate."""
 
 from __future__ import annotations
 
@@ -21,24 +21,26 @@ _SLACK = 1 + 1e-12
 @keras.utils.register_keras_serializable("tfmot_swd")
 @dataclasses.dataclass(frozen=True, init=False, repr=False, eq=False)
 class Budget:
-    """What may be left of a model; every limit that is given holds.
+    """Upper limits on the costs of a pruned model; all limits that are given hold.
 
-    A float up to 1 is a share of what the model costs as a whole, anything else an amount. Other costs than those below
-    are limited by their names, once they are registered (`register_cost`) or given here: Budget(latency=0.5).
+    A float up to 1 is a share of the cost of the unpruned model, any other number an amount. Other costs than those
+    below are limited by name, once they are registered (`register_cost`) or passed in `custom_costs`:
+    Budget(latency=0.5).
 
     Args:
-      parameters: of the model that is left, moving statistics included.
+      parameters: number of parameters, moving statistics included.
       macs: multiply-accumulates for one sample (`tfmot_swd.layers.macs`).
-      bytes: of its TFLite file. While training it is estimated, from two files made beforehand, and may come out some
-        per cent larger or smaller; `export_tflite` gives the real number. `fit_budget` makes the file, and holds it.
+      bytes: size of the TFLite file. While training it is estimated, from two files made beforehand, and may be a few
+        per cent off; `export_tflite` returns the real number. `fit_budget` makes the file, and holds the limit.
       sparsity: share of the parameters to remove, in [0, 1): Budget(sparsity=0.9) is Budget(parameters=0.1).
-      recipe: of the file that `bytes` is about, "int8" or "float32".
+      recipe: of the file that `bytes` refers to, "int8" (default) or "float32".
       custom_costs: costs by name, for limits of costs that are not registered.
-      limits: limits of other costs by name. Choose a unit in which a model costs more than 1, such as microseconds.
+      limits: limits of other costs by name. Choose a unit in which a model costs more than 1, such as microseconds, as
+        smaller floats are shares.
 
     Raises:
-      TypeError: what is given as a cost is none.
-      ValueError: no limit, one that is outside its range, or one of a cost that is not known.
+      TypeError: an entry of `custom_costs` is not a `Cost`.
+      ValueError: there is no limit, a limit is out of range, or a cost is unknown.
 
     >>> Budget(macs=0.5).limits({"parameters": 1000, "macs": 80_000})
     {'macs': 40000}
@@ -95,15 +97,19 @@ class Budget:
 
     @property
     def costs(self) -> tuple[str, ...]:
-        """The names of the costs that are limited."""
+        """The names of the limited costs."""
         return tuple(self._limits())
 
     def cost(self, name: str) -> Cost:
-        """Returns what is counted under the name of one of `costs`."""
+        """Returns the cost with one of the names in `costs`."""
         return (self.custom_costs[name] if name in self.custom_costs else find_cost(name)).for_recipe(self.recipe)
 
     def limits(self, whole: Mapping[str, float]) -> dict[str, Any]:
-        """Returns the limits as amounts, for a model that costs `whole` as it is; ints where the cost is integral."""
+        """Returns the limits as amounts; ints for integral costs.
+
+        Args:
+          whole: the costs of the unpruned model, by name.
+        """
         found: dict[str, Any] = {}
         for name, value in self._limits().items():
             is_integral = name not in self.custom_costs or self.custom_costs[name].integral
@@ -115,11 +121,12 @@ class Budget:
         return found
 
     def check_can_be_saved(self) -> None:
-        """Raises a ValueError where the class of a cost is not registered, as models that train under it need."""
+        """Raises a ValueError if the class of a cost is not registered with Keras, as a model in training needs."""
         for cost in self.custom_costs.values():
             check_registered(cost, "cost", "wrapped layers are made from their configs where a model is loaded")
 
     def get_config(self) -> dict[str, Any]:
+        """Returns the arguments, with custom costs by their registered classes and configs."""
         config = {name: getattr(self, name) for name in (*BUILT_IN, "sparsity", "recipe")}
         # Where there is none, the config is that of the versions that knew no other costs.
         if self.other_limits:
@@ -144,7 +151,7 @@ class Budget:
         return hash(config_key(self))
 
     def _limits(self) -> dict[str, float | int]:
-        """Returns every limit by the name of its cost."""
+        """Returns the limits by cost name, `sparsity` as parameters."""
         parameters = self.parameters if self.sparsity is None else 1.0 - self.sparsity
         found = {"parameters": parameters, "macs": self.macs, "bytes": self.bytes, **self.other_limits}
         return {name: value for name, value in found.items() if value is not None}
@@ -157,7 +164,9 @@ def _custom_costs(limits: Mapping[str, Any], given: Mapping[str, Cost]) -> dict[
         if not isinstance(cost, Cost):
             raise TypeError(f"custom_costs must hold instances of tfmot_swd.costs.cost.Cost. Received: {name}={cost!r}")
         if name not in limits:
-            raise ValueError(f"A cost is given and not limited: pass {name}=0.5, say, too. Received: {sorted(limits)}")
+            raise ValueError(
+                f"A cost in custom_costs has no limit: also pass {name}=0.5, for example. Received: {sorted(limits)}"
+            )
     return {name: given[name] if name in given else find_cost(name) for name in limits}
 
 
@@ -176,16 +185,19 @@ def _is_share(value: float | int) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """Returns a number of NumPy as one of Python's, anything else as it is."""
+    """Returns a NumPy number as a Python one, anything else as is."""
     return value.item() if isinstance(value, np.number) else value
 
 
 def as_budget(given: Budget | float) -> Budget:
-    """Returns a budget as it is, and a number as the share of the parameters to remove.
+    """Returns a `Budget` as is, and a number as the budget that removes this share of the parameters.
 
     Raises:
-      TypeError: neither.
+      TypeError: `given` is neither a `Budget` nor a number.
       ValueError: the share is not in (0, 1).
+
+    >>> as_budget(0.9)
+    Budget(sparsity=0.9, recipe='int8')
     """
     if isinstance(given, Budget):
         return given

@@ -1,4 +1,4 @@
-"""Costs of a model that a budget can limit, and the names under which they are known."""
+"""Costs of a model that a budget can limit, and their registry."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ from tfmot_swd.costs.terms import CostTerms
 from tfmot_swd.keras2.layer_weights import distinct, elements, layers_with_weights, weights_inside
 from tfmot_swd.keras2.serialization import config_key
 
-# Arguments of a budget that are no costs.
+# Arguments of a budget that are not costs.
 _TAKEN = ("sparsity", "recipe", "custom_costs")
 
 
 class Cost(abc.ABC):
-    """A number that a model costs, counted for any choice of its channels without building the smaller model.
+    """A cost of a model, counted for any choice of its channels without building the smaller model.
 
     To add one, subclass it and return from `terms` a sum over the calls or the weights of a model; then pass an
-    instance to a `Budget`, or register it under a name. A model that trains under it needs the class registered, by
-    `keras.utils.register_keras_serializable`; its config is what its constructor takes, by default its attributes.
+    instance to a `Budget`, or register it under a name. To train under it, register the class with
+    `keras.utils.register_keras_serializable`; its config holds the arguments of its constructor, by default its
+    attributes.
 
     Class attributes:
-      integral: whether it is a whole number, of which fractions are rounded up.
-      estimated: whether the model that is built may cost another number than was counted; see `corrected`.
+      integral: whether it is a whole number; fractions are rounded up.
+      estimated: whether the built model may cost something else than was counted; see `corrected`.
 
     >>> class Latency(Cost):
     ...     def terms(self, model):
@@ -45,40 +46,42 @@ class Cost(abc.ABC):
 
     @abc.abstractmethod
     def terms(self, model: ChannelCosts) -> CostTerms:
-        """Returns how the cost is counted: a sum of terms of `model.calls`, or of `model.weights`.
+        """Returns the cost as a sum of terms of `model.calls` or `model.weights`.
 
-        A cost must not fall where channels are added: no factor is negative.
+        Factors must not be negative, as a cost must not fall where channels are added.
         """
 
     def of(self, model: Any) -> float:
-        """Returns what a built Sequential or Functional model costs as it is."""
+        """Returns the cost of a built Sequential or Functional model as it is."""
         costs = ChannelCosts(channel_groups(model))
         return count_terms(self, costs).count(costs.sizes())
 
     def for_recipe(self, recipe: str) -> Cost:
-        """Returns the cost of a TFLite file of this recipe; itself where that makes no difference."""
+        """Returns the cost for a TFLite file of this recipe; itself if it does not depend on it."""
         return self
 
     def calibrated(self, costs: ChannelCosts, smallest: Mapping[str, np.ndarray]) -> Cost:
-        """Returns the cost as it is estimated for one model; itself where terms are exact.
+        """Returns the cost calibrated for one model; itself if its terms are exact.
 
         Args:
-          costs: of the model.
-          smallest: keep-masks by group of the smallest model that may be left.
+          costs: weights and calls of the model.
+          smallest: keep-masks by group of the smallest model allowed.
         """
         return self
 
     def corrected(self, model: Any, counted: float, limit: float) -> Cost:
-        """Returns the cost with an estimate that is right for a model, where that costs more than `limit`; else itself.
+        """Returns the cost with its estimate corrected for a built model that costs more than `limit`; otherwise
+        itself.
 
         Args:
-          model: built.
-          counted: what it was estimated to cost.
-          limit: what it may cost.
+          model: the built model.
+          counted: its estimated cost.
+          limit: the limit of the budget.
         """
         return self
 
     def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor: the fields of a dataclass, or all attributes."""
         return dataclasses.asdict(self) if dataclasses.is_dataclass(self) else dict(vars(self))
 
     @classmethod
@@ -93,7 +96,7 @@ class Cost(abc.ABC):
 
 
 class Parameters(Cost):
-    """The parameters of the model that is left, moving statistics included."""
+    """The number of parameters, moving statistics included."""
 
     integral = True
 
@@ -105,7 +108,7 @@ class Parameters(Cost):
 
 
 class Macs(Cost):
-    """Multiply-accumulates for one sample (`tfmot_swd.layers.macs`); inputs need fixed sizes."""
+    """The multiply-accumulates for one sample (`tfmot_swd.layers.macs`); model inputs need fixed sizes."""
 
     integral = True
 
@@ -120,17 +123,20 @@ _COSTS: dict[str, Cost] = {}
 
 
 def register_cost(name: str, cost: Cost) -> Cost:
-    """Makes a cost known under a name, as `Budget(name=0.5)` takes it; a later one replaces an earlier one.
+    """Registers a cost under a name, so that `Budget(name=0.5)` limits it; replaces an earlier one.
 
-    A budget keeps the cost that its name stood for when it was made, in the files of models that train under it too.
+    A budget keeps the cost that its name referred to when it was made, also in the files of models in training.
 
     Args:
-      name: as an argument is called.
-      cost: what is counted.
+      name: a Python identifier, not that of a built-in cost.
+      cost: the cost.
+
+    Returns:
+      The cost.
 
     Raises:
-      TypeError: no `Cost`.
-      ValueError: the name is taken, or none that an argument could have.
+      TypeError: `cost` is not a `Cost`.
+      ValueError: the name is taken by an argument of `Budget`, or not an identifier.
 
     >>> class Calls(Cost):
     ...     def terms(self, model):
@@ -145,7 +151,7 @@ def register_cost(name: str, cost: Cost) -> Cost:
 
 
 def check_cost_name(name: str) -> None:
-    """Raises a ValueError for a name under which nobody's cost can be known: a built-in one, or no argument's name."""
+    """Raises a ValueError for a name that a custom cost cannot have: a built-in one, or not an identifier."""
     if not isinstance(name, str) or not name.isidentifier() or name in _TAKEN or name in _COSTS.keys() & BUILT_IN:
         raise ValueError(
             "A cost needs a name that an argument of Budget can have, and that of no other: choose one such as "
@@ -153,17 +159,12 @@ def check_cost_name(name: str) -> None:
         )
 
 
-# Those that a budget has arguments of its own for, in their order.
+# The costs that a budget has named arguments for, in their order.
 BUILT_IN = ("parameters", "macs", "bytes")
 
 
-def cost_names() -> tuple[str, ...]:
-    """Returns the names that are known."""
-    return tuple(_COSTS)
-
-
 def find_cost(name: str) -> Cost:
-    """Returns the cost that is known under a name.
+    """Returns the cost registered under a name.
 
     Raises:
       ValueError: there is none.
@@ -178,11 +179,11 @@ def find_cost(name: str) -> Cost:
 
 
 def count_terms(cost: Cost, costs: ChannelCosts) -> CostTerms:
-    """Returns how a cost is counted for one model.
+    """Returns the terms of a cost for one model.
 
     Raises:
-      TypeError: `terms` returns something else.
-      ValueError: a factor is not finite, or negative, so that the search for channels to keep could not hold.
+      TypeError: `Cost.terms` does not return `CostTerms`.
+      ValueError: a factor is negative or not finite, so that the search, which needs a monotone cost, would fail.
     """
     kind, terms = type(cost).__name__, cost.terms(costs)
     if not isinstance(terms, CostTerms):

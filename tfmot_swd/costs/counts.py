@@ -1,4 +1,4 @@
-"""Sizes of a model's weights and calls for any choice of its channels, counted without building the smaller model."""
+"""Symbolic sizes of the weights and calls of a model, as functions of the channels that are kept."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from tfmot_swd.layers.macs import count_macs, macs_by_weight
 
 @dataclasses.dataclass(frozen=True)
 class CountedCall:
-    """One call of one layer, as a cost counts it.
+    """One call of one layer, from which costs are counted.
 
     Args:
       path: of the layer; layers of nested models are written model/layer.
-      layer: itself, of a pruning wrapper the layer inside.
-      macs: its multiply-accumulates for one sample; 0 where they are not known.
-      parameters: the elements of its weights, which each call reads.
+      layer: the layer; for a pruning wrapper, the layer inside.
+      macs: multiply-accumulates for one sample; 0 where they are unknown.
+      parameters: number of elements of its weights, which each call reads.
     """
 
     path: str
@@ -40,17 +40,17 @@ class CountedCall:
 
 
 class ChannelCosts:
-    """The weights and the calls of a model, with sizes that follow from the channels that are kept.
+    """The weights and calls of a model, with sizes that depend on the channels that are kept.
 
-    Exact for parameters, and for the MACs of layers that multiply with a weight. Products of two tensors, as those of
-    attention scores, count as in the whole model, so that a budget holds with them. MACs need inputs of fixed sizes.
+    Exact for parameters, and for the MACs of layers that multiply with a weight. Products of two tensors, such as
+    attention scores, count as in the unpruned model, an upper bound. MACs need model inputs of fixed sizes.
 
     Args:
-      groups: of the model.
+      groups: `channel_groups` of the model.
 
     Attributes:
-      lines: the class of the channel at each index of each axis, axis 1 first.
-      unknown: layers whose MACs are not known, and missing in the count; once calls have been asked for.
+      lines: class of the channel at each index of each numbered axis, axis 1 first.
+      unknown: paths of layers with unknown MACs, which count 0; set once `calls` was read.
     """
 
     def __init__(self, groups: ChannelGroups) -> None:
@@ -65,7 +65,7 @@ class ChannelCosts:
 
     @cached_property
     def weights(self) -> list[Any]:
-        """The weights of the model, each once; not those of wrappers and metrics."""
+        """The weights of the model, each once, without those of wrappers and metrics."""
         return own_weights(self.groups.model)
 
     @cached_property
@@ -73,7 +73,7 @@ class ChannelCosts:
         """The calls of layers, in the order in which Keras makes them.
 
         Raises:
-          ValueError: the inputs of the model have no fixed sizes.
+          ValueError: a size of a model input is not fixed.
         """
         trace = CallTrace(self.groups.model, 1)
         unknown = (step.path for step in trace.steps if count_macs(step.layer, step.call) is None)
@@ -81,21 +81,25 @@ class ChannelCosts:
         return [self._call(step) for step in trace.steps]
 
     def elements(self, *weights: Any) -> CostTerms:
-        """Returns how many elements these weights are left with."""
+        """Returns the number of kept elements of these weights."""
         return CostTerms.of(self.product(weight) for weight in weights)
 
     def product(self, weight: Any, factor: float = 1.0) -> tuple[float, list[int]]:
-        """Returns the elements of a weight times a factor: (what no channel changes, the axes that they do)."""
+        """Returns the kept elements of a weight times a factor: (coefficient, numbers of axes that channels change)."""
         axes = self._axes.get(id(master_variable(weight)), {})
         fixed = math.prod(size for axis, size in enumerate(weight.shape) if axis not in axes)
         return factor * fixed, list(axes.values())
 
     def axis_of(self, weight: Any, axis: int) -> list[int]:
-        """Returns the number of one axis of a weight, in a list; an empty one where no channel changes it."""
+        """Returns the number of one axis of a weight in a list, which is empty where channels do not change it."""
         return [number for place, number in self._axes.get(id(weight), {}).items() if place == axis]
 
     def sizes(self, stays: np.ndarray | None = None) -> np.ndarray:
-        """Returns what each axis is left with, float64; `stays` is bool by class of channels, None keeps all."""
+        """Returns the kept size of each numbered axis, float64; axis 0 has size 1.
+
+        Args:
+          stays: bool by class of channels, true where they are kept; None keeps all.
+        """
         lengths = (len(line) if stays is None else np.count_nonzero(stays[line]) for line in self.lines)
         return np.array([1, *lengths], np.float64)
 

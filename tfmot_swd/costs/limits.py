@@ -1,4 +1,4 @@
-"""Budgets as amounts of one model, and the channels that they leave."""
+"""Budgets resolved to amounts for one model, and the channels that fit them."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from tfmot_swd.costs.cost import BUILT_IN, Cost, count_terms, find_cost
 from tfmot_swd.costs.counts import ChannelCosts
 from tfmot_swd.costs.search import ChannelSearch
 from tfmot_swd.costs.terms import CostTerms
+from tfmot_swd.io.deprecation import warn_deprecated
 from tfmot_swd.keras2.compat import keras
-from tfmot_swd.keras2.pruning_warning import PruningWarning
 from tfmot_swd.keras2.serialization import as_entry, from_entry
+from tfmot_swd.keras2.validation import PruningWarning
 
 # Where a model costs more than was estimated, the estimate is made right for it, and the search made again.
 _CONVERSIONS = 6
@@ -30,12 +31,12 @@ _CONVERSIONS = 6
 @keras.utils.register_keras_serializable("tfmot_swd")
 @dataclasses.dataclass(frozen=True)
 class CostLimits:
-    """What may be left of one model, as amounts by cost.
+    """Limits on the costs of one model, as amounts.
 
     Args:
-      whole: what the whole model costs.
-      final: what may be left of it.
-      costs: what is counted under each name, estimates calibrated; a name that is missing is looked up.
+      whole: costs of the unpruned model, by name.
+      final: limits of the pruned model, by name.
+      costs: the costs by name, with calibrated estimates; missing names are looked up in the registry.
     """
 
     whole: Mapping[str, Any]
@@ -43,37 +44,42 @@ class CostLimits:
     costs: Mapping[str, Cost] = dataclasses.field(default_factory=dict)
 
     def terms(self, costs: ChannelCosts) -> list[CostTerms]:
-        """Returns how each cost is counted, in the order of `final`."""
+        """Returns the terms of each cost, in the order of `final`."""
         return [count_terms(self.cost(name), costs) for name in self.final]
 
     def cost(self, name: str) -> Cost:
-        """Returns what is counted under a name."""
+        """Returns the cost with a name."""
         return self.costs[name] if name in self.costs else find_cost(name)
 
     def at(self, way_left: tf.Tensor) -> tf.Tensor:
-        """Returns the limits where this much is left of the way from the whole model to the final ones; float64."""
+        """Returns the limits in between: final + way_left · max(whole - final, 0), float64 `(costs,)`.
+
+        Args:
+          way_left: share of the way to the final limits that is left, in [0, 1].
+        """
         whole, final = (
             tf.constant([float(part[name]) for name in self.final], tf.float64) for part in (self.whole, self.final)
         )
         return final + tf.maximum(whole - final, 0.0) * way_left
 
     def amounts(self, limits: tf.Tensor) -> dict[str, Any]:
-        """Returns limits `(costs,)` by the names of the costs; whole numbers where those are."""
+        """Returns limits `(costs,)` by cost name; ints for integral costs."""
         pairs = zip(self.final, limits.numpy().tolist(), strict=True)
         return {name: int(limit) if self.cost(name).integral else limit for name, limit in pairs}
 
     def corrected(self, model: Any, counted: Mapping[str, float]) -> CostLimits:
-        """Returns the limits with estimates that are right for a built model, where it costs more than they allow."""
+        """Returns the limits with estimates corrected for a built model that costs more than they allow."""
         found = {name: self.cost(name).corrected(model, counted[name], self.final[name]) for name in self.final}
         same = all(found[name] == self.cost(name) for name in found)
         return self if same else dataclasses.replace(self, costs=found)
 
     def get_config(self) -> dict[str, Any]:
+        """Returns the amounts and the calibrated costs as plain types."""
         file = self.costs.get("bytes")
         config = {
             "whole": dict(self.whole),
             "final": dict(self.final),
-            # The place of the one estimate that there was before costs were objects.
+            # Where configs had the only estimate before costs were objects.
             "file": file and list(file.get_config().values()),
         }
         entries = {name: as_entry(cost) for name, cost in self.costs.items() if name not in BUILT_IN}
@@ -90,12 +96,18 @@ class CostLimits:
 def resolve_limits(
     budget: Budget, costs: ChannelCosts, names: Sequence[str], *, minimum: int = 1, round_to: int = 1
 ) -> CostLimits:
-    """Returns the limits of a budget for a model whose groups `names` may lose channels.
+    """Returns the limits of a budget for one model, as amounts.
 
-    Warns where the whole model is within all of them.
+    Warns with a `PruningWarning` if the unpruned model is within all limits, or if MACs of layers are unknown.
+
+    Args:
+      budget: the budget.
+      costs: weights and calls of the model.
+      names: groups from which channels may be removed.
+      minimum, round_to: as for `fit_budget`.
 
     Raises:
-      ValueError: the least that may stay is over a limit; the message says what could be met.
+      ValueError: the smallest model allowed exceeds a limit; the message says what it costs.
     """
     objects = {name: budget.cost(name) for name in budget.costs}
     if any(cost.estimated for cost in objects.values()):
@@ -106,7 +118,7 @@ def resolve_limits(
     if costs.unknown:
         warnings.warn(
             "Multiply-accumulates of some layers are not known and count as 0 in this budget: register them with "
-            f"tfmot_swd.layers.macs.register_macs. Received: {', '.join(costs.unknown)}",
+            f"tfmot_swd.register_layer(MyLayer, macs=...). Received: {', '.join(costs.unknown)}",
             PruningWarning,
             stacklevel=4,
         )
@@ -142,19 +154,25 @@ def _said(amount: float) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class BudgetFit:
-    """The channels that a budget leaves.
+    """The channels to keep under a budget.
 
     Args:
       keep: keep-mask by group, for `remove_channels` and `shrink_model`.
-      costs: what is left, by cost; bytes are an estimate.
-      limits: what the budget allows.
-      floored: groups of which as few channels stay as may.
+      costs: costs of the smaller model, by name; bytes are an estimate.
+      limits: limits of the budget, by name.
+      groups_at_minimum: names of the groups that `minimum` alone keeps from losing more channels.
     """
 
     keep: dict[str, np.ndarray]
     costs: dict[str, Any]
     limits: dict[str, Any]
-    floored: tuple[str, ...]
+    groups_at_minimum: tuple[str, ...]
+
+    @property
+    def floored(self) -> tuple[str, ...]:
+        """Deprecated: `groups_at_minimum`."""
+        warn_deprecated("BudgetFit.floored", "groups_at_minimum")
+        return self.groups_at_minimum
 
 
 def fit_budget(
@@ -166,26 +184,26 @@ def fit_budget(
     round_to: int = 1,
     groups: ChannelGroups | None = None,
 ) -> BudgetFit:
-    """Returns the largest set of the best channels that is within a budget; never over it.
+    """Returns the largest set of the best channels that is within a budget, for one-shot pruning.
 
-    The costs of what would be left are counted exactly, without building it (bytes: estimated), for one threshold over
-    all groups, which is searched for. Where bytes are limited, the file is made, and the search made again while it
-    comes out too large.
+    Channels are kept above one threshold over all groups, the lowest at which all limits hold. Costs of the smaller
+    model are counted exactly without building it; bytes are estimated, and where they are limited the file is made, and
+    the search repeated while it is too large.
 
     Args:
       model: a built Sequential or Functional tf_keras model.
-      scores: group name → score of each channel, `(size,)`; the largest stay, whatever their group. Groups that are not
-        named stay whole (`channel_groups(model)` has the names). Or a criterion of weights alone, by which every group
-        is ranked (`channel_scores`): fit_budget(model, "l1", 0.5).
-      budget: a `Budget`, or the share of the parameters to remove.
-      minimum: how many channels of each group stay at least.
-      round_to: the number kept of each group is a multiple of this, as far as the group goes.
-      groups: of `model`, where they are known already.
+      scores: group name → score of each channel, `(size,)`; the largest over all groups are kept. Other groups are kept
+        whole (`channel_groups(model)` has the names). Or a criterion of weights alone, by which all groups are ranked
+        (`channel_scores`): fit_budget(model, "l1", 0.5).
+      budget: a `Budget`, or the share of the parameters to remove, in (0, 1).
+      minimum: the least number of channels kept of each group.
+      round_to: the number of channels kept of each group is a multiple of this, or its size.
+      groups: `channel_groups(model)`, where known, which saves a trace of the graph.
 
     Raises:
       TypeError: `budget` is neither a Budget nor a number.
-      ValueError: no scores, an unknown group or criterion, scores of the wrong length or not finite; the budget cannot
-        be met, with what could be.
+      ValueError: no scores, an unknown group or criterion, scores of the wrong length or not finite; or the budget
+        cannot be met (the message says what can).
 
     >>> import tf_keras as keras
     >>> net = keras.Sequential([keras.layers.Dense(4, input_shape=(3,), name="hidden"), keras.layers.Dense(2)])
@@ -210,14 +228,14 @@ def fit_budget(
         if corrected is limits:
             break
         limits = corrected
-    floored = tuple(name for name, each in zip(search.names, fitted.floored.numpy(), strict=True) if each)
+    at_minimum = tuple(name for name, each in zip(search.names, fitted.floored.numpy(), strict=True) if each)
     found = dict(zip(limits.final, search.as_amounts(fitted.costs), strict=True))
     if any(cost > limits.final[name] for name, cost in found.items()):
         raise ValueError(
             "The best channels of each group cost more than the budget, though others would not: give more, or a "
             f"smaller minimum or round_to. Received: {dict(limits.final)}, and {found} at least"
         )
-    return BudgetFit(search.split(fitted.keep.numpy()), found, dict(limits.final), floored)
+    return BudgetFit(search.split(fitted.keep.numpy()), found, dict(limits.final), at_minimum)
 
 
 def _checked_scores(groups: ChannelGroups, scores: Mapping[str, Any]) -> np.ndarray:

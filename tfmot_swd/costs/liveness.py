@@ -1,4 +1,4 @@
-"""How long each tensor between layers lives when a model runs: activation memory."""
+"""Lifetimes of the tensors between layers when a model runs, and the peak of activation memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tfmot_swd.layers.sample import SampleCall, SampleTensor, SampleWalk
 
 @dataclasses.dataclass
 class Buffer:
-    """Memory that one call writes: from step `born` to step `last_read`, both included."""
+    """Memory written by one call, alive from step `born` to step `last_read`, both included."""
 
     nbytes: int
     born: int
@@ -21,13 +21,13 @@ class Buffer:
 
 @dataclasses.dataclass(frozen=True)
 class Step(SampleCall):
-    """One call of a layer that is no model, and the bytes that it writes for a batch."""
+    """One call of a layer other than a nested model, with the bytes that it writes for a batch."""
 
     activation_bytes: int
 
 
 class CallTrace:
-    """The calls of a model in the order in which Keras makes them, nested models opened.
+    """The calls of a model in the order in which Keras runs them, those of nested models in their place.
 
     Args:
       model: a Sequential or Functional model of fixed input sizes.
@@ -47,7 +47,7 @@ class CallTrace:
             known.setdefault(output, Buffer(0, 0, 0)).last_read = len(self.steps)
 
     def peak(self) -> tuple[int, int]:
-        """Returns the most bytes alive at once and the first step at which they are."""
+        """Returns the largest number of bytes alive at once, and the first step at which it is reached."""
         changes = [0] * (len(self.steps) + 2)
         for buffer in self._buffers:
             changes[buffer.born] += buffer.nbytes
@@ -60,9 +60,9 @@ class CallTrace:
         return best, at
 
     def _write(self, call: SampleCall, born: int, known: dict[SampleTensor, Buffer]) -> int:
-        """Keeps alive what a call reads, and gives what it writes memory; returns the bytes that are new."""
+        """Extends the lifetimes of the inputs of a call and allocates its outputs; returns the bytes allocated."""
         for read in call.reads:
-            # A constant handed to a nested model is part of the model: no activation.
+            # A constant passed to a nested model is part of the model, not an activation.
             known.setdefault(read, Buffer(0, 0, 0)).last_read = len(self.steps)
         if call.reads and is_view(call.layer):
             known.update(dict.fromkeys(call.writes, known[call.reads[0]]))

@@ -1,4 +1,4 @@
-"""What a model costs on a device, layer by layer: parameters, multiply-accumulates, activation bytes."""
+"""Profiles of a model, layer by layer: parameters, multiply-accumulates, activation bytes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 from rich.table import Table
 
 from tfmot_swd.costs.liveness import CallTrace, Step
+from tfmot_swd.io.deprecation import warn_deprecated
+from tfmot_swd.io.json_files import JsonResult
 from tfmot_swd.io.tables import COMPACT, Printable, ResultTable, View
 from tfmot_swd.keras2.compat import master_variable
 from tfmot_swd.keras2.layer_weights import weights_inside
@@ -21,18 +23,18 @@ _COSTS = ("parameters", "macs", "activation_bytes")
 
 @dataclasses.dataclass(frozen=True)
 class LayerProfile:
-    """What one layer costs.
+    """Costs of one layer.
 
     Args:
-      layer: its name; layers of nested models are written model/layer.
-      kind: its class name, of the layer inside for a pruning wrapper.
-      calls: how often the model calls it.
-      output_shapes: the shapes of one sample that it returns, without the batch axis, each once.
-      parameters: the sizes of its weights; those that an earlier layer owns too are left out.
-      trainable_parameters: of these, those that are trained.
-      macs: multiply-accumulates for one sample, in all calls.
-      macs_known: False where nothing is known of the class, and `macs` is 0 for lack of a number.
-      activation_bytes: what it writes for a batch, in all calls.
+      layer: path of the layer; layers of nested models are written model/layer.
+      kind: name of its class; for a pruning wrapper, of the layer inside.
+      calls: number of calls in the model.
+      output_shapes: distinct output shapes for one sample, without the batch axis.
+      parameters: number of parameters; weights shared with an earlier layer count there.
+      trainable_parameters: number of those that are trainable.
+      macs: multiply-accumulates for one sample, over all calls.
+      macs_known: False where the MACs of the class are unknown, so that `macs` is 0.
+      activation_bytes: bytes of its outputs for a batch, over all calls.
     """
 
     layer: str
@@ -47,16 +49,16 @@ class LayerProfile:
 
 
 @dataclasses.dataclass(frozen=True)
-class Profile(Printable):
-    """The layers of a model in the order in which Keras runs them, and the totals; prints as a table.
+class Profile(Printable, JsonResult):
+    """Costs of the layers of a model in the order in which Keras runs them, and totals; prints as a table.
 
     The table has the totals and the layers that cost most; that of `full()` has all layers.
 
     Args:
-      rows: one for each layer, model inputs included.
-      batch_size: the samples that activations are counted for.
-      peak_activation_bytes: the most that is alive at once.
-      peak_layer: the first layer during whose call that is so.
+      rows: one per layer, model inputs included.
+      batch_size: batch size for which activations are counted.
+      peak_activation_bytes: the largest number of activation bytes alive at once.
+      peak_layer: path of the first layer during whose call they are.
     """
 
     rows: tuple[LayerProfile, ...]
@@ -66,12 +68,12 @@ class Profile(Printable):
 
     @property
     def parameters(self) -> int:
-        """The number of all parameters, moving statistics included."""
+        """The number of parameters, moving statistics included."""
         return sum(row.parameters for row in self.rows)
 
     @property
     def trainable_parameters(self) -> int:
-        """The number of parameters that are trained."""
+        """The number of trainable parameters."""
         return sum(row.trainable_parameters for row in self.rows)
 
     @property
@@ -81,20 +83,20 @@ class Profile(Printable):
 
     @property
     def activation_bytes(self) -> int:
-        """The bytes of all tensors between layers, as if none made room for another."""
+        """The bytes of all tensors between layers, without reuse of memory."""
         return sum(row.activation_bytes for row in self.rows)
 
     @property
     def unknown(self) -> tuple[str, ...]:
-        """The layers whose multiply-accumulates are not known, and missing in the total."""
+        """The paths of layers whose multiply-accumulates are unknown, and missing in the total."""
         return tuple(row.layer for row in self.rows if not row.macs_known)
 
     def against(self, after: Profile) -> ProfileComparison:
-        """Returns this profile beside that of the model after a change.
+        """Returns the comparison of this profile with that of the model after a change.
 
         Raises:
-          TypeError: `after` is no Profile.
-          ValueError: it is of another batch size.
+          TypeError: `after` is not a `Profile`.
+          ValueError: it has another batch size.
         """
         if not isinstance(after, Profile):
             raise TypeError(f"A profile is compared with a profile: call profile(model). Received: {after!r}")
@@ -105,8 +107,8 @@ class Profile(Printable):
             )
         return ProfileComparison(self, after)
 
-    def to_json(self) -> dict[str, Any]:
-        """Returns plain types for JSON."""
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the totals and the layers as plain types, ready for JSON."""
         return {
             "batch_size": self.batch_size,
             "parameters": self.parameters,
@@ -121,6 +123,11 @@ class Profile(Printable):
                 for row in self.rows
             ],
         }
+
+    def to_json(self) -> dict[str, Any]:
+        """Deprecated: `to_dict`."""
+        warn_deprecated("Profile.to_json()", "to_dict()")
+        return self.to_dict()
 
     def tables(self, view: View = COMPACT) -> tuple[Table, ...]:
         table = ResultTable(
@@ -150,8 +157,8 @@ class Profile(Printable):
 
 
 @dataclasses.dataclass(frozen=True)
-class ProfileComparison(Printable):
-    """Two profiles side by side, layers matched by name; prints as a table with three digits a number.
+class ProfileComparison(Printable, JsonResult):
+    """Two profiles side by side, with layers matched by path; prints as a table with three digits per number.
 
     The table has the totals and the layers that changed most; that of `full()` has all layers.
     """
@@ -159,11 +166,16 @@ class ProfileComparison(Printable):
     before: Profile
     after: Profile
 
-    def to_json(self) -> dict[str, Any]:
-        """Returns plain types for JSON; a ratio is after / before, and None where before is 0."""
+    def to_dict(self) -> dict[str, Any]:
+        """Returns both profiles as plain types, ready for JSON; a ratio is after / before, None where before is 0."""
         keys = ("parameters", "trainable_parameters", "macs", "activation_bytes", "peak_activation_bytes")
         ratios = {key: _ratio(getattr(self.before, key), getattr(self.after, key)) for key in keys}
-        return {"before": self.before.to_json(), "after": self.after.to_json(), "ratios": ratios}
+        return {"before": self.before.to_dict(), "after": self.after.to_dict(), "ratios": ratios}
+
+    def to_json(self) -> dict[str, Any]:
+        """Deprecated: `to_dict`."""
+        warn_deprecated("ProfileComparison.to_json()", "to_dict()")
+        return self.to_dict()
 
     def tables(self, view: View = COMPACT) -> tuple[Table, ...]:
         table = ResultTable(f"before → after, batch of {self.before.batch_size}")
@@ -188,7 +200,7 @@ class ProfileComparison(Printable):
         return (table,)
 
     def _changed(self, pair: _Pair) -> tuple[float, float]:
-        """Returns by how much of the whole model the costs of a layer changed, and what it cost before."""
+        """Returns the largest change of the costs of a layer, and its largest cost before, as shares of the model's."""
         changes, costs = [], []
         for name in _COSTS:
             whole = getattr(self.before, name) or 1
@@ -199,7 +211,7 @@ class ProfileComparison(Printable):
 
 
 class _Pair(NamedTuple):
-    """A layer by name, before and after; None on the side where the model has no such layer."""
+    """A layer before and after; None where the model has no such layer."""
 
     layer: str
     before: LayerProfile | None
@@ -207,7 +219,7 @@ class _Pair(NamedTuple):
 
 
 class _Sums(NamedTuple):
-    """Costs of several layers together."""
+    """Total costs of several layers."""
 
     parameters: int
     macs: int
@@ -246,28 +258,30 @@ def _short(count: int) -> str:
 
 
 def profile(model: Any, batch_size: int = 1) -> Profile:
-    """Returns parameters, multiply-accumulates and activation bytes of a model, without running it.
+    """Returns the parameters, multiply-accumulates and activation bytes of a model by layer, without running it.
 
-    Parameters count once however often a layer is called or shared; masks and clocks of pruning
-    wrappers and ranges of quantization-aware training do not count. MACs are for one sample and count
-    every call (what counts as one: `tfmot_swd.layers.macs`). Activation bytes are those of the tensors between
-    layers, in the dtypes that Keras computes them in, for `batch_size` samples.
+    Use it to find out where a model is expensive, and `profile(a).against(profile(b))` to compare two.
 
-    The peak follows the calls in Keras's order. A tensor lives from the call that writes it to the
-    last that reads it; model inputs live from the start and outputs to the end. What leaves its
-    input's values as they are at inference (flatten, reshape, dropout, noise, identity) writes
-    nothing and keeps its input alive instead. Nothing is fused or written in place, and buffers
-    inside a layer, such as attention scores, do not count: a runtime may do better or worse.
+    Parameters of a shared layer count once; masks and step counters of pruning wrappers, and ranges of
+    quantization-aware training, do not count. MACs are for one sample and count every call (see
+    `tfmot_swd.layers.macs`). Activation bytes are those of the tensors between layers, in their Keras dtypes, for
+    `batch_size` samples.
+
+    The peak follows the calls in Keras's order. A tensor lives from the call that writes it to the last that reads it;
+    model inputs live from the start and outputs to the end. Layers that return their input unchanged at inference
+    (flatten, reshape, dropout, noise, identity) allocate nothing and keep their input alive. Nothing is fused or
+    written in place, and buffers inside a layer, such as attention scores, do not count: a runtime may do better or
+    worse.
 
     Args:
       model: a built Sequential or Functional model of fixed input sizes, plain, wrapped for pruning or
         quantization-aware.
-      batch_size: samples in a batch, for the activation bytes; also where the model's input fixes it.
+      batch_size: batch size for the activation bytes, also if the model's inputs have a fixed one.
 
     Raises:
-      TypeError: `model` is no tf_keras model, or `batch_size` no int.
-      ValueError: it is subclassed or not built; a size other than the batch's is not fixed; a nested
-        model is called on another size than it was built for; or `batch_size` is below 1.
+      TypeError: `model` is not a tf_keras model, or `batch_size` not an int.
+      ValueError: the model is subclassed or not built; a size other than the batch size is not fixed; a nested model is
+        called on another size than it was built for; or `batch_size` is below 1.
 
     >>> import tf_keras as keras
     >>> net = keras.Sequential([keras.layers.Dense(2, input_shape=(3,)), keras.layers.ReLU()])
@@ -277,7 +291,7 @@ def profile(model: Any, batch_size: int = 1) -> Profile:
     """
     check_keras_model(model)
     if not isinstance(batch_size, int) or isinstance(batch_size, bool):
-        raise TypeError(f"batch_size is a number of samples, an int. Received: {batch_size!r}")
+        raise TypeError(f"batch_size must be an int, a number of samples. Received: {batch_size!r}")
     if batch_size < 1:
         raise ValueError(f"batch_size must be 1 or more. Received: {batch_size}")
     trace = CallTrace(model, batch_size)
@@ -291,7 +305,7 @@ def profile(model: Any, batch_size: int = 1) -> Profile:
 
 
 def _row(steps: list[Step], counted: set[int]) -> LayerProfile:
-    """Sums up the calls of one layer; `counted` holds the identities of weights so far, and grows."""
+    """Returns the costs of all calls of one layer; adds its weights to `counted`, by identity."""
     layer, wrapper = steps[0].layer, steps[0].wrapper
     weights = [weight for weight in weights_inside(wrapper) if id(weight) not in counted]
     counted.update(map(id, weights))

@@ -1,4 +1,4 @@
-"""Monotone search for the channels that a budget leaves, over exact counts, in graph."""
+"""Threshold search for the channels that fit a budget, over exact counts, in graph."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _AT_ONCE = 32
 
 @dataclasses.dataclass(frozen=True)
 class Fitted:
-    """What a search found, as tensors.
+    """Result of a search, as tensors.
 
     Args:
-      keep: bool `(channels,)`.
-      threshold: float32 scalar; channels below it go, but for those that floors and rounding keep.
-      costs: float64 `(limits,)`, of what is left.
-      floored: bool `(groups,)`, where as few channels stay as may, and fewer are worth it.
+      keep: bool `(channels,)`, true where a channel is kept.
+      threshold: float32 scalar; channels below it are removed, except those kept by floors and rounding.
+      costs: float64 `(limits,)`, costs of the smaller model.
+      floored: bool `(groups,)`, groups kept at their minimum, of which fewer channels reach the threshold.
     """
 
     keep: tf.Tensor
@@ -36,20 +36,20 @@ class Fitted:
 
 
 class ChannelSearch:
-    """Finds the lowest threshold under which what is left of a model is within limits.
+    """Search for the lowest threshold at which the costs of the smaller model are within limits.
 
-    All channels of the ranked groups stand in one vector, group after group. A threshold keeps those that are not below
-    it; of each group at least `minimum`, one of each part of a tensor that would else be empty, and up to the next
-    multiple of `round_to`, the best first. Costs fall with the threshold, so that it can be searched for; the costs of
-    several thresholds are counted at once, from how many channels of each group stay.
+    All channels of the ranked groups are one vector, group after group. A threshold keeps the channels that are not
+    below it, and of each group the best ones up to `minimum`, one per part of a tensor that would be empty otherwise,
+    and the next multiple of `round_to`. Costs fall monotonically with the threshold. The costs of several thresholds
+    are counted at once, from the number of channels kept of each group.
 
     Args:
-      groups: of the model.
-      names: of the groups that are ranked; the others stay whole.
-      terms: the cost that each limit is about.
-      costs: of the same groups.
-      minimum: how many channels of each group stay at least.
-      round_to: the number kept of a group is a multiple of this, as far as the group goes.
+      groups: the groups of the model.
+      names: the ranked groups; others are kept whole.
+      terms: terms of the cost of each limit.
+      costs: weights and calls of the model.
+      minimum: the least number of channels kept of each group.
+      round_to: the number of channels kept of a group is a multiple of this, or its size.
     """
 
     def __init__(
@@ -77,19 +77,20 @@ class ChannelSearch:
         self._base, self._whole, self._single = self._composition(costs)
 
     def within(self, values: tf.Tensor, limits: tf.Tensor, *, keep_ties: bool = True) -> Fitted:
-        """Returns the channels to keep.
+        """Returns the channels to keep within limits.
 
         Args:
-          values: float32 `(channels,)`; the larger, the better.
-          limits: float64, one for each of `terms`.
-          keep_ties: channels of equal value stay together, even where that is over a limit; else the first ones stay.
+          values: scores, float32 `(channels,)`; larger is better.
+          limits: float64 `(limits,)`, one for each of `terms`.
+          keep_ties: keep or remove channels of equal value together, even where that is over a limit; otherwise the
+            first ones are kept.
         """
         values = values if keep_ties else self._distinct(values)
         ascending = tf.concat([tf.sort(values), [np.inf]], axis=0)
         values = self._with_parts(values)
         place = self.places(values)
         low = tf.zeros([], tf.int32)
-        # With ties kept the best of all stay whatever it costs: where all are equal, nothing is told apart.
+        # With ties kept, the best channels stay at any cost: where all are equal, nothing distinguishes them.
         high = tf.constant(self.channels - 1 if keep_ties else self.channels, tf.int32)
         for _ in range(math.ceil(math.log(self.channels + 1, _AT_ONCE)) + 1):
             tried = low + (high - low) * tf.range(_AT_ONCE) // _AT_ONCE
@@ -114,11 +115,10 @@ class ChannelSearch:
         return self.best(self.places(values), self.kept(values, threshold[None])[:, 0])
 
     def marginal_costs(self) -> np.ndarray:
-        """Returns the marginal cost of each channel beyond that of its group, `(channels,)`.
+        """Returns the marginal cost of each channel beyond that of its group, float64 `(channels,)`.
 
-        Channels of a group cost alike but where an axis has a part of the group.
-
-        The derivative of the costs with regard to the sizes of those axes, as a share of the whole costs.
+        Channels of a group cost the same except where an axis has only a part of the group. The marginal cost is the
+        derivative of the costs with respect to the sizes of such axes, as a share of the costs of the unpruned model.
         """
         found = np.zeros(self.channels)
         axis, channel = self._single
@@ -135,50 +135,50 @@ class ChannelSearch:
         return found
 
     def smallest(self) -> dict[str, np.ndarray]:
-        """Returns the keep-masks of the smallest net that is left whatever the scores.
+        """Returns keep-masks by group with the fewest channels allowed, an upper bound of their cost for any scores.
 
-        Of each group the channels of the largest marginal cost stay: no others cost more.
+        The channels with the largest marginal cost are kept of each group.
         """
         values = self._with_parts(self._distinct(tf.constant(self.marginal_costs(), tf.float32)))
         return self.split(self.best(self.places(values), tf.constant(self.floors)).numpy())
 
     def kept(self, values: tf.Tensor, thresholds: tf.Tensor) -> tf.Tensor:
-        """Returns how many channels of each group stay, float64 `(groups, thresholds)`."""
+        """Returns the number of channels kept of each group, float64 `(groups, thresholds)`."""
         rounded = tf.math.ceil(self._count(values, thresholds) / self._round_to) * self._round_to
         return tf.minimum(tf.maximum(rounded, self.floors[:, None]), self._sizes[:, None])
 
     def best(self, place: tf.Tensor, kept: tf.Tensor) -> tf.Tensor:
-        """Returns the keep-mask of the best so many of each group, bool `(channels,)`."""
+        """Returns the keep-mask of the best `kept` channels of each group, bool `(channels,)`."""
         return tf.cast(place, tf.float64) < tf.gather(kept, self.group)
 
     def places(self, values: tf.Tensor) -> tf.Tensor:
-        """Returns the place of each channel among those of its group, the best at 0; int32."""
+        """Returns the rank of each channel in its group, int32 `(channels,)`, 0 for the best."""
         by_value = tf.argsort(values, direction="DESCENDING", stable=True)
         order = tf.gather(by_value, tf.argsort(tf.gather(self.group, by_value), stable=True))
         place = tf.range(self.channels) - tf.constant(self.starts[self.group], tf.int32)
         return tf.scatter_nd(order[:, None], place, [self.channels])
 
     def as_amounts(self, costs: tf.Tensor) -> list[Any]:
-        """Returns costs `(limits,)` as numbers, whole ones never too low: estimates have fractions."""
+        """Returns costs `(limits,)` as numbers, rounded up for integral costs, whose estimates may have fractions."""
         return [
             math.ceil(float(cost) - 1e-6) if terms.integral else float(cost)
             for cost, terms in zip(costs, self.terms, strict=True)
         ]
 
     def costs_of(self, keep: np.ndarray) -> list[Any]:
-        """Returns the costs of a keep-mask, one for each of `terms`; outside a graph."""
+        """Returns the costs of a keep-mask, one for each of `terms`; in eager mode."""
         kept = np.bincount(self.group, weights=keep, minlength=len(self.names))
-        # Any mask will do, not only the best so many: those come first here.
+        # The mask need not hold the best channels: its channels rank first here.
         place = self.places(tf.constant(keep, tf.float32))
         return self.as_amounts(self._costs(place, tf.constant(kept)[:, None], keep)[:, 0])
 
     def split(self, keep: np.ndarray) -> dict[str, np.ndarray]:
-        """Returns a keep-mask over all channels as one of each group."""
+        """Returns a keep-mask over all channels as one per group."""
         return dict(zip(self.names, np.split(keep, self.starts[1:-1]), strict=True))
 
     @property
     def floors(self) -> np.ndarray:
-        """How many channels of each group stay at least, rounded."""
+        """The least number of channels kept of each group, rounded, float64 `(groups,)`."""
         return np.minimum(np.ceil(self._floors / self._round_to) * self._round_to, self._sizes)
 
     def _count(self, values: tf.Tensor, thresholds: tf.Tensor) -> tf.Tensor:
@@ -186,7 +186,7 @@ class ChannelSearch:
         return tf.math.segment_sum(above, tf.constant(self.group))
 
     def _costs(self, place: tf.Tensor, kept: tf.Tensor, keep: np.ndarray | None = None) -> tf.Tensor:
-        """Returns the costs of so many channels of each group, float64 `(limits, thresholds)`."""
+        """Returns the costs for numbers of channels kept of each group, float64 `(limits, thresholds)`."""
         sizes = self._base[:, None] + tf.linalg.matmul(tf.constant(self._whole), kept)
         axis, channel = self._single
         if len(axis):
@@ -198,12 +198,12 @@ class ChannelSearch:
         return tf.stack([_count_all(terms, sizes) for terms in self.terms])
 
     def _distinct(self, values: tf.Tensor) -> tf.Tensor:
-        """Returns values of the same order, no two of them equal: of equal ones the first is the best."""
+        """Returns values in the same order with ties broken: the first of equal ones is the best."""
         order = tf.argsort(values, direction="DESCENDING", stable=True)
         return tf.scatter_nd(order[:, None], tf.range(self.channels, 0, -1, tf.float32), [self.channels])
 
     def _with_parts(self, values: tf.Tensor) -> tf.Tensor:
-        """Returns the values with those raised to infinity without which a part of a tensor could be empty."""
+        """Returns the values with the best channels of each part of a tensor at infinity, so that none is emptied."""
         for part in self._parts:
             among = tf.gather(values, part)
             best = tf.boolean_mask(tf.constant(part), among >= tf.reduce_max(among))[:, None]
@@ -219,9 +219,10 @@ class ChannelSearch:
         return list(found.values())
 
     def _composition(self, costs: ChannelCosts) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]:
-        """Returns how the sizes of axes follow from what is kept: what stays, how often each group counts, the rest.
+        """Returns how the sizes of axes depend on the kept channels: (base, whole, (axes, channels)).
 
-        The rest are (axis, channel) of elements of groups that an axis has a part of only.
+        The size of an axis is base[axis] + Σ_g whole[axis, g] · (channels kept of group g) + the number of kept
+        channels paired with it in (axes, channels), which list the elements of groups that an axis has only a part of.
         """
         base, whole = np.ones(len(costs.lines) + 1), np.zeros((len(costs.lines) + 1, len(self.names)))
         axes, channels = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
@@ -241,6 +242,6 @@ class ChannelSearch:
 
 
 def _count_all(terms: CostTerms, sizes: tf.Tensor) -> tf.Tensor:
-    """Returns the counts for several sets of sizes, `(axes, sets)`."""
+    """Returns the counts of terms for several sets of axis sizes, `(axes, sets)`."""
     factors = tf.reduce_prod(tf.gather(sizes, terms.axes), axis=1)
     return tf.linalg.matvec(factors, tf.constant(terms.coefficients), transpose_a=True)

@@ -1,4 +1,4 @@
-"""Sums of products of axis sizes, as which a cost is counted for any choice of channels."""
+"""Cost terms: sums of products of axis sizes, which give a cost for any choice of channels."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class CostTerms:
-    """A count as a sum of products: coefficients times the sizes that axes of weights are left with.
+    """A count as a sum of products, Σ_t c_t Π_a size(a): coefficients times kept sizes of axes of weights.
 
-    Terms add up, to each other and to numbers, and can be multiplied by a number: `2 + 0.5 * call.macs`.
+    They can be added to each other and to numbers, and multiplied by a number: `2 + 0.5 * call.macs`.
 
     Args:
       coefficients: float64 `(terms,)`.
-      axes: int64 `(terms, most axes of a weight)`: numbers of axes of `ChannelCosts`; 0 is one of size 1.
-      integral: whether counts are whole numbers, of which fractions are rounded up.
+      axes: int64 `(terms, factors)`, numbers of axes of `ChannelCosts`, padded with 0, an axis of size 1.
+      integral: whether counts are whole numbers; fractions are rounded up.
 
     >>> two, one = (CostTerms.of([(factor, [1])]) for factor in (2.0, 1.0))
     >>> (two + 3 * one + 7).count(np.array([1.0, 10.0]))
@@ -30,7 +30,7 @@ class CostTerms:
 
     @classmethod
     def of(cls, products: Iterable[tuple[float, Sequence[int]]]) -> CostTerms:
-        """Returns the sum of (coefficient, axes) products; those of the same axes are added up."""
+        """Returns the sum of (coefficient, axes) products, with those of the same axes added up."""
         merged: dict[tuple[int, ...], float] = {}
         for coefficient, axes in products:
             merged[tuple(sorted(axes))] = merged.get(tuple(sorted(axes)), 0.0) + coefficient

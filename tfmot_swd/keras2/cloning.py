@@ -21,16 +21,15 @@ _KINDS = ("activation", "regularizer", "constraint", "initializer")
 
 
 def copy_layer(layer: Any, edit: Callable[[dict[str, Any]], None] | None = None) -> Any:
-    """Returns a new layer of the same config; its weights are still its own initial ones.
+    """Returns a new layer of the same class and config, with freshly initialized weights.
 
-    What was changed on the object, as a method that was assigned to it, is carried over (`object_changes`).
-
-    The copy gets the activation, regularizer, constraint and initializer objects themselves, a layer inside it those of
-    its twin: the user need not register them, nor the classes of layers inside.
+    Changes on the object that its config does not record, such as a method assigned to it, are carried over
+    (`object_changes`). The copy gets the very activation, regularizer, constraint and initializer objects of the layer,
+    and layers inside it those of their counterparts: neither these nor the classes of inner layers need be registered.
 
     Args:
-      layer: any Keras layer, also a wrapper.
-      edit: changes the config in place before the copy is made of it.
+      layer: any Keras layer, wrappers included.
+      edit: function that modifies the config in place before the copy is made from it.
     """
     with keras.utils.custom_object_scope(_named_inside(layer)):
         config = _Config.of(layer.get_config())
@@ -44,10 +43,15 @@ def copy_layer(layer: Any, edit: Callable[[dict[str, Any]], None] | None = None)
 
 
 def give_values(layer: Any, copy: Any, values: list[np.ndarray] | None = None) -> None:
-    """Gives a built copy the values of a layer: of its weights, or those given, and of what it holds beside them.
+    """Copies the values of a layer to a built copy of it: its weights, and variables and tensors in its attributes.
+
+    Args:
+      layer: the original.
+      copy: what `copy_layer` returned, built.
+      values: arrays in the order of `layer.weights`, to set in place of the values of the weights.
 
     Raises:
-      ValueError: the copy does not have the weights of the layer, as they do not follow from its config.
+      ValueError: the shapes of the weights differ, as they do not follow from the config.
     """
     if layer.built:
         for part, twin in zip(layer._flatten_layers(), copy._flatten_layers(), strict=False):
@@ -57,9 +61,9 @@ def give_values(layer: Any, copy: Any, values: list[np.ndarray] | None = None) -
 
 
 def freeze_alike(layer: Any, copied: Any) -> None:
-    """Freezes the layers inside a copy that are frozen in the layer itself.
+    """Freezes the layers inside a copy that are frozen inside the layer itself.
 
-    The config of a custom layer does not tell, and the order of its weights depends on it.
+    The config of a custom layer does not record which these are, and the order of its weights depends on it.
     """
     for part, twin in zip(layer._flatten_layers(), copied._flatten_layers(), strict=False):
         if twin.trainable != part.trainable:
@@ -67,12 +71,17 @@ def freeze_alike(layer: Any, copied: Any) -> None:
 
 
 def clone_with(model: Any, make: Callable[[Any], Any]) -> Any:
-    """Returns a copy of `model` with every layer replaced by `make(layer)`, nested models followed.
+    """Returns a copy of `model` with every layer replaced by `make(layer)`, inside nested models too.
 
-    A layer used in several places, nested models included, stays one layer: it is made once.
+    A shared layer stays one layer: `make` is called once for it.
+
+    Args:
+      model: a Sequential or Functional model; it is unchanged.
+      make: layer → the layer in its place.
 
     Raises:
-      ValueError: a model's `call` was replaced on the object, and its copy would run its graph of layers.
+      ValueError: a model's `call` was replaced on the object, so a copy would compute something else; Keras cannot copy
+        a layer that is called on a constant.
     """
     made: dict[int, Any] = {}
 
@@ -117,7 +126,7 @@ class _Config(dict[str, Any]):
 
     @classmethod
     def of(cls, config: Any) -> Any:
-        """Returns a copy of a config, of all dictionaries and lists in it too; layers inside are not built."""
+        """Returns a deep copy of a config, without the entries that have inner layers built."""
         if isinstance(config, dict):
             # Keras would build a layer inside at once, for the input shape of its twin, which edits may change.
             return cls((key, cls.of(value)) for key, value in config.items() if key not in _BUILT_FOR)
@@ -128,7 +137,7 @@ class _Config(dict[str, Any]):
 
 
 def _hand_over(layer: Any, config: dict[str, Any]) -> None:
-    """Puts the objects that a layer and the layers in it hold into a config, in place of their own configs."""
+    """Replaces the configs of objects in the config of a layer by the objects themselves, for layers inside it too."""
     for key, entry in config.items():
         # Attention keeps its own in private.
         held = getattr(layer, key, getattr(layer, f"_{key}", None))
@@ -143,7 +152,7 @@ def _hand_over(layer: Any, config: dict[str, Any]) -> None:
 
 
 def _stands_for(entry: Any, held: Any) -> bool:
-    """Whether a config has an object only in a form that might not lead back to it."""
+    """Returns whether the entry of an object in a config may not deserialize to the same object."""
     if isinstance(entry, str):
         # Keras would find its own function by a name that means one of the user's.
         package = getattr(held, "__module__", "").partition(".")[0]
@@ -155,12 +164,12 @@ def _stands_for(entry: Any, held: Any) -> bool:
 
 
 def _is_object(entry: Any) -> bool:
-    """Whether an entry of a config stands for an object."""
+    """Returns whether an entry of a config stands for an object."""
     return isinstance(entry, dict) and "class_name" in entry and "config" in entry
 
 
 def _named_inside(layer: Any) -> dict[str, Any]:
-    """Returns the functions and classes inside a layer, by the names of configs, where a name tells them apart."""
+    """Returns the functions and classes inside a layer by their names in configs, where the name is unambiguous."""
     named: dict[str, set[Any]] = {}
     for part in layer._flatten_layers():
         named.setdefault(type(part).__name__, set()).add(type(part))

@@ -1,11 +1,10 @@
-"""Keras 2 chosen for TensorFlow and TFMOT, and the private modules of TFMOT, TensorFlow and tf_keras's engine.
+"""Selection of Keras 2, and the imports of private modules of TFMOT, TensorFlow and tf_keras.
 
 TFMOT keeps `PruneLowMagnitude` and its policies private, and tf_keras its call context; the version ranges in setup.cfg
-are narrow for their sake. This is the only module that imports `tensorflow_model_optimization.python` and
-`tensorflow.python`. `operators` beside it imports from `tf_keras.src` too, and so do the command line, for its list of
-what files may name; the exporter imports the schema of TFLite files. Attributes of layers, models and nodes with an
-underscore before them are used in this package, and in the wrappers and methods. A new version of TensorFlow, tf_keras
-or TFMOT is to be tested with all of those.
+are narrow for this reason. No other module imports `tensorflow_model_optimization.python` or `tensorflow.python`; the
+command line imports `tf_keras.src` too, for its list of the classes that files may name, and the exporter the schema of
+TFLite files. Private attributes of layers, models and nodes are used in this room, and in the wrappers and methods.
+Test a new version of TensorFlow, tf_keras or TFMOT against all of these.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 
 
 def _import_tfmot() -> None:
-    """Imports TFMOT without the whole of Keras 3, and matplotlib with it, behind it.
+    """Imports TFMOT without loading Keras 3, and matplotlib with it.
 
-    Its registry tries `keras.engine`, which no Keras 3 has: the package would be loaded only to fail.
+    TFMOT's registry tries to import `keras.engine`, which Keras 3 lacks: the package would be loaded only to fail.
     """
     hide = "keras" not in sys.modules
     if hide:
@@ -76,6 +75,8 @@ from tf_keras.src.applications.inception_resnet_v2 import CustomScaleLayer
 from tf_keras.src.engine import base_layer_utils
 from tf_keras.src.engine.base_layer import AddLoss, AddMetric
 from tf_keras.src.engine.functional import Functional
+from tf_keras.src.layers.core.tf_op_layer import SlicingOpLambda, TFOpLambda
+from tf_keras.src.layers.core.tf_op_layer import get_canonical_name_for_symbol as canonical_name
 from tf_keras.src.mixed_precision.autocast_variable import (
     AutoCastVariable,
 )
@@ -96,8 +97,11 @@ __all__ = [
     "PruningSchedule",
     "QuantizeLayer",
     "QuantizeWrapper",
+    "SlicingOpLambda",
     "StochasticDepth",
+    "TFOpLambda",
     "UpdatePruningStep",
+    "canonical_name",
     "forget_gradients",
     "has_backward_config",
     "is_recording",
@@ -120,13 +124,14 @@ def master_variable(variable: tf.Variable) -> tf.Variable:
 def variables_of(layer: Any) -> list[tf.Variable]:
     """Returns the weights of a layer or model, in full precision.
 
-    Keras counts the vocabulary of a lookup (`StringLookup`, `TextVectorization`) too, which is no variable.
+    `layer.weights` also lists the vocabulary of a lookup layer (`StringLookup`, `TextVectorization`), which is not a
+    variable and is left out.
     """
     return [each for each in map(master_variable, layer.weights) if isinstance(each, tf.Variable)]
 
 
 def make_prunable_as_tfmot(layer: Any) -> None:
-    """Gives a layer that TFMOT's registry knows the method that says which weights TFMOT prunes of it."""
+    """Adds `get_prunable_weights` to a layer of a class in TFMOT's registry, as TFMOT's own wrapper does."""
     if not hasattr(layer, "get_prunable_weights") and PruneRegistry.supports(layer):
         PruneRegistry.make_prunable(layer)
 
@@ -134,13 +139,14 @@ def make_prunable_as_tfmot(layer: Any) -> None:
 def tfmot_mask(
     weight: Any, sparsity: Any, block_size: tuple[int, int], pooling: str, m_by_n: tuple[int, int] | None
 ) -> tf.Tensor:
-    """Returns the mask that TFMOT prunes one weight with, by its own arithmetic: ones and zeros of its dtype.
+    """Returns TFMOT's pruning mask of one weight, computed by TFMOT: ones and zeros of the weight's shape and dtype.
 
     Args:
       weight: tensor or variable; of rank 2 where it is pruned in blocks.
-      sparsity: float scalar, share of the weight that becomes zero; not looked at for an m by n pattern.
-      block_size, pooling: of the blocks.
-      m_by_n: (zeros, of consecutive weights), or None.
+      sparsity: float scalar, share of zeros in [0, 1]; ignored for an m by n pattern.
+      block_size: (height, width) of the blocks.
+      pooling: "AVG" or "MAX", how |w| is pooled in a block.
+      m_by_n: (zeros, number of consecutive weights), or None.
     """
     pruning = Pruning(
         training_step_fn=lambda: 0,
@@ -154,10 +160,10 @@ def tfmot_mask(
 
 
 def forget_gradients(variables: Iterable[tf.Variable]) -> None:
-    """Has TensorFlow forget the custom gradients of graphs that these variables are in; to be used on dead ones.
+    """Unregisters the custom gradients of graphs that captured these variables, which must be out of use.
 
-    Each `tf.custom_gradient` that is traced, one or more in any training step of Keras, is registered for good. It
-    holds the graph that it was traced in, and so the memory of the variables there, which would never be freed.
+    TensorFlow registers each traced `tf.custom_gradient` for the life of the process; a Keras training step traces at
+    least one. The registered function holds its graph, so the memory of captured variables would never be freed.
     """
     parts = [part for variable in variables for part in getattr(variable, "values", (variable,))]
     handles = {id(part.handle) for part in parts}
@@ -169,7 +175,7 @@ def forget_gradients(variables: Iterable[tf.Variable]) -> None:
 
 
 def _graphs_behind(function: Callable[..., Any], deep: int = 3) -> Iterator[Any]:
-    """Yields the graphs of functions that a registered gradient holds tensors of, and those around them."""
+    """Yields the graphs of the tensors in the closure of a registered gradient, and their outer graphs."""
     for cell in function.__closure__ or ():
         value = None
         # A name that is not bound has an empty cell.
@@ -223,7 +229,7 @@ def replace_quantizers(wrapper: Any, replace: Callable[[Any], Any]) -> None:
 
 
 def is_saving() -> bool:
-    """Whether Keras is tracing layers to write a SavedModel, not to train them."""
+    """Returns whether Keras is tracing layers to write a SavedModel."""
     return bool(base_layer_utils.call_context().saving)
 
 
@@ -233,15 +239,15 @@ def layer_being_called() -> Any:
 
 
 def is_recording() -> bool:
-    """Whether a gradient tape is watching what is computed now."""
+    """Returns whether a gradient tape is recording."""
     return bool(record.could_possibly_record())
 
 
 def is_tracing_keras_graph() -> bool:
-    """Whether a layer is being called on symbolic inputs, to build a model rather than to run it."""
+    """Returns whether a layer is being called on symbolic inputs, to build a Functional model."""
     return not tf.executing_eagerly() and not base_layer_utils.is_in_tf_function()
 
 
 def has_backward_config(layer: Any) -> bool:
-    """Whether a Bidirectional layer was given its backward layer, and did not make it of the forward layer's config."""
+    """Returns whether a Bidirectional layer was given a backward layer, instead of making it from the forward layer."""
     return hasattr(layer, "_backward_layer_config")

@@ -1,17 +1,16 @@
-"""The graph of a Sequential or Functional model: its calls of layers, in order, and values pushed through them."""
+"""Layer graphs of Keras models: calls in topological order, operators, and replacement of a graph in place."""
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 import tensorflow as tf
 
-from tfmot_swd.keras2.compat import keras
-from tfmot_swd.keras2.operators import TFOpLambda
+from tfmot_swd.keras2.compat import TFOpLambda, canonical_name, keras
 
 Value = TypeVar("Value")
 Shape = tuple[int | None, ...]
@@ -22,14 +21,14 @@ class GraphCall:
     """One call of one layer in the graph of a model.
 
     Args:
-      node: Keras's own record of it; its identity tells the calls of one layer apart.
+      node: Keras's record of the call, a `Node`.
     """
 
     node: Any
 
     @property
     def key(self) -> int:
-        """The identity of the call, the same each time the graph is walked."""
+        """The identity of the call, the same at each traversal of the graph."""
         return id(self.node)
 
     @property
@@ -63,10 +62,10 @@ class GraphCall:
         return inspect.signature(function).bind(*self.args, **self.kwargs)
 
     def operands(self) -> list[Any]:
-        """Returns the tensors that the call computes with, in the order of the layer's inputs, constants among them.
+        """Returns the tensors that the call computes with, in the order of the layer's inputs, constants included.
 
-        A model may be called with a dictionary in another order; a mask and a training flag given by hand are left
-        out. Constants of operators are arguments like others.
+        A model may be called with a dictionary in another order. A mask and a training flag passed explicitly are left
+        out, and so are the constants of operators.
         """
         layer = self.layer
         if isinstance(layer, keras.Model):
@@ -83,28 +82,31 @@ class GraphCall:
 
 
 def model_operands(call: GraphCall, model: Any) -> list[Any]:
-    """Returns what a call hands to `model`, the nested model that is called or wrapped, in the order of its inputs."""
+    """Returns the tensors that a call passes to `model`, the nested model called or wrapped, in its input order."""
     first, _, _ = model._call_spec.split_out_first_arg(call.node.call_args, call.node.call_kwargs)
     return list(model._flatten_to_reference_inputs(first))
 
 
 def is_constant(value: Any) -> bool:
-    """Whether an argument of a call is a tensor with values of its own."""
+    """Returns whether an argument of a call is a concrete tensor, variable or array, not a symbolic tensor."""
     return isinstance(value, tf.Tensor | tf.Variable | np.ndarray | np.generic)
 
 
 def has_graph(model: Any) -> bool:
-    """Whether a model is known as a graph of layers; a Sequential one of layers that cannot be traced is not."""
+    """Returns whether Keras has the layer graph of a model.
+
+    It has none for a Sequential model with layers that cannot be traced.
+    """
     return hasattr(model, "_nodes_by_depth")
 
 
 def calls_of(model: Any, *, as_run: bool = False) -> list[GraphCall]:
-    """Returns the calls of a model, each behind those that it needs; inputs and what nested models call are left out.
+    """Returns the calls of a model in topological order, without input layers and without the calls in nested models.
 
     Args:
       model: a Sequential or Functional model.
-      as_run: have calls of equal depth in the order in which Keras runs them, not in that of the model's layers. That
-        order is the same for each copy of a model; the order of running depends on how the model was made.
+      as_run: order calls of equal depth as Keras runs them, which depends on how the model was made; by default they
+        follow `model.layers`, the same order for each copy of a model.
     """
     by_depth = model._nodes_by_depth
     place = {id(layer): number for number, layer in enumerate(model.layers)}
@@ -126,17 +128,17 @@ def propagate(
     known: dict[int, Value] | None = None,
     as_run: bool = False,
 ) -> list[Value]:
-    """Pushes values through the graph of a model, one for each symbolic tensor; returns those of its outputs.
+    """Propagates one value per symbolic tensor through the graph of a model, and returns those of its outputs.
 
-    Every walk over a graph is one of these: of channel labels, constants, shapes, or smaller tensors. A nested model is
-    one call, for which `visit` may call `propagate` again.
+    All passes over a graph use this function: channel labels, constants, shapes, smaller tensors. A nested model is one
+    call, for which `visit` may call `propagate` recursively.
 
     Args:
       model: a Sequential or Functional model.
       inputs: a value for each of `model.inputs`.
-      visit: gets a call, and the values of all tensors so far by identity; returns one for each output of the call, or
-        None for a call that is left out.
-      known: takes up the values; by default a new dictionary.
+      visit: (call, values of all tensors so far by identity) → one value for each output of the call, or None to skip
+        the call.
+      known: dictionary in which the values are collected; by default a new one.
       as_run: as for `calls_of`.
 
     >>> import tf_keras as keras
@@ -154,7 +156,7 @@ def propagate(
 
 
 def layer_paths(model: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields (path, layer) of all layers, a nested model before what it holds: "backbone", "backbone/conv1"."""
+    """Yields (path, layer) of all layers, a nested model before its own layers: "backbone", "backbone/conv1"."""
     for layer in model.layers:
         yield prefix + layer.name, layer
         if isinstance(layer, keras.Model):
@@ -162,18 +164,18 @@ def layer_paths(model: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def layers_inside(layer: Any, *, itself: bool = True, deep: bool = True) -> list[Any]:
-    """Returns the layers that a layer or model keeps in attributes, in Keras's order.
+    """Returns the layers tracked in the attributes of a layer or model, in Keras's order.
 
     Args:
       layer: any layer or model.
-      itself: have the layer itself first.
-      deep: have those that its layers keep, too.
+      itself: start with the layer itself.
+      deep: include the layers inside its layers.
     """
     return list(layer._flatten_layers(recursive=deep, include_self=itself))
 
 
 def shape_of(tensor: Any) -> Shape:
-    """Returns the static shape of a tensor or an array; of unknown rank, none."""
+    """Returns the static shape of a tensor or an array; () where the rank is unknown."""
     shape = tf.TensorShape(tensor.shape)
     return () if shape.rank is None else tuple(shape.as_list())
 
@@ -184,7 +186,7 @@ def input_layers(model: Any) -> list[Any]:
 
 
 def layer_behind(tensor: Any) -> Any:
-    """Returns the layer whose call has made a symbolic tensor."""
+    """Returns the layer whose call made a symbolic tensor."""
     return tensor._keras_history.layer
 
 
@@ -194,7 +196,7 @@ def inputs_of_calls(layer: Any) -> list[Any]:
 
 
 def packed_inputs(model: Any, values: Sequence[Any]) -> Any:
-    """Returns values for `model.inputs` in the structure, as a dictionary, that the model is called with."""
+    """Returns values for `model.inputs` in the structure that the model is called with, such as a dictionary."""
     return tf.nest.pack_sequence_as(model._nested_inputs, list(values))
 
 
@@ -204,29 +206,29 @@ def packed_outputs(model: Any, values: Sequence[Any]) -> Any:
 
 
 def last_call(layer: Any) -> GraphCall:
-    """Returns the last symbolic call that was made of a layer."""
+    """Returns the latest symbolic call of a layer."""
     return GraphCall(layer._inbound_nodes[-1])
 
 
 def insert_calls(model: Any, layers: Collection[Any], calls: Sequence[GraphCall]) -> None:
-    """Puts layers into a model that no output follows from, as those of `add_loss`, with these calls of them."""
+    """Adds layers that no output depends on, such as those of `add_loss`, and these calls of them to a model."""
     model._insert_layers(list(layers), relevant_nodes=[call.node for call in calls])
 
 
 def replace_graph(model: Any, other: Any, stays: Callable[[Any], bool]) -> None:
-    """Puts the graph of `other` in the place of the graph of `model`, which stays the same object.
+    """Replaces the graph of `model` by that of `other`; `model` stays the same object.
 
     Args:
       model: a Sequential or Functional model.
       other: one with inputs and outputs of the same structure.
-      stays: of each object that `model` tracks, whether it is tracked further beside the new layers.
+      stays: whether an object tracked by `model` is still tracked beside the new layers.
     """
     outside = [each for each in model._self_tracked_trackables if stays(each)]
     model._init_graph_network(other._nested_inputs, other._nested_outputs)
     inside = {call.key for call in calls_of(model)}
     aside = [call for call in calls_of(other) if call.key not in inside]
     if aside:
-        # What add_loss and add_metric have put in: no output follows from it.
+        # Layers that add_loss and add_metric have added: no output depends on them.
         insert_calls(model, [each for each in other.layers if each not in model.layers], aside)
     model._self_tracked_trackables.extend(outside)
     if isinstance(model, keras.Sequential):
@@ -237,3 +239,61 @@ def replace_graph(model: Any, other: Any, stays: Callable[[Any], bool]) -> None:
 def argument_names(layer: Any) -> list[str]:
     """Returns the names of the arguments of a layer's `call`, in order."""
     return list(layer._call_spec.arg_names)
+
+
+def operator_name(layer: Any) -> str:
+    """Returns the name below `tf.` under which Keras recorded an operator, as "linalg.matmul"; "" for other layers."""
+    symbol = layer.symbol if isinstance(layer, TFOpLambda) else None
+    return (symbol or "").removeprefix("compat.v1.")
+
+
+def function_name(layer: Any) -> str:
+    """Returns the public name below `tf.` of the function that an operator calls; "" where it has none.
+
+    Looked up from the function, which may have been replaced since the layer was made.
+    """
+    return (canonical_name(layer.function, add_prefix_to_v1_names=True) or "").removeprefix("compat.v1.")
+
+
+def calls_another_function(layer: Any) -> bool:
+    """Returns whether an operator calls another function than the one in its config."""
+    if not isinstance(layer, TFOpLambda) or not layer.symbol:
+        return False
+    # As TFOpLambda asks for it.
+    name = canonical_name(layer.function, add_prefix_to_v1_names=True)
+    name = name or canonical_name(layer.function, api_name="keras", add_prefix_to_v1_names=True)
+    return name != layer.symbol
+
+
+def carry_trainable_state(model: Any, twins: Mapping[int, Any]) -> None:
+    """Carries over the `trainable` flags of `compile` time, which Keras uses until the model is compiled again.
+
+    Args:
+      model: a model, compiled or not.
+      twins: identity of a layer → its replacement.
+    """
+    for layer, trainable in list(model._compiled_trainable_state.items()):
+        if id(layer) in twins:
+            model._compiled_trainable_state[twins[id(layer)]] = trainable
+
+
+def edit_compile_config(model: Any, edit: Callable[[Any], Any]) -> None:
+    """Applies `edit` to each argument of `compile` that Keras saves with the model."""
+    config = getattr(model, "_compile_config", None)
+    if config is not None:
+        for name, given in config.config.items():
+            config.config[name] = edit(given)
+
+
+def renew_tuner(model: Any) -> None:
+    """Updates the optimizer that the tuner of `steps_per_execution="auto"` uses to the model's current one."""
+    if getattr(model, "_steps_per_execution_tuner", None) is not None:
+        model._steps_per_execution_tuner.optimizer = model.optimizer
+
+
+def renew_functions(model: Any) -> None:
+    """Discards the traced train, test and predict functions of a model, so that the next step of each retraces."""
+    for kind in ("train", "test", "predict"):
+        if getattr(model, f"{kind}_function") is not None:
+            setattr(model, f"{kind}_function", None)
+            setattr(model, f"{kind}_function", getattr(model, f"make_{kind}_function")())

@@ -1,4 +1,4 @@
-"""The choice, by name, of the layers that are pruned."""
+"""Selection by name of the layers to prune."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from tfmot_swd.keras2.graph import layer_paths
 
 @dataclasses.dataclass(frozen=True)
 class LayerChoice:
-    """Which layers of a model may be pruned.
+    """Names of the layers of a model to prune, or to leave unpruned.
 
-    A name is that of a layer ("conv1"), its path ("backbone/conv1"), or that of a model inside the model, which stands
-    for all layers in it ("backbone").
+    A name is that of a layer ("conv1"), its path ("backbone/conv1"), or that of a nested model, which stands for all
+    layers in it ("backbone").
 
     Args:
-      skip: names of layers that stay whole.
-      only: names of the layers that may be pruned; None for all. `skip` leaves some of them out again.
+      skip: names of layers that are not pruned.
+      only: names of the layers that may be pruned; None for all. `skip` takes precedence.
 
     Raises:
-      TypeError: one of them is no list, such as the name itself.
+      TypeError: `skip` or `only` is not a collection, but for example a single name.
     """
 
     skip: Collection[str] = ()
@@ -35,11 +35,10 @@ class LayerChoice:
             _check_list("only", self.only)
 
     def of(self, model: Any) -> ChosenLayers:
-        """Returns which layers of a model these are.
+        """Returns the selected layers of a model, by path; layers without weights may be named.
 
         Raises:
-          ValueError: a name is of nothing in the model, near ones are told; `only` is empty. Layers without weights may
-            be named.
+          ValueError: the model has no layer of a name (the message suggests a similar one), or `only` is empty.
         """
         known = {name for path, layer in layer_paths(model) for name in (path, layer.name)}
         for name, given in (("skip", self.skip), ("only", () if self.only is None else self.only)):
@@ -58,23 +57,23 @@ class LayerChoice:
 
 @dataclasses.dataclass(frozen=True)
 class ChosenLayers:
-    """A choice of layers of one model, by path; a layer that is shared is there under each of its paths.
+    """Selected layers of one model, by path; a shared layer has several.
 
     Args:
-      skipped: paths of the layers that stay whole.
-      wanted: paths of those that may be pruned; None for all.
+      skipped: paths of the layers that are not pruned.
+      wanted: paths of the layers that may be pruned; None for all.
     """
 
     skipped: frozenset[str]
     wanted: frozenset[str] | None
 
     def allows(self, path: str) -> bool:
-        """Whether the layer at a path may be pruned."""
+        """Returns whether the layer at a path may be pruned."""
         return (self.wanted is None or path in self.wanted) and path not in self.skipped
 
 
 def _named(model: Any, names: Collection[str]) -> frozenset[str]:
-    """Returns the paths of all layers that are named, by name or path, by themselves or with a model around them."""
+    """Returns the paths of all layers with these names or paths, and of all layers in nested models with them."""
     found = list(layer_paths(model))
     chosen = {id(layer) for path, layer in found if path in names or layer.name in names}
     for _, layer in found:

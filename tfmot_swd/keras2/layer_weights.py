@@ -1,4 +1,4 @@
-"""Weights of layers, in TFMOT's wrappers or not, and the kernels among them."""
+"""Weights of layers, inside TFMOT's wrappers too: kernels, and weights by dotted path ("cell.recurrent_kernel")."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ _SCALING = (
 
 
 def unwrapped(layer: Any) -> Any:
-    """Returns the layer inside TFMOT's wrappers for pruning and quantization, ours too; another layer as it is."""
+    """Returns the layer inside pruning and quantization wrappers (TFMOT's and this package's); other layers as is."""
     return unwrapped(layer.layer) if isinstance(layer, PruneLowMagnitude | QuantizeWrapper) else layer
 
 
 def weights_inside(layer: Any) -> list[tf.Variable]:
-    """Returns the variables of a layer in full precision, without those that wrappers keep for themselves.
+    """Returns the variables of a layer in full precision, without the state of wrappers, such as masks.
 
-    Quantization-aware training puts a tensor in the place of a kernel: here the variable behind it is returned.
+    Quantization-aware training replaces a kernel by a tensor: the variable behind it is returned.
     """
     if isinstance(layer, QuantizeLayer):
         return []
@@ -49,7 +49,7 @@ def weights_inside(layer: Any) -> list[tf.Variable]:
 
 
 def unquantized(wrapper: Any, weights: list[Any]) -> list[Any]:
-    """Returns weights of the layer in a `QuantizeWrapper` with variables in place of what rounds them."""
+    """Returns weights of the layer in a `QuantizeWrapper` with the variables in place of their quantized tensors."""
     rounded = wrapper.quantize_config.get_weights_and_quantizers(wrapper.layer)
     variables = {
         id(now): variable
@@ -61,8 +61,8 @@ def unquantized(wrapper: Any, weights: list[Any]) -> list[Any]:
 def kernels_of(layer: Any) -> list[tf.Variable]:
     """Returns the kernel weights of a layer: kernels, embeddings, recurrent kernels, matrices of custom layers.
 
-    That is every variable of two axes or more that was made to be trained, frozen now or not, but for biases (those of
-    attention and of a GRU have two axes) and what normalization and PReLU scale by.
+    These are all variables of rank 2 or more that were created trainable, frozen now or not, except biases (of rank 2
+    in attention and GRU) and the scales of normalization and PReLU.
     """
     no_kernel: set[int] = set()
     for part in layers_inside(unwrapped(layer)):
@@ -76,7 +76,7 @@ def kernels_of(layer: Any) -> list[tf.Variable]:
 
 
 def layers_with_weights(model: Any) -> Iterator[tuple[str, Any]]:
-    """Yields (path, layer) of every layer that owns weights, nested models followed, each once."""
+    """Yields (path, layer) of every layer that owns weights, inside nested models too, each once."""
     seen: set[int] = set()
     for path, layer in layer_paths(model):
         if id(layer) not in seen and not isinstance(layer, keras.Model) and weights_inside(layer):
@@ -85,16 +85,16 @@ def layers_with_weights(model: Any) -> Iterator[tuple[str, Any]]:
 
 
 def has_bias(layer: Any) -> bool:
-    """Whether a layer adds a bias: it has the weight, and no `use_bias` that says otherwise."""
+    """Returns whether a layer adds a bias: it has the weight, and `use_bias`, if there is one, is true."""
     return getattr(layer, "bias", None) is not None and bool(getattr(layer, "use_bias", True))
 
 
 def own_weights(model: Any) -> list[Any]:
-    """Returns the variables of a model's layers, each once, in full precision; not those of wrappers and metrics."""
+    """Returns the variables of a model's layers, each once, in full precision, without wrapper and metric state."""
     kept: set[int] = set()
     for layer in model.submodules:
         if isinstance(layer, keras.metrics.Metric):
-            # A class with a training step of its own holds them, and Keras counts them among its weights.
+            # A model class with a custom train_step holds metrics, and Keras counts them among its weights.
             kept |= {id(master_variable(each)) for each in layer.weights}
         if isinstance(layer, PruneLowMagnitude):
             inside = {id(master_variable(each)) for each in layer.layer.weights}
@@ -112,10 +112,24 @@ def distinct(weights: Iterable[Any]) -> list[Any]:
 
 
 def elements(weights: Iterable[Any]) -> int:
-    """Returns how many numbers these weights hold together."""
+    """Returns the total number of elements of these weights."""
     return sum(math.prod(weight.shape) for weight in weights)
 
 
 def made_trainable(layer: Any) -> list[Any]:
-    """Returns the weights that a layer and those inside of it have made to be trained, frozen now or not."""
+    """Returns the weights that a layer and the layers inside it created as trainable, frozen now or not."""
     return [weight for part in layers_inside(layer) for weight in part._trainable_weights]
+
+
+def part_of(layer: Any, path: str) -> tuple[Any, str]:
+    """Returns the object inside `layer` that owns the weight at a dotted path, and the name of its attribute."""
+    *parents, name = path.split(".")
+    for parent in parents:
+        layer = getattr(layer, parent)
+    return layer, name
+
+
+def weight_at(layer: Any, path: str) -> Any:
+    """Returns the variable at a dotted path, in full precision."""
+    owner, name = part_of(layer, path)
+    return master_variable(getattr(owner, name))

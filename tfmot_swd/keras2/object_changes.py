@@ -1,7 +1,7 @@
-"""What was changed on a layer after its class had made it, put on a copy that was made from its config.
+"""Changes on layer objects that their configs do not record, carried over to copies.
 
-A config knows nothing of a method that was assigned to the object, of a variable that was put on it, or of a kernel
-that was computed: without them the copy would be another layer.
+A config does not record a method assigned to the object, a variable set on it, or a computed kernel: without them a
+copy would compute something else.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ from typing import Any
 import tensorflow as tf
 
 from tfmot_swd.keras2.compat import keras, master_variable
-from tfmot_swd.keras2.operators import calls_another_function
+from tfmot_swd.keras2.graph import calls_another_function
 from tfmot_swd.keras2.overrides import replaced_on_object
 
 Copy = Callable[[Any], Any]
 
 
 def is_changed(layer: Any) -> bool:
-    """Whether a method of a layer, or of one inside it, was replaced on the object, or an operator's function was."""
+    """Returns whether a method was replaced on a layer object or one inside it, or the function of an operator was."""
     return any(replaced_on_object(part) or calls_another_function(part) for part in layer._flatten_layers())
 
 
 def carry_changes(layer: Any, copy: Any, copied: Copy) -> None:
-    """Puts what was changed on `layer` on `copy`, which is built for it where that can be done.
+    """Applies the changes on the object `layer` to `copy`, which is built first where possible.
 
-    Functions that hold the layer, its parts or its variables get those of the copy. What the class itself puts on its
-    objects, as in `build`, is on the copy already.
+    Functions that hold the layer, its parts or its variables are rebound to those of the copy. What the class itself
+    sets on its objects, for example in `build`, is on the copy already.
 
     Args:
       layer: a built layer.
       copy: one of the same config.
-      copied: makes copies of layers inside.
+      copied: returns a copy of a layer inside.
     """
     shape = getattr(layer, "_build_input_shape", None)
     if not copy.built and shape is not None:
@@ -55,7 +55,7 @@ def carry_changes(layer: Any, copy: Any, copied: Copy) -> None:
 
 
 def carry_values(layer: Any, copy: Any, copied: Copy) -> None:
-    """Puts the variables, layers and computed tensors on `copy` that only `layer` has, as attributes."""
+    """Sets on `copy` the variables, layers and computed tensors that only `layer` has as attributes."""
     weights = {id(weight) for weight in layer.weights}
     for name, value in list(vars(layer).items()):
         held = vars(copy).get(name)
@@ -69,12 +69,12 @@ def carry_values(layer: Any, copy: Any, copied: Copy) -> None:
 
 
 def outside_losses(layer: Any) -> list[Any]:
-    """Returns the functions that were given to `add_loss` from outside a layer; they hold what they were made with."""
+    """Returns the functions passed to `add_loss` from outside a layer; they close over objects that a copy lacks."""
     return list(getattr(layer, "_callable_losses", ()))
 
 
 def check_weights_fit(layer: Any, copy: Any) -> None:
-    """Raises a ValueError where a copy does not have the weights of the layer that it stands for."""
+    """Raises a ValueError unless a copy has weights of the same shapes as the layer."""
     # Keras counts the vocabulary of a lookup as a weight, which has no shape.
     shapes = [[tuple(getattr(weight, "shape", ())) for weight in each.weights] for each in (layer, copy)]
     if shapes[0] != shapes[1]:
@@ -86,7 +86,7 @@ def check_weights_fit(layer: Any, copy: Any) -> None:
 
 
 def _twins(layer: Any, copy: Any) -> dict[int, Any]:
-    """Returns what stands for a layer, its parts and its variables on the copy, by identity."""
+    """Returns the counterparts on the copy of a layer, its parts and its variables, by identity."""
     found: dict[int, Any] = {}
     parts = [list(each._flatten_layers()) for each in (layer, copy)]
     for part, twin in zip(*parts, strict=False):
@@ -99,13 +99,13 @@ def _twins(layer: Any, copy: Any) -> dict[int, Any]:
 
 
 def _is_same_code(one: Any, other: Any) -> bool:
-    """Whether two functions come from the same lines, as what a class puts on each of its objects."""
+    """Returns whether two functions have the same code, as functions that a class sets on each of its objects."""
     codes = [getattr(getattr(each, "__func__", each), "__code__", each) for each in (one, other)]
     return other is not None and codes[0] == codes[1]
 
 
 def _rebound(value: Any, twins: dict[int, Any], done: dict[int, Any]) -> Any:
-    """Returns a function with the twins of what it holds; anything else as it is."""
+    """Returns a function that holds the counterparts of what `value` holds; anything but a function as is."""
     if id(value) in twins:
         return twins[id(value)]
     if id(value) in done:

@@ -1,4 +1,4 @@
-"""The optimizer of a smaller model: class, config and state of the old one, its slots sliced variable by variable."""
+"""Optimizer state for a smaller model: the same class and config, with slots sliced variable by variable."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _KINDS = (keras.optimizers.Optimizer, keras.optimizers.legacy.Optimizer)
 
 @dataclasses.dataclass(frozen=True)
 class Slicing:
-    """What stays of one variable.
+    """The slices of one variable that are kept.
 
     Args:
       source: the variable of the larger model.
       target: that of the smaller one.
-      masks: axis → bool array, true where a slice stays; axes that are not named stay whole.
+      masks: axis → bool array of its length, true where a slice is kept; other axes are kept whole.
     """
 
     source: Any
@@ -32,30 +32,30 @@ class Slicing:
     masks: dict[int, np.ndarray]
 
     def of(self, value: np.ndarray) -> np.ndarray:
-        """Returns what stays of an array of the source's shape."""
+        """Returns the kept slices of an array of the source's shape."""
         for axis, mask in self.masks.items():
             value = np.compress(mask, value, axis)
         return value
 
 
 def sliced_optimizer(optimizer: Any, slicings: Iterable[Slicing]) -> Any:
-    """Returns a new optimizer that goes on with the smaller variables where `optimizer` stands with the larger ones.
+    """Returns a new optimizer that continues on smaller variables with the state of `optimizer`, which is unchanged.
 
-    It has the same class and config. Slots (momentum, second moments, moving averages of weights) keep the slices that
-    their variable keeps, to the bit; `iterations`, the learning rate as last assigned, its schedule, the loss scale
-    and what `exclude_from_weight_decay` named are carried over. One that is not built gives one that is not built.
-    `optimizer` stays as it is.
+    Needed in a custom training loop after `shrink_model`, which replaces the optimizers of the model itself. The new
+    one has the same class and config. Slots (momentum, second moments, moving averages of weights) keep the slices that
+    their variable keeps, bit for bit; `iterations`, the last assigned learning rate or its schedule, the loss scale and
+    the exclusions of `exclude_from_weight_decay` are carried over. If `optimizer` is not built, the new one is not.
 
     Args:
-      optimizer: a tf_keras optimizer, a legacy one, or a LossScaleOptimizer around either; subclasses too, if
-        `from_config(get_config())` makes them anew.
-      slicings: how each variable follows from the larger one, as `rebuild` and `shrink_model` give them. Variables of
-        the optimizer that are not among them stay as they are.
+      optimizer: a tf_keras optimizer, a legacy one, or a LossScaleOptimizer around either; subclasses too,
+        where `from_config(get_config())` recreates them.
+      slicings: kept slices of each variable, as returned by `shrink_model` (`Shrunk.slicings`). Other variables of the
+        optimizer are kept whole.
 
     Raises:
-      TypeError: no optimizer of tf_keras.
-      ValueError: it wraps another optimizer; or state of it cannot be sliced (Adafactor keeps means over the channels
-        that go), or has changed its layout since it was built.
+      TypeError: `optimizer` is not a tf_keras optimizer.
+      ValueError: it wraps another optimizer; its state cannot be sliced (Adafactor keeps means over the channels that
+        are removed); or its config does not recreate its variables.
 
     >>> import numpy as np, tensorflow as tf, tf_keras as keras
     >>> large, small = tf.Variable([1.0, 2.0, 3.0]), tf.Variable([1.0, 3.0])
@@ -70,10 +70,10 @@ def sliced_optimizer(optimizer: Any, slicings: Iterable[Slicing]) -> Any:
 
 
 def slots_of(optimizer: Any, variables: Iterable[Any]) -> dict[int, list[Any]]:
-    """Returns what the optimizer keeps for each of these variables, by the variable's identity.
+    """Returns the slots of an optimizer for each of these variables, by the identity of the variable.
 
-    Slots are momentum, second moments, moving averages; none for a variable that the optimizer does not train, or
-    while it is not built.
+    Slots are momentum, second moments, moving averages. The list is empty for a variable that the optimizer does not
+    train, and for an optimizer that is not built.
 
     >>> import tensorflow as tf, tf_keras as keras
     >>> variable, optimizer = tf.Variable([1.0, 2.0]), keras.optimizers.Adam()
@@ -101,7 +101,7 @@ def slots_of(optimizer: Any, variables: Iterable[Any]) -> dict[int, list[Any]]:
 
 
 def _scope_of(optimizer: Any) -> Any:
-    """Returns the scope in which the optimizer made its variables, if that is not the present one."""
+    """Returns the distribution scope in which the optimizer created its variables, unless it is the current one."""
     strategy = getattr(unwrap(optimizer), "_distribution_strategy", None)
     if strategy is None or tf.distribute.has_strategy() or strategy is tf.distribute.get_strategy():
         return contextlib.nullcontext()
@@ -164,8 +164,8 @@ def _unbuilt(optimizer: Any) -> Any:
 def _build(optimizer: Any, variables: dict[Key, Any], strangers: dict[Key, Any]) -> list[Key | None]:
     """Builds the optimizer on model variables, given by the key that each had or has, and returns their slots' owners.
 
-    That is for each variable of the optimizer the key of the model variable that it was made from, None for one of
-    its own. The optimizer says so itself when it makes a slot; names and shapes are not asked.
+    The owner of a variable of the optimizer is the key of the model variable that it is a slot of, or None. The
+    optimizer names it when it creates the slot; variable names and shapes are not used.
     """
     key_of = {id(variable): key for key, variable in variables.items()}
     stands_for = {id(variable): key for key, variable in strangers.items()}
@@ -191,7 +191,7 @@ def _build(optimizer: Any, variables: dict[Key, Any], strangers: dict[Key, Any])
 
 @contextlib.contextmanager
 def _replaced(target: Any, name: str, function: Callable[..., Any]) -> Iterator[None]:
-    """Puts a function in the place of a method of one object."""
+    """Replaces a method of one object by a function for the duration of the block."""
     object.__setattr__(target, name, function)
     try:
         yield
@@ -200,10 +200,10 @@ def _replaced(target: Any, name: str, function: Callable[..., Any]) -> Iterator[
 
 
 def _strangers(optimizer: Any, keys: list[Key], by_key: dict[Key, Slicing]) -> dict[Key, Any]:
-    """Returns a variable to stand for each one that the optimizer knows and the slicings do not, by its key.
+    """Returns a placeholder for each variable that the optimizer trains and the slicings lack, by its key.
 
-    The optimizer has kept their keys alone. Their shape is that of their slots; which slots are theirs, a throwaway
-    copy tells, built on scalars in their place.
+    The optimizer keeps only their keys. They have the shape of their slots; a throwaway copy, built on scalars in their
+    place, tells which slots these are.
     """
     missing = [key for key in keys if key not in by_key]
     if not missing:
@@ -246,7 +246,7 @@ def _carry(optimizer: Any, old: Any, new: Any, slicing: Slicing | None) -> None:
 
 
 def _carry_unlisted(optimizer: Any, copy: Any) -> None:
-    """Carries over what the optimizer does not list: its learning rate, Nadam's product of momenta."""
+    """Carries over variables that the optimizer does not list: its learning rate, Nadam's product of momenta."""
     listed = {id(variable) for variable in optimizer.variables}
     for name, value in vars(optimizer).items():
         if isinstance(value, tf.Variable) and id(value) not in listed:
@@ -254,7 +254,7 @@ def _carry_unlisted(optimizer: Any, copy: Any) -> None:
             if not isinstance(twin, tf.Variable):
                 raise ValueError(
                     f"{type(optimizer).__name__} does not come back from its config with all its state. "
-                    f"Received: a variable in attribute {name!r} that the copy has not"
+                    f"Received: a variable in attribute {name!r} that the copy lacks"
                 )
             if twin is not value:
                 _carry(optimizer, value, twin, None)
@@ -263,10 +263,10 @@ def _carry_unlisted(optimizer: Any, copy: Any) -> None:
 
 
 def _nadam_counter(optimizer: Any) -> int:
-    """Returns where Nadam's Python counter of its products of momenta has to go on.
+    """Returns the value from which Nadam's Python counter of its products of momenta must continue.
 
-    Run eagerly, it counts updates. In a graph each trace counts once through the variables and keeps what it met as
-    constants, so that the smaller model must be traced from where the larger one was.
+    In eager mode it counts updates. In a graph each trace counts through the variables once and bakes the values in as
+    constants, so the smaller model must be traced from the same start as the larger one.
     """
     updates = int(optimizer.iterations.numpy())
     factors = optimizer.beta_1 * (1.0 - 0.5 * 0.96 ** np.arange(1, updates + 1))

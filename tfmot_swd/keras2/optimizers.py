@@ -1,4 +1,4 @@
-"""What a pruning method needs to know of an optimizer: its clock, learning rate, momentum and decay.
+"""Optimizer properties: step counter, learning rate, momentum, weight decay, loss scale, slots.
 
 Covers tf_keras optimizers, the legacy ones, and a LossScaleOptimizer around either.
 """
@@ -20,12 +20,12 @@ KINDS = (keras.optimizers.Optimizer, keras.optimizers.legacy.Optimizer)
 
 @dataclasses.dataclass(frozen=True)
 class HeldOptimizer:
-    """An optimizer of a model, and where the model holds it.
+    """An optimizer of a model, and the attribute that holds it.
 
     Args:
       owner: the model.
-      attribute: of the model: "optimizer", or one that a class with a training step of its own has added.
-      place: which of the optimizers there, where the attribute is a list or a dictionary.
+      attribute: of the model: "optimizer", or one that a class with a custom `train_step` has added.
+      place: index among the optimizers of the attribute, which may be a list or a dictionary.
       optimizer: the optimizer.
     """
 
@@ -35,7 +35,7 @@ class HeldOptimizer:
     optimizer: Any
 
     def successor(self) -> Any:
-        """Returns the optimizer that is in this place now."""
+        """Returns the optimizer that the model holds in this place now."""
         return _optimizers_of(self.owner, self.attribute)[self.place]
 
     def __str__(self) -> str:
@@ -45,7 +45,7 @@ class HeldOptimizer:
 def held_optimizers(*models: Any) -> list[HeldOptimizer]:
     """Returns the optimizers that these models hold, each once: that of `model.optimizer` first.
 
-    Training steps with several optimizers, as of generative adversarial networks, keep them in attributes of the model.
+    Models with several optimizers, such as generative adversarial networks, keep them in attributes.
     """
     found: dict[int, HeldOptimizer] = {}
     for model in models:
@@ -56,12 +56,12 @@ def held_optimizers(*models: Any) -> list[HeldOptimizer]:
 
 
 def main_optimizer(model: Any) -> Any:
-    """Returns `model.optimizer`, the first one where there are several; None without any."""
+    """Returns `model.optimizer`, the first one if there are several; None if there is none."""
     return next(iter(_optimizers_of(model, "optimizer")), None)
 
 
 def _optimizers_of(model: Any, attribute: str) -> list[Any]:
-    """Returns the optimizers in one attribute of a model; whatever is in `model.optimizer` is one."""
+    """Returns the optimizers in one attribute of a model; any object in `model.optimizer` counts as one."""
     kinds = object if attribute == "optimizer" else KINDS
     return [each for each in _leaves(getattr(model, attribute, None)) if each is not None and isinstance(each, kinds)]
 
@@ -80,12 +80,12 @@ def unwrap(optimizer: Any) -> Any:
 
 
 def iterations(optimizer: Any) -> tf.Variable:
-    """Returns the int64 variable that counts the updates made."""
+    """Returns the int64 variable that counts the updates."""
     return unwrap(optimizer).iterations
 
 
 def learning_rate_source(optimizer: Any) -> Any:
-    """Returns what the optimizer takes its learning rate from: a schedule, a variable or a float."""
+    """Returns the source of the learning rate: a schedule, a variable or a float."""
     inner = unwrap(optimizer)
     if isinstance(inner, keras.optimizers.legacy.Optimizer):
         return inner._get_hyper("learning_rate")
@@ -93,7 +93,7 @@ def learning_rate_source(optimizer: Any) -> Any:
 
 
 def learning_rate(optimizer: Any) -> tf.Tensor:
-    """Returns the learning rate of the next update, a float32 scalar; in graph, follows its variable."""
+    """Returns the learning rate of the next update, a float32 scalar; in a graph it follows its variable."""
     inner = unwrap(optimizer)
     if isinstance(inner, keras.optimizers.legacy.Optimizer):
         return inner._decayed_lr(tf.float32)
@@ -104,10 +104,10 @@ def learning_rate(optimizer: Any) -> tf.Tensor:
 
 
 def learning_rates(optimizer: Any, steps: np.ndarray) -> np.ndarray:
-    """Returns the learning rate at each update of `steps`, as far as the optimizer itself decides it.
+    """Returns the learning rate at each update of `steps`, float64 `(steps,)`, from the optimizer's schedule.
 
-    A schedule is asked at a few hundred of them, with straight lines in between. What a callback such as
-    ReduceLROnPlateau will do cannot be foreseen.
+    A schedule is evaluated at up to 256 of them and interpolated linearly in between. Changes by callbacks such as
+    ReduceLROnPlateau are not foreseen.
     """
     source = learning_rate_source(optimizer)
     if not isinstance(source, Schedule):
@@ -118,15 +118,15 @@ def learning_rates(optimizer: Any, steps: np.ndarray) -> np.ndarray:
 
 
 def is_sgd(optimizer: Any) -> bool:
-    """Whether the optimizer is stochastic gradient descent, with or without momentum."""
+    """Returns whether the optimizer is stochastic gradient descent, with or without momentum."""
     kinds = (keras.optimizers.SGD, keras.optimizers.legacy.SGD)
     return isinstance(unwrap(optimizer), kinds)
 
 
 def is_linear(optimizer: Any) -> bool:
-    """Whether updates are linear in the gradient, so that a penalty in the loss keeps its strength.
+    """Returns whether updates are linear in the gradient, so that a penalty in the loss keeps its strength.
 
-    Adam and its relatives divide by the gradient's size, and clipping bounds it: both cancel the penalty.
+    Adam and its variants divide by the size of the gradient, and clipping bounds it: both cancel the penalty.
     """
     inner = unwrap(optimizer)
     clips = (getattr(inner, name, None) is not None for name in ("clipnorm", "clipvalue", "global_clipnorm"))
@@ -134,7 +134,7 @@ def is_linear(optimizer: Any) -> bool:
 
 
 def is_nesterov(optimizer: Any) -> bool:
-    """Whether the optimizer is SGD with Nesterov's momentum."""
+    """Returns whether the optimizer is SGD with Nesterov's momentum."""
     return is_sgd(optimizer) and bool(unwrap(optimizer).nesterov)
 
 
@@ -154,7 +154,7 @@ def decoupled_weight_decay(optimizer: Any) -> float:
 
 
 def build(optimizer: Any, variables: list[Any]) -> None:
-    """Has the optimizer make its slots for these variables now, where it has none yet."""
+    """Creates the slots of an optimizer for these variables, unless it is built already."""
     inner = unwrap(optimizer)
     if isinstance(inner, keras.optimizers.legacy.Optimizer):
         inner._create_all_weights(variables)
@@ -163,7 +163,7 @@ def build(optimizer: Any, variables: list[Any]) -> None:
 
 
 def built_on(optimizer: Any, variables: list[Any]) -> list[int] | None:
-    """Returns which of these variables the optimizer has slots for, in its own order; None where it has no order."""
+    """Returns the indices of the variables that an optimizer was built on, in its order; None if it has none."""
     inner = unwrap(optimizer)
     index = getattr(inner, "_index_dict", None)
     if index is None or isinstance(inner, keras.optimizers.legacy.Optimizer):
@@ -173,13 +173,13 @@ def built_on(optimizer: Any, variables: list[Any]) -> list[int] | None:
 
 
 def trains(optimizer: Any, variables: list[Any]) -> bool | None:
-    """Returns whether the optimizer was built for any of these variables; None where it does not tell."""
+    """Returns whether the optimizer was built for any of these variables; None where that is unknown."""
     places = built_on(optimizer, variables)
     return None if places is None else bool(places)
 
 
 def slot_start(optimizer: Any, slot: Any) -> float:
-    """Returns what a slot holds before the first update: 0, but for the accumulators of Adagrad and Ftrl."""
+    """Returns the initial value of a slot: 0, except for the accumulators of Adagrad and Ftrl."""
     parts, inner = slot.name.split(":")[0].split("/"), unwrap(optimizer)
     # Legacy optimizers name a slot at the end, after the variable.
     if "accumulator" not in (*parts[:2], parts[-1]):
@@ -188,6 +188,6 @@ def slot_start(optimizer: Any, slot: Any) -> float:
 
 
 def loss_scale(optimizer: Any) -> tf.Tensor:
-    """Returns what a LossScaleOptimizer multiplies the loss by, float32; 1 for others."""
+    """Returns the loss scale of a LossScaleOptimizer, a float32 scalar; 1 for other optimizers."""
     scale = getattr(optimizer, "loss_scale", None)
     return tf.constant(1.0) if scale is None else tf.cast(scale, tf.float32)

@@ -1,4 +1,4 @@
-"""What makes an object compute something else than its class says: methods replaced on it or below an ancestor."""
+"""Overridden methods and properties, on an object or in a subclass, which may change what a layer computes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ _ACCESS = frozenset({"__call__", "__getattribute__", "__getattr__"})
 
 
 def replaced_on_object(item: Any, kind: type | None = None) -> dict[str, Any]:
-    """Returns what hides a method or a property of its class on the very object, by name.
+    """Returns the attributes of an object that hide a method or property of its class, by name.
 
-    What `kind`, by default the object's class, or an ancestor of it puts there itself is left out: Keras's operators
-    make their `call` so. A convolution whose `build` puts another `convolution_op` in place has replaced a method of
-    Conv2D, and is just what its own class says.
+    Attributes that `kind` or an ancestor of it sets itself are left out, such as the `call` of Keras's operators. A
+    convolution whose `build` sets another `convolution_op` has replaced a method of Conv2D, but none of its own class.
+
+    Args:
+      item: any object.
+      kind: a class in its ancestry; by default its class.
     """
     own = type(item)
     trusted = (own if kind is None else kind).__mro__
@@ -27,9 +30,9 @@ def replaced_on_object(item: Any, kind: type | None = None) -> dict[str, Any]:
 
 
 def replaced_below(kind: type, own: type) -> list[str]:
-    """Returns what a class redefines of what its ancestor `kind` computes with: methods, properties, access itself.
+    """Returns the methods, properties and attribute access that a class redefines of its ancestor `kind`, by name.
 
-    A property counts whatever it is called, as it may stand for a weight.
+    A new property counts under any name, as it may stand for a weight.
     """
     found: dict[str, None] = {}
     for each in own.__mro__[: own.__mro__.index(kind)]:
@@ -42,12 +45,12 @@ def replaced_below(kind: type, own: type) -> list[str]:
 
 
 def computes_as(item: Any, kind: type) -> bool:
-    """Whether nothing on an object, or between its class and an ancestor, replaces what the ancestor computes with."""
+    """Returns whether an object computes what its ancestor `kind` does: nothing is overridden in between."""
     return isinstance(item, kind) and not replaced_below(kind, type(item)) and not replaced_on_object(item, kind)
 
 
 def methods_of(kind: type) -> dict[tuple[type, str], Any]:
-    """Returns all that a class and its ancestors compute with, to tell later whether any of it was replaced."""
+    """Returns the methods and properties of a class and its ancestors, to detect later replacements."""
     return {
         (each, name): value
         for each in kind.__mro__[:-1]
@@ -65,7 +68,7 @@ def _is_computed(value: Any) -> bool:
 
 
 def _is_made_by(value: Any, kinds: tuple[type, ...], item: Any) -> bool:
-    """Whether a function comes from the code of a method of these classes, and acts on the object itself."""
+    """Returns whether a function was defined in a method of these classes, and is bound to the object itself."""
     if getattr(value, "__self__", item) is not item:
         return False
     function = getattr(value, "__func__", value)

@@ -1,4 +1,4 @@
-"""Early checks of what users pass in, with errors that say what to do."""
+"""Early checks of models and arguments, and the category of all warnings about pruning."""
 
 from __future__ import annotations
 
@@ -10,8 +10,15 @@ import tensorflow as tf
 from tfmot_swd.keras2.compat import Functional, keras, variables_of
 
 
+class PruningWarning(UserWarning):
+    """Warning that a pruned training goes wrong.
+
+    It diverges, removes nothing, empties a layer, skips updates, or ends early or with a jump of the predictions.
+    """
+
+
 def check_is_model(model: Any, kind: str = "model") -> None:
-    """Raises a TypeError unless `model` is a tf_keras model of any kind; `kind` says what is needed."""
+    """Raises a TypeError unless `model` is a tf_keras model of any kind; `kind` is what the message asks for."""
     if isinstance(model, keras.Model):
         return
     kinds = [base.__module__.split(".")[0] for base in type(model).__mro__]
@@ -28,8 +35,8 @@ def check_keras_model(model: Any) -> None:
     """Raises unless `model` is a built Sequential or Functional tf_keras model.
 
     Raises:
-      TypeError: not a tf_keras model (a Keras 3 model, or no model at all).
-      ValueError: a subclassed model, or one that is not built.
+      TypeError: `model` is not a tf_keras model (a Keras 3 model, or no model at all).
+      ValueError: the model, or a nested one, is subclassed; the model is not built.
     """
     check_is_model(model, "Sequential or Functional model")
     _check_graph(model)
@@ -37,7 +44,7 @@ def check_keras_model(model: Any) -> None:
 
 
 def check_is_built(model: Any) -> None:
-    """Raises a ValueError where the weights of a model do not exist yet."""
+    """Raises a ValueError unless the weights of a model exist."""
     if not model.built:
         raise ValueError(
             "The model is not built, so its weights do not exist yet: give the first layer an "
@@ -46,7 +53,7 @@ def check_is_built(model: Any) -> None:
 
 
 def _check_graph(model: Any) -> None:
-    """Raises unless the model, and every model inside it, is a graph of layers."""
+    """Raises a ValueError unless the model and all nested models are Sequential or Functional."""
     is_graph = isinstance(model, (keras.Sequential, Functional))
     if not is_graph or not _can_be_cloned(model):
         raise ValueError(
@@ -60,13 +67,13 @@ def _check_graph(model: Any) -> None:
 
 
 def _can_be_cloned(model: Any) -> bool:
-    """Whether cloning keeps the class: Keras turns others into plain models without a word."""
+    """Returns whether cloning keeps the class: Keras silently turns others into plain models."""
     plain = (keras.Sequential, Functional, keras.Model)
     return type(model) in plain or type(model).__init__ in {kind.__init__ for kind in plain}
 
 
 def check_finite_weights(model: Any) -> None:
-    """Raises a ValueError that names the weights of `model` that hold NaN or infinity."""
+    """Raises a ValueError that names the weights of `model` with NaN or infinity, if there are any."""
     broken = [
         weight.name
         for weight in variables_of(model)
@@ -80,10 +87,19 @@ def check_finite_weights(model: Any) -> None:
 
 
 def whole_number(name: str, value: Any, least: int, unit: str = "") -> int:
-    """Returns a count that may be given as an int, a float without a fraction, or a scalar of NumPy or TensorFlow.
+    """Returns a count given as an int, a float without a fraction, or a scalar of NumPy or TensorFlow, as an int.
+
+    Args:
+      name: of the argument, for the message.
+      value: the count.
+      least: the smallest count allowed.
+      unit: what is counted, for the message.
 
     Raises:
-      ValueError: it is none of these, or smaller than `least`.
+      ValueError: `value` is anything else, or smaller than `least`.
+
+    >>> whole_number("end_step", 100.0, least=1)
+    100
     """
     given = value.numpy() if tf.is_tensor(value) and hasattr(value, "numpy") else value
     given = given.item() if isinstance(given, np.ndarray | np.generic) and given.ndim == 0 else given

@@ -1,6 +1,21 @@
-"""Layer families: the prunable weights, channels, multiply-accumulates and constants of each layer class."""
+"""Layer families: the prunable weights, channels, multiply-accumulates and constants of each layer class.
 
-from tfmot_swd.layers import families as _families  # noqa: F401  (registers them)
+A family has a file, which registers it when it is imported.
+"""
+
+from tfmot_swd.layers import (  # noqa: F401
+    attention,
+    channelwise,
+    convolution,
+    dense,
+    merging,
+    normalization,
+    operators,
+    recurrent,
+    slicing,
+    structure,
+    wrapping,
+)
 from tfmot_swd.layers.registry import LayerFamily, register_layer
 
 __all__ = ["LayerFamily", "register_layer"]

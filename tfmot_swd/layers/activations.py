@@ -1,4 +1,4 @@
-"""Activation functions that act on each element alone, so that a channel passes through by itself."""
+"""Activation functions, told apart by whether they act on each channel alone."""
 
 from __future__ import annotations
 
@@ -28,7 +28,26 @@ _LAYERS = (keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.ELU, keras.la
 
 
 def mixes_channels(activation: Any, labels: Labels) -> str:
-    """Returns why `activation` makes the channels of `labels` stay; empty where each passes by itself."""
+    """Returns why an activation makes the channels of `labels` stay; "" where it acts on each of them alone.
+
+    Functions are recognized by identity, in `keras.activations`, `keras.backend` and TensorFlow. Others are assumed to
+    mix channels, as nothing is known of what they compute.
+
+    Args:
+      activation: a function, an activation layer, or None for the identity.
+      labels: of the tensor that it is applied to.
+
+    >>> import numpy as np
+    >>> features = Labels.on_axis(np.arange(8), 1, (None, 8))
+    >>> mixes_channels(keras.activations.relu, features)
+    ''
+    >>> mixes_channels(keras.activations.softmax, features)
+    'activation softmax looks across channels'
+    >>> mixes_channels(lambda x: x, features)
+    'activation <lambda> is not known to act on each channel alone'
+    >>> mixes_channels(None, features)
+    ''
+    """
     if activation is None:
         return ""
     if type(activation) in _LAYERS and computes_as(activation, type(activation)):

@@ -1,14 +1,15 @@
-"""Multi-head attention: inputs, output and whole heads."""
+"""Multi-head attention, whose inputs, outputs and whole heads can be removed."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-from tfmot_swd.keras2.attention import DROPOUT, KEY, OUTPUT, PROJECTIONS, QUERY, SOFTMAX, VALUE, AttentionParts
 from tfmot_swd.keras2.compat import keras
-from tfmot_swd.layers.call import Kept, LayerCall
+from tfmot_swd.keras2.inner_layers import DROPOUT, KEY, OUTPUT, PROJECTIONS, QUERY, SOFTMAX, VALUE, AttentionParts
+from tfmot_swd.layers.call import LayerCall
 from tfmot_swd.layers.labels import Labels
+from tfmot_swd.layers.record import Kept
 from tfmot_swd.layers.registry import register_layer
 from tfmot_swd.layers.sample import CallShapes, shape_of_argument, size_of
 
@@ -16,10 +17,10 @@ layers = keras.layers
 
 
 def multi_head_attention(call: LayerCall) -> Labels | list[Labels]:
-    """Kernels (in, heads, size) and (heads, size, out).
+    """Declares the kernels `(in, heads, size)` of query, key and value, and `(heads, size, out)` of the output.
 
-    Heads meet only in the sum of the output projection, so each can leave by itself. The size of a head cannot
-    change: it scales the scores.
+    Heads are only added up by the output projection, so each can be removed alone. The size of a head cannot change:
+    it scales the scores.
     """
     layer, arguments = AttentionParts(call.layer), call.arguments
     for name in PROJECTIONS:
@@ -66,7 +67,7 @@ def _attention_weights(layer: Any) -> list[Any]:
 
 
 def _positions(layer: Any, call: CallShapes) -> tuple[int, int, int]:
-    """Returns the positions of queries, keys and values."""
+    """Returns the numbers of positions of queries, keys and values."""
     query, value = shape_of_argument(call.argument(layer, "query")), shape_of_argument(call.argument(layer, "value"))
     key = value if call.argument(layer, "key") is None else shape_of_argument(call.argument(layer, "key"))
     queries, keys, values = (math.prod(shape[:-1]) for shape in (query, key, value))

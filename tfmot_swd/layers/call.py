@@ -1,9 +1,8 @@
-"""One call of one layer, as a channel rule sees it: labels in, labels out, and what follows which channel."""
+"""Layer calls as channel rules see them: labels of the inputs and outputs, and declarations about weights."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,114 +12,34 @@ from tfmot_swd.keras2.compat import keras, master_variable, variables_of
 from tfmot_swd.keras2.overrides import computes_as
 from tfmot_swd.layers.activations import mixes_channels
 from tfmot_swd.layers.labels import Labels, Shape, Sizes, Ties
-
-PRODUCE, FOLLOW, CONSUME, STATE = "produce", "follow", "consume", "state"
-
-
-@dataclasses.dataclass(frozen=True)
-class Cut:
-    """One axis of one weight whose slices leave with their channels.
-
-    Args:
-      layer: path of the layer; layers of nested models are written model/layer.
-      layer_id: identity of the layer object in this process.
-      weight: attribute of the weight, dots for parts ("cell.kernel").
-      variable_id: identity of the variable.
-      axis: of the weight, not negative.
-      ids: the channel at each index of that axis.
-      role: "produce" (its slice makes the channel), "follow" (acts on it), "consume" (reads it) or "state" (what a
-        pruning wrapper keeps about it).
-    """
-
-    layer: str
-    layer_id: int
-    weight: str
-    variable_id: int
-    axis: int
-    ids: np.ndarray
-    role: str
-
-
-class Kept:
-    """What stays: asked by rules for the sizes of the smaller layers."""
-
-    def __init__(self, stays: np.ndarray) -> None:
-        self._stays = stays
-
-    def mask(self, ids: np.ndarray) -> np.ndarray:
-        """Returns whether each id stays."""
-        return self._stays[ids]
-
-    def count(self, ids: np.ndarray) -> int:
-        """Returns how many of these ids stay."""
-        return int(np.count_nonzero(self._stays[ids]))
-
-    def count_along(self, labels: Labels, axis: int) -> int:
-        """Returns how many indices of an axis stay: those of which any element does."""
-        others = tuple(each for each in range(labels.ids.ndim) if each != axis)
-        return int(np.count_nonzero(self._stays[labels.ids].any(axis=others)))
-
-    def shape(self, labels: Labels) -> Shape:
-        """Returns the shape that a tensor is left with."""
-        return tuple(
-            size if labels.ids.shape[axis] == 1 else self.count_along(labels, axis)
-            for axis, size in enumerate(labels.shape)
-        )
-
-
-ConfigEdit = Callable[[dict[str, Any], Kept], None]
-ArgumentEdit = Callable[[dict[str, Any], Kept], None]
-
-
-class NoRule(Exception):
-    """Raised by a rule, or by what it asks, where it does not hold for a call: a barrier, and the message says why."""
-
-
-@dataclasses.dataclass
-class LayerRecord:
-    """What the calls of one layer have said about it so far.
-
-    Args:
-      path, layer: its path, and itself.
-      cuts: axes of its weights that channels own, by weight and axis.
-      fresh: channels that it makes.
-      edits: how its config follows.
-      shared: channels that an entry of the config counts, which all calls have in common.
-      known: identities of the weights that its rule has a word for.
-      met: the channels of all that went in and came out so far.
-      blocked: why all of that stays; empty where it does not.
-    """
-
-    path: str
-    layer: Any
-    cuts: dict[tuple[str, int], Cut] = dataclasses.field(default_factory=dict)
-    fresh: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
-    edits: dict[str, ConfigEdit] = dataclasses.field(default_factory=dict)
-    shared: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
-    known: set[int] = dataclasses.field(default_factory=set)
-    met: list[np.ndarray] = dataclasses.field(default_factory=list)
-    blocked: str = ""
-
-    def before(self) -> LayerRecord:
-        """Returns what is known now, for `forget`."""
-        own = ("cuts", "fresh", "edits", "shared", "known", "met")
-        return dataclasses.replace(self, **{name: type(held)(held) for name in own for held in [getattr(self, name)]})
-
-    def forget(self, before: LayerRecord) -> None:
-        """Takes back what was said since, as by a rule that has failed."""
-        self.cuts, self.fresh, self.edits = before.cuts, before.fresh, before.edits
-        self.shared, self.known = before.shared, before.known
-
-    def unknown_weights(self) -> list[str]:
-        """Returns the names of the weights that the rule has said nothing about."""
-        return [each.name for each in variables_of(self.layer) if id(each) not in self.known]
+from tfmot_swd.layers.record import (
+    CONSUME,
+    FOLLOW,
+    PRODUCE,
+    STATE,
+    ArgumentEdit,
+    ConfigEdit,
+    Cut,
+    Kept,
+    LayerRecord,
+    NoRule,
+)
 
 
 class LayerCall:
     """One call of one layer.
 
-    A rule reads `layer`, `inputs` and `output_shapes`, says which weights follow which channels, and returns the
+    A rule reads `layer`, `inputs` and `output_shapes`, declares which axes of which weights belong to which channels
+    (`produce`, `follow`, `consume`, `whole`) and which entries of the config count them (`resize`), and returns the
     labels of its outputs.
+
+    >>> def dense(call):
+    ...     units = call.new(call.layer.units)
+    ...     call.consume("kernel", 0, call.channels(call.input, -1))
+    ...     call.produce("kernel", 1, units)
+    ...     call.produce("bias", 0, units)
+    ...     call.resize("units", units)
+    ...     return call.output(units, -1)
 
     Args:
       record: of the layer; shared by all its calls, so that a layer called twice ties its channels.
@@ -128,8 +47,8 @@ class LayerCall:
       output_shapes: shapes of its output tensors.
       arguments: all arguments of the call by name, tensors replaced by their `Labels`.
       ties: of the model.
-      prefix: of the names of weights, for the call of a layer inside another one: "cell.".
-      config_path: the entries of the config that lead to that of the layer inside.
+      prefix: of the names of weights, for the call of an inner layer: "cell.".
+      config_path: keys that lead to the config of the inner layer.
     """
 
     def __init__(
@@ -161,15 +80,15 @@ class LayerCall:
 
     @property
     def operand(self) -> Labels:
-        """Labels of the one tensor that a layer or an operator computes with, its first argument.
+        """Labels of the first argument, the one tensor that a layer or an operator computes with.
 
-        TensorFlow makes one tensor of a list of them: its parts are tied place by place, as each is one slice.
+        TensorFlow stacks a list of tensors into one: its parts are tied element by element.
         """
         first = next(iter(self.arguments.values()), None) if self.arguments else self.inputs[0]
         return self.packed(first)
 
     def packed(self, given: Any) -> Labels:
-        """Returns the labels of an argument as one tensor; a list of tensors lies along a new first axis."""
+        """Returns the labels of an argument as one tensor; a list of tensors is stacked along a new first axis."""
         if isinstance(given, Labels):
             return given
         if not isinstance(given, list | tuple) or not given:
@@ -193,14 +112,14 @@ class LayerCall:
         return self.output_shapes[0]
 
     def new(self, count: int, key: str = "") -> np.ndarray:
-        """Returns `count` channels that this layer makes; the same ones at each of its calls."""
+        """Returns ids of `count` channels that this layer makes, int64 `(count,)`; the same at each of its calls."""
         key = f"{self._prefix}{key}"
         if key not in self.record.fresh:
             self.record.fresh[key] = self.ties.new(count)
         return self.record.fresh[key]
 
     def channels(self, labels: Labels, axis: int) -> np.ndarray:
-        """Returns the channels along `axis`; where they change along another axis too, they all must stay."""
+        """Returns the channel ids along `axis`, `(size,)`; where they vary along another axis too, all must stay."""
         axis %= labels.rank
         if any(each != axis for each in labels.varying):
             reason = f"{self.record.path} needs channels on axis {axis} alone"
@@ -209,21 +128,21 @@ class LayerCall:
         return labels.along(axis)
 
     def produce(self, weight: str, axis: int, ids: np.ndarray) -> None:
-        """Says that the slices of this weight along `axis` make these channels."""
+        """Declares that the slices of this weight along `axis` make these channels."""
         self._cut(weight, axis, ids, PRODUCE)
 
     def follow(self, weight: str, axis: int, ids: np.ndarray) -> None:
-        """Says that the slices of this weight along `axis` act on these channels, each on its own."""
+        """Declares that the slices of this weight along `axis` act on these channels, each slice on one."""
         self._cut(weight, axis, ids, FOLLOW)
 
     def consume(self, weight: str, axis: int, ids: np.ndarray) -> None:
-        """Says that the slices of this weight along `axis` read these channels: zero, and nothing is read."""
+        """Declares that the slices of this weight along `axis` read these channels; a slice of zeros reads nothing."""
         self._cut(weight, axis, ids, CONSUME)
 
     def whole(self, *weights: Any) -> None:
-        """Says that these weights stay as they are, whatever channels leave: variables, or names of attributes.
+        """Declares weights that no channel owns a slice of: variables, or names of attributes.
 
-        What is None or absent is passed over. A rule holds only where it has a word for each weight of its layer.
+        Absent attributes and None are skipped. A rule holds only if it declares every weight of its layer.
         """
         for weight in weights:
             found = getattr(self.layer, weight, None) if isinstance(weight, str) else weight
@@ -231,10 +150,10 @@ class LayerCall:
                 self.record.known.add(id(master_variable(found)))
 
     def part(self, name: str, *kinds: type) -> Any:
-        """Returns the layer in an attribute, which the rule takes for one of these classes and nothing else.
+        """Returns the layer in an attribute, which must be of one of these classes.
 
         Raises:
-          NoRule: it is another, or it has been changed.
+          NoRule: it is of another class, or computes something else than its class does.
         """
         found = self._resolve(name)
         if not any(type(found) is kind and computes_as(found, kind) for kind in kinds):
@@ -263,7 +182,7 @@ class LayerCall:
         self.record.cuts[key] = Cut(path, id(self.record.layer), key[0], variable_id, axis, ids, role)
 
     def mirror(self, weight: Any, state: Any, axis: int | None = None) -> None:
-        """Says that a variable of the weight's shape is cut like it, or a vector like the weight's one axis."""
+        """Declares that `state` is sliced like a weight: a variable of its shape, or a vector along one axis of it."""
         self.record.known.add(id(master_variable(state)))
         for cut in list(self.record.cuts.values()):
             if cut.variable_id == id(master_variable(weight)) and axis in (None, cut.axis):
@@ -280,14 +199,19 @@ class LayerCall:
         return found
 
     def resize(self, key: str, ids: np.ndarray) -> None:
-        """Says that this entry of the layer's config counts these channels."""
+        """Declares that this entry of the layer's config is the number of these channels."""
         self.reconfigure(key, lambda config, kept: config.__setitem__(key, kept.count(ids)), ids)
 
     def reconfigure(self, key: str, edit: ConfigEdit, ids: np.ndarray | None = None) -> None:
-        """Says how the config of the smaller layer comes from this one's; one edit a key.
+        """Declares how an entry of the config changes for the smaller layer; the first edit of a key holds.
 
         A layer has one config: where it is called several times, `ids`, the channels that the entry depends on, are
         tied to those of the first call.
+
+        Args:
+          key: of the entry.
+          edit: (config, `Kept`) → None, modifies the config in place.
+          ids: the channels that the entry depends on.
         """
         path = self._config_path
         if ids is not None:
@@ -305,11 +229,11 @@ class LayerCall:
         self.record.edits.setdefault(self._prefix + key, inside)
 
     def edit_arguments(self, edit: ArgumentEdit) -> None:
-        """Says how the arguments of this call change: `edit` gets them by name and changes them in place."""
+        """Declares how the arguments of this call change: `edit` gets them by name and modifies them in place."""
         self.argument_edits.append(edit)
 
     def inner(self, part: str, inputs: list[Labels], output_shapes: list[Shape], key: str | None = None) -> LayerCall:
-        """Returns the call of the layer in the attribute `part`; its config stands under `key`, by default `part`."""
+        """Returns the call of the inner layer in attribute `part`, whose config is under `key`, by default `part`."""
         call = LayerCall(
             self.record,
             inputs,
@@ -323,17 +247,17 @@ class LayerCall:
         return call
 
     def output(self, ids: np.ndarray, axis: int, index: int = 0) -> Labels:
-        """Returns labels of an output that vary along `axis`."""
+        """Returns the labels of an output with these channels along `axis`."""
         return Labels.on_axis(ids, axis, self.output_shapes[index])
 
     def same(self, labels: Labels, index: int = 0) -> Labels:
-        """Returns labels of an output that has its channels where an input has them, sizes of other axes aside."""
+        """Returns the labels of an output with the channels of an input on the same axes; other sizes may differ."""
         return Labels(labels.ids, self.output_shapes[index])
 
     def activated(self, labels: Labels, activation: Any) -> Labels:
-        """Returns the labels behind an activation function; one that looks across channels makes them stay."""
+        """Returns the labels behind an activation function; one that mixes channels makes them stay."""
         if isinstance(activation, keras.layers.Layer):
-            # Nothing that it is called on changes its size.
+            # Its weights keep their size.
             self.record.known.update(id(each) for each in variables_of(activation))
         reason = mixes_channels(activation, labels)
         if reason:
@@ -341,9 +265,12 @@ class LayerCall:
         return labels
 
     def barrier(self, reason: str) -> list[Labels]:
-        """Says that all channels that come in stay, and those that go out; returns the labels of all outputs.
+        """Makes all channels stay that go in or come out; returns the labels of all outputs.
 
-        So do those of all other calls of the layer, which is one and keeps its size.
+        So do those of all other calls of the layer, which keeps its size.
+
+        Args:
+          reason: why, as plans and tables show it.
         """
         reason = f"{self.record.path}: {reason}"
         record = self.record
@@ -356,6 +283,6 @@ class LayerCall:
 
 
 def _is_plain_variable(found: Any) -> bool:
-    """Whether something is a variable of TensorFlow's own, which holds what is assigned to it and gives it back."""
+    """Returns whether an object is a variable of TensorFlow or Keras, which returns the value assigned to it."""
     module = type(found).__module__
     return isinstance(master_variable(found), tf.Variable) and module.startswith(("tensorflow.", "tf_keras."))

@@ -1,6 +1,6 @@
-"""Rules for channels that are constant whatever the input: what a layer makes of constants in inference mode.
+"""Constant propagation through layers in inference mode, for channels with the same value for all inputs.
 
-A line has the value of each channel, float64, NaN where a channel is not constant.
+A `Line` holds the value of each channel, float64 `(channels,)`, NaN where it is not constant.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ Line = np.ndarray
 
 @dataclasses.dataclass(frozen=True)
 class Linear:
-    """A product of the input's channels with a weight, a bias, and the activation in `layer.activation`.
+    """A layer that multiplies its input with a weight and adds a bias, followed by `layer.activation`.
 
     Args:
       outputs: (layer, line of the input's channels) → line of the output's channels, before the activation.
       weight: attribute of the weight that reads the input's channels.
-      folds: whether a constant that is not zero can be added to the bias instead, where the layer is unpadded
-        (`is_unpadded`) and not grouped. The layer's config counts a bias as "use_bias".
+      folds: whether a nonzero constant input can be folded into the bias, where the layer is unpadded (`is_unpadded`)
+        and not grouped. The layer's config has an entry "use_bias".
     """
 
     outputs: Callable[[Any, Line], Line]
@@ -34,10 +34,10 @@ class Linear:
 
 @dataclasses.dataclass(frozen=True)
 class Moves:
-    """A layer that gives each input channel back on another place; the channel rule says where.
+    """A layer that moves its input values to other positions, as its channel rule says, without changing them.
 
     Args:
-      pads_with_zeros: whether it writes zeros beside the values, so that only a constant zero stays one.
+      pads_with_zeros: whether it also writes zeros, so that no other constant stays constant.
     """
 
     pads_with_zeros: bool = False
@@ -45,10 +45,12 @@ class Moves:
 
 @dataclasses.dataclass(frozen=True)
 class PerElement:
-    """A layer that acts on each element alone, or on elements at the same place: it is called on the constants.
+    """A layer that acts on each element alone, or on elements at the same position of several inputs.
+
+    Its outputs for constant inputs are found by calling it on them.
 
     Args:
-      zero_wins: whether one constant zero makes the result zero, as in a product.
+      zero_wins: whether the result is zero where one input is a constant zero, as in a product.
     """
 
     zero_wins: bool = False
@@ -58,17 +60,20 @@ ConstantsRule = Linear | Moves | PerElement
 
 
 def is_unpadded(layer: Any, kernel: Any) -> bool:
-    """Returns whether every output reads real inputs only, so that a constant input is a constant there.
+    """Returns whether no output reads padding, so that a constant input contributes a constant to every output.
 
     Args:
       layer: a dense layer or a convolution.
-      kernel: its weight `(…, in, out)`, of no further axis for a dense layer.
+      kernel: its weight, `(spatial axes…, in, out)`.
     """
     return str(getattr(layer, "padding", "")).lower() == "valid" or all(size == 1 for size in kernel.shape[:-2])
 
 
 def weighted(line: Line, kernel: np.ndarray, unpadded: bool) -> Line:
-    """Returns the constants that a kernel `(…, in, out)` makes of constants, without bias."""
+    """Returns the constant outputs Σ_k,i W[k, i, o] · x_i of a kernel `(…, in, out)`, without bias.
+
+    An output is NaN where it reads an input that is not constant, or a nonzero constant next to padding.
+    """
     kernel = kernel.reshape(-1, *kernel.shape[-2:]).astype(np.float64)
     used = (kernel != 0.0).any(axis=0)
     total = kernel.sum(axis=0)
@@ -78,7 +83,7 @@ def weighted(line: Line, kernel: np.ndarray, unpadded: bool) -> Line:
 
 
 def weighted_each(line: Line, kernel: np.ndarray, unpadded: bool) -> Line:
-    """Returns the constants that a depthwise kernel `(…, in, multiplier)` makes of constants, without bias."""
+    """Returns the constant outputs Σ_k W[k, i, m] · x_i of a depthwise kernel `(…, in, multiplier)`, without bias."""
     kernel = kernel.reshape(-1, *kernel.shape[-2:]).astype(np.float64)
     settled = ((line == 0.0) | (~np.isnan(line) & unpadded))[:, None]
     value = np.nan_to_num(line)[:, None] * kernel.sum(axis=0)

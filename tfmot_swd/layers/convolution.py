@@ -19,18 +19,18 @@ layers = keras.layers
 
 
 def channel_axis(call: LayerCall, kernel: Any) -> int:
-    """Returns the axis on which the layer's data format has the channels; more than one batch axis may come first.
+    """Returns the channel axis by the layer's data format; several batch axes may come first.
 
     Args:
       call: of a convolution.
-      kernel: its weight, with two axes behind the spatial ones.
+      kernel: its weight, `(spatial axes…, in, out)`.
     """
     rank, spatial = call.operand.rank, len(kernel.shape) - 2
     return rank - 1 - spatial if getattr(call.layer, "data_format", None) == "channels_first" else rank - 1
 
 
 def convolution(call: LayerCall) -> Labels:
-    """Kernel (…, in / groups, out)."""
+    """Declares the kernel `(…, in / groups, out)`, the bias and the number of filters."""
     layer = call.layer
     axis, groups = channel_axis(call, layer.kernel), getattr(layer, "groups", 1)
     source, target = call.channels(call.operand, axis), call.new(int(layer.kernel.shape[-1]))
@@ -43,7 +43,7 @@ def convolution(call: LayerCall) -> Labels:
 
 
 def _made(call: LayerCall, target: np.ndarray, axis: int) -> Labels:
-    """Returns the labels of the filters that a convolution makes, behind its bias and activation."""
+    """Declares the bias and the number of filters; returns the labels of the output, behind the activation."""
     if has_bias(call.layer):
         call.produce("bias", 0, target)
     call.resize("filters", target)
@@ -51,10 +51,10 @@ def _made(call: LayerCall, target: np.ndarray, axis: int) -> Labels:
 
 
 def _tie_groups(call: LayerCall, source: np.ndarray, target: np.ndarray) -> None:
-    """Every group must keep as many channels as the others, `(groups, width)` each.
+    """Ties the channels of a grouped convolution, `(groups, width)` each, so that all groups stay of equal width.
 
-    Many narrow groups leave as wholes, input and output together; of few wide groups the channels at the same place
-    leave together. Either way each piece is the largest number of classes that can be had.
+    Many narrow groups are removed as a whole, input and output together; of few wide groups, the channels at the same
+    index of each. The choice leaves the larger number of channels that can be removed one by one.
     """
     groups, width = source.shape
     if groups >= min(width, target.shape[1]):
@@ -69,7 +69,7 @@ def _tie_groups(call: LayerCall, source: np.ndarray, target: np.ndarray) -> None
 
 
 def transposed(call: LayerCall) -> Labels:
-    """Kernel (…, out, in)."""
+    """Declares the kernel `(…, out, in)`, the bias and the number of filters."""
     layer = call.layer
     axis, target = channel_axis(call, layer.kernel), call.new(int(layer.kernel.shape[-2]))
     if getattr(layer, "groups", 1) != 1:
@@ -80,7 +80,7 @@ def transposed(call: LayerCall) -> Labels:
 
 
 def depthwise(call: LayerCall) -> Labels:
-    """Kernel (…, in, multiplier): each output channel belongs to its input channel."""
+    """Declares the kernel `(…, in, multiplier)`: each output channel belongs to its input channel."""
     layer = call.layer
     axis = channel_axis(call, layer.depthwise_kernel)
     source = call.channels(call.operand, axis)
@@ -92,7 +92,7 @@ def depthwise(call: LayerCall) -> Labels:
 
 
 def separable(call: LayerCall) -> Labels:
-    """A depthwise and a pointwise kernel."""
+    """Declares a depthwise and a pointwise kernel, the bias and the number of filters."""
     layer = call.layer
     axis = channel_axis(call, layer.depthwise_kernel)
     source, target = call.channels(call.operand, axis), call.new(int(layer.pointwise_kernel.shape[-1]))
@@ -108,7 +108,7 @@ def _convolution_macs(layer: Any, call: CallShapes) -> int:
 
 
 def _transposed_macs(layer: Any, call: CallShapes) -> int:
-    # Every input place is multiplied with the whole kernel; what falls over the border is cropped.
+    # Every input position is multiplied with the whole kernel; what falls outside the border is cropped.
     return positions(layer, call.inputs[0], len(layer.kernel.shape) - 2) * size_of(layer.kernel)
 
 
@@ -171,7 +171,7 @@ register_layer(
     constants=Linear(_transposed_constants),
     filters=True,
 )
-# Their weights count nowhere, on purpose: TFMOT prunes none of these few either.
+# Their weights are deliberately not pruned: there are few, and TFMOT leaves them dense too.
 register_layer(
     layers.DepthwiseConv1D,
     layers.DepthwiseConv2D,

@@ -7,9 +7,10 @@ from typing import Any
 
 from tfmot_swd.keras2.compat import keras
 from tfmot_swd.keras2.layer_weights import has_bias
-from tfmot_swd.layers.call import Kept, LayerCall
+from tfmot_swd.layers.call import LayerCall
 from tfmot_swd.layers.constants import Line, Linear, weighted, with_bias
 from tfmot_swd.layers.labels import Labels
+from tfmot_swd.layers.record import Kept
 from tfmot_swd.layers.registry import register_layer
 from tfmot_swd.layers.sample import CallShapes, Shape, size_of
 
@@ -17,7 +18,7 @@ layers = keras.layers
 
 
 def dense(call: LayerCall) -> Labels:
-    """Kernel (in, units), on the last axis; behind Flatten an input channel owns several rows."""
+    """Declares the kernel `(in, units)`, the bias and `units`; behind Flatten an input channel owns several rows."""
     layer = call.layer
     target = call.new(int(layer.kernel.shape[-1]))
     call.consume("kernel", 0, call.channels(call.operand, -1))
@@ -29,7 +30,7 @@ def dense(call: LayerCall) -> Labels:
 
 
 def einsum_dense(call: LayerCall) -> Labels:
-    """One letter an axis: letters of input and kernel are read; the last one that only the kernel has is made."""
+    """Declares the kernel of an equation: it consumes axes shared with the input, and makes its own last one."""
     layer = call.layer
     source, rest = layer.equation.replace(" ", "").split(",")
     kernel, result = rest.split("->")
@@ -63,7 +64,7 @@ def einsum_dense(call: LayerCall) -> Labels:
 
 
 def embedding(call: LayerCall) -> Labels:
-    """Table (words, out)."""
+    """Declares the table `(words, out)`, of which columns can be removed."""
     call.ties.pin(call.operand.ids, f"{call.record.path}: rows of an embedding are looked up, not summed")
     target = call.new(call.layer.output_dim)
     call.produce("embeddings", 1, target)
@@ -80,7 +81,11 @@ def _einsum_dense_macs(layer: Any, call: CallShapes) -> int:
 
 
 def einsum_macs(equation: str, *shapes: Shape) -> int:
-    """Returns the MACs of a product of two operands: the product of the sizes of all its labels."""
+    """Returns the MACs of an einsum of two operands: the product of the sizes of all its labels.
+
+    >>> einsum_macs("ij,jk->ik", (2, 3), (3, 5))
+    30
+    """
     sizes: dict[str, int] = {}
     terms = equation.replace(" ", "").split("->")[0].split(",")
     for term, shape in zip(terms, shapes, strict=True):

@@ -15,7 +15,7 @@ from typing import Any
 from tfmot_swd.io.deprecation import warn_deprecated
 from tfmot_swd.keras2.compat import keras, variables_of
 from tfmot_swd.keras2.overrides import replaced_on_object
-from tfmot_swd.keras2.pruning_warning import PruningWarning
+from tfmot_swd.keras2.validation import PruningWarning
 from tfmot_swd.layers.registry import MacRule, register_layer, said_of
 from tfmot_swd.layers.sample import CallShapes, SampleWalk, Shape, size_of
 
@@ -23,16 +23,16 @@ __all__ = ["CallShapes", "Shape", "count_macs", "macs_by_weight", "macs_of_model
 
 layers = keras.layers
 
-# What a class makes of these is its own affair.
+# Base classes that say nothing about what a subclass computes.
 _OPEN_CLASSES = {layers.Layer, layers.Lambda, keras.Model}
 
 
 def count_macs(layer: Any, call: CallShapes) -> int | None:
-    """Returns the MACs of one call of a built `layer`, or None for a class that nothing is known of.
+    """Returns the MACs of one call of a built `layer`, or None for a class whose MACs are unknown.
 
     Keras's own layers without a rule count 0 unless they own a matrix. Classes of others without a
     rule, `Lambda` among them, are unknown, as is a `tf` operator that may multiply matrices, and a layer
-    whose `call` was replaced on the object. A rule that fails leaves its layer unknown too, with a warning.
+    whose `call` was replaced on the object. A rule that fails leaves its layer unknown too, with a `PruningWarning`.
     """
     if "call" in replaced_on_object(layer):
         return None
@@ -52,15 +52,15 @@ def count_macs(layer: Any, call: CallShapes) -> int | None:
         issubclass(kind, layers.Layer) and kind.__module__.startswith("tf_keras.") and kind not in _OPEN_CLASSES
         for kind in type(layer).__mro__
     )
-    # Keras's layers with vectors alone, such as ConvNeXt's LayerScale, can but scale and shift.
+    # Keras's layers with vectors alone, such as ConvNeXt's LayerScale, only scale and shift.
     return 0 if from_keras and all(len(weight.shape) < 2 for weight in variables_of(layer)) else None
 
 
 def macs_by_weight(layer: Any, call: CallShapes) -> tuple[list[tuple[Any, float]], int]:
-    """Returns (weight, MACs of each of its elements) of one call, and the MACs that no weight takes part in.
+    """Returns (weight, MACs per element) pairs of one call, and the MACs of products without a weight.
 
-    Together they are `count_macs`; unknown ones are 0. Elements of one layer's matrices count alike, unless its family
-    says otherwise, as in attention, where queries and values may be of different length.
+    Their sum is `count_macs`; unknown MACs are 0. All elements of the matrices of a layer count alike unless its family
+    has `macs_by_weight`, as attention does, where queries and values may differ in length.
     """
     # The bias of a GRU has two axes, and that of attention too.
     variables = variables_of(layer)
@@ -91,7 +91,7 @@ def register_macs(*kinds: type) -> Callable[[MacRule], MacRule]:
     """Deprecated: the decorator form of `register_layer(*kinds, macs=rule)`.
 
     Raises:
-      TypeError: a class that is no Keras layer.
+      TypeError: a class is not a tf_keras layer.
     """
     warn_deprecated("register_macs(MyLayer)(rule)", "register_layer(MyLayer, macs=rule)")
     for kind in kinds:

@@ -1,4 +1,4 @@
-"""Layers of several inputs: sums and products tie channels, concatenation joins them."""
+"""Layers of several inputs: sums and products, which tie channels, concatenation and dot products."""
 
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ layers = keras.layers
 
 
 def elementwise_merge(call: LayerCall) -> Labels:
+    """Ties the channels of all inputs."""
     return tied(call, call.inputs, call.output_shape)
 
 
 def concatenate(call: LayerCall) -> Labels:
+    """Joins the channels of all inputs along the axis of the layer."""
     return joined(call, call.inputs, call.layer.axis, call.output_shape)
 
 
@@ -42,7 +44,7 @@ def tied(call: LayerCall, inputs: list[Labels], shape: Shape) -> Labels:
     found: np.ndarray | None = None
     for labels, alone in zip(whole, spread, strict=True):
         if alone:
-            # One number for all channels of another tensor: it cannot leave with any of them.
+            # One number for all channels of another tensor: it is not removed with any of them.
             call.ties.pin(labels.ids, f"{call.record.path}: one channel acts on all of another tensor")
         elif found is None:
             found = labels.ids

@@ -1,4 +1,4 @@
-"""Normalization: exact where each channel has its own statistics, a barrier where channels share them."""
+"""Normalization layers, which are barriers where channels share statistics."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _axes(axis: int | Sequence[int], rank: int) -> list[int]:
 
 
 def batch_normalization(call: LayerCall) -> Labels:
-    """Gamma, beta, moving mean and variance, one each a channel."""
+    """Declares gamma, beta, moving mean and variance, `(channels,)` each."""
     layer = call.layer
     axes = _axes(layer.axis, call.operand.rank)
     if len(axes) != 1:
@@ -35,18 +35,20 @@ def batch_normalization(call: LayerCall) -> Labels:
 
 
 def layer_normalization(call: LayerCall) -> Labels:
+    """Passes channels on that do not lie on the normalized axes."""
     axes = _axes(call.layer.axis, call.operand.rank)
     call.whole("gamma", "beta")
     return call.barrier(SHARED)[0] if set(axes) & set(call.operand.varying) else call.same(call.operand)
 
 
 def unit_normalization(call: LayerCall) -> Labels:
+    """Passes channels on that do not lie on the normalized axes."""
     axes = _axes(call.layer.axis, call.operand.rank)
     return call.barrier(SHARED)[0] if set(axes) & set(call.operand.varying) else call.same(call.operand)
 
 
 def group_normalization(call: LayerCall) -> Labels:
-    """Channels of one group share statistics: they leave together, and the number of groups falls."""
+    """Ties the channels of each group, which share statistics: groups are removed as a whole."""
     layer = call.layer
     axis = _axes(layer.axis, call.operand.rank)[0]
     ids = call.channels(call.operand, axis)
@@ -62,7 +64,7 @@ def group_normalization(call: LayerCall) -> Labels:
 
 
 def feature_normalization(call: LayerCall) -> Labels:
-    """Keras's preprocessing layer: statistics of the data set, which stands at the input, where channels stay."""
+    """Declares the data set statistics of Keras's preprocessing layer, which is a barrier behind the model input."""
     if call.layer.axis and call.operand.varying:
         return call.barrier("normalization by fixed statistics has no rule for channels that can leave")[0]
     call.whole("adapt_mean", "adapt_variance", "count")
@@ -70,7 +72,7 @@ def feature_normalization(call: LayerCall) -> Labels:
 
 
 def _no_macs(layer: Any, call: CallShapes) -> int:
-    """Scales and shifts, which may have several axes."""
+    """Returns 0: scales and shifts, which may be of rank 2 or more, multiply no matrix."""
     return 0
 
 

@@ -1,6 +1,6 @@
-"""Operators as Keras records them in a functional model: x + y, tf.nn.relu, tf.concat, tf.reshape…
+"""TensorFlow operators in Functional models: x + y, tf.nn.relu, tf.concat, tf.reshape…
 
-A rule here gets the call and its arguments by name; the table at the end says which function has which.
+A rule gets the call with its arguments by name; `OPERATORS` maps the names of functions to rules.
 """
 
 from __future__ import annotations
@@ -12,13 +12,15 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfmot_swd.keras2.operators import TFOpLambda, function_name, operator_name
+from tfmot_swd.keras2.compat import TFOpLambda
+from tfmot_swd.keras2.graph import function_name, operator_name
 from tfmot_swd.layers import structure
-from tfmot_swd.layers.call import Kept, LayerCall
+from tfmot_swd.layers.call import LayerCall
 from tfmot_swd.layers.constants import ConstantsRule, Moves, PerElement
 from tfmot_swd.layers.dense import einsum_macs
 from tfmot_swd.layers.labels import Labels, Sizes
 from tfmot_swd.layers.merging import joined, tied
+from tfmot_swd.layers.record import Kept
 from tfmot_swd.layers.registry import register_layer
 from tfmot_swd.layers.sample import CallShapes, shape_of_argument
 
@@ -31,6 +33,7 @@ _WITHOUT_RULE = ("keep_dims", "reduction_indices", "squeeze_dims", "dim", "keep_
 
 
 def operator(call: LayerCall) -> Found:
+    """Applies the rule of the function that the operator calls; a barrier where there is none."""
     symbol = function_name(call.layer)
     rule = OPERATORS.get(symbol)
     if rule is None:
@@ -47,7 +50,7 @@ def operator(call: LayerCall) -> Found:
 
 
 def elementwise(call: LayerCall) -> Found:
-    """A function of tensors and constants; a constant with one number a channel is cut like a weight."""
+    """Ties the channels of all operands; a constant with one number per channel is sliced like a weight."""
     if len(call.output_shapes) != 1:
         return call.barrier("an operator of several outputs has no rule")
     if "condition" in call.arguments and call.arguments.get("x") is None:
@@ -68,19 +71,19 @@ def elementwise(call: LayerCall) -> Found:
 
 
 def _packed(call: LayerCall, value: Any) -> Any:
-    """Returns an argument with a list of tensors as the one tensor that TensorFlow makes of it."""
+    """Returns an argument with a list of tensors as the one tensor that TensorFlow stacks it to."""
     is_list = isinstance(value, list | tuple) and any(isinstance(each, Labels) for each in tf.nest.flatten(value))
     return call.packed(value) if is_list else value
 
 
 def _parts(value: Any) -> list[Any]:
-    """Returns the tensors of a list of tensors, as tf.add_n takes it; anything else by itself."""
+    """Returns the tensors of a list of tensors, as tf.add_n takes it; any other value in a list."""
     is_list = isinstance(value, list | tuple) and any(isinstance(each, Labels) for each in value)
     return list(value) if is_list else [value]
 
 
 def _cut_constant(call: LayerCall, name: str, value: Any, labels: Labels) -> bool:
-    """Says how a constant operand follows the channels; returns whether it can."""
+    """Declares how a constant operand is sliced with the channels; returns False where it cannot be."""
     if any(isinstance(each, Labels) for each in tf.nest.flatten(value)):
         return False
     shape = np.shape(value)
@@ -191,7 +194,7 @@ def _expand_dims(call: LayerCall) -> Found:
 
 
 def _per_channel(call: LayerCall) -> Found:
-    """Pooling and resizing of (batch, …, channels)."""
+    """Passes the channels of `(batch, …, channels)` through pooling and resizing."""
     windows = [np.atleast_1d(call.arguments.get(name, 1)) for name in ("ksize", "strides")]
     if any(window.size == call.operand.rank and window[-1] != 1 for window in windows):
         return call.barrier("pooling across channels")
@@ -209,7 +212,7 @@ def _pad(call: LayerCall) -> Found:
 
 
 def _sizes(call: LayerCall) -> Found:
-    """tf.shape: those of places may be read, by a slice; whatever else is done with them keeps the channels."""
+    """Labels the output of tf.shape, of which a slice may read spatial sizes; other uses make the channels stay."""
     ids = call.ties.new_pinned(f"{call.record.path}: numbers, no channels").reshape(1)
     return Sizes(ids, call.output_shape, call.operand)
 

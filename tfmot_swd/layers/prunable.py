@@ -1,9 +1,9 @@
-"""The weights of a layer that can be pruned, and those of them that count towards the rate.
+"""Prunable weights of layers, which a pruning rate is a share of.
 
-The pool of Selective Weight Decay is the kernels of convolutions and dense layers and the biases of
-dense layers (method of arXiv 2011.10520); recurrent, attention and embedding layers follow TFMOT's
-registry. Subclasses count like the class they extend, looked up through its ancestry. A custom layer counts what the
-layers inside it do, each by its own class.
+They are the kernels of convolutions and dense layers and the biases of dense layers, as published for Selective Weight
+Decay (arXiv 2011.10520); recurrent, attention and embedding layers follow TFMOT's registry. Subclasses count like the
+class they extend, looked up through their ancestry. A custom layer counts what the layers inside it do, each by its own
+class.
 """
 
 from __future__ import annotations
@@ -15,23 +15,28 @@ import tensorflow as tf
 
 from tfmot_swd.keras2.compat import PruneLowMagnitude, QuantizeWrapper, master_variable
 from tfmot_swd.keras2.graph import layers_inside
-from tfmot_swd.keras2.layer_weights import distinct, kernels_of, made_trainable, unquantized, unwrapped
-from tfmot_swd.keras2.weight_paths import part_of
+from tfmot_swd.keras2.layer_weights import distinct, kernels_of, made_trainable, part_of, unquantized, unwrapped
 from tfmot_swd.layers.registry import said_of
 
 
 def counted_weights(layer: Any) -> list[tf.Variable]:
-    """Returns the variables of a built `layer` that belong to the pool; empty where it has none.
+    """Returns the prunable weights of a built layer, which a pruning rate counts; an empty list if it has none.
 
-    A class with a `get_prunable_weights` method (`tfmot.sparsity.keras.PrunableLayer`) decides itself. Of other classes
-    the rule of the nearest ancestor decides, and the layers inside that it does not speak of each by their own class.
-    What a layer computes in the place of a weight, as a kernel of another weight, is no variable and cannot be pruned.
+    A class with a `get_prunable_weights` method (`tfmot.sparsity.keras.PrunableLayer`) decides itself. For others the
+    family of the nearest registered ancestor decides; layers inside that it does not cover count by their own class. A
+    kernel that a layer computes from another weight is not a variable and cannot be pruned.
+
+    >>> import tf_keras as keras
+    >>> dense = keras.layers.Dense(2)
+    >>> dense.build((None, 3))
+    >>> [weight.shape.as_list() for weight in counted_weights(dense)]
+    [[3, 2], [2]]
     """
     return [weight for weight in _named(layer) if isinstance(master_variable(weight), tf.Variable)]
 
 
 def _named(layer: Any) -> list[Any]:
-    """Returns what belongs to the pool, tensors that a layer computes in the place of a variable among it."""
+    """Returns the prunable weights, including tensors that a layer computes in place of a variable."""
     if isinstance(layer, QuantizeWrapper):
         return unquantized(layer, _named(layer.layer))
     if isinstance(layer, PruneLowMagnitude):
@@ -42,7 +47,7 @@ def _named(layer: Any) -> list[Any]:
 
 
 def _said(layer: Any) -> list[Any]:
-    """Returns the weights that the family of a layer names."""
+    """Returns the prunable weights by the family of a layer."""
     kind, prunable = said_of(type(layer), "prunable")
     if kind is None:
         return []
@@ -63,15 +68,15 @@ def _said(layer: Any) -> list[Any]:
 
 
 def decides_itself(layer: Any) -> bool:
-    """Whether the class of a layer says which of its weights are pruned, as a TFMOT `PrunableLayer` does."""
+    """Returns whether the class of a layer names its prunable weights, as a TFMOT `PrunableLayer` does."""
     return hasattr(type(layer), "get_prunable_weights")
 
 
 def uncounted_kernels(layer: Any) -> list[tf.Variable]:
-    """Returns the kernel weights of a layer that no rule counts, though nobody chose to leave them whole.
+    """Returns the kernel weights of a layer that are not prunable for lack of a registration.
 
-    These are the weights that custom layers own themselves. Depthwise kernels and what a `PrunableLayer` does not name
-    are left whole on purpose.
+    These are the weights that custom layers own themselves. Depthwise kernels, and weights that a `PrunableLayer` does
+    not name, are left dense on purpose and are not among them.
     """
     decided = {id(master_variable(each)) for each in counted_weights(layer)}
     for part in layers_inside(unwrapped(layer)):
@@ -88,7 +93,7 @@ def uncounted_kernels(layer: Any) -> list[tf.Variable]:
 
 
 def with_parts(layer: Any, found: list[Any]) -> list[Any]:
-    """Returns `found` and what those of the layers inside `layer` count from which nothing is in it."""
+    """Returns `found` with the prunable weights of those layers inside `layer` that have none in it yet."""
     known = {id(master_variable(each)) for each in found}
     for part in layers_inside(layer, itself=False, deep=False):
         counted = _named(part)
@@ -98,10 +103,15 @@ def with_parts(layer: Any, found: list[Any]) -> list[Any]:
 
 
 def target_weights(layer: Any, targets: str) -> list[tf.Variable]:
-    """Returns the variables that the penalty may act on: the pool, then with "all" every other one.
+    """Returns the variables that the decay may act on: the prunable ones, then with "all" every other trainable one.
 
-    "all" is the published code: one threshold from the pool, applied to biases and batch-norm gamma
-    and beta too. "kernels" leaves those alone. What is frozen now is among them, and their order does not depend on it.
+    "all" follows the published code: the threshold of the prunable weights is applied to biases and the gamma and beta
+    of batch normalization too, which "kernels" leaves alone. Frozen weights are included; the order does not depend on
+    whether weights are frozen.
+
+    Args:
+      layer: a built layer.
+      targets: "kernels" or "all".
     """
     counted = counted_weights(layer)
     if targets == "kernels":
@@ -110,7 +120,7 @@ def target_weights(layer: Any, targets: str) -> list[tf.Variable]:
 
 
 def make_prunable(layer: Any) -> Any:
-    """Gives `layer` the method that TFMOT's wrapper asks for, whatever its class; returns the layer."""
+    """Adds `get_prunable_weights`, which TFMOT's wrapper requires, to a layer that lacks it; returns the layer."""
     if not hasattr(layer, "get_prunable_weights"):
         layer.get_prunable_weights = partial(counted_weights, layer)
     return layer

@@ -1,4 +1,4 @@
-"""Recurrent layers: a hidden unit is a channel, with a slice of every gate."""
+"""Recurrent layers, whose channels are hidden units, with a slice of every gate."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ CELLS = {layers.LSTM: layers.LSTMCell, layers.GRU: layers.GRUCell, layers.Simple
 
 
 def recurrent(call: LayerCall) -> list[Labels]:
-    """Kernel (in, gates · units), recurrent kernel (units, gates · units).
+    """Declares the kernel `(in, gates · units)`, recurrent kernel `(units, gates · units)`, bias and `units`.
 
-    A unit that goes takes its row of the recurrent kernel along: the others read nothing of it. Its initial state
-    is read in the same way, so states that come from outside are tied to the units.
+    With a unit its row of the recurrent kernel is removed, by which the others read it, and its initial state: states
+    passed as inputs are tied to the units.
     """
     layer = call.layer
     kind = next(kind for kind in GATES if isinstance(layer, kind))
@@ -56,7 +56,7 @@ def _is_known(part: Any) -> bool:
 
 
 def bidirectional(call: LayerCall) -> list[Labels]:
-    """Two layers over the same input, concatenated, merged element by element, or side by side."""
+    """Applies the rule of both inner layers; their outputs are concatenated, merged element by element, or separate."""
     layer = call.layer
     parts = layer.forward_layer, layer.backward_layer
     if len(call.inputs) != 1 or layer.return_state or not all(map(_is_known, parts)):

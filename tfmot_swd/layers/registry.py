@@ -1,4 +1,4 @@
-"""The table of layer families: layer class → all that is known of it, looked up through the ancestry of the class."""
+"""Registry of layer families, looked up through the ancestry of a layer class."""
 
 from __future__ import annotations
 
@@ -24,22 +24,23 @@ Rule = TypeVar("Rule", bound=ChannelRule)
 
 @dataclasses.dataclass(frozen=True)
 class LayerFamily:
-    """What is known of a layer class; None where the next ancestor, or nobody, says it.
+    """Properties of a layer class for pruning; None where those of the nearest ancestor hold.
 
     Args:
       prunable: names of the weights that are pruned and count towards the rate, dots for parts; or a function of a
         built layer that returns them.
-      whole: names of kernel weights that stay dense on purpose, as those of depthwise convolutions.
+      whole: names of kernel weights that are left dense on purpose, as those of depthwise convolutions.
       channels: the channel rule, a function of a `LayerCall`.
-      macs: (layer, `CallShapes`) → multiply-accumulates of one call on one sample; None where it cannot say.
-      macs_by_weight: (layer, `CallShapes`) → (weight, MACs of each of its elements), for a layer whose weights are not
-        all used equally often.
-      constants: what becomes of channels that are constant whatever the input; or a function of the layer that says it.
+      macs: (layer, `CallShapes`) → multiply-accumulates of one call on one sample; None where they are unknown.
+      macs_by_weight: (layer, `CallShapes`) → list of (weight, MACs per element), for a layer whose weights are not all
+        used equally often.
+      constants: how constant channels propagate (`tfmot_swd.layers.constants`); or a function of the layer that
+        returns it.
       filters: whether the channels that it makes are filters, which structured pruning ranks with
         layers="convolutions".
-      view: whether its output is its input's memory at inference, as of a reshape or dropout; or a function of the
-        layer that says it.
-      methods: what the class computed with when its channel rule was registered.
+      view: whether its output shares the memory of its input at inference, as for a reshape or dropout; or a function
+        of the layer that returns it.
+      methods: methods of the class when its channel rule was registered, to detect later replacements.
     """
 
     prunable: PrunableWeights | None = None
@@ -69,31 +70,31 @@ def register_layer(
     filters: bool | None = None,
     view: bool | Callable[[Any], bool] | None = None,
 ) -> None:
-    """Says all that pruning has to know of layer classes and of what inherits from them, once.
+    """Registers layer classes, and their subclasses, for pruning, channel removal and cost counts.
 
-    After that `plan_pruning` counts their weights, `channel_groups` and `remove_channels` follow their channels,
-    `plan_channels` ranks them, and `profile` and budgets count their multiply-accumulates. `like` names a class that
-    they compute like: with `like=keras.layers.Conv2D`, a convolution of one's own needs its attributes `kernel`
-    `(height, width, in / groups, filters)` and `bias` (None for none), an entry "filters" in its config, and
-    `data_format`, `groups`, `padding` and `activation` where they are not the defaults.
+    Needed once for a custom layer: after that `plan_pruning` counts its weights, `channel_groups` and `remove_channels`
+    follow its channels, `plan_channels` ranks them, and `profile` and budgets count its multiply-accumulates. `like`
+    names a class with the same computation: with `like=keras.layers.Conv2D`, a custom convolution needs the attributes
+    `kernel` `(height, width, in / groups, filters)` and `bias` (None without one), an entry "filters" in its config,
+    and `data_format`, `groups`, `padding` and `activation` where they differ from the defaults.
 
-    What is not said here or by `like` comes from the nearest ancestor of a class that says it. A registration replaces
-    what an earlier one of the same class has said. It holds for exactly these classes even where they override `call`;
-    below them, a class that replaces a method is a barrier for channels: the channels around it stay.
+    A property given neither here nor by `like` is inherited from the nearest registered ancestor. A later registration
+    of the same class replaces the properties it gives. It holds for the classes themselves even where they override
+    `call`; a subclass that overrides a method is a barrier for channels: the channels around it stay.
 
-    A channel rule gets a `LayerCall`, says which weights make, follow or read which channels, and returns the labels of
-    the outputs. It has a word for every weight: one that no axis of follows channels is named with `call.whole`. Where
-    a rule fails or leaves out a weight, or where the object computes something else than its class does (a method
-    replaced on it, say), the layer is a barrier too, and the reason says why.
+    A channel rule gets a `LayerCall`, declares which weights make, follow or read which channels, and returns the
+    labels of the outputs. It declares every weight: `call.whole` names those without an axis of channels. Where a rule
+    fails or leaves out a weight, or where a method was replaced on the object, the layer is a barrier too, with the
+    reason.
 
     Args:
       classes: layer classes of tf_keras.
-      like: a layer class that is known, whose family they take over where the arguments do not say otherwise.
+      like: a known layer class; its properties hold where the arguments give none.
       prunable, whole, channels, macs, macs_by_weight, constants, filters, view: as in `LayerFamily`.
 
     Raises:
-      TypeError: something given is no layer class of tf_keras, or an argument is of another type.
-      ValueError: no class is given, nothing is said of it, or nothing is known of `like`.
+      TypeError: a class is not a tf_keras layer class, or an argument has the wrong type.
+      ValueError: no class or no property is given, or `like` has none.
 
     >>> import tensorflow as tf, tf_keras as keras
     >>> class ClippedConv2D(keras.layers.Conv2D):
@@ -126,11 +127,9 @@ def register_layer(
         given = {name: _value_of(like, name) if value is None else value for name, value in given.items()}
     said = {name: value for name, value in given.items() if value is not None}
     if not said:
-        received = (
-            "no argument but classes" if like is None else f"like={like.__name__}, a class that nothing is known of"
-        )
+        received = "no argument but classes" if like is None else f"like={like.__name__}, an unknown class"
         raise ValueError(
-            "register_layer must be told something of the classes: give like=, a class that is known, as "
+            "register_layer needs a property of the classes: give like=, a known class such as "
             f"keras.layers.Conv2D, or at least one of {', '.join(_SAID)}. Received: {received}"
         )
     _register(classes, said)
@@ -178,11 +177,13 @@ def _check_arguments(like: Any, given: Mapping[str, Any]) -> None:
 
 
 def said_of(kind: type, aspect: str) -> tuple[type | None, Any]:
-    """Returns the nearest class in the ancestry of `kind` whose family says this aspect, and what it says.
+    """Returns the nearest class in the ancestry of `kind` whose family has a property, and its value.
+
+    (None, None) if there is none.
 
     Args:
       kind: a layer class.
-      aspect: the name of a field of `LayerFamily`.
+      aspect: the property, a field of `LayerFamily`.
     """
     for each in kind.__mro__:
         family = _FAMILIES.get(each)
@@ -198,11 +199,11 @@ def _value_of(kind: type, aspect: str) -> Any:
 
 
 def find_rule(layer: Any) -> tuple[ChannelRule | None, str]:
-    """Returns the channel rule for a layer and an empty reason; or None, and why none holds for it.
+    """Returns (channel rule, "") for a layer, or (None, reason) where no rule holds for it.
 
     A subclass that overrides a method of its ancestor, `call` or one that `call` uses (as `convolution_op`), may
-    compute something else: it has no rule by inheritance. A property may stand for a weight and counts like a method.
-    The same holds for what is replaced on the object itself or a layer inside it, and on a class after its rule was
+    compute something else and does not inherit the rule. Properties count like methods, as one may stand for a weight.
+    The same holds for methods replaced on the object itself or a layer inside it, and on a class after its rule was
     registered.
     """
     own = type(layer)
@@ -215,7 +216,7 @@ def find_rule(layer: Any) -> tuple[ChannelRule | None, str]:
         for (each, name), value in (_FAMILIES[kind].methods or {}).items()
         if vars(each).get(name) is not value
     ]
-    # A copy that takes over what was changed inside of it must be of the same size.
+    # Changes inside a layer are carried over to copies of the same size only.
     parts = layers_inside(layer, itself=False)
     replaced += [f"{name} on its {type(part).__name__}" for part in parts for name in replaced_on_object(part)]
     if replaced:
@@ -224,12 +225,12 @@ def find_rule(layer: Any) -> tuple[ChannelRule | None, str]:
 
 
 def rule_of(layer: Any) -> ChannelRule | None:
-    """Returns the channel rule for a layer; None where none holds for it."""
+    """Returns the channel rule for a layer, or None."""
     return find_rule(layer)[0]
 
 
 def constants_of(layer: Any) -> ConstantsRule | None:
-    """Returns what a layer makes of constant channels; None where it is not known, or the object computes otherwise."""
+    """Returns how constants propagate through a layer; None where that is unknown, or methods were overridden."""
     kind, rule = said_of(type(layer), "constants")
     if kind is None or not computes_as(layer, kind):
         return None
@@ -243,7 +244,7 @@ def makes_filters(layer: Any) -> bool:
 
 
 def is_view(layer: Any) -> bool:
-    """Returns whether a layer gives back its input's values as they are at inference, in the same memory."""
+    """Returns whether a layer returns its input unchanged at inference, in the same memory."""
     view = _value_of(type(layer), "view")
     return bool(view(layer) if callable(view) else view)
 
@@ -252,7 +253,7 @@ def register_channel_rule(*classes: type) -> Callable[[Rule], Rule]:
     """Deprecated: the decorator form of `register_layer(*classes, channels=rule)`.
 
     Raises:
-      TypeError: something given is no layer class of tf_keras.
+      TypeError: a class is not a tf_keras layer class.
     """
     warn_deprecated("register_channel_rule(MyLayer)(rule)", "register_layer(MyLayer, channels=rule)")
     _check_classes(classes, "register_channel_rule")

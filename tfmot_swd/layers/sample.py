@@ -1,4 +1,4 @@
-"""Shapes of one sample on its way through a model, call by call, nested models opened."""
+"""Tensor shapes of one sample through a model, call by call, nested models included."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_swd.keras2.compat import Functional
-from tfmot_swd.keras2.graph import GraphCall, argument_names, layer_behind, model_operands, propagate
+from tfmot_swd.keras2.graph import GraphCall, argument_names, layer_behind, model_operands, operator_name, propagate
 from tfmot_swd.keras2.layer_weights import unwrapped
-from tfmot_swd.keras2.operators import operator_name
 
 Shape = tuple[int, ...]
 
@@ -22,14 +21,14 @@ Shape = tuple[int, ...]
 class CallShapes:
     """The shapes of one call of a layer on one sample.
 
-    All shapes have the batch axis first, at size 1; it is longer where other axes were merged into
-    it, as `tf.reshape(x, (-1, depth))` does. So the products of shapes count one sample's work.
+    The first axis is the batch axis, of size 1; it is larger where other axes were merged into it, as by
+    `tf.reshape(x, (-1, depth))`. So products of sizes count the work for one sample.
 
     Args:
       inputs: shapes of the Keras tensors it reads, nested arguments flattened.
-      outputs: shapes of those it returns.
+      outputs: shapes of the tensors that it returns.
       args: its positional arguments, with a `tf.TensorSpec` of one sample for each Keras tensor.
-      kwargs: its keyword arguments, alike.
+      kwargs: its keyword arguments, likewise.
     """
 
     inputs: tuple[Shape, ...]
@@ -38,7 +37,7 @@ class CallShapes:
     kwargs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def argument(self, layer: Any, name: str, default: Any = None) -> Any:
-        """Returns the argument that `layer.call` knows as `name`, however it was passed."""
+        """Returns the argument `name` of `layer.call`, passed by position or by keyword."""
         names = argument_names(layer)
         position = names.index(name) if name in names else len(self.args)
         return self.args[position] if position < len(self.args) else self.kwargs.get(name, default)
@@ -55,12 +54,12 @@ def shape_of_argument(operand: Any) -> Shape:
 
 
 def size_of(*weights: Any) -> int:
-    """Returns how many elements these weights have together."""
+    """Returns the total number of elements of these weights."""
     return sum(math.prod(weight.shape) for weight in weights)
 
 
 def positions(layer: Any, shape: Shape, rank: int) -> int:
-    """Returns the places of an image of `rank` spatial axes that a convolution reads or writes."""
+    """Returns the number of positions of an image with `rank` spatial axes, in the layer's data format."""
     if getattr(layer, "data_format", None) == "channels_first":
         return math.prod(shape) // shape[len(shape) - rank - 1]
     return math.prod(shape[:-1])
@@ -68,12 +67,12 @@ def positions(layer: Any, shape: Shape, rank: int) -> int:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SampleTensor:
-    """A tensor between layers, as one call of a model makes it of one sample.
+    """A tensor between layers in one call of a model, for one sample.
 
     Args:
       shape: its shape for one sample, see `CallShapes`.
-      batched: whether its first axis is the batch's; one that is not does not grow with the batch.
-      itemsize: bytes of an element.
+      batched: whether its first axis is the batch axis, so that it grows with the batch.
+      itemsize: bytes per element.
     """
 
     shape: Shape
@@ -83,12 +82,12 @@ class SampleTensor:
 
 @dataclasses.dataclass(frozen=True)
 class SampleCall:
-    """One call of a layer that is no model.
+    """One call of a layer other than a nested model.
 
     Args:
       path: of the layer; layers of nested models are written model/layer.
-      layer: what is inside of pruning and quantization wrappers.
-      wrapper: what the model calls.
+      layer: the layer inside pruning and quantization wrappers.
+      wrapper: the layer that the model calls.
       call: its shapes.
       reads, writes: the tensors between layers that it reads and returns.
     """
@@ -108,12 +107,12 @@ class SampleWalk:
       model: a Sequential or Functional model of fixed input sizes.
 
     Attributes:
-      calls: one for each model input, and for each call of a layer; those of nested models in their place.
+      calls: one per model input and per call of a layer, those of nested models in their place.
       outputs: the tensors that the model returns.
 
     Raises:
-      ValueError: a size other than the batch's is not fixed, or a nested model is called on another size than it was
-        built for.
+      ValueError: a size other than the batch size is not fixed, or a nested model is called on another size than it
+        was built for.
     """
 
     def __init__(self, model: Any) -> None:
@@ -166,7 +165,7 @@ class SampleWalk:
 
 
 def _inner_inputs(model: Any, made: GraphCall, known: dict[int, SampleTensor], prefix: str) -> list[SampleTensor]:
-    """Returns what a call hands to a nested model."""
+    """Returns the tensors that a call passes to a nested model."""
     reads = []
     for tensor, inner in zip(model_operands(made, model), model.inputs, strict=True):
         # A constant is part of the model: no activation.
@@ -183,7 +182,7 @@ def _inner_inputs(model: Any, made: GraphCall, known: dict[int, SampleTensor], p
 
 
 def _made(tensor: Any, batch: int | None, merged: int, path: str) -> SampleTensor:
-    """Returns a symbolic tensor as it is for one sample."""
+    """Returns the `SampleTensor` of a symbolic tensor."""
     rank = tensor.shape.rank
     if rank is None or None in tensor.shape[1:]:
         raise ValueError(
@@ -200,6 +199,6 @@ def _made(tensor: Any, batch: int | None, merged: int, path: str) -> SampleTenso
 
 
 def _fixed_batch(model: Any) -> int | None:
-    """Returns the batch size that the model's inputs are fixed to, if they are."""
+    """Returns the fixed batch size of the model's inputs, or None."""
     shape = model.inputs[0].shape
     return shape[0] if shape.rank else None

@@ -1,4 +1,4 @@
-"""Slices of tensors in a functional model: x[:, 1:3, ..., None, :8]."""
+"""Slices of tensors in Functional models: x[:, 1:3, ..., None, :8]."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ from typing import Any
 
 import numpy as np
 
-from tfmot_swd.keras2.operators import SlicingOpLambda
-from tfmot_swd.layers.call import Kept, LayerCall
+from tfmot_swd.keras2.compat import SlicingOpLambda
+from tfmot_swd.layers.call import LayerCall
 from tfmot_swd.layers.constants import Moves
 from tfmot_swd.layers.labels import Labels, Sizes
+from tfmot_swd.layers.record import Kept
 from tfmot_swd.layers.registry import register_layer
 
 Found = Labels | list[Labels]
 
 
 def slicing(call: LayerCall) -> Found:
-    """x[:, 1:3, ..., None, :8]: along the channels, contiguous parts only."""
+    """Passes channels through a slice such as x[:, 1:3, ..., None, :8]; along the channels it must be contiguous."""
     given = call.arguments["slice_spec"]
     parts = _parts_of_slice(given, call.operand.rank)
     if parts is None:
@@ -58,7 +59,7 @@ def slicing(call: LayerCall) -> Found:
 def _parts_of_slice(spec: Any, rank: int) -> list[tuple[int, slice | int | None]] | None:
     """Returns the item of each axis with its place in the spec: a slice, a number, or None for an axis that is added.
 
-    None for the whole where it has anything else.
+    Returns None where the spec has anything else.
     """
     items = list(spec) if isinstance(spec, list | tuple) else [spec]
     found: list[tuple[int, slice | int | None]] = []

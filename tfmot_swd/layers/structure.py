@@ -1,4 +1,4 @@
-"""Flatten, Reshape, Permute and their kind: the same elements on other axes."""
+"""Layers that rearrange the axes of a tensor: Flatten, Reshape, Permute, RepeatVector."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from typing import Any
 import numpy as np
 
 from tfmot_swd.keras2.compat import keras
-from tfmot_swd.layers.call import Kept, LayerCall
+from tfmot_swd.layers.call import LayerCall
 from tfmot_swd.layers.constants import Moves
 from tfmot_swd.layers.labels import Labels, Shape
+from tfmot_swd.layers.record import Kept
 from tfmot_swd.layers.registry import register_layer
 
 layers = keras.layers
 
 
 def flatten(call: LayerCall) -> Labels:
+    """Merges all axes but the batch axis, channels last."""
     labels = call.operand
     if call.layer.data_format == "channels_first" and labels.rank > 1:
         labels = transposed(labels, (0, *range(2, labels.rank), 1))
@@ -24,6 +26,7 @@ def flatten(call: LayerCall) -> Labels:
 
 
 def reshape(call: LayerCall) -> Labels:
+    """Declares the target shape, which follows the channels."""
     labels = reshaped(call, call.operand, call.output_shape)
 
     def resize(config: dict[str, Any], kept: Kept) -> None:
@@ -34,22 +37,24 @@ def reshape(call: LayerCall) -> Labels:
 
 
 def permute(call: LayerCall) -> Labels:
+    """Permutes the axes of the labels."""
     return transposed(call.operand, (0, *call.layer.dims))
 
 
 def repeat_vector(call: LayerCall) -> Labels:
+    """Adds a time axis to the labels."""
     return Labels(np.expand_dims(call.operand.ids, 1), call.output_shape)
 
 
 def transposed(labels: Labels, order: tuple[int, ...]) -> Labels:
-    """Returns the labels of a tensor with its axes in another order."""
+    """Returns the labels of a tensor with its axes permuted."""
     return Labels(labels.ids.transpose(order), tuple(labels.shape[axis] for axis in order))
 
 
 def smaller_shape(shape: Any, labels: Labels, kept: Kept) -> tuple[Any, ...]:
-    """Returns a shape as users write it (the batch left out, -1 for what is left) for what stays of a tensor.
+    """Returns a user's shape (without the batch axis, with -1 for an inferred size) for the kept part of a tensor.
 
-    Entries that are no numbers, as computed sizes, stay as they are; so do those of axes without channels.
+    Computed sizes and those of axes without channels are unchanged.
     """
     shape = tuple(shape)
     first = labels.rank - len(shape)
@@ -64,8 +69,8 @@ def smaller_shape(shape: Any, labels: Labels, kept: Kept) -> tuple[Any, ...]:
 def reshaped(call: LayerCall, labels: Labels, shape: Shape) -> Labels:
     """Returns the labels of the same elements in row-major order under another shape.
 
-    Where channels come to lie on two axes, what stays must be a rectangle: they are tied along the shorter one. Axes
-    that may have channels must be of known size, and what is before them must stay before them.
+    Where channels then lie on two axes, the kept part must be a rectangle: they are tied along the shorter one. Axes
+    with channels must be of known size, and the axes before them must not be mixed with them.
     """
     if not labels.varying:
         return Labels(labels.ids.reshape(-1)[:1].reshape((1,) * len(shape)), shape)
@@ -81,10 +86,10 @@ def reshaped(call: LayerCall, labels: Labels, shape: Shape) -> Labels:
 
 
 def rectangular(call: LayerCall, labels: Labels) -> Labels:
-    """Ties channels that lie on several axes along all of these but one.
+    """Ties channels that lie on several axes along all of these but one, and returns labels that vary along it alone.
 
-    That is the last where all but the batch have channels, as in a feature map made of a vector; else that of the most.
-    The labels that it returns vary along it alone: those of tied channels stand for each other.
+    It is the last axis where all but the batch axis have channels, as in a feature map made from a vector; otherwise
+    the longest.
     """
     if not labels.varying:
         return labels
@@ -99,7 +104,7 @@ def rectangular(call: LayerCall, labels: Labels) -> Labels:
 
 
 def _common_suffix(first: Shape, second: Shape) -> tuple[int | None, int]:
-    """Returns how many last axes of two shapes hold the same elements, as many as can be; None for none."""
+    """Returns the most trailing axes of two shapes that have equally many elements; (None, 0) if there are none."""
     best: tuple[int | None, int] = (None, 0)
     products = {}
     for count in range(1, len(first) + 1):

@@ -1,4 +1,4 @@
-"""Wrapper layers of Keras, and models inside other layers."""
+"""Keras wrapper layers, and models inside other layers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tfmot_swd.layers.sample import CallShapes, Shape
 
 
 def time_distributed(call: LayerCall) -> Labels | list[Labels]:
-    """The same layer at each step: axis 1 is taken off and put back."""
+    """Applies the rule of the inner layer at each step, without axis 1."""
     rule, reason = find_rule(call.layer.layer)
     if rule is None:
         return call.barrier(f"{reason} at each step")
@@ -49,13 +49,13 @@ def _wrapped_macs(layer: Any, call: CallShapes) -> int | None:
 
 
 def _model_macs(model: Any, call: CallShapes) -> int | None:
-    """MACs of a model inside another layer, such as TimeDistributed; elsewhere models are opened."""
+    """Returns the MACs of a model inside another layer, such as TimeDistributed; nested models are counted by layer."""
     each = macs_of_model(model)
     return None if each is None else call.inputs[0][0] * each
 
 
 def _no_macs(layer: Any, call: CallShapes) -> int:
-    """Rounding to the range of an input multiplies no matrix."""
+    """Returns 0: rounding an input to its range multiplies no matrix."""
     return 0
 
 

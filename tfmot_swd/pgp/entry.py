@@ -13,7 +13,7 @@ from absl import logging
 
 from tfmot_swd.channels.criteria import ChannelCriterion, resolve_criterion
 from tfmot_swd.channels.groups import parts_of
-from tfmot_swd.channels.plan import ChannelPlan, plan_channels
+from tfmot_swd.channels.plan import ChannelPlan, channel_plan
 from tfmot_swd.costs.budget import Budget
 from tfmot_swd.costs.counts import ChannelCosts
 from tfmot_swd.costs.limits import resolve_limits
@@ -113,7 +113,7 @@ def prune_progressive_gradient(
         resolve_criterion(criterion), hard_share, reduction, scope, soft_reset, reset_slots, round_to, minimum, seed
     )
     check_can_wrap(model)
-    plan = plan_channels(model, layers=layers, skip=skip, only=only)
+    plan = channel_plan(model, layers=layers, skip=skip, only=only)
     if not plan.wrapped:
         raise ValueError(f"No filter of this model can be pruned. Received: {plan.summary()}")
     pruned = _wrap(model, with_rate(schedule, settings, plan), settings, plan)

@@ -14,7 +14,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfmot_swd.keras2.compat import AutoCastVariable, master_variable
-from tfmot_swd.keras2.weight_paths import part_of
+from tfmot_swd.keras2.layer_weights import part_of
 
 # In a graph it returns the operation that must run, if any.
 Hook = Callable[[tf.Tensor], Any]

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_swd.keras2 import optimizers
-from tfmot_swd.keras2.weight_paths import weight_at
+from tfmot_swd.keras2.layer_weights import weight_at
 from tfmot_swd.pgp.settings import ProgressiveSettings
 from tfmot_swd.pgp.wrapper import PruneProgressiveGradient, ScoredWeight
 from tfmot_swd.pruning.pool import PruningPool

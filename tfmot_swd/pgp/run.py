@@ -14,7 +14,7 @@ from tfmot_swd.channels.shrink import shrink_to
 from tfmot_swd.keras2 import optimizers
 from tfmot_swd.keras2.compat import keras
 from tfmot_swd.keras2.layer_weights import own_weights
-from tfmot_swd.keras2.pruning_warning import PruningWarning
+from tfmot_swd.keras2.validation import PruningWarning
 from tfmot_swd.pgp.extra_pass import ExtraPass, check_can_pass
 from tfmot_swd.pgp.pool import ScorePool
 from tfmot_swd.pgp.selection import Decision, decide

@@ -12,7 +12,7 @@ from tfmot_swd.channels.criteria import ChannelCriterion
 from tfmot_swd.channels.groups import ChannelGroup, ChannelGroups, channel_groups, parts_of
 from tfmot_swd.channels.scores import group_scores
 from tfmot_swd.keras2.compat import master_variable
-from tfmot_swd.keras2.weight_paths import weight_at
+from tfmot_swd.keras2.layer_weights import weight_at
 from tfmot_swd.pgp.pool import ScorePool
 from tfmot_swd.pgp.ranking import Ranked, Selection, select_filters
 from tfmot_swd.pgp.wrapper import ScoredWeight

@@ -9,9 +9,9 @@ import numpy as np
 
 from tfmot_swd.channels.groups import Member
 from tfmot_swd.keras2.compat import variables_of
+from tfmot_swd.keras2.layer_weights import weight_at
 from tfmot_swd.keras2.optimizer_state import slots_of
 from tfmot_swd.keras2.optimizers import slot_start
-from tfmot_swd.keras2.weight_paths import weight_at
 from tfmot_swd.pgp.pool import ScorePool
 from tfmot_swd.pgp.selection import Decision
 from tfmot_swd.pgp.wrapper import PruneProgressiveGradient, ScoredWeight

@@ -6,7 +6,7 @@ import warnings
 from typing import Any
 
 from tfmot_swd.keras2.compat import follows_train_batches, keras
-from tfmot_swd.keras2.pruning_warning import PruningWarning
+from tfmot_swd.keras2.validation import PruningWarning
 from tfmot_swd.pruning.strip import is_pruned
 from tfmot_swd.pruning.wrapped_models import collect_wrappers
 from tfmot_swd.pruning.wrapper import PruningWrapper

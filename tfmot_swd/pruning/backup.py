@@ -16,7 +16,7 @@ from tfmot_swd.channels.groups import ChannelGroup, channel_groups
 from tfmot_swd.channels.removal import plan_removal
 from tfmot_swd.channels.shrink import shrink_to
 from tfmot_swd.keras2.optimizers import build, built_on, held_optimizers
-from tfmot_swd.keras2.pruning_warning import PruningWarning
+from tfmot_swd.keras2.validation import PruningWarning
 from tfmot_swd.pruning.backup_directory import BackupDirectory
 from tfmot_swd.pruning.backup_metadata import STATE, damaged, difference, model_of, read_note, training_of, write_note
 from tfmot_swd.pruning.wrapped_models import collect_wrappers, wrapped_graphs

@@ -10,7 +10,7 @@ from absl import logging
 from tfmot_swd.channels.plan import ChannelPlan
 from tfmot_swd.keras2.layer_choice import LayerChoice
 from tfmot_swd.keras2.layer_weights import elements, kernels_of, layers_with_weights
-from tfmot_swd.keras2.pruning_warning import PruningWarning
+from tfmot_swd.keras2.validation import PruningWarning
 from tfmot_swd.pruning.plan import PruningPlan
 
 # A smaller share of the kernel weights, such as a table of positions beside large layers, does not matter for a rate

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from absl import logging
 
 from tfmot_swd.keras2 import optimizers
-from tfmot_swd.keras2.pruning_warning import PruningWarning
+from tfmot_swd.keras2.validation import PruningWarning
 from tfmot_swd.pruning.run import PruningRun, RunOptions
 from tfmot_swd.pruning.wrapper import PruningWrapper
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tfmot_swd.keras2.layer_weights import elements
-from tfmot_swd.keras2.pruning_warning import PruningWarning
+from tfmot_swd.keras2.validation import PruningWarning
 from tfmot_swd.pruning.mask_pool import MaskPool
 from tfmot_swd.pruning.run import PruningRun, RunOptions, warn_of_frozen
 from tfmot_swd.pruning.status import Chart, ChartLine, Status

@@ -179,7 +179,6 @@ def plan_pruning(
     >>> plan_pruning(net).prunable_weights
     8
     """
-    choice = LayerChoice(skip, only)
     check_keras_model(model)
     chosen = choice.of(model)
     # A weight that layers share counts for the first of them.

@@ -21,7 +21,7 @@ from tfmot_swd.keras2.compat import (
     keras,
     master_variable,
 )
-from tfmot_swd.keras2.part_building import build_parts
+from tfmot_swd.keras2.inner_layers import build_parts
 from tfmot_swd.layers.prunable import make_prunable
 
 

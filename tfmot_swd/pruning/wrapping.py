@@ -42,7 +42,7 @@ def wrap_prunable_layers(
     check_can_wrap(model)
     if pruning_policy is not None:
         pruning_policy.ensure_model_supports_pruning(model)
-    plan = plan_pruning(model, targets=targets, skip=skip, only=only, pruning_policy=pruning_policy)
+    plan = pruning_plan(model, targets=targets, skip=skip, only=only, pruning_policy=pruning_policy)
     wanted = plan.layers()
     if not wanted:
         raise ValueError(

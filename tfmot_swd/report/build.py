@@ -203,10 +203,12 @@ def _channels(row: LayerProfile | None, axis: int) -> int | None:
 
 def _barriers(dense: Any, removal: Any) -> tuple[BarrierRow, ...]:
     groups = channel_groups(dense)
-    rows = [BarrierRow(each.layer, each.channels, each.of, tuple(each.reasons)) for each in groups.barriers]
+    rows = [BarrierRow(each.layer, each.channels, each.total_channels, tuple(each.reasons)) for each in groups.barriers]
     for row in () if removal is None else removal.rows:
         if row.reason:
-            rows.append(BarrierRow(row.group, getattr(row, "kept", row.channels), row.channels, (row.reason,)))
+            rows.append(
+                BarrierRow(row.group, getattr(row, "remaining_channels", row.channels), row.channels, (row.reason,))
+            )
     return tuple(rows)
 
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tfmot_swd.keras2.compat import keras
-from tfmot_swd.keras2.pruning_warning import PruningWarning
+from tfmot_swd.keras2.validation import PruningWarning
 from tfmot_swd.pruning.run import PruningRun, RunOptions
 from tfmot_swd.pruning.wrapper import PruningWrapper
 from tfmot_swd.swd.final_step import FinalStepReport, report_final_step, take_final_step, warn_of_final_step

@@ -10,7 +10,7 @@ from typing import Any
 from tfmot_swd.io.atomic import atomic_write, check_target
 from tfmot_swd.io.deprecation import renamed_arguments
 from tfmot_swd.keras2.compat import keras
-from tfmot_swd.keras2.pruning_warning import PruningWarning
+from tfmot_swd.keras2.validation import PruningWarning
 from tfmot_swd.tflite.conversion import convert, prepare
 from tfmot_swd.tflite.diagnosis import explain
 from tfmot_swd.tflite.file_bytes import gzip_size, sha256, zstd_size

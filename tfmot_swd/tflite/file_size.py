@@ -13,7 +13,7 @@ from tfmot_swd.costs.cost import Cost, register_cost
 from tfmot_swd.costs.counts import ChannelCosts
 from tfmot_swd.costs.terms import CostTerms
 from tfmot_swd.keras2.compat import keras
-from tfmot_swd.layers.call import FOLLOW, PRODUCE
+from tfmot_swd.layers.record import FOLLOW, PRODUCE
 from tfmot_swd.tflite.export import file_bytes
 
 # Of each element of a matrix, and of each channel that one makes: an int32 bias with its scale and zero point, and

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tfmot_swd.keras2.pruning_warning import PruningWarning
+from tfmot_swd.keras2.validation import PruningWarning
 from tfmot_swd.tflite.parity import Parity
 from tfmot_swd.tflite.recipes import Recipe
 from tfmot_swd.tflite.result import ExportError

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tfmot_swd.keras2.compat import keras
 from tfmot_swd.keras2.graph import inputs_of_calls, layer_behind
-from tfmot_swd.keras2.pruning_warning import PruningWarning
+from tfmot_swd.keras2.validation import PruningWarning
 
 Array = np.ndarray[Any, Any]
 

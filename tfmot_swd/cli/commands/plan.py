@@ -32,10 +32,14 @@ def _run(call: Call) -> int:
     check_names(model, names)
     call.show(method_of(call.flags).plan(model, **names))
     dead = plan_dead_removal(model)
-    rows = ", ".join(f"{row.channels - row.kept} of {row.group}" for row in dead.rows if row.kept < row.channels)
+    rows = ", ".join(
+        f"{row.channels - row.remaining_channels} of {row.group}"
+        for row in dead.rows
+        if row.remaining_channels < row.channels
+    )
     call.say(
-        f"{dead.removed:,} channels contribute nothing and leave without a change: {rows}."
-        if dead.removed
+        f"{dead.removed_channels:,} channels contribute nothing and leave without a change: {rows}."
+        if dead.removed_channels
         else "No channel is dead: each contributes something."
     )
     return 0

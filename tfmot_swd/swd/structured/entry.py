@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from tfmot_swd.channels.plan import plan_channels
+from tfmot_swd.channels.plan import channel_plan
 from tfmot_swd.costs.budget import as_budget
 from tfmot_swd.costs.counts import ChannelCosts
 from tfmot_swd.costs.limits import resolve_limits
@@ -27,12 +27,14 @@ def wrap_channels(model: Any, schedule: StructuredDecay, choice: LayerChoice) ->
       schedule: gives the budget and the layers whose channels are ranked.
       choice: layers that the user has skipped or selected.
 
+    The model has passed `check_can_wrap`.
+
     Raises:
       ValueError: no channel can be removed; the budget cannot be met (the message has the smallest costs that can).
     """
     # The budget covers the channels of frozen layers too, which may be trained later.
     trained = {id(each) for each in variables_of(model) if each.trainable}
-    plan = plan_channels(model, layers=schedule.layers, skip=choice.skip, only=choice.only)
+    plan = channel_plan(model, layers=schedule.layers, skip=choice.skip, only=choice.only)
     if not plan.wrapped:
         raise ValueError(f"No channel of this model can be removed. Received: {plan.summary()}")
     names = [row.group for row in plan.wrapped]

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tfmot_swd.costs.limits import CostLimits
 from tfmot_swd.keras2.compat import keras
-from tfmot_swd.keras2.weight_paths import weight_at
+from tfmot_swd.keras2.layer_weights import weight_at
 from tfmot_swd.pruning.wrapper import ChannelState
 from tfmot_swd.swd.decay_wrapper import DecayWrapper
 from tfmot_swd.swd.structured.schedule import StructuredDecay

@@ -3,7 +3,7 @@
 import numpy as np
 import tf_keras as keras
 
-from tfmot_swd.keras2.part_building import build_parts
+from tfmot_swd.keras2.inner_layers import build_parts
 
 L = keras.layers
 VECTOR = (2, 3)

@@ -1,4 +1,4 @@
-"""Building the layers inside a custom layer before its first call, as those of its twin were built."""
+"""Layers inside other layers: building those of custom layers, and the projections of attention."""
 
 from __future__ import annotations
 
@@ -12,9 +12,35 @@ from tfmot_swd.keras2.graph import layers_inside
 
 layers = keras.layers
 
+# The attributes of the projections, each an EinsumDense, and of the layers that act on the scores.
+QUERY, KEY, VALUE, OUTPUT = PROJECTIONS = ("_query_dense", "_key_dense", "_value_dense", "_output_dense")
+SOFTMAX, DROPOUT = "_softmax", "_dropout_layer"
+
+
+class AttentionParts:
+    """The projections and sizes of one `MultiHeadAttention` layer that has been built.
+
+    Args:
+      layer: the attention layer.
+
+    Attributes:
+      query, key, value, output: its projections, EinsumDense layers.
+      heads: number of heads.
+      head_sizes: the features of a head in queries and keys, and in values.
+      axes: the axes of its values that are attended over.
+      use_bias: whether its projections have biases.
+    """
+
+    def __init__(self, layer: Any) -> None:
+        self.query, self.key, self.value, self.output = (getattr(layer, name) for name in PROJECTIONS)
+        self.heads = int(layer._num_heads)
+        self.head_sizes = int(layer._key_dim), int(layer._value_dim)
+        self.axes = tuple(layer._attention_axes)
+        self.use_bias = bool(layer._use_bias)
+
 
 def shapes_of_parts(layer: Any) -> str | None:
-    """Returns what the layers inside a custom layer were built with, as JSON, for `build_parts`; None for others."""
+    """Returns the build configs of the layers inside a custom layer as JSON, for `build_parts`; None for others."""
     if type(layer).__module__.startswith("tf_keras."):
         return None
     configs = [_built_with(part) for part in layers_inside(layer, itself=False)]
@@ -29,11 +55,12 @@ def build_parts(layer: Any, input_shape: Any, part_shapes: str | None = None) ->
 
     Args:
       layer: the composite layer.
-      input_shape: that it is built for.
-      part_shapes: `shapes_of_parts` of its twin. Without, the layer is called on placeholders.
+      input_shape: the shape that it is built for.
+      part_shapes: `shapes_of_parts` of the layer that this one is a copy of; without it, the layer is called on
+        placeholders.
 
     Raises:
-      ValueError: the layer has not the parts that its twin had.
+      ValueError: the copy has fewer layers inside than the layer itself.
     """
     if part_shapes is not None:
         _build_as(layer, part_shapes)
@@ -79,7 +106,7 @@ def _built_with(part: Any) -> dict[str, Any] | None:
 
 
 def _as_shapes(value: Any) -> Any:
-    """Returns JSON with tuples for shapes again, where it has lists."""
+    """Returns a value from JSON with its lists of sizes as tuples."""
     if isinstance(value, dict):
         return {name: _as_shapes(each) for name, each in value.items()}
     if not isinstance(value, list):

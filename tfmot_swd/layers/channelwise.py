@@ -1,4 +1,4 @@
-"""Layers that act on each element alone: activations, dropout, noise, scaling."""
+"""Layers that act on each channel alone: activations, dropout, noise, scaling, pooling, padding, cropping, resizing."""
 
 from __future__ import annotations
 
@@ -7,18 +7,27 @@ from typing import Any
 import numpy as np
 
 from tfmot_swd.keras2.compat import AddLoss, AddMetric, CustomScaleLayer, LayerScale, StochasticDepth, keras
-from tfmot_swd.layers.call import Kept, LayerCall
-from tfmot_swd.layers.constants import PerElement
+from tfmot_swd.layers.call import LayerCall
+from tfmot_swd.layers.constants import Moves, PerElement
 from tfmot_swd.layers.labels import Labels
 from tfmot_swd.layers.merging import tied
+from tfmot_swd.layers.record import Kept
 from tfmot_swd.layers.registry import register_layer
 
 layers = keras.layers
+_PER_CHANNEL = [
+    getattr(layers, f"{name}{dims}D")
+    for name in ("MaxPooling", "AveragePooling", "Cropping", "UpSampling")
+    for dims in (1, 2, 3)
+] + [layers.Resizing, layers.CenterCrop]
+_PADDING = [getattr(layers, f"ZeroPadding{dims}D") for dims in (1, 2, 3)]
+_GLOBAL = [getattr(layers, f"Global{name}Pooling{dims}D") for name in ("Max", "Average") for dims in (1, 2, 3)]
 
 
 def passes(call: LayerCall) -> Labels | list[Labels]:
+    """Passes the channels on; a dropout may have a noise shape that counts them."""
     if len(call.output_shapes) > 1:
-        # Identity hands a structure of tensors on.
+        # Identity passes a structure of tensors on.
         return [call.same(labels, index) for index, labels in enumerate(call.inputs)]
     labels = call.same(call.operand)
     if getattr(call.layer, "noise_shape", None) is not None:
@@ -32,16 +41,19 @@ def passes(call: LayerCall) -> Labels | list[Labels]:
 
 
 def masking(call: LayerCall) -> Labels:
+    """Passes channels on that do not lie on the last axis, over which the mask is computed."""
     if call.operand.rank - 1 in call.operand.varying:
         return call.barrier("its mask is taken across channels")[0]
     return call.same(call.operand)
 
 
 def activation(call: LayerCall) -> Labels:
+    """Passes the channels on where the function acts on each alone."""
     return call.activated(call.same(call.operand), call.layer.activation)
 
 
 def softmax(call: LayerCall) -> Labels:
+    """Passes channels on that do not lie on the normalized axes."""
     given: Any = call.layer.axis
     axes = {each % call.operand.rank for each in ([given] if isinstance(given, int) else given)}
     if axes & set(call.operand.varying) or call.arguments.get("mask") is not None:
@@ -50,7 +62,7 @@ def softmax(call: LayerCall) -> Labels:
 
 
 def prelu(call: LayerCall) -> Labels:
-    """One slope an element, or one along the shared axes."""
+    """Declares the slopes, one for each element but along shared axes."""
     labels = call.operand
     call.whole("alpha")
     for axis in labels.varying:
@@ -60,13 +72,14 @@ def prelu(call: LayerCall) -> Labels:
 
 
 def rescaling(call: LayerCall) -> Labels:
+    """Passes the channels on where scale and offset are scalars."""
     if np.size(call.layer.scale) > 1 or np.size(call.layer.offset) > 1:
         return call.barrier("a scale for each channel has no rule")[0]
     return call.same(call.operand)
 
 
 def layer_scale(call: LayerCall) -> Labels:
-    """ConvNeXt's gamma, one a channel."""
+    """Declares ConvNeXt's gamma `(channels,)`."""
     ids = call.channels(call.operand, -1)
     call.follow("gamma", 0, ids)
     call.resize("projection_dim", ids)
@@ -74,8 +87,26 @@ def layer_scale(call: LayerCall) -> Labels:
 
 
 def scaled_sum(call: LayerCall) -> Labels:
-    """InceptionResNetV2's x + scale · y."""
+    """Ties the channels of x and y in InceptionResNetV2's x + scale · y."""
     return tied(call, call.inputs, call.output_shape)
+
+
+def per_channel(call: LayerCall) -> Labels:
+    """Passes the channels on; the sizes of other axes may change."""
+    axis = _channel_axis(call)
+    ids = call.channels(call.operand, axis)
+    return call.output(ids, axis) if call.operand.varying else call.same(call.operand)
+
+
+def global_pooling(call: LayerCall) -> Labels:
+    """Passes the channels on to the only axis left, or to the same one with `keepdims`."""
+    axis = _channel_axis(call)
+    ids: np.ndarray = call.channels(call.operand, axis)
+    return call.output(ids, axis if call.layer.keepdims else -1)
+
+
+def _channel_axis(call: LayerCall) -> int:
+    return 1 if getattr(call.layer, "data_format", None) == "channels_first" else call.operand.rank - 1
 
 
 def _is_linear(layer: Any) -> bool:
@@ -107,5 +138,8 @@ register_layer(layers.PReLU, channels=prelu, constants=PerElement(), macs=lambda
 register_layer(layers.Rescaling, channels=rescaling, constants=PerElement())
 register_layer(LayerScale, channels=layer_scale, constants=PerElement())
 register_layer(CustomScaleLayer, channels=scaled_sum, constants=PerElement())
-# They hand a tensor on, behind `model.add_loss` and `add_metric`.
+register_layer(*_PER_CHANNEL, channels=per_channel, constants=Moves())
+register_layer(*_PADDING, channels=per_channel, constants=Moves(pads_with_zeros=True))
+register_layer(*_GLOBAL, channels=global_pooling, constants=Moves())
+# They pass a tensor on, behind `model.add_loss` and `add_metric`.
 register_layer(AddLoss, AddMetric, view=True)
