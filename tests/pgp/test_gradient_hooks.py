@@ -6,7 +6,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from tests.pgp.nets import L
-from tfmot_swd.keras2.weight_paths import part_of, weight_at
+from tfmot_swd.keras2.layer_weights import part_of, weight_at
 from tfmot_swd.pgp.gradient_hooks import gradient_hook, weight_gradient_hook
 
 ROWS = np.array([[1.0, 2.0], [3.0, -1.0]], np.float32)

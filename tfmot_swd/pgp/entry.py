@@ -13,13 +13,13 @@ from absl import logging
 
 from tfmot_swd.channels.criteria import ChannelCriterion, resolve_criterion
 from tfmot_swd.channels.groups import parts_of
-from tfmot_swd.channels.plan import ChannelPlan, channel_plan
+from tfmot_swd.channels.plan import ChannelPlan, channel_plan, plan_channels
 from tfmot_swd.costs.budget import Budget
 from tfmot_swd.costs.counts import ChannelCosts
 from tfmot_swd.costs.limits import resolve_limits
 from tfmot_swd.costs.search import ChannelSearch
 from tfmot_swd.keras2.layer_choice import LayerChoice
-from tfmot_swd.keras2.pruning_warning import PruningWarning
+from tfmot_swd.keras2.validation import PruningWarning
 from tfmot_swd.pgp.ranking import Ranked, any_leaves, select_filters
 from tfmot_swd.pgp.run import ProgressiveRun
 from tfmot_swd.pgp.schedule import ProgressiveRate

@@ -15,7 +15,6 @@ from tfmot_swd.keras2.compat import is_saving, is_tracing_keras_graph, keras
 from tfmot_swd.keras2.layer_weights import weight_at
 from tfmot_swd.keras2.optimizers import loss_scale
 from tfmot_swd.keras2.serialization import as_entry
-from tfmot_swd.keras2.weight_paths import weight_at
 from tfmot_swd.pgp.gradient_hooks import gradient_hook, weight_gradient_hook
 from tfmot_swd.pgp.schedule import ProgressiveRate
 from tfmot_swd.pgp.settings import ProgressiveSettings

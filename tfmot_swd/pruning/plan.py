@@ -180,7 +180,19 @@ def plan_pruning(
     8
     """
     check_keras_model(model)
-    chosen = choice.of(model)
+    return pruning_plan(model, targets=targets, skip=skip, only=only, pruning_policy=pruning_policy)
+
+
+def pruning_plan(
+    model: Any,
+    *,
+    targets: str,
+    skip: Collection[str],
+    only: Collection[str] | None,
+    pruning_policy: PruningPolicy | None,
+) -> PruningPlan:
+    """Returns what `plan_pruning` does, for a model that `check_keras_model` has passed already."""
+    chosen = LayerChoice(skip, only).of(model)
     # A weight that layers share counts for the first of them.
     seen: set[int] = set()
     rows = [

@@ -14,7 +14,7 @@ from tfmot_swd.keras2.compat import keras
 from tfmot_swd.keras2.graph import calls_of
 from tfmot_swd.keras2.layer_weights import elements, kernels_of
 from tfmot_swd.keras2.optimizers import KINDS, iterations, loss_scale, main_optimizer
-from tfmot_swd.keras2.pruning_warning import PruningWarning
+from tfmot_swd.keras2.validation import PruningWarning
 from tfmot_swd.pruning.update_clock import OptimizerCheck
 from tfmot_swd.pruning.wrapped_models import collect_wrappers, wrapped_graphs
 from tfmot_swd.pruning.wrapper import PruningWrapper

@@ -11,8 +11,7 @@ from tfmot_swd.channels.dead import remove_dead_channels
 from tfmot_swd.channels.groups import ChannelGroups, channel_groups
 from tfmot_swd.keras2.cloning import clone_with, copy_layer, freeze_alike, give_values
 from tfmot_swd.keras2.compat import PruneLowMagnitude, carry_input_shape
-from tfmot_swd.keras2.pruning_warning import PruningWarning
-from tfmot_swd.keras2.validation import check_is_model
+from tfmot_swd.keras2.validation import PruningWarning, check_is_model
 from tfmot_swd.pruning.methods import method_of
 from tfmot_swd.pruning.schedules import latest_update, set_end
 from tfmot_swd.pruning.wrapped_models import collect_wrappers, is_revived
@@ -77,7 +76,7 @@ def strip_pruning(model: Any, *, remove_channels: bool = True) -> Any:
         return stripped
     try:
         groups = channel_groups(stripped)
-        return remove_dead_channels(stripped, protect=_makers_along_held_axes(groups, wrapped), groups=groups)
+        return remove_dead_channels(stripped, skip=_makers_along_held_axes(groups, wrapped), groups=groups)
     except Exception as error:  # A defect in a channel rule must not cost the result of a training.
         warnings.warn(
             "The stripped model keeps all its channels, as those without effect could not be removed: "

@@ -10,9 +10,9 @@ from absl import logging
 from tfmot_swd.keras2.cloning import clone_with, copy_layer, freeze_alike, give_values
 from tfmot_swd.keras2.compat import PruningPolicy, variables_of
 from tfmot_swd.keras2.graph import layer_behind
-from tfmot_swd.keras2.part_building import shapes_of_parts
+from tfmot_swd.keras2.inner_layers import shapes_of_parts
 from tfmot_swd.pruning.dense_kernels import warn_of_dense_kernels
-from tfmot_swd.pruning.plan import plan_pruning
+from tfmot_swd.pruning.plan import pruning_plan
 from tfmot_swd.pruning.wrapped_models import check_can_wrap
 from tfmot_swd.pruning.wrapper import PruningWrapper
 

@@ -47,7 +47,7 @@ def prune_selective_decay(
     dictionaries or other custom layers. Weights that the custom layer owns itself are of no known kind: a
     `PruningWarning` names such layers and their share of all kernel weights, if that is a hundredth or more. Derive the
     class from `tfmot.sparsity.keras.PrunableLayer` to prune them, or name the layer in `skip`. Channels inside a custom
-    layer are kept, unless it has a rule (`register_channel_rule`).
+    layer are kept, unless it has a rule (`register_layer`).
 
     Frozen layers are wrapped too and take no part while they are frozen: a rate is a share of the trained weights, and
     a budget covers all channels. So transfer learning needs one call, and one schedule for both phases:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tfmot_swd.io.deprecation import deprecated_names, renamed_attribute
-from tfmot_swd.keras2.pruning_warning import PruningWarning
+from tfmot_swd.keras2.validation import PruningWarning
 from tfmot_swd.pruning.run import warn_of_frozen
 from tfmot_swd.pruning.wrapped_models import collect_wrappers
 from tfmot_swd.swd.pool import DecayPool

@@ -16,8 +16,8 @@ from tfmot_swd.channels.scores import ChannelScores, shares_within
 from tfmot_swd.costs.counts import ChannelCosts
 from tfmot_swd.costs.search import ChannelSearch
 from tfmot_swd.keras2.compat import master_variable
-from tfmot_swd.keras2.weight_paths import weight_at
-from tfmot_swd.layers.call import CONSUME, FOLLOW, PRODUCE
+from tfmot_swd.keras2.layer_weights import weight_at
+from tfmot_swd.layers.record import CONSUME, FOLLOW, PRODUCE
 from tfmot_swd.pruning.wrapped_models import NothingTrainedError, assign, missing_metadata_message, wrapped_graphs
 from tfmot_swd.swd.pool import DecayPool
 from tfmot_swd.swd.structured.wrapper import OwnedAxis, PruneStructuredDecay, along

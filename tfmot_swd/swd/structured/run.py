@@ -6,7 +6,7 @@ import warnings
 from typing import Any
 
 from tfmot_swd.costs.limits import CostLimits
-from tfmot_swd.keras2.pruning_warning import PruningWarning
+from tfmot_swd.keras2.validation import PruningWarning
 from tfmot_swd.pruning.run import RunOptions
 from tfmot_swd.pruning.strip import strip_pruning
 from tfmot_swd.swd.pool import DecayPool
