@@ -3,8 +3,10 @@
 import importlib
 
 import pytest
+import tf_keras as keras
 
 import tfmot_swd
+from tfmot_swd.swd import final_step
 
 FRONT = [
     "AfterPruning",
@@ -89,3 +91,33 @@ def test_a_name_that_never_was_is_an_attribute_error():
 )
 def test_an_old_module_is_that_of_today(old, new):
     assert importlib.import_module(old) is importlib.import_module(new)
+
+
+def pruned():
+    net = keras.Sequential([keras.layers.Dense(4, input_shape=(8,), use_bias=False)])
+    model = tfmot_swd.prune_selective_decay(net, tfmot_swd.SelectiveDecay(0.5, end_step=4))
+    tfmot_swd.prune_now(model)
+    return tfmot_swd.strip_pruning(model)
+
+
+@pytest.mark.parametrize(
+    ("result", "old", "new"),
+    [
+        (lambda: tfmot_swd.sparsity_report(pruned()), "pool", "prunable_weights"),
+        (lambda: tfmot_swd.sparsity_report(pruned()), "pool_kept", "nonzero_prunable_weights"),
+        (lambda: tfmot_swd.sparsity_report(pruned()), "kernels_kept", "nonzero_kernels"),
+        (lambda: tfmot_swd.sparsity_report(pruned()), "parameters_kept", "nonzero_parameters"),
+        (lambda: tfmot_swd.plan_pruning(pruned()), "pool_size", "prunable_weights"),
+        (lambda: tfmot_swd.channels.plan_dead_removal(pruned()), "removed", "removed_channels"),
+        (tfmot_swd.UpdatePruningStep, "cut_report", "final_step"),
+    ],
+)
+def test_an_old_attribute_is_that_of_today(result, old, new):
+    result = result()
+    with pytest.warns(DeprecationWarning, match=rf"{old} is deprecated .*{new}"):
+        assert getattr(result, old) == getattr(result, new)
+
+
+def test_the_class_of_the_final_pruning_step_has_its_old_name():
+    with pytest.warns(DeprecationWarning, match="CutReport"):
+        assert final_step.CutReport is final_step.FinalStepReport
