@@ -178,7 +178,7 @@ def test_a_first_phase_without_anything_to_prune(kind):
         model = tfmot_swd.prune_selective_decay(net, schedule)
     else:
         model = tfmot_swd.prune_progressive_gradient(net, tfmot_swd.ProgressiveRate(0.5, epochs=1), "l1")
-    with pytest.raises(ValueError, match=r"partial_fit=True\) where this is the first phase.*Received: "):
+    with pytest.raises(ValueError, match=r"partial_fit=True\) in the first phase.*Received: "):
         fit(model)
     callback = fit(model, partial_fit=True)
     assert callback.history == []

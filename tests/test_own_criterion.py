@@ -181,3 +181,28 @@ def test_slices_are_rows(axis):
     weight = np.arange(120.0).reshape(2, 3, 4, 5)
     expected = np.moveaxis(weight, axis, 0).reshape(weight.shape[axis], -1)
     np.testing.assert_array_equal(slices_of(tf.constant(weight), axis), expected)
+
+
+@keras.utils.register_keras_serializable("tests")
+@dataclasses.dataclass(frozen=True)
+class Logarithm(ChannelCriterion):
+    """Orders filters as L1 does, by numbers below zero."""
+
+    def importance(self, weight, axis):
+        return tf.math.log(1e-6 * tf.reduce_mean(tf.abs(slices_of(weight, axis)), axis=1))
+
+
+def test_scores_below_zero_keep_their_order():
+    net = peaked()
+    ours, l1 = (tfmot_swd.channels.channel_scores(net, each) for each in (Logarithm(), "l1"))
+    for group, scores in ours.items():
+        np.testing.assert_array_equal(np.argsort(scores, kind="stable"), np.argsort(l1[group], kind="stable"))
+
+
+def test_a_criterion_that_defines_nothing_is_told():
+    @keras.utils.register_keras_serializable("tests")
+    class Nothing(ChannelCriterion):
+        pass
+
+    with pytest.raises(ValueError, match="must define one of importance, contribution.*Received: Nothing"):
+        resolve_criterion(Nothing())

@@ -6,7 +6,7 @@ import keras as keras3
 import numpy as np
 import pytest
 import tf_keras as keras
-from tensorflow_model_optimization.sparsity.keras import prune_low_magnitude
+from tensorflow_model_optimization.sparsity.keras import ConstantSparsity, prune_low_magnitude
 
 import tfmot_swd
 
@@ -14,11 +14,14 @@ L = keras.layers
 X = np.ones((4, 6), "float32")
 SCHEDULE = tfmot_swd.SelectiveDecay(0.5, end_step=2)
 CALLS = {
+    "prune_magnitude": lambda model: tfmot_swd.magnitude.prune_magnitude(model, ConstantSparsity(0.5, 0)),
+    "wrap_prunable_layers": lambda model: tfmot_swd.pruning.wrap_prunable_layers(model, lambda layer: layer),
     "channel_groups": tfmot_swd.channels.channel_groups,
     "channel_scores": tfmot_swd.channels.channel_scores,
     "prune_now": tfmot_swd.prune_now,
     "device_report": lambda model: tfmot_swd.device_report(model, model),
     "export_tflite": lambda model: tfmot_swd.export_tflite(model, "never_written.tflite"),
+    "file_bytes": tfmot_swd.tflite.file_bytes,
     "fit_budget": lambda model: tfmot_swd.costs.fit_budget(model, {"hidden": np.arange(5)}, 0.3),
     "plan_channels": tfmot_swd.plan_channels,
     "plan_dead_removal": tfmot_swd.channels.plan_dead_removal,
@@ -62,8 +65,9 @@ class Subclassed(keras.Model):
 def test_the_list_is_complete():
     takes = {
         name
-        for name in tfmot_swd.__all__
-        if inspect.isfunction(found := getattr(tfmot_swd, name))
+        for room in (tfmot_swd, *(getattr(tfmot_swd, each) for each in tfmot_swd.__all__))
+        for name in getattr(room, "__all__", ())
+        if inspect.isfunction(found := getattr(room, name))
         and next(iter(inspect.signature(found).parameters), "") in ("model", "dense")
     }
     assert takes == set(CALLS)

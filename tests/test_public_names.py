@@ -87,6 +87,8 @@ def test_a_name_that_never_was_is_an_attribute_error():
         ("tfmot_swd.progressive", "tfmot_swd.pgp"),
         ("tfmot_swd.prunable", "tfmot_swd.layers.prunable"),
         ("tfmot_swd.structured", "tfmot_swd.swd.structured"),
+        ("tfmot_swd.export.advice", "tfmot_swd.tflite.advice"),
+        ("tfmot_swd.progressive.criteria", "tfmot_swd.pgp.criteria"),
     ],
 )
 def test_an_old_module_is_that_of_today(old, new):
@@ -121,3 +123,10 @@ def test_an_old_attribute_is_that_of_today(result, old, new):
 def test_the_class_of_the_final_pruning_step_has_its_old_name():
     with pytest.warns(DeprecationWarning, match="CutReport"):
         assert final_step.CutReport is final_step.FinalStepReport
+
+
+@pytest.mark.parametrize("name", ["export", "macs", "progressive", "prunable", "structured"])
+def test_an_old_module_is_an_attribute_too(name, monkeypatch):
+    monkeypatch.delitem(vars(tfmot_swd), name, raising=False)
+    with pytest.warns(DeprecationWarning, match=rf"tfmot_swd\.{name} is deprecated"):
+        assert getattr(tfmot_swd, name).__name__.startswith("tfmot_swd.")

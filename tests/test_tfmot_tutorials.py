@@ -3,6 +3,7 @@
 Each is once as it is, with TFMOT's schedule, and once with a schedule of this package.
 """
 
+import importlib
 import os
 import zipfile
 
@@ -216,3 +217,11 @@ def test_sparsity_and_cluster_preserving_quantization_aware_training(model, make
     compiled(aware)
     aware.fit(IMAGES, LABELS, batch_size=BATCH_SIZE, epochs=1, verbose=0)
     assert np.isfinite(aware.evaluate(IMAGES, LABELS, verbose=0)[0])
+
+
+def test_forms_of_the_import_that_scripts_have():
+    module = importlib.import_module("tfmot_swd.tfmot.sparsity.keras")
+    assert module is tfmot.sparsity.keras
+    assert module.prune_low_magnitude is tfmot_swd.prune_low_magnitude
+    assert importlib.import_module("tfmot_swd.tfmot.sparsity").keras is module
+    assert tfmot.__version__.startswith("0.8")

@@ -73,6 +73,15 @@ __all__ = [
     "tflite",
 ]
 
+_MOVED_MODULES = {
+    "tfmot_swd.export": "tfmot_swd.tflite",
+    "tfmot_swd.export.micro": "tfmot_swd.tflite.micro",
+    "tfmot_swd.macs": "tfmot_swd.layers.macs",
+    "tfmot_swd.progressive": "tfmot_swd.pgp",
+    "tfmot_swd.prunable": "tfmot_swd.layers.prunable",
+    "tfmot_swd.structured": "tfmot_swd.swd.structured",
+}
+
 # For one release: what has moved to a room, or has another name.
 __getattr__ = deprecated_names(
     __name__,
@@ -111,15 +120,7 @@ __getattr__ = deprecated_names(
         "sliced_optimizer": "tfmot_swd.channels.sliced_optimizer",
         "write_c_source": "tfmot_swd.tflite.micro.write_c_source",
         "cut_now": "tfmot_swd.prune_now",
+        **{old.removeprefix("tfmot_swd."): new for old, new in _MOVED_MODULES.items() if old.count(".") == 1},
     },
 )
-deprecated_modules(
-    {
-        "tfmot_swd.export": "tfmot_swd.tflite",
-        "tfmot_swd.export.micro": "tfmot_swd.tflite.micro",
-        "tfmot_swd.macs": "tfmot_swd.layers.macs",
-        "tfmot_swd.progressive": "tfmot_swd.pgp",
-        "tfmot_swd.prunable": "tfmot_swd.layers.prunable",
-        "tfmot_swd.structured": "tfmot_swd.swd.structured",
-    }
-)
+deprecated_modules(_MOVED_MODULES)

@@ -12,6 +12,7 @@ prunes by that schedule's method. Clustering and quantization are TFMOT's own.
 
 from __future__ import annotations
 
+import sys
 import types
 
 import tensorflow_model_optimization as _tfmot
@@ -21,6 +22,7 @@ from tfmot_swd.pruning.low_magnitude import prune_low_magnitude
 from tfmot_swd.pruning.strip import strip_pruning
 from tfmot_swd.pruning.summaries import PruningSummaries
 
+__version__ = _tfmot.__version__
 clustering = _tfmot.clustering
 experimental = _tfmot.experimental
 quantization = _tfmot.quantization
@@ -32,8 +34,10 @@ _ours = {
     "prune_low_magnitude": prune_low_magnitude,
     "strip_pruning": strip_pruning,
 }
-sparsity = types.SimpleNamespace(
-    keras=types.SimpleNamespace(
-        **{name: getattr(_theirs, name) for name in dir(_theirs) if not name.startswith("_")} | _ours
-    )
-)
+# Modules, as `from tfmot_swd.tfmot.sparsity import keras` is an import that scripts have.
+sparsity = types.ModuleType(f"{__name__}.sparsity", "TFMOT's sparsity API, with this package's pruning.")
+sparsity.keras = types.ModuleType(f"{__name__}.sparsity.keras", sparsity.__doc__)  # type: ignore[attr-defined]
+vars(sparsity.keras).update({name: getattr(_theirs, name) for name in dir(_theirs) if name[0] != "_"} | _ours)
+__path__: list[str] = []
+sparsity.__path__ = []
+sys.modules |= {each.__name__: each for each in (sparsity, sparsity.keras)}

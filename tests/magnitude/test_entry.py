@@ -117,7 +117,9 @@ def test_a_training_that_ends_early_says_how_far_it_came():
 
 
 def test_what_was_never_pruned_is_not_stripped():
-    with pytest.raises(ValueError, match="No weight has been pruned yet.* Received: 0 updates made"):
+    with pytest.raises(
+        ValueError, match="Layers have not been pruned yet.* Received: 0 updates made, hidden, head not pruned"
+    ):
         tfmot_swd.strip_pruning(prune_magnitude(net(), sparsity.ConstantSparsity(0.5, 0)))
 
 
@@ -212,6 +214,10 @@ def test_masks_are_the_same_on_two_replicas():
         ({"scope": "model"}, "scope must be one of .*'layer', 'global'.* Received: scope='model'"),
         ({"scope": "global", "sparsity_m_by_n": (2, 4)}, "neither a global threshold nor blocks"),
         ({"block_size": (0, 1)}, "block_size must be two whole numbers"),
+        ({"block_size": (2, 8)}, r"as long as the block at least.*block_size=\(2, 8\) for 'head/kernel:0' of shape"),
+        ({"sparsity_m_by_n": (4, 2)}, r"two whole numbers, zeros and of how many.*sparsity_m_by_n=\(4, 2\)"),
+        ({"sparsity_m_by_n": (2,)}, "two whole numbers, zeros and of how many"),
+        ({"sparsity_m_by_n": (0, 4)}, "two whole numbers, zeros and of how many"),
     ],
 )
 def test_malformed_arguments_are_told(arguments, message):
@@ -222,3 +228,42 @@ def test_malformed_arguments_are_told(arguments, message):
 def test_a_schedule_of_another_kind_is_told():
     with pytest.raises(TypeError, match="must be a tfmot.sparsity.keras.PruningSchedule"):
         PruneMagnitude(keras.layers.Dense(2), 0.5)
+
+
+def test_a_training_in_which_the_schedule_is_never_due_is_not_stripped():
+    # TFMOT's default: the first masks are those of update 100.
+    pruned = trained(tfmot_swd.prune_low_magnitude(net()), [tfmot_swd.UpdatePruningStep()])
+    with pytest.raises(
+        ValueError, match="a frequency that is less than the updates.*16 updates made, hidden, head not"
+    ):
+        tfmot_swd.strip_pruning(pruned)
+
+
+def test_one_layer_that_was_never_due_is_told():
+    schedules = (sparsity.ConstantSparsity(0.5, 0), sparsity.PolynomialDecay(0.2, 0.5, 0, 8, frequency=2))
+    layers = [keras.layers.Dense(8, input_shape=(8,), name="first"), keras.layers.Dense(4, name="second")]
+    model = keras.Sequential([tfmot_swd.prune_low_magnitude(*each) for each in zip(layers, schedules, strict=True)])
+    with pytest.raises(ValueError, match="updates made, first not pruned"):
+        tfmot_swd.strip_pruning(trained(model, [tfmot_swd.UpdatePruningStep()]))
+
+
+class Ramp(sparsity.PruningSchedule):
+    """A user's schedule without an end."""
+
+    end_step = None
+
+    def __call__(self, step):
+        return tf.constant(True), tf.minimum(0.8, 0.1 * tf.cast(step, tf.float32))
+
+    def get_config(self):
+        return {"class_name": "Ramp", "config": {}}
+
+
+def test_a_schedule_without_an_end_is_followed_and_ends_at_once_where_it_leads():
+    pruned = prune_magnitude(net(), Ramp())
+    tfmot_swd.prune_now(pruned)
+    hidden = tfmot_swd.strip_pruning(pruned, remove_channels=False).get_weights()[0]
+    assert (hidden == 0).mean() == pytest.approx(0.8, abs=0.01)
+    again = trained(prune_magnitude(net(), Ramp()), [tfmot_swd.UpdatePruningStep()], epochs=1)
+    hidden = tfmot_swd.strip_pruning(again, remove_channels=False).get_weights()[0]
+    assert (hidden == 0).mean() == pytest.approx(0.8, abs=0.01)

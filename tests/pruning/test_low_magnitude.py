@@ -113,6 +113,22 @@ def test_arguments_that_a_method_has_no_use_for_are_told(schedule, arguments, me
         prune_low_magnitude(net(), schedule, **arguments)
 
 
+def test_arguments_of_the_method_are_handed_on():
+    model = net()
+    model.add(keras.layers.Dense(2, name="head"))
+    pruned = prune_low_magnitude(model, SWD, skip=["head"])
+    assert [type(each).__name__ for each in pruned.layers] == ["PruneSelectiveDecay", "Flatten", "Dense"]
+    pruned = prune_low_magnitude(model, sparsity.ConstantSparsity(0.5, 0), scope="global")
+    assert pruned.layers[0].scope == "global"
+    with pytest.raises(ValueError, match="does not take magic.*Received: magic=1"):
+        prune_low_magnitude(model, SWD, magic=1)
+
+
+def test_a_tuple_of_layers_is_a_list_of_them():
+    wrapped = prune_low_magnitude((keras.layers.Dense(2), keras.layers.Dense(3)), SWD)
+    assert [type(each).__name__ for each in wrapped] == ["PruneSelectiveDecay"] * 2
+
+
 @pytest.mark.parametrize("given", ["model", 3, [3]])
 def test_what_is_neither_model_nor_layer_is_told(given):
     with pytest.raises(TypeError, match="Received: "):

@@ -298,6 +298,10 @@ for _name, _criterion in {
     register_criterion(_name, _criterion)
 
 
+# Methods of which a criterion defines one at least.
+_SCORING = ("importance", "contribution", "scores", "of_group")
+
+
 def resolve_criterion(
     criterion: str | ChannelCriterion, *, of_weights: bool = False, saved: bool = True
 ) -> ChannelCriterion:
@@ -327,6 +331,12 @@ def resolve_criterion(
             "This criterion needs gradients, or the epochs of a training: use it with prune_progressive_gradient, or "
             f"choose one of the weights alone, which defines importance(weight, axis): {', '.join(names)}. "
             f"Received: {said}"
+        )
+    kind = type(found)
+    if not any(getattr(kind, each) is not getattr(ChannelCriterion, each) for each in _SCORING):
+        raise ValueError(
+            f"A ChannelCriterion must define one of {', '.join(_SCORING)}, by which filters are ranked. "
+            f"Received: {kind.__name__}, which defines none"
         )
     if saved:
         check_registered(found, "criterion", "layers are made from their configs when filters leave")

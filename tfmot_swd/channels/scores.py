@@ -86,7 +86,9 @@ class ChannelScores:
         for criterion, own in self._ranked_by.items():
             scores = tf.where(tf.constant(own), criterion.from_mean(means), scores)
         if self._relative:
-            scores /= tf.gather(tf.math.segment_mean(scores, tf.constant(self._group)), self._group) + 1e-12
+            # Of magnitudes: a negative mean would turn the order round.
+            means = tf.math.segment_mean(tf.abs(scores), tf.constant(self._group))
+            scores /= tf.gather(means, self._group) + 1e-12
         return scores
 
 

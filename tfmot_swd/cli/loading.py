@@ -130,4 +130,7 @@ def import_modules(names: list[str]) -> None:
         try:
             importlib.import_module(name)
         except ImportError as error:
-            raise UsageError(f"--modules={name} cannot be imported: {error}") from error
+            raise UsageError(
+                f"--modules={name} cannot be imported; the folder of the module must be the working directory or on "
+                f"PYTHONPATH. Received: {error}"
+            ) from error

@@ -23,7 +23,7 @@ from tfmot_swd._version import __version__
 from tfmot_swd.cli.command import PROGRAM, Command, UsageError, folded, help_text, print_plain, read_call
 from tfmot_swd.cli.commands import check, export, plan, profile, prune, report
 from tfmot_swd.cli.words import in_shell_words
-from tfmot_swd.keras2.validation import PruningWarning
+from tfmot_swd.keras2.pruning_warning import PruningWarning
 from tfmot_swd_cli import errors_aside
 
 COMMANDS: tuple[Command, ...] = (

@@ -6,6 +6,7 @@ import functools
 import importlib
 import importlib.abc
 import importlib.machinery
+import importlib.util
 import sys
 import types
 import warnings
@@ -142,7 +143,8 @@ def deprecated_names(module: str, moved: Mapping[str, str]) -> Callable[[str], A
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
         warn_deprecated(f"{module}.{name}", place)
         holder, _, attribute = place.rpartition(".")
-        return getattr(importlib.import_module(holder), attribute)
+        found = getattr(importlib.import_module(holder), attribute, None)
+        return importlib.import_module(place) if found is None else found
 
     return find
 
@@ -164,13 +166,22 @@ class _MovedModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: types.ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        if fullname not in self._moved:
+        new = self._new_name(fullname)
+        if new is None or importlib.util.find_spec(new) is None:
             return None
-        warn_deprecated(f"import {fullname}", f"import {self._moved[fullname]}")
+        warn_deprecated(f"import {fullname}", f"import {new}")
         return importlib.machinery.ModuleSpec(fullname, self)
 
+    def _new_name(self, fullname: str) -> str | None:
+        """Returns the name of today of a module that has moved, or of one inside of it."""
+        parent, _, own = fullname.rpartition(".")
+        if fullname in self._moved:
+            return self._moved[fullname]
+        above = self._new_name(parent) if parent else None
+        return None if above is None else f"{above}.{own}"
+
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
-        module = importlib.import_module(self._moved[spec.name])
+        module = importlib.import_module(self._new_name(spec.name) or spec.name)
         spec.loader_state = module.__spec__
         return module
 

@@ -8,13 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_swd.keras2.compat import Functional, keras, variables_of
-
-
-class PruningWarning(UserWarning):
-    """Warning that a pruned training goes wrong.
-
-    It diverges, removes nothing, empties a layer, skips updates, or ends early or with a jump of the predictions.
-    """
+from tfmot_swd.keras2.pruning_warning import PruningWarning as PruningWarning
 
 
 def check_is_model(model: Any, kind: str = "model") -> None:

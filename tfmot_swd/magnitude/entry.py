@@ -33,7 +33,8 @@ def prune_magnitude(
 ) -> Any:
     """Returns a copy of `model` that is pruned by magnitude while it trains; the original is not changed.
 
-    The masks are those of TFMOT's `prune_low_magnitude`; the rest is that of this package: steps are optimizer updates,
+    The masks are those of TFMOT's `prune_low_magnitude`, chosen also where the schedule ends, which TFMOT misses if its
+    frequency does not divide the end; the rest is that of this package: steps are optimizer updates,
     validation sees the pruned model, `strip_pruning` removes channels that are zero, and backup, report and export work
     as for any other method. To port a script of TFMOT's use `prune_low_magnitude`.
 

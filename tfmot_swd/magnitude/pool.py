@@ -6,12 +6,14 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfmot_swd.keras2.compat import tfmot_mask
+from tfmot_swd.keras2.compat import ConstantSparsity, tfmot_mask
 from tfmot_swd.magnitude.wrapper import PruneMagnitude
 from tfmot_swd.pruning.mask_pool import MaskPool
 
 # TFMOT counts updates from 1, and chooses an m by n pattern at the first.
 _FIRST = 1
+# An update that no training makes.
+_FAR = 2**31 - 2
 
 
 class MagnitudePool(MaskPool[PruneMagnitude]):
@@ -26,8 +28,15 @@ class MagnitudePool(MaskPool[PruneMagnitude]):
     def is_due(self, step: tf.Tensor) -> tf.Tensor:
         return tf.reduce_any([_is_due(wrapper, step) for wrapper in self.wrappers])
 
+    def are_due(self, step: tf.Tensor) -> list[tf.Tensor]:
+        return [tf.constant(True) if self._at_once else _is_due(wrapper, step) for wrapper in self.wrappers]
+
     def end(self) -> int:
-        return max(max(_last_update(wrapper.pruning_schedule) for wrapper in self.wrappers) - _FIRST, 0)
+        known = [_last_update(wrapper.pruning_schedule) for wrapper in self.wrappers]
+        if self._at_once and None in known:
+            # Of a schedule without an end: what it asks for in the long run.
+            return _FAR
+        return max(max((each for each in known if each is not None), default=0) - _FIRST, 0)
 
     def finish(self) -> None:
         # Layers whose schedule has ended before the others' are not due then.
@@ -70,10 +79,14 @@ def _is_due(wrapper: PruneMagnitude, step: tf.Tensor) -> tf.Tensor:
         return tf.equal(update, _FIRST)
     schedule = wrapper.pruning_schedule
     # TFMOT never reaches an end that its frequency does not divide.
-    return tf.cast(schedule(update)[0], tf.bool) | tf.equal(update, _last_update(schedule))
+    last = _last_update(schedule)
+    return tf.cast(schedule(update)[0], tf.bool) | tf.equal(update, -1 if last is None else last)
 
 
-def _last_update(schedule: Any) -> int:
-    """Returns the update from which on the sparsity is the final one, as TFMOT counts."""
-    last = getattr(schedule, "end_step", -1)
-    return int(last if last >= 0 else getattr(schedule, "begin_step", 0))
+def _last_update(schedule: Any) -> int | None:
+    """Returns the update from which on the sparsity is the final one, as TFMOT counts; None where it has no end."""
+    last = getattr(schedule, "end_step", None)
+    if last is not None and last >= 0:
+        return int(last)
+    # A constant sparsity is the final one from its begin on.
+    return int(schedule.begin_step) if isinstance(schedule, ConstantSparsity) else None

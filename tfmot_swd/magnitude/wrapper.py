@@ -56,7 +56,7 @@ class PruneMagnitude(MaskWrapper):
             )
         if scope not in SCOPES:
             raise ValueError(f"scope must be one of {SCOPES}. Received: scope={scope!r}")
-        pattern = None if sparsity_m_by_n is None else (int(sparsity_m_by_n[0]), int(sparsity_m_by_n[1]))
+        pattern = None if sparsity_m_by_n is None else _checked_pattern(sparsity_m_by_n)
         if pattern is not None and (scope == "global" or tuple(block_size) != (1, 1)):
             raise ValueError(
                 "An m by n pattern is chosen within groups of weights, so it takes neither a global threshold nor "
@@ -71,6 +71,19 @@ class PruneMagnitude(MaskWrapper):
 
     def weights_to_prune(self) -> Sequence[Any]:
         found: Sequence[Any] = self.layer.get_prunable_weights()
+        # Under a global threshold other weights are ranked one by one.
+        if self.block_size != (1, 1) and self.scope == "layer":
+            for weight in found:
+                if (
+                    len(weight.shape) != 2
+                    or 1 in weight.shape
+                    or any(side > length for side, length in zip(self.block_size, weight.shape, strict=True))
+                ):
+                    raise ValueError(
+                        "Blocks are cut from weights of two axes, as long as the block at least and longer than 1: "
+                        "name other layers in skip, or use scope='global', which leaves them without blocks. "
+                        f"Received: block_size={self.block_size} for {weight.name!r} of shape {tuple(weight.shape)}"
+                    )
         return found
 
     def ranked(self, weight: Any) -> Any:
@@ -101,3 +114,13 @@ class PruneMagnitude(MaskWrapper):
             "sparsity_m_by_n": self.sparsity_m_by_n,
             "scope": self.scope,
         }
+
+
+def _checked_pattern(given: Any) -> tuple[int, int]:
+    sides = tuple(given) if isinstance(given, Sequence) and not isinstance(given, str) else ()
+    if len(sides) != 2 or not all(type(each) is int for each in sides) or not 0 < sides[0] < sides[1]:
+        raise ValueError(
+            "sparsity_m_by_n must be two whole numbers, zeros and of how many weights: (2, 4) for two zeros in each "
+            f"four. Received: sparsity_m_by_n={given!r}"
+        )
+    return sides[0], sides[1]

@@ -15,7 +15,6 @@ from tfmot_swd.pruning.methods import (
     Target,
     method_for,
     method_named,
-    method_of,
     register_method,
     registered_methods,
 )
@@ -25,7 +24,7 @@ from tfmot_swd.pruning.run import PruningRun, RunOptions
 from tfmot_swd.pruning.sparsity import SparsityReport, sparsity_report
 from tfmot_swd.pruning.statistics import reestimate_batch_norm
 from tfmot_swd.pruning.status import Chart, ChartLine, Status
-from tfmot_swd.pruning.strip import is_pruned, prune_now, strip_pruning
+from tfmot_swd.pruning.strip import prune_now, strip_pruning
 from tfmot_swd.pruning.summaries import PruningSummaries
 from tfmot_swd.pruning.wrapper import PruningWrapper
 from tfmot_swd.pruning.wrapping import wrap_prunable_layers
@@ -50,10 +49,8 @@ __all__ = [
     "Status",
     "Target",
     "UpdatePruningStep",
-    "is_pruned",
     "method_for",
     "method_named",
-    "method_of",
     "plan_pruning",
     "prune_low_magnitude",
     "prune_now",

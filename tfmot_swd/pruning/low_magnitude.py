@@ -6,6 +6,7 @@ import inspect
 from typing import Any
 
 from tfmot_swd.keras2.compat import ConstantSparsity, PruneLowMagnitude, PruningPolicy, keras
+from tfmot_swd.pruning.blocks import Blocks
 from tfmot_swd.pruning.methods import PruningMethod, method_for
 from tfmot_swd.pruning.wrapped_models import check_can_wrap
 
@@ -39,13 +40,13 @@ def prune_low_magnitude(
     Args:
       to_prune: a built tf_keras model; or, for methods that prune single weights, a layer or a list of layers to build
         a model of.
-      pruning_schedule: its class selects the method; None for TFMOT's default, half of the weights of each layer from
-        the start.
+      pruning_schedule: its class selects the method; None for TFMOT's default, `ConstantSparsity(0.5, 0)`: half of the
+        weights of each layer, chosen at every 100th update.
       block_size: (height, width) of blocks of a dense kernel that are pruned together.
       block_pooling_type: "AVG" or "MAX", the magnitude of a block.
       pruning_policy: a TFMOT `PruningPolicy`; layers of a model that it does not allow are left dense.
       sparsity_m_by_n: (2, 4) for two zeros in each four consecutive weights; with a schedule of TFMOT's.
-      kwargs: of the wrapper, such as `input_shape`, if `to_prune` is a layer.
+      kwargs: of the method, such as `skip` and `only`; of the wrapper, such as `input_shape`, if `to_prune` is a layer.
 
     Returns:
       An uncompiled model; or a wrapped layer, or a list of them.
@@ -62,19 +63,21 @@ def prune_low_magnitude(
     """
     schedule = ConstantSparsity(0.5, 0) if pruning_schedule is None else pruning_schedule
     method = method_for(schedule)
+    blocks = Blocks(block_size, block_pooling_type)
     given = {
         name: value
         for name, value, default in (
-            ("block_size", tuple(block_size), (1, 1)),
+            ("block_size", blocks.size, (1, 1)),
             ("block_pooling_type", block_pooling_type, "AVG"),
             ("sparsity_m_by_n", sparsity_m_by_n, None),
         )
         if value != default
     }
-    if isinstance(to_prune, list):
+    if isinstance(to_prune, list | tuple):
         return [_wrapped_layer(each, method, schedule, given) for each in to_prune]
     if isinstance(to_prune, keras.layers.Layer) and not isinstance(to_prune, keras.Model):
         return _wrapped_layer(to_prune, method, schedule, given | kwargs)
+    given |= kwargs
     if pruning_policy is not None:
         given["pruning_policy"] = pruning_policy
     _check_takes(method, method.wrap, given)

@@ -56,6 +56,10 @@ class MaskPool(PruningPool[Wrapper]):
         threshold = select_bits(concat_magnitude_bits(ranked), count)
         return [tf.cast(magnitude_bits(each) >= threshold, tf.float32) for each in ranked]
 
+    def are_due(self, step: tf.Tensor) -> list[tf.Tensor]:
+        """Returns for each wrapper whether its masks are chosen at an update at which any are; by default all."""
+        return [tf.constant(True)] * len(self.wrappers)
+
     def weights(self) -> list[tf.Variable]:
         """Returns the weights that are pruned, without those of frozen layers."""
         return [weight for wrapper in self.wrappers for weight, _, _ in wrapper.pruning_vars]
@@ -66,8 +70,8 @@ class MaskPool(PruningPool[Wrapper]):
 
     @property
     def is_pruned(self) -> bool:
-        """Whether masks have been chosen."""
-        return bool(self.leader.chosen.numpy())
+        """Whether masks have been chosen, of all layers."""
+        return all(bool(wrapper.chosen.numpy()) for wrapper in self.wrappers)
 
     def finish(self) -> None:
         """Prunes to the final rate of the schedule at once."""
@@ -89,6 +93,6 @@ class MaskPool(PruningPool[Wrapper]):
 
         for variable, mask in zip(self.masks(), self.choose(step), strict=True):
             strategy.extended.update(variable, set_to, args=(mask,))
-        for wrapper in self.wrappers:
-            assign(strategy, wrapper.chosen, tf.constant(True))
+        for wrapper, due in zip(self.wrappers, self.are_due(step), strict=True):
+            assign(strategy, wrapper.chosen, wrapper.chosen.read_value() | due)
         return tf.constant(True)

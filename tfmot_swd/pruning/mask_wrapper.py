@@ -47,11 +47,14 @@ class MaskWrapper(PruningWrapper):
 
     @classmethod
     def unfinished(cls, wrappers: Sequence[Self]) -> str | None:
-        if any(bool(each.chosen.numpy()) for each in wrappers):
+        waiting = [each for each in wrappers if not bool(each.chosen.numpy())]
+        # A layer that is frozen stays dense.
+        if len(waiting) < len(wrappers) and not any(each.takes_part() for each in waiting):
             return None
         done = max(int(each.pruning_step.numpy()) for each in wrappers)
         return (
-            "No weight has been pruned yet: train beyond the begin_step of the schedule with "
-            "callbacks=[tfmot_swd.UpdatePruningStep()], or call tfmot_swd.prune_now(model). "
-            f"Received: {done} updates made"
+            "Layers have not been pruned yet, as their schedule was due at no update: train beyond its begin_step, "
+            "with a frequency that is less than the updates of the training (TFMOT's default is 100), and with "
+            "callbacks=[tfmot_swd.UpdatePruningStep()]; or call tfmot_swd.prune_now(model). "
+            f"Received: {done} updates made, {', '.join(each.layer.name for each in waiting)} not pruned"
         )

@@ -49,6 +49,7 @@ class PlanRow:
     reason: str
     layer_id: int = dataclasses.field(repr=False)
 
+    told = renamed_attribute("explanation")
     counted = renamed_attribute("eligible_weights")
     pool = renamed_attribute("prunable_weights")
     pool_kernels = renamed_attribute("prunable_kernels")
