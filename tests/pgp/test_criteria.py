@@ -11,7 +11,7 @@ import tf_keras as keras
 
 import tfmot_swd
 from tests.pgp.nets import L, fit, layer_of
-from tfmot_swd.channels.criteria import CRITERIA, ChannelCriterion, Magnitude, resolve_criterion
+from tfmot_swd.channels.criteria import CRITERIA, ChannelCriterion, Magnitude, resolve_criterion, slices_of
 
 RNG = np.random.default_rng(0)
 
@@ -169,7 +169,8 @@ def test_unknown_criteria_are_refused():
 
 def test_a_class_that_is_not_registered_is_refused_before_training():
     class Unregistered(ChannelCriterion):
-        pass
+        def importance(self, weight, axis):
+            return tf.reduce_mean(slices_of(weight, axis), axis=1)
 
     with pytest.raises(ValueError, match="must be registered.*register_keras_serializable.*Received: Unregistered"):
         trained(Unregistered())

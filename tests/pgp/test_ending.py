@@ -97,7 +97,7 @@ def test_a_loop_with_another_optimizer_says_what_to_do():
         with tf.GradientTape() as tape:
             loss = loss_of(y, model(x, training=True))
         other.minimize(loss, model.trainable_variables, tape=tape)
-    with pytest.raises(ValueError, match="apply it with model.optimizer"):
+    with pytest.raises(ValueError, match="apply their gradients with model.optimizer"):
         callback.on_epoch_end(0)
 
 

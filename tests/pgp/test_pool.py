@@ -10,10 +10,16 @@ from tests.pgp.nets import BATCH, X, begun, compiled, fit, layer_of, network, sg
 from tfmot_swd.pgp.pool import ScorePool
 
 
+def joined(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> ScorePool:
+    pool = ScorePool.of(model)
+    pool.join(optimizer)
+    return pool
+
+
 def pool_of(model: keras.Model) -> ScorePool:
     model.optimizer = sgd()
     model.optimizer.build(model.trainable_variables)
-    return ScorePool.of(model, model.optimizer)
+    return joined(model, model.optimizer)
 
 
 def test_an_update_is_settled_when_the_next_one_begins():
@@ -132,5 +138,5 @@ def test_left_wrappers_belong_to_no_pool():
 def test_only_a_dynamic_loss_scale_skips():
     scaled = keras.mixed_precision.LossScaleOptimizer
     for optimizer, skips in ((scaled(sgd()), True), (scaled(sgd(), dynamic=False, initial_scale=8), False)):
-        assert ScorePool.of(wrapped(), optimizer).scales is skips
-    assert not ScorePool.of(wrapped(), sgd()).scales
+        assert joined(wrapped(), optimizer).scales is skips
+    assert not joined(wrapped(), sgd()).scales

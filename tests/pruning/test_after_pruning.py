@@ -95,7 +95,7 @@ def test_early_stopping_brings_back_pruned_weights():
 def test_a_callback_that_has_seen_no_pruned_epoch_is_told_of():
     listener = Heard("loss")
     with pytest.warns(
-        PruningWarning, match="Heard has seen no epoch.*Received: no epoch after the final pruning step$"
+        PruningWarning, match="Heard was not called for any epoch.*Received: no epoch after the final pruning step$"
     ):
         wrapped().fit(X, Y, epochs=2, callbacks=[UpdatePruningStep(), AfterPruning(listener)], **FIT)
     callbacks = [UpdatePruningStep(partial_fit=True), AfterPruning(listener)]

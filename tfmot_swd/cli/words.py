@@ -34,15 +34,15 @@ _SENTENCES = (
     ),
     (
         r"Raise a_max, lower the learning rate less, train longer at the end, ask for a lower rate, or use "
-        r"penalty='implicit', which leaves nothing; fine-tuning afterwards with the zeros fixed helps too \(a fit that "
-        r"goes on after end_step\)",
+        r"penalty='implicit', which leaves nothing; fine-tuning with the zeros fixed \(a fit that continues after "
+        r"end_step\) helps too",
         "Train for more epochs (--epochs), or ask for less (a lower --rate, or a larger budget)",
     ),
     (r"raise minimum_kept", "lower final_rate, or raise minimum_kept of SelectiveDecay in Python"),
     (r"lower minimum_kept, give it as a share \(0\.1\), or lower final_sparsity", "lower final_sparsity"),
     (
-        r"and compile again, or pass UpdatePruningStep\(partial_fit=True\) where this is the first phase of a training "
-        r"that unfreezes them later",
+        r"and compile again, or pass UpdatePruningStep\(partial_fit=True\) (?:where this is|in) the first phase of a "
+        r"training that unfreezes them later",
         "in Python and save the model again",
     ),
     (r"pass a larger timeout if it needs longer, or fewer samples", "give fewer samples"),
