@@ -1,6 +1,6 @@
 """TFMOT's tutorials on pruning, re-created with tiny data, run with nothing but their import exchanged.
 
-Each is once as it is, with TFMOT's schedule, and once with a schedule of this package.
+With TFMOT's schedule, as they are, or with one of this package; the first two with both.
 """
 
 import importlib
@@ -141,16 +141,15 @@ class MyDenseLayer(keras.layers.Dense, tfmot.sparsity.keras.PrunableLayer):
         return [self.kernel, self.bias]
 
 
-@schedules
-def test_comprehensive_guide_a_custom_layer_and_functional_models(make_schedule):
+def test_comprehensive_guide_a_custom_layer_and_functional_models():
     prune = tfmot.sparsity.keras.prune_low_magnitude
     inputs = keras.Input(shape=(20,))
-    x = prune(keras.layers.Dense(10), pruning_schedule=make_schedule())(inputs)
+    x = prune(keras.layers.Dense(10), pruning_schedule=selective())(inputs)
     outputs = keras.layers.Flatten()(x)
     functional = keras.Model(inputs=inputs, outputs=outputs)
     sequential = keras.Sequential(
         [
-            prune(MyDenseLayer(20, input_shape=(20,)), pruning_schedule=make_schedule()),
+            prune(MyDenseLayer(20, input_shape=(20,)), pruning_schedule=selective()),
             keras.layers.Flatten(),
         ]
     )
@@ -163,9 +162,8 @@ def test_comprehensive_guide_a_custom_layer_and_functional_models(make_schedule)
     assert ((kernel == 0).sum() + (bias == 0).sum()) / (kernel.size + bias.size) > 0.7
 
 
-@schedules
-def test_comprehensive_guide_checkpoint_and_deserialize(model, make_schedule, tmp_path):
-    wrapped = tfmot.sparsity.keras.prune_low_magnitude(model, pruning_schedule=make_schedule())
+def test_comprehensive_guide_checkpoint_and_deserialize(model, tmp_path):
+    wrapped = tfmot.sparsity.keras.prune_low_magnitude(model, pruning_schedule=magnitude())
     path = tmp_path / "model.h5"
     wrapped.save(path, include_optimizer=True)
     with tfmot.sparsity.keras.prune_scope():
@@ -173,17 +171,16 @@ def test_comprehensive_guide_checkpoint_and_deserialize(model, make_schedule, tm
     np.testing.assert_allclose(loaded.predict(IMAGES, verbose=0), model.predict(IMAGES, verbose=0), atol=1e-6)
 
 
-def fine_tuned(model, make_schedule):
-    wrapped = tfmot.sparsity.keras.prune_low_magnitude(model, pruning_schedule=make_schedule())
+def fine_tuned(model, magnitude):
+    wrapped = tfmot.sparsity.keras.prune_low_magnitude(model, pruning_schedule=magnitude())
     compiled(wrapped)
     callbacks = [tfmot.sparsity.keras.UpdatePruningStep()]
     wrapped.fit(IMAGES, LABELS, batch_size=BATCH_SIZE, epochs=EPOCHS, verbose=0, callbacks=callbacks)
     return tfmot.sparsity.keras.strip_pruning(wrapped)
 
 
-@schedules
-def test_pruning_preserving_quantization_aware_training(model, make_schedule):
-    stripped = fine_tuned(model, make_schedule)
+def test_pruning_preserving_quantization_aware_training(model):
+    stripped = fine_tuned(model, selective)
     zeros = kernel_zeros(stripped)
     annotated = tfmot.quantization.keras.quantize_annotate_model(stripped)
     scheme = tfmot.experimental.combine.Default8BitPrunePreserveQuantizeScheme()
@@ -198,9 +195,8 @@ def test_pruning_preserving_quantization_aware_training(model, make_schedule):
     assert kept >= zeros - 1e-6
 
 
-@schedules
-def test_sparsity_and_cluster_preserving_quantization_aware_training(model, make_schedule):
-    stripped = fine_tuned(model, make_schedule)
+def test_sparsity_and_cluster_preserving_quantization_aware_training(model):
+    stripped = fine_tuned(model, magnitude)
     zeros = kernel_zeros(stripped)
     clustered = cluster_weights(
         stripped,
