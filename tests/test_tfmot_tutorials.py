@@ -171,8 +171,8 @@ def test_comprehensive_guide_checkpoint_and_deserialize(model, tmp_path):
     np.testing.assert_allclose(loaded.predict(IMAGES, verbose=0), model.predict(IMAGES, verbose=0), atol=1e-6)
 
 
-def fine_tuned(model, magnitude):
-    wrapped = tfmot.sparsity.keras.prune_low_magnitude(model, pruning_schedule=magnitude())
+def fine_tuned(model, make_schedule):
+    wrapped = tfmot.sparsity.keras.prune_low_magnitude(model, pruning_schedule=make_schedule())
     compiled(wrapped)
     callbacks = [tfmot.sparsity.keras.UpdatePruningStep()]
     wrapped.fit(IMAGES, LABELS, batch_size=BATCH_SIZE, epochs=EPOCHS, verbose=0, callbacks=callbacks)
