@@ -21,7 +21,7 @@ CALLS = {
     "prune_now": tfmot_swd.prune_now,
     "device_report": lambda model: tfmot_swd.device_report(model, model),
     "export_tflite": lambda model: tfmot_swd.export_tflite(model, "never_written.tflite"),
-    "file_bytes": tfmot_swd.tflite.file_bytes,
+    "file_bytes": lambda model: tfmot_swd.tflite.file_bytes(model, "float32"),
     "fit_budget": lambda model: tfmot_swd.costs.fit_budget(model, {"hidden": np.arange(5)}, 0.3),
     "plan_channels": tfmot_swd.plan_channels,
     "plan_dead_removal": tfmot_swd.channels.plan_dead_removal,

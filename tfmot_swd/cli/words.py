@@ -41,7 +41,7 @@ _SENTENCES = (
     (r"raise minimum_kept", "lower final_rate, or raise minimum_kept of SelectiveDecay in Python"),
     (r"lower minimum_kept, give it as a share \(0\.1\), or lower final_sparsity", "lower final_sparsity"),
     (
-        r"and compile again, or pass UpdatePruningStep\(partial_fit=True\) (?:where this is|in) the first phase of a "
+        r"and compile again, or pass UpdatePruningStep\(partial_fit=True\) in the first phase of a "
         r"training that unfreezes them later",
         "in Python and save the model again",
     ),

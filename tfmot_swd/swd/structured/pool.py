@@ -67,8 +67,8 @@ class ChannelPool(DecayPool[PruneStructuredDecay]):
         if not ranked:
             raise NothingTrainedError(
                 "No channel can be removed while the layers that make them are frozen: set layer.trainable = True "
-                "on some and compile again, or pass UpdatePruningStep(partial_fit=True) where this is the first phase "
-                "of a training that unfreezes them later. "
+                "on some and compile again, or pass UpdatePruningStep(partial_fit=True) in the first phase of a "
+                "training that unfreezes them later. "
                 f"Received: {sum(each.trainable for each in wrappers)} of {len(wrappers)} layers trainable"
             )
         costs = ChannelCosts(groups)
