@@ -185,8 +185,11 @@ def file_bytes(model: keras.Model, recipe: str) -> int:
 
     Raises:
         ExportError: the model cannot be converted.
+        TypeError, ValueError: the model is of a kind that cannot be exported, as in `export_tflite`.
     """
-    chosen, float32_model = get_recipe(recipe), float32_copy(model)
+    chosen = get_recipe(recipe)
+    check_exportable(model)
+    float32_model = float32_copy(model)
     samples = random_samples(float32_model)
     few = Samples(tuple(array[:2] for array in samples.inputs), None)
     return len(chosen.encoded(compact(convert(float32_model, chosen, few))))
