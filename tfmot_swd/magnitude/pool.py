@@ -12,8 +12,6 @@ from tfmot_swd.pruning.mask_pool import MaskPool
 
 # TFMOT counts updates from 1, and chooses an m by n pattern at the first.
 _FIRST = 1
-# An update that no training makes.
-_FAR = 2**31 - 2
 
 
 class MagnitudePool(MaskPool[PruneMagnitude]):
@@ -23,42 +21,32 @@ class MagnitudePool(MaskPool[PruneMagnitude]):
     """
 
     wrapper_class = PruneMagnitude
-    _at_once = False
 
     def is_due(self, step: tf.Tensor) -> tf.Tensor:
-        return tf.reduce_any([_is_due(wrapper, step) for wrapper in self.wrappers])
+        return tf.reduce_any(self.are_due(step))
 
     def are_due(self, step: tf.Tensor) -> list[tf.Tensor]:
-        return [tf.constant(True) if self._at_once else _is_due(wrapper, step) for wrapper in self.wrappers]
+        return [_is_due(wrapper, step) for wrapper in self.wrappers]
 
-    def end(self) -> int:
-        known = [_last_update(wrapper.pruning_schedule) for wrapper in self.wrappers]
-        if self._at_once and None in known:
-            # Of a schedule without an end: what it asks for in the long run.
-            return _FAR
-        return max(max((each for each in known if each is not None), default=0) - _FIRST, 0)
-
-    def finish(self) -> None:
-        # Layers whose schedule has ended before the others' are not due then.
-        self._at_once = True
-        try:
-            super().finish()
-        finally:
-            self._at_once = False
+    def end(self) -> int | None:
+        last = [_last_update(wrapper.pruning_schedule) for wrapper in self.wrappers]
+        known = [each for each in last if each is not None]
+        return max(*known, _FIRST) - _FIRST if len(known) == len(last) else None
 
     def choose(self, step: tf.Tensor) -> list[tf.Tensor]:
+        update = step + _FIRST
         if self.leader.scope == "global":
-            return self.global_masks(self.schedule(step + _FIRST)[1])
-        return [mask for wrapper in self.wrappers for mask in self._own_masks(wrapper, step)]
-
-    def _own_masks(self, wrapper: PruneMagnitude, step: tf.Tensor) -> list[tf.Tensor]:
-        sparsity, due = wrapper.pruning_schedule(step + _FIRST)[1], self._at_once or _is_due(wrapper, step)
-        blocks, pattern = wrapper.blocks, wrapper.sparsity_m_by_n
+            return self.global_masks(self.schedule(update)[1])
         return [
-            tf.where(
-                due, tfmot_mask(weight.read_value(), sparsity, blocks.size, blocks.pooling, pattern), mask.read_value()
+            tfmot_mask(
+                weight.read_value(),
+                wrapper.pruning_schedule(update)[1],
+                wrapper.blocks.size,
+                wrapper.blocks.pooling,
+                wrapper.sparsity_m_by_n,
             )
-            for weight, mask, _ in wrapper.pruning_vars
+            for wrapper in self.wrappers
+            for weight, _, _ in wrapper.pruning_vars
         ]
 
     def _check_schedules(self) -> None:

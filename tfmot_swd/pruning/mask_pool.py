@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import tensorflow as tf
@@ -12,6 +13,9 @@ from tfmot_swd.pruning.mask_wrapper import MaskWrapper
 from tfmot_swd.pruning.pool import PruningPool
 from tfmot_swd.pruning.thresholds import concat_magnitude_bits, magnitude_bits, select_bits
 from tfmot_swd.pruning.wrapped_models import assign
+
+# An update that no training makes.
+_FAR = 2**31 - 2
 
 Wrapper = TypeVar("Wrapper", bound=MaskWrapper)
 
@@ -40,8 +44,8 @@ class MaskPool(PruningPool[Wrapper]):
         """
 
     @abc.abstractmethod
-    def end(self) -> int:
-        """Returns the index of the last update at which masks are chosen."""
+    def end(self) -> int | None:
+        """Returns the index of the last update at which masks are chosen; None for a schedule without an end."""
 
     def global_masks(self, sparsity: tf.Tensor | float) -> list[tf.Tensor]:
         """Returns masks of the smallest weights of the whole model, under one threshold; in graph.
@@ -57,8 +61,8 @@ class MaskPool(PruningPool[Wrapper]):
         return [tf.cast(magnitude_bits(each) >= threshold, tf.float32) for each in ranked]
 
     def are_due(self, step: tf.Tensor) -> list[tf.Tensor]:
-        """Returns for each wrapper whether its masks are chosen at an update at which any are; by default all."""
-        return [tf.constant(True)] * len(self.wrappers)
+        """Returns for each wrapper whether its masks are chosen before this update; by default all where any are."""
+        return [self.is_due(step)] * len(self.wrappers)
 
     def weights(self) -> list[tf.Variable]:
         """Returns the weights that are pruned, without those of frozen layers."""
@@ -75,24 +79,29 @@ class MaskPool(PruningPool[Wrapper]):
 
     def finish(self) -> None:
         """Prunes to the final rate of the schedule at once."""
+        end = self.end()
+        # Of a schedule without an end: what it asks for in the long run.
+        last = _FAR if end is None else max(end, self.step)
         with self.strategy.scope():
-            self._choose(self.strategy, tf.constant(max(self.end(), self.step), tf.int64))
+            # Also of layers whose schedule has ended before the others'.
+            self._choose(self.strategy, tf.constant(last, tf.int64), [tf.constant(True)] * len(self.wrappers))
             self._mask(self.strategy)
 
     def _act(self, strategy: tf.distribute.Strategy, step: tf.Tensor, is_new: tf.Tensor) -> None:
         tf.cond(
             self.is_due(step) & is_new,
-            lambda: self._choose(strategy, step),
+            lambda: self._choose(strategy, step, self.are_due(step)),
             lambda: tf.constant(True),
         )
         self._mask(strategy)
 
-    def _choose(self, strategy: tf.distribute.Strategy, step: tf.Tensor) -> tf.Tensor:
-        def set_to(variable: tf.Variable, value: tf.Tensor) -> Any:
-            return variable.assign(tf.cast(value, variable.dtype))
+    def _choose(self, strategy: tf.distribute.Strategy, step: tf.Tensor, due: Sequence[tf.Tensor]) -> tf.Tensor:
+        def replace(variable: tf.Variable, mask: tf.Tensor, is_due: tf.Tensor) -> Any:
+            return variable.assign(tf.where(is_due, tf.cast(mask, variable.dtype), variable))
 
-        for variable, mask in zip(self.masks(), self.choose(step), strict=True):
-            strategy.extended.update(variable, set_to, args=(mask,))
-        for wrapper, due in zip(self.wrappers, self.are_due(step), strict=True):
-            assign(strategy, wrapper.chosen, wrapper.chosen.read_value() | due)
+        each_due = [is_due for wrapper, is_due in zip(self.wrappers, due, strict=True) for _ in wrapper.pruning_vars]
+        for variable, mask, is_due in zip(self.masks(), self.choose(step), each_due, strict=True):
+            strategy.extended.update(variable, replace, args=(mask, is_due))
+        for wrapper, is_due in zip(self.wrappers, due, strict=True):
+            assign(strategy, wrapper.chosen, wrapper.chosen.read_value() | is_due)
         return tf.constant(True)

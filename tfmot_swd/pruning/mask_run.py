@@ -80,7 +80,8 @@ class MaskRun(PruningRun):
 
     @property
     def is_over(self) -> bool:
-        return self._pool.step > self._pool.end()
+        end = self._pool.end()
+        return end is not None and self._pool.step > end
 
     @property
     def wrappers(self) -> list[PruningWrapper]:
@@ -124,9 +125,10 @@ class MaskRun(PruningRun):
         self._pool.apply_masks()
         if not self.options.partial_fit:
             warn_of_frozen(self.model, collect_wrappers(self.model, self.wrapper_class))
-            if self._pool.step < self._pool.end():
+            end = self._pool.end()
+            if end is not None and self._pool.step < end:
                 warnings.warn(
-                    f"Training ended after {self._pool.step} updates and the schedule at {self._pool.end()}, so fewer "
+                    f"Training ended after {self._pool.step} updates and the schedule at {end}, so fewer "
                     "weights are pruned than requested. Train on, or call tfmot_swd.prune_now(model). "
                     f"Received: sparsity {self.status().sparsity:.4f}",
                     PruningWarning,

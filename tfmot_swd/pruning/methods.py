@@ -103,13 +103,13 @@ def register_method(method: PruningMethod) -> PruningMethod:
     for other in _METHODS.values():
         if other is method:
             continue
-        shared = {each.__name__ for each in method.schedules} & {each.__name__ for each in other.schedules}
-        same = [method.name] if other.name == method.name else []
-        same += [method.wrapper.__name__] if other.wrapper is method.wrapper else []
-        if same or any(each in other.schedules for each in method.schedules):
+        shared = [method.name] if other.name == method.name else []
+        shared += [method.wrapper.__name__] if other.wrapper is method.wrapper else []
+        shared += [each.__name__ for each in method.schedules if each in other.schedules]
+        if shared:
             raise ValueError(
                 "The name, the wrapper class and the schedule classes of a method must be unique: choose others. "
-                f"Received: {', '.join([*same, *sorted(shared)])}, as {other.title} has"
+                f"Received: {', '.join(shared)}, as {other.title} has"
             )
     _METHODS[method.name] = method
     # By its exact class: a rule does not apply to subclasses that override methods, as wrappers do.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Sequence
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
@@ -16,7 +17,7 @@ Wrapper = TypeVar("Wrapper", bound=PruningWrapper)
 Part = TypeVar("Part")
 
 
-class PruningPool(Generic[Wrapper]):
+class PruningPool(abc.ABC, Generic[Wrapper]):
     """Base of the pools of pruning methods: the wrappers of a model, joined to the optimizer that is their clock.
 
     A pool acts once for each optimizer update, in graph, at the first wrapped layer that the forward pass reaches. So
