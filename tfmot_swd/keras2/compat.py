@@ -211,6 +211,14 @@ def set_training_state(model: Any, state: Any) -> None:
     model._training_state = state
 
 
+def retrace_training_step(model: Any) -> None:
+    """Has Keras trace the training step of a model again, if it has traced one."""
+    if getattr(model, "train_function", None) is not None:
+        # Keras returns the one that it has, unless there is none.
+        model.train_function = None
+        model.train_function = model.make_train_function()
+
+
 def weights_of_own(layer: Any) -> list[Any]:
     """Returns the weights that a layer holds itself, those of layers inside left out."""
     return [*layer._trainable_weights, *layer._non_trainable_weights]

@@ -126,8 +126,7 @@ class ProgressiveRun(PruningRun):
                 PruningWarning,
                 stacklevel=3,
             )
-        for wrapper in self._pool.wrappers:
-            wrapper.run = None
+        self._unlink_wrappers()
         self._pool.leave()
 
     def _link(self) -> None:
@@ -135,8 +134,7 @@ class ProgressiveRun(PruningRun):
         self._pool = ScorePool.of(self.model)
         self._pool.join(self.optimizer)
         self._extra_pass = ExtraPass(self.model, self._pool, self.options.training_loss)
-        for wrapper in self._pool.wrappers:
-            wrapper.run = self
+        self._link_wrappers()
 
     def _updates(self) -> int:
         return int(optimizers.iterations(self._pool.optimizer).numpy())

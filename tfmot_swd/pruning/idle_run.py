@@ -34,8 +34,7 @@ class IdleRun(PruningRun):
         self._wrappers = list(wrappers)
         self._counted = self._updates()
         self._has_warned = False
-        for wrapper in self._wrappers:
-            wrapper.run = self
+        self._link_wrappers()
         logging.info("tfmot_swd prunes nothing in this fit: the %d wrapped layers are frozen", len(self._wrappers))
 
     @classmethod
@@ -72,8 +71,7 @@ class IdleRun(PruningRun):
 
     def on_train_end(self) -> None:
         self._count()
-        for wrapper in self._wrappers:
-            wrapper.run = None
+        self._unlink_wrappers()
 
     def _count(self) -> None:
         now = self._updates()

@@ -65,8 +65,7 @@ class MaskRun(PruningRun):
         super().__init__(model, options, params)
         pool.join(self.optimizer)
         self._pool = pool
-        for wrapper in pool.wrappers:
-            wrapper.run = self
+        self._link_wrappers()
 
     @classmethod
     def prune_now(cls, model: Any) -> None:
@@ -134,6 +133,5 @@ class MaskRun(PruningRun):
                     PruningWarning,
                     stacklevel=3,
                 )
-        for wrapper in self._pool.wrappers:
-            wrapper.run = None
+        self._unlink_wrappers()
         self._pool.leave()

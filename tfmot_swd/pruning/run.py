@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import tensorflow as tf
 
-from tfmot_swd.keras2.compat import keras
+from tfmot_swd.keras2.compat import keras, retrace_training_step
 from tfmot_swd.keras2.graph import calls_of
 from tfmot_swd.keras2.layer_weights import elements, kernels_of
 from tfmot_swd.keras2.optimizers import KINDS, iterations, loss_scale, main_optimizer
@@ -89,6 +89,16 @@ class PruningRun(abc.ABC):
         self._retrace_where_stale()
         self._watch_optimizer()
 
+    def _link_wrappers(self) -> None:
+        """Tells the wrappers that take part that this run trains them, for the callbacks beside it."""
+        for wrapper in self.wrappers:
+            wrapper.run = self
+
+    def _unlink_wrappers(self) -> None:
+        """Tells them that the training is over."""
+        for wrapper in self.wrappers:
+            wrapper.run = None
+
     def _retrace_where_stale(self) -> None:
         """Has the training step traced again if its trace counts another optimizer or prunes other weights."""
         found = collect_wrappers(self.model, self.wrapper_class)
@@ -96,9 +106,8 @@ class PruningRun(abc.ABC):
         pruned = {id(each) for each in _trained_weights(found)}
         self._other_weights = getattr(kept, "pruned", pruned) != pruned
         is_stale = self._other_weights or getattr(kept, "clock", self.optimizer) is not self.optimizer
-        if is_stale and getattr(self.model, "train_function", None) is not None:
-            self.model.train_function = None
-            self.model.train_function = self.model.make_train_function()
+        if is_stale:
+            retrace_training_step(self.model)
         if not self._other_weights:
             kept.pruned = pruned
         for wrapper in found:

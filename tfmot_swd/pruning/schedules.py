@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tfmot_swd.keras2.compat import PruneLowMagnitude, layer_being_called
+from tfmot_swd.keras2.compat import PruneLowMagnitude, layer_being_called, retrace_training_step
 from tfmot_swd.pruning.wrapped_models import collect_wrappers
 from tfmot_swd.pruning.wrapper import PruningWrapper
 
@@ -49,10 +49,8 @@ def set_end(model: Any, steps_per_epoch: int | None) -> None:
     for wrapper in open_ended:
         wrapper.unsaved.schedule_in_epochs = wrapper.pruning_schedule
         wrapper.follow(wrapper.pruning_schedule.with_steps(steps_per_epoch))
-    if getattr(model, "train_function", None) is not None:
-        # The trace of an earlier training ends at the end_step of that one.
-        model.train_function = None
-        model.train_function = model.make_train_function()
+    # The trace of an earlier training ends at the end_step of that one.
+    retrace_training_step(model)
 
 
 def latest_update(model: Any) -> int:

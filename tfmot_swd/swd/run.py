@@ -62,8 +62,7 @@ class SelectiveRun(PruningRun):
         self._has_reported = pool.is_pruned
         # For TensorBoard, which counts the weights that entered and left since its own last summary.
         self._summaries = self.monitor_class(pool)
-        for wrapper in pool.wrappers:
-            wrapper.run = self
+        self._link_wrappers()
 
     @classmethod
     def pool_of(cls, model: Any) -> DecayPool[Any]:
@@ -142,8 +141,7 @@ class SelectiveRun(PruningRun):
                 stacklevel=3,
             )
         self._pool.leave()
-        for wrapper in self._pool.wrappers:
-            wrapper.run = None
+        self._unlink_wrappers()
 
     def _settle(self) -> None:
         """Brings the variables to the pruned weights, which the optimizer has moved since."""
