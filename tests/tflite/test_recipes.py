@@ -52,7 +52,7 @@ def test_what_does_not_work_is_refused_with_a_recipe_that_does(name):
 
 
 @pytest.fixture
-def _recipes(monkeypatch):
+def _recipes():
     """Recipes that a test registers are gone after it."""
     kept = dict(recipes._RECIPES)
     yield
@@ -62,11 +62,11 @@ def _recipes(monkeypatch):
 
 @pytest.mark.usefixtures("_recipes")
 def test_a_registered_recipe_is_one_like_any_other(tmp_path):
-    mine = dataclasses.replace(RECIPES["float16"], name="strict_float16", tolerance=1e-2)
+    mine = dataclasses.replace(RECIPES["float16"], name="float16_of_a_test", tolerance=1e-2)
     assert recipes.register_recipe(mine) is mine
     assert recipes.register_recipe(mine) is mine
     net = keras.Sequential([keras.layers.Dense(4, input_shape=(3,))])
-    assert export_tflite(net, tmp_path / "net.tflite", "strict_float16").recipe == "strict_float16"
+    assert export_tflite(net, tmp_path / "net.tflite", "float16_of_a_test").recipe == "float16_of_a_test"
 
 
 @pytest.mark.usefixtures("_recipes")
