@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tfmot_swd.channels.constants import Inputs, constant_inputs
-from tfmot_swd.channels.groups import ChannelGroups, channel_groups, groups_of
+from tfmot_swd.channels.groups import ChannelGroups, groups_of
 from tfmot_swd.channels.removal import RemovalPlan, check_nothing_empty, plan_removal
 from tfmot_swd.io.deprecation import renamed_arguments
 from tfmot_swd.keras2.compat import variables_of
@@ -27,6 +27,7 @@ def remove_dead_channels(
     minimum: int = 1,
     skip: Collection[str] = (),
     groups: ChannelGroups | None = None,
+    keras2: bool = False,
 ) -> Any:
     """Returns a smaller plain Keras model with the predictions of `model`, which is unchanged.
 
@@ -39,8 +40,12 @@ def remove_dead_channels(
     Predictions agree up to float32 rounding. Training may differ, as batch normalization then uses batch statistics.
 
     Args:
-      model: a built Sequential or Functional tf_keras model.
+      model: a built tf_keras or Keras 3 Sequential or Functional model.
       round_to, minimum, skip, groups: as for `plan_removal`.
+      keras2: whether the result for a Keras 3 model is a tf_keras model.
+
+    Returns:
+      A tf_keras model for a tf_keras model, a Keras 3 model for a Keras 3 model unless `keras2` is true.
 
     Raises:
       TypeError, ValueError: as `plan_removal`.
@@ -53,7 +58,8 @@ def remove_dead_channels(
     >>> remove_dead_channels(net).get_layer("hidden").units
     2
     """
-    return plan_dead_removal(model, round_to=round_to, minimum=minimum, skip=skip, groups=groups).apply()
+    plan = plan_dead_removal(model, round_to=round_to, minimum=minimum, skip=skip, groups=groups)
+    return plan.apply(keras2=keras2)
 
 
 @renamed_arguments(protect="skip")
@@ -67,14 +73,14 @@ def plan_dead_removal(
 ) -> RemovalPlan:
     """Returns the plan that `remove_dead_channels` follows with the same arguments; `apply()` makes the model.
 
-    The graph is traced once, or not at all with `groups=channel_groups(model)`.
+    The graph is traced once, or not at all with `groups=channel_groups(model)` of a tf_keras model.
     """
-    search = _Search(channel_groups(model) if groups is None else groups_of(model, groups))
+    search = _Search(groups_of(model, groups))
     stays = search.alive()
     while True:
         keep = {group.name: search.with_one(group.ids, stays) for group in search.groups.values()}
         plan = plan_removal(
-            model, keep, round_to=round_to, minimum=minimum, skip=skip, groups=search.groups, check=False
+            search.groups.model, keep, round_to=round_to, minimum=minimum, skip=skip, groups=search.groups, check=False
         )
         # A channel that is kept after all reads its inputs, which must be kept too.
         stays = search.settled(search.nothing_empty(plan.stays))

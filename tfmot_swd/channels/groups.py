@@ -14,6 +14,7 @@ from tfmot_swd.channels.walk import Trace, trace_channels
 from tfmot_swd.io.deprecation import warn_deprecated
 from tfmot_swd.io.tables import COMPACT, Printable, ResultTable, View, counted
 from tfmot_swd.keras2.validation import check_keras_model
+from tfmot_swd.keras3.door import opened
 from tfmot_swd.layers.record import CONSUME, FOLLOW, PRODUCE
 
 
@@ -105,13 +106,17 @@ class ChannelGroups(Printable, Mapping[str, ChannelGroup]):
     each.
 
     Attributes:
-      model: the model.
+      model: the tf_keras model.
+      keras3: the Keras 3 model that it was converted from; None where it was given as it is.
       barriers: the layers whose channels must stay.
       trace: channel labels of all tensors and weights, for the functions of this package.
     """
 
-    def __init__(self, model: Any, trace: Trace, groups: list[ChannelGroup], barriers: list[Barrier]) -> None:
+    def __init__(
+        self, model: Any, trace: Trace, groups: list[ChannelGroup], barriers: list[Barrier], keras3: Any = None
+    ) -> None:
         self.model = model
+        self.keras3 = keras3
         self.trace = trace
         self.barriers = tuple(barriers)
         self._groups = {group.name: group for group in groups}
@@ -177,10 +182,10 @@ def channel_groups(model: Any) -> ChannelGroups:
     a barrier: the channels that reach it stay.
 
     Args:
-      model: a built Sequential or Functional tf_keras model.
+      model: a built tf_keras or Keras 3 Sequential or Functional model.
 
     Raises:
-      TypeError: not a tf_keras model.
+      TypeError: not a model of tf_keras or Keras 3.
       ValueError: a subclassed model, or one that is not built.
 
     >>> import tf_keras as keras
@@ -189,12 +194,18 @@ def channel_groups(model: Any) -> ChannelGroups:
     >>> [(group.name, group.size) for group in groups.values()]
     [('hidden', 8)]
     """
-    check_keras_model(model)
-    return trace_groups(model)
+    opened_model = opened(model)
+    check_keras_model(opened_model)
+    return trace_groups(opened_model, keras3=None if opened_model is model else model)
 
 
-def trace_groups(model: Any) -> ChannelGroups:
-    """Returns what `channel_groups` does, for a model that `check_keras_model` has passed already."""
+def trace_groups(model: Any, *, keras3: Any = None) -> ChannelGroups:
+    """Returns what `channel_groups` does, for a model that `check_keras_model` has passed already.
+
+    Args:
+      model: the tf_keras model.
+      keras3: the Keras 3 model that it was converted from, if it was.
+    """
     trace = trace_channels(model)
     classes = trace.classes
     produced = [cut for cut in trace.cuts if cut.role == PRODUCE]
@@ -220,11 +231,19 @@ def trace_groups(model: Any) -> ChannelGroups:
         for each in members:
             group_of[each] = home
     classes_of = [np.array(roots, np.int64) for _, roots in sorted(merged.items())]
-    return ChannelGroups(model, trace, _named_apart(_groups(trace, classes_of)), barriers)
+    return ChannelGroups(model, trace, _named_apart(_groups(trace, classes_of)), barriers, keras3)
 
 
-def groups_of(model: Any, groups: ChannelGroups) -> ChannelGroups:
-    """Returns `groups`; raises a ValueError unless they are those of this very model."""
+def groups_of(model: Any, groups: ChannelGroups | None) -> ChannelGroups:
+    """Returns `groups`, which must be those of this very model, or finds them where they are None.
+
+    Those of a Keras 3 model are found again in any case, as its weights may have changed since it was converted.
+
+    Raises:
+      TypeError, ValueError: as `channel_groups`; `groups` are those of another model.
+    """
+    if groups is None or (groups.keras3 is not None and groups.keras3 is model):
+        return channel_groups(model)
     if groups.model is not model:
         raise ValueError(
             f"groups must be those of the model itself. Received: groups of {groups.model.name!r} for {model.name!r}"

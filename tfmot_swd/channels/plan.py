@@ -21,6 +21,7 @@ from tfmot_swd.keras2.compat import keras, variables_of
 from tfmot_swd.keras2.graph import GraphCall, propagate
 from tfmot_swd.keras2.layer_choice import ChosenLayers, LayerChoice
 from tfmot_swd.keras2.validation import check_keras_model
+from tfmot_swd.keras3.door import opened
 from tfmot_swd.layers.record import CONSUME
 from tfmot_swd.layers.registry import makes_filters
 
@@ -124,14 +125,14 @@ def plan_channels(
     Look at it before a training with `prune_progressive_gradient`, or with a `StructuredDecay` (`layers="all"`).
 
     Args:
-      model: a built tf_keras Sequential or Functional model, nested models included.
+      model: a built tf_keras or Keras 3 Sequential or Functional model, nested models included.
       layers: "convolutions" ranks the filters of convolutions, as published; "all" every group of channels that can
         be removed, including units of dense and recurrent layers and attention heads.
       skip: names or paths of layers, or of nested models; the channels that they make or act on stay.
       only: names or paths likewise; all channels stay that any other layer makes, alone or together with these.
 
     Raises:
-      TypeError: not a tf_keras model; `skip` or `only` is not a collection of names.
+      TypeError: not a model of tf_keras or Keras 3; `skip` or `only` is not a collection of names.
       ValueError: the model is subclassed or not built; `layers` is unknown; `skip` or `only` names a layer that the
         model does not have.
 
@@ -141,16 +142,26 @@ def plan_channels(
     >>> [(row.group, row.channels) for row in plan_channels(net).ranked]
     [('conv', 4)]
     """
-    check_keras_model(model)
-    return channel_plan(model, layers=layers, skip=skip, only=only)
+    opened_model = opened(model)
+    check_keras_model(opened_model)
+    keras3 = None if opened_model is model else model
+    return channel_plan(opened_model, layers=layers, skip=skip, only=only, keras3=keras3)
 
 
-def channel_plan(model: Any, *, layers: str, skip: Collection[str], only: Collection[str] | None) -> ChannelPlan:
-    """Returns what `plan_channels` does, for a model that `check_keras_model` has passed already."""
+def channel_plan(
+    model: Any, *, layers: str, skip: Collection[str], only: Collection[str] | None, keras3: Any = None
+) -> ChannelPlan:
+    """Returns what `plan_channels` does, for a model that `check_keras_model` has passed already.
+
+    Args:
+      model: the tf_keras model.
+      layers, skip, only: as for `plan_channels`.
+      keras3: the Keras 3 model that it was converted from, if it was.
+    """
     if layers not in LAYERS:
         raise ValueError(f"layers must be one of {', '.join(LAYERS)}. Received: {layers!r}")
     choice = LayerChoice(skip, only)
-    groups = trace_groups(model)
+    groups = trace_groups(model, keras3=keras3)
     chosen = choice.of(model)
     by_path = {record.path: record.layer for record in groups.trace.records.values()}
     distance: dict[str, int] = {}

@@ -11,13 +11,14 @@ from rich.table import Table
 
 from tfmot_swd.channels.agreement import check_agreement
 from tfmot_swd.channels.criteria import ChannelCriterion, resolve_criterion
-from tfmot_swd.channels.groups import ChannelGroups, channel_groups, groups_of, sum_of_barriers
+from tfmot_swd.channels.groups import ChannelGroups, groups_of, sum_of_barriers
 from tfmot_swd.channels.rebuild import rebuild
 from tfmot_swd.channels.scores import group_scores
 from tfmot_swd.io.deprecation import renamed_arguments, warn_deprecated
 from tfmot_swd.io.tables import COMPACT, Printable, ResultTable, View, counted
 from tfmot_swd.keras2.compat import variables_of
 from tfmot_swd.keras2.layer_choice import LayerChoice
+from tfmot_swd.keras3.door import to_keras3
 from tfmot_swd.layers.record import CONSUME
 
 Keep = Mapping[str, Any]
@@ -50,6 +51,8 @@ class RemovalRow:
 class RemovalPlan(Printable):
     """The channels to remove and to keep; prints as a table, and `apply()` makes the smaller model.
 
+    The plan of a Keras 3 model holds a conversion of it, with the weights that it had when the plan was made.
+
     Args:
       groups: the groups of the model.
       stays: bool by channel id of the trace, true where a channel is kept.
@@ -79,8 +82,11 @@ class RemovalPlan(Printable):
         """Returns the keep-mask of each group, as `remove_channels` takes it."""
         return {group.name: self.stays[group.ids] for group in self.groups.values()}
 
-    def apply(self) -> Any:
+    def apply(self, *, keras2: bool = False) -> Any:
         """Returns the smaller model; the model of the plan is unchanged.
+
+        Args:
+          keras2: whether the result for a Keras 3 model is a tf_keras model; by default it is a Keras 3 model too.
 
         Raises:
           RuntimeError: a channel rule is wrong: a layer does not have the planned output shape, or with
@@ -89,7 +95,7 @@ class RemovalPlan(Printable):
         smaller = rebuild(self.groups.model, self.groups.trace, self.stays, self.added_bias).model
         if self.keeps_predictions and self.removed_channels:
             check_agreement(self.groups.model, smaller)
-        return smaller
+        return smaller if keras2 or self.groups.keras3 is None else to_keras3(smaller)
 
     def tables(self, view: View = COMPACT) -> tuple[Table, ...]:
         total = sum(row.channels for row in self.rows)
@@ -143,14 +149,14 @@ def plan_removal(
     Print it to see which channels are removed, and `apply()` it to get the model.
 
     Args:
-      model: a Sequential or Functional tf_keras model.
+      model: a built tf_keras or Keras 3 Sequential or Functional model.
       keep: group name → bool array of the group's size, true where a channel is kept. Other groups are kept whole.
       round_to: the number of channels kept of each group is rounded up to a multiple of this, at most to its size; the
         most important channels by `criterion` are added.
       minimum: the least number of channels kept of each group.
       skip: names or paths of layers, or of models inside the model, as in `plan_channels`; all channels stay that these
         layers make or act on, as batch norm does.
-      groups: `channel_groups(model)`, where known, which saves a trace of the graph.
+      groups: `channel_groups(model)`, where known, which saves a trace of the graph of a tf_keras model.
       check: whether a tensor left without channels is an error.
       criterion: of weights alone, see `channel_scores`; by default the L2 norm of filters and biases.
 
@@ -169,7 +175,7 @@ def plan_removal(
         raise ValueError(f"round_to and minimum must be 1 or more. Received: {round_to} and {minimum}")
     if not isinstance(keep, Mapping):
         raise TypeError(f"keep must be a dictionary of masks by group. Received: {type(keep).__name__}")
-    groups = channel_groups(model) if groups is None else groups_of(model, groups)
+    groups = groups_of(model, groups)
     _check_names(groups, keep)
     skipped = LayerChoice(skip).of(groups.model).skipped
     stays = np.ones(len(groups.trace.classes.root), bool)
@@ -212,18 +218,28 @@ def remove_channels(
     minimum: int = 1,
     skip: Collection[str] = (),
     criterion: str | ChannelCriterion = "filter_norm",
+    keras2: bool = False,
 ) -> Any:
     """Returns a smaller plain Keras model without the channels that `keep` leaves out; `model` is unchanged.
 
     It computes what `model` computes with every weight slice that reads such a channel set to zero. Arguments and
     errors are those of `plan_removal`.
 
+    Args:
+      model: a built tf_keras or Keras 3 Sequential or Functional model.
+      keep, round_to, minimum, skip, criterion: as for `plan_removal`.
+      keras2: whether the result for a Keras 3 model is a tf_keras model.
+
+    Returns:
+      A tf_keras model for a tf_keras model, a Keras 3 model for a Keras 3 model unless `keras2` is true.
+
     >>> import tf_keras as keras
     >>> net = keras.Sequential([keras.layers.Dense(3, input_shape=(4,), name="hidden"), keras.layers.Dense(2)])
     >>> remove_channels(net, {"hidden": [True, False, True]}).get_layer("hidden").units
     2
     """
-    return plan_removal(model, keep, round_to=round_to, minimum=minimum, skip=skip, criterion=criterion).apply()
+    plan = plan_removal(model, keep, round_to=round_to, minimum=minimum, skip=skip, criterion=criterion)
+    return plan.apply(keras2=keras2)
 
 
 def check_nothing_empty(groups: ChannelGroups, stays: np.ndarray) -> None:

@@ -105,7 +105,7 @@ def channel_scores(
     Pass them to `fit_budget` for one-shot pruning.
 
     Args:
-      model: a built Sequential or Functional tf_keras model.
+      model: a built tf_keras or Keras 3 Sequential or Functional model.
       criterion: "auto", "scale", "magnitude", "filter_norm", "l1", "l2" or "geometric_median", see `StructuredDecay`;
         or a `ChannelCriterion` of weights alone.
       layers, skip, only: selection of the groups, see `plan_channels`.
@@ -128,7 +128,7 @@ def channel_scores(
     if not plan.ranked:
         return {}
     groups = [plan.groups[row.group] for row in plan.ranked]
-    variables = {id(each): each for each in map(master_variable, model.trainable_weights)}
+    variables = {id(each): each for each in map(master_variable, plan.groups.model.trainable_weights)}
     found = ChannelScores(groups, [row.scored for row in plan.ranked], variables, by)().numpy()
     bounds = np.cumsum([group.size for group in groups])[:-1]
     return {group.name: values for group, values in zip(groups, np.split(found, bounds), strict=True)}

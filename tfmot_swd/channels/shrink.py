@@ -24,6 +24,7 @@ from tfmot_swd.keras2.graph import (
 )
 from tfmot_swd.keras2.optimizer_state import Slicing, sliced_optimizer, slots_of
 from tfmot_swd.keras2.optimizers import HeldOptimizer, held_optimizers, trains, unwrap
+from tfmot_swd.keras3.door import is_keras3_model
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,11 +62,12 @@ def shrink_model(model: Any, keep: Keep, *, round_to: int = 1, minimum: int = 1,
     If no channel is removed, nothing changes and `slicings` is empty.
 
     Args:
-      model: a built Sequential or Functional model, compiled or not.
+      model: a built Sequential or Functional tf_keras model, compiled or not.
       keep, round_to, minimum, skip: as for `plan_removal`.
 
     Raises:
       TypeError, ValueError: as `plan_removal` and `sliced_optimizer`; the model is then unchanged.
+      TypeError: a Keras 3 model, whose training cannot continue with other layers.
       RuntimeError: called inside a tf.function.
 
     >>> import tf_keras as keras
@@ -75,6 +77,12 @@ def shrink_model(model: Any, keep: Keep, *, round_to: int = 1, minimum: int = 1,
     >>> net.get_layer("hidden").units, shrunk.plan.removed_channels
     (2, 1)
     """
+    if is_keras3_model(model):
+        raise TypeError(
+            "Only a tf_keras model can lose channels in the middle of its training: tfmot_swd.channels.remove_channels "
+            "returns a smaller copy of a Keras 3 model, and tfmot_swd.prune_progressive_gradient trains one that loses "
+            f"channels. Received: the Keras 3 model {model.name!r}"
+        )
     return shrink_to(plan_removal(model, keep, round_to=round_to, minimum=minimum, skip=skip))
 
 
@@ -85,10 +93,11 @@ def shrink_to(plan: RemovalPlan, *, trained_by: Any = None) -> Shrunk:
     slots for it: the plan is then refused.
 
     Args:
-      plan: the plan.
+      plan: the plan, of a tf_keras model.
       trained_by: the model around it that holds the optimizer and the training step; by default the model itself.
 
     Raises:
+      TypeError: the plan is for a Keras 3 model.
       ValueError: the model has been shrunk since the plan was made; the plan creates a bias while the optimizer is in
         use; as `sliced_optimizer`.
       RuntimeError: called inside a tf.function.
@@ -99,6 +108,11 @@ def shrink_to(plan: RemovalPlan, *, trained_by: Any = None) -> Shrunk:
             "Received: a call of shrink_model inside a tf.function"
         )
     model = plan.groups.model
+    if plan.groups.keras3 is not None:
+        raise TypeError(
+            "Only a tf_keras model can lose channels in the middle of its training: plan.apply() returns a smaller "
+            f"copy of a Keras 3 model. Received: a plan for the Keras 3 model {model.name!r}"
+        )
     if any(id(tensor) not in plan.groups.trace.labels for tensor in model.outputs):
         raise ValueError(
             "The model is another one since this plan was made for it: make a new one. "

@@ -15,6 +15,7 @@ from tfmot_swd.costs.profile import profile
 from tfmot_swd.costs.terms import CostTerms
 from tfmot_swd.keras2.layer_weights import distinct, elements, layers_with_weights, weights_inside
 from tfmot_swd.keras2.serialization import config_key
+from tfmot_swd.keras3.door import opened
 
 # Arguments of a budget that are not costs.
 _TAKEN = ("sparsity", "recipe", "custom_costs")
@@ -52,7 +53,7 @@ class Cost(abc.ABC):
         """
 
     def of(self, model: Any) -> float:
-        """Returns the cost of a built Sequential or Functional model as it is."""
+        """Returns the cost of a built tf_keras or Keras 3 Sequential or Functional model as it is."""
         costs = ChannelCosts(channel_groups(model))
         return count_terms(self, costs).count(costs.sizes())
 
@@ -104,7 +105,8 @@ class Parameters(Cost):
         return model.elements(*model.weights)
 
     def of(self, model: Any) -> int:
-        return elements(distinct(each for _, layer in layers_with_weights(model) for each in weights_inside(layer)))
+        layers = layers_with_weights(opened(model))
+        return elements(distinct(each for _, layer in layers for each in weights_inside(layer)))
 
 
 class Macs(Cost):

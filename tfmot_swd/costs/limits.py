@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_swd.channels.criteria import ChannelCriterion
-from tfmot_swd.channels.groups import ChannelGroups, channel_groups
+from tfmot_swd.channels.groups import ChannelGroups, groups_of
 from tfmot_swd.channels.removal import plan_removal
 from tfmot_swd.channels.scores import channel_scores
 from tfmot_swd.costs.budget import Budget, as_budget
@@ -191,14 +191,14 @@ def fit_budget(
     the search repeated while it is too large.
 
     Args:
-      model: a built Sequential or Functional tf_keras model.
+      model: a built tf_keras or Keras 3 Sequential or Functional model.
       scores: group name → score of each channel, `(size,)`; the largest over all groups are kept. Other groups are kept
         whole (`channel_groups(model)` has the names). Or a criterion of weights alone, by which all groups are ranked
         (`channel_scores`): fit_budget(model, "l1", 0.5).
       budget: a `Budget`, or the share of the parameters to remove, in (0, 1).
       minimum: the least number of channels kept of each group.
       round_to: the number of channels kept of each group is a multiple of this, or its size.
-      groups: `channel_groups(model)`, where known, which saves a trace of the graph.
+      groups: `channel_groups(model)`, where known, which saves a trace of the graph of a tf_keras model.
 
     Raises:
       TypeError: `budget` is neither a Budget nor a number.
@@ -211,7 +211,7 @@ def fit_budget(
     >>> fit.keep["hidden"].tolist(), fit.costs, fit.limits
     ([True, False, True, False], {'parameters': 14}, {'parameters': 15})
     """
-    groups = channel_groups(model) if groups is None else groups
+    groups = groups_of(model, groups)
     if isinstance(scores, str | ChannelCriterion):
         scores = channel_scores(groups.model, scores)
     values = _checked_scores(groups, scores)
@@ -222,7 +222,7 @@ def fit_budget(
         fitted = search.within(tf.constant(values), limits.at(tf.zeros([], tf.float64)), keep_ties=False)
         if not any(limits.cost(name).estimated for name in limits.final):
             break
-        small = plan_removal(groups.model, search.split(fitted.keep.numpy()), groups=groups).apply()
+        small = plan_removal(groups.model, search.split(fitted.keep.numpy()), groups=groups).apply(keras2=True)
         counted = dict(zip(limits.final, fitted.costs.numpy().tolist(), strict=True))
         corrected = limits.corrected(small, counted)
         if corrected is limits:

@@ -16,6 +16,7 @@ from tfmot_swd.io.tables import COMPACT, Printable, ResultTable, View
 from tfmot_swd.keras2.compat import master_variable
 from tfmot_swd.keras2.layer_weights import weights_inside
 from tfmot_swd.keras2.validation import check_keras_model
+from tfmot_swd.keras3.door import opened
 from tfmot_swd.layers.macs import Shape, count_macs
 
 _COSTS = ("parameters", "macs", "activation_bytes")
@@ -274,12 +275,12 @@ def profile(model: Any, batch_size: int = 1) -> Profile:
     worse.
 
     Args:
-      model: a built Sequential or Functional model of fixed input sizes, plain, wrapped for pruning or
-        quantization-aware.
+      model: a built tf_keras or Keras 3 Sequential or Functional model of fixed input sizes, plain, wrapped for pruning
+        or quantization-aware.
       batch_size: batch size for the activation bytes, also if the model's inputs have a fixed one.
 
     Raises:
-      TypeError: `model` is not a tf_keras model, or `batch_size` not an int.
+      TypeError: `model` is not a model of tf_keras or Keras 3, or `batch_size` not an int.
       ValueError: the model is subclassed or not built; a size other than the batch size is not fixed; a nested model is
         called on another size than it was built for; or `batch_size` is below 1.
 
@@ -289,6 +290,7 @@ def profile(model: Any, batch_size: int = 1) -> Profile:
     >>> costs.parameters, costs.macs, costs.peak_activation_bytes
     (8, 6, 20)
     """
+    model = opened(model)
     check_keras_model(model)
     if not isinstance(batch_size, int) or isinstance(batch_size, bool):
         raise TypeError(f"batch_size must be an int, a number of samples. Received: {batch_size!r}")

@@ -12,15 +12,19 @@ from tfmot_swd.keras2.pruning_warning import PruningWarning as PruningWarning
 
 
 def check_is_model(model: Any, kind: str = "model") -> None:
-    """Raises a TypeError unless `model` is a tf_keras model of any kind; `kind` is what the message asks for."""
+    """Raises a TypeError unless `model` is a tf_keras model of any kind; `kind` is what the message asks for.
+
+    Functions that take Keras 3 models have converted them before.
+    """
     if isinstance(model, keras.Model):
         return
     kinds = [base.__module__.split(".")[0] for base in type(model).__mro__]
     if "keras" in kinds:
         raise TypeError(
-            "This is a Keras 3 model, and TensorFlow Model Optimization works on Keras 2: build it "
-            "with `import tf_keras as keras`, or set TF_USE_LEGACY_KERAS=1 before TensorFlow is "
-            f"imported. Received: {type(model).__module__}.{type(model).__name__}"
+            f"A tf_keras {kind} is needed here, as TensorFlow Model Optimization trains and prunes on tf_keras: pass "
+            "what prune_selective_decay, prune_progressive_gradient or prune_low_magnitude has made of the Keras 3 "
+            "model, or tfmot_swd.keras3.from_keras3(model). "
+            f"Received: a Keras 3 object of class {type(model).__module__}.{type(model).__name__}"
         )
     raise TypeError(f"A tf_keras {kind} is needed. Received: {type(model).__name__}")
 
@@ -29,7 +33,7 @@ def check_keras_model(model: Any) -> None:
     """Raises unless `model` is a built Sequential or Functional tf_keras model.
 
     Raises:
-      TypeError: `model` is not a tf_keras model (a Keras 3 model, or no model at all).
+      TypeError: `model` is not a tf_keras model (a Keras 3 model that was not converted, or no model at all).
       ValueError: the model, or a nested one, is subclassed; the model is not built.
     """
     check_is_model(model, "Sequential or Functional model")

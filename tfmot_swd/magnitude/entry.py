@@ -41,7 +41,7 @@ def prune_magnitude(
     Source: Zhu and Gupta, "To prune, or not to prune", arXiv 1710.01878.
 
     Args:
-      model: a built tf_keras Sequential or Functional model, nested models included.
+      model: a built tf_keras or Keras 3 Sequential or Functional model, nested models included.
       schedule: a TFMOT schedule, such as `tfmot.sparsity.keras.PolynomialDecay`.
       scope: "layer" prunes each weight to the sparsity of the schedule, as TFMOT does; "global" compares all weights of
         the model under one threshold, which keeps more accuracy at high rates.
@@ -55,7 +55,7 @@ def prune_magnitude(
       An uncompiled tf_keras model with the same weights and predictions.
 
     Raises:
-      TypeError: `model` is not a tf_keras model, or `schedule` not a TFMOT schedule.
+      TypeError: `model` is not a model of tf_keras or Keras 3, or `schedule` not a TFMOT schedule.
       ValueError: the model is subclassed, not built, already wrapped, holds NaN, or has nothing to prune; an argument
         is malformed; an m by n pattern with a shape that it does not divide.
 

@@ -20,6 +20,7 @@ from tfmot_swd.costs.limits import resolve_limits
 from tfmot_swd.costs.search import ChannelSearch
 from tfmot_swd.keras2.layer_choice import LayerChoice
 from tfmot_swd.keras2.validation import PruningWarning
+from tfmot_swd.keras3.door import opened
 from tfmot_swd.pgp.ranking import Ranked, any_leaves, select_filters
 from tfmot_swd.pgp.run import ProgressiveRun
 from tfmot_swd.pgp.schedule import ProgressiveRate
@@ -28,7 +29,7 @@ from tfmot_swd.pgp.status import ProgressiveStatus
 from tfmot_swd.pgp.wrapper import PruneProgressiveGradient
 from tfmot_swd.pruning.dense_kernels import warn_of_unknown_kernels
 from tfmot_swd.pruning.methods import PruningMethod, Target, register_method
-from tfmot_swd.pruning.wrapped_models import check_can_wrap
+from tfmot_swd.pruning.wrapped_models import check_can_wrap, mark_origin
 from tfmot_swd.pruning.wrapping import wrap_with
 
 # Halvings of the rate that meets a budget: finer than one filter in a million.
@@ -65,7 +66,7 @@ def prune_progressive_gradient(
     arXiv 1906.08746.
 
     Args:
-      model: a built tf_keras Sequential or Functional model, nested models included.
+      model: a built tf_keras or Keras 3 Sequential or Functional model, nested models included.
       schedule: a `ProgressiveRate`.
       criterion: "rpgp" (sum of gradient norms during training), "pgp" (norm of the summed gradient, in an extra pass
         over the data), "weight_change", "weight_taylor", "feature_taylor", "random"; of the weights alone "l1", "l2",
@@ -92,8 +93,8 @@ def prune_progressive_gradient(
       An uncompiled tf_keras model with the same weights and predictions.
 
     Raises:
-      TypeError: `model` is not a tf_keras model, `schedule` not a `ProgressiveRate`, or `criterion` neither a name nor
-        a `ChannelCriterion`.
+      TypeError: `model` is not a model of tf_keras or Keras 3, `schedule` not a `ProgressiveRate`, or `criterion`
+        neither a name nor a `ChannelCriterion`.
       ValueError: the model is subclassed, not built, already wrapped, holds NaN, or has nothing to prune; an argument
         is outside its range; a budget cannot be met (the message has the smallest costs that can).
 
@@ -112,11 +113,13 @@ def prune_progressive_gradient(
     settings = ProgressiveSettings(
         resolve_criterion(criterion), hard_share, reduction, scope, soft_reset, reset_slots, round_to, minimum, seed
     )
+    given, model = model, opened(model)
     check_can_wrap(model)
     plan = channel_plan(model, layers=layers, skip=skip, only=only)
     if not plan.wrapped:
         raise ValueError(f"No filter of this model can be pruned. Received: {plan.summary()}")
     pruned = _wrap(model, with_rate(schedule, settings, plan), settings, plan)
+    mark_origin(pruned, given)
     # For a budget that the model already meets, resolve_limits warns.
     if not isinstance(schedule.final_rate, Budget):
         _warn_unless_any_leaves(schedule, settings, plan)

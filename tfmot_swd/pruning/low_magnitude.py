@@ -38,8 +38,8 @@ def prune_low_magnitude(
     TFMOT raises.
 
     Args:
-      to_prune: a built tf_keras model; or, for methods that prune single weights, a layer or a list of layers to build
-        a model of.
+      to_prune: a built tf_keras or Keras 3 model; or, for methods that prune single weights, a tf_keras layer or a list
+        of them to build a model of.
       pruning_schedule: its class selects the method; None for TFMOT's default, `ConstantSparsity(0.5, 0)`: half of the
         weights of each layer, chosen at every 100th update.
       block_size: (height, width) of blocks of a dense kernel that are pruned together.
@@ -52,7 +52,7 @@ def prune_low_magnitude(
       An uncompiled model; or a wrapped layer, or a list of them.
 
     Raises:
-      TypeError: the schedule has another class; `to_prune` is neither a model nor layers.
+      TypeError: the schedule has another class; `to_prune` is neither a model nor layers of tf_keras.
       ValueError: as the functions above; the method does not take one of the arguments.
 
     >>> import tf_keras as keras, tfmot_swd

@@ -14,6 +14,7 @@ from tfmot_swd.keras2.compat import PruningPolicy, master_variable
 from tfmot_swd.keras2.layer_choice import LayerChoice
 from tfmot_swd.keras2.layer_weights import elements, kernels_of, layers_with_weights
 from tfmot_swd.keras2.validation import check_keras_model
+from tfmot_swd.keras3.door import opened
 from tfmot_swd.layers.prunable import counted_weights, target_weights, uncounted_kernels
 
 FROZEN = "frozen"
@@ -167,7 +168,7 @@ def plan_pruning(
     Use it before a training, to see which layers are left dense and why. The model is not changed.
 
     Args:
-      model: a built tf_keras Sequential or Functional model, nested models included.
+      model: a built tf_keras or Keras 3 Sequential or Functional model, nested models included.
       targets: "kernels" or "all", as in `SelectiveDecay`.
       skip, only: names of layers to leave dense, or of those that alone may be pruned.
       pruning_policy: a TFMOT `PruningPolicy`; layers that it does not allow are left dense.
@@ -180,6 +181,7 @@ def plan_pruning(
     >>> plan_pruning(net).prunable_weights
     8
     """
+    model = opened(model)
     check_keras_model(model)
     return pruning_plan(model, targets=targets, skip=skip, only=only, pruning_policy=pruning_policy)
 

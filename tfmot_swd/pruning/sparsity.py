@@ -14,6 +14,7 @@ from tfmot_swd.io.tables import COMPACT, Printable, ResultTable, View
 from tfmot_swd.keras2.compat import master_variable
 from tfmot_swd.keras2.layer_weights import elements, kernels_of, layers_with_weights, weights_inside
 from tfmot_swd.keras2.validation import check_is_built, check_is_model
+from tfmot_swd.keras3.door import opened
 from tfmot_swd.layers.prunable import counted_weights
 
 
@@ -144,17 +145,18 @@ def sparsity_report(model: Any) -> SparsityReport:
     counted, and a weight that layers share counts once.
 
     Args:
-      model: a built tf_keras model.
+      model: a built tf_keras model, or a built Keras 3 Sequential or Functional model.
 
     Raises:
-      TypeError: `model` is no tf_keras model.
-      ValueError: it is not built.
+      TypeError: `model` is not a model of tf_keras or Keras 3.
+      ValueError: it is not built; a Keras 3 model is subclassed.
 
     >>> import tf_keras as keras
     >>> net = keras.Sequential([keras.layers.Dense(2, input_shape=(2,), kernel_initializer="zeros")])
     >>> sparsity_report(net).nonzero_prunable_weights
     0
     """
+    model = opened(model)
     check_is_model(model)
     check_is_built(model)
     seen: set[int] = set()

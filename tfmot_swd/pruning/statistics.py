@@ -10,6 +10,8 @@ import tensorflow as tf
 
 from tfmot_swd.keras2.compat import keras
 from tfmot_swd.keras2.validation import check_keras_model
+from tfmot_swd.keras3.door import is_keras3_model
+from tfmot_swd.keras3.inspection import batch_norms, check_can_convert
 from tfmot_swd.pruning.wrapped_models import find_wrapped
 
 
@@ -18,10 +20,11 @@ def reestimate_batch_norm(model: Any, data: Iterable[Any], batches: int = 20) ->
 
     Use it after a pruning without fine-tuning, such as prune-once, where moving statistics are those of the model
     before it. Selective Weight Decay does not need it, as its final pruning step leaves the outputs unchanged. Trained
-    weights do not change; dropout is active, as in training.
+    weights do not change; dropout is active, as in training. A Keras 3 model runs in Keras 3, and changes too.
 
     Args:
-      model: a built Sequential or Functional tf_keras model without pruning wrappers, such as that of `strip_pruning`.
+      model: a built tf_keras or Keras 3 Sequential or Functional model without pruning wrappers, such as that of
+        `strip_pruning`.
       data: batches of inputs, each alone or as (x, y) or (x, y, sample_weight); a `tf.data.Dataset` or any iterable.
       batches: largest number of batches to use.
 
@@ -29,7 +32,7 @@ def reestimate_batch_norm(model: Any, data: Iterable[Any], batches: int = 20) ->
       The number of batches used.
 
     Raises:
-      TypeError: `model` is not a tf_keras model, or `data` is an array.
+      TypeError: `model` is not a model of tf_keras or Keras 3, or `data` is an array.
       ValueError: the model is subclassed, not built or still wrapped; there is no data; `batches` is below 1.
 
     >>> import tf_keras as keras
@@ -39,13 +42,7 @@ def reestimate_batch_norm(model: Any, data: Iterable[Any], batches: int = 20) ->
     >>> net.layers[0].moving_mean.numpy().tolist()
     [4.0]
     """
-    check_keras_model(model)
-    wrapped = find_wrapped(model)
-    if wrapped:
-        raise ValueError(
-            "A forward pass in training mode would count as a step of the wrapped layers: strip the model first "
-            f"(tfmot_swd.strip_pruning). Received: wrapped layers {', '.join(wrapped)}"
-        )
+    norms = _batch_norms(model)
     if isinstance(data, np.ndarray | tf.Tensor):
         raise TypeError(
             "data must be batches: tf.data.Dataset.from_tensor_slices(x).batch(128), or [x]. "
@@ -53,7 +50,6 @@ def reestimate_batch_norm(model: Any, data: Iterable[Any], batches: int = 20) ->
         )
     if isinstance(batches, bool) or not isinstance(batches, int) or batches < 1:
         raise ValueError(f"batches must be a whole number, 1 or more. Received: {batches!r}")
-    norms = [each for each in model.submodules if isinstance(each, keras.layers.BatchNormalization)]
     before = [(norm, norm.momentum) for norm in norms]
     used = 0
     try:
@@ -73,3 +69,18 @@ def reestimate_batch_norm(model: Any, data: Iterable[Any], batches: int = 20) ->
             "Statistics need at least one batch: check that data is not an exhausted iterator. Received: no data"
         )
     return used
+
+
+def _batch_norms(model: Any) -> list[Any]:
+    """Returns the batch norms of a model, at any depth, after the checks of the model."""
+    if is_keras3_model(model):
+        check_can_convert(model)
+        return batch_norms(model)
+    check_keras_model(model)
+    wrapped = find_wrapped(model)
+    if wrapped:
+        raise ValueError(
+            "A forward pass in training mode would count as a step of the wrapped layers: strip the model first "
+            f"(tfmot_swd.strip_pruning). Received: wrapped layers {', '.join(wrapped)}"
+        )
+    return [each for each in model.submodules if isinstance(each, keras.layers.BatchNormalization)]

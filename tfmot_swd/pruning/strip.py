@@ -12,14 +12,17 @@ from tfmot_swd.channels.groups import ChannelGroups, channel_groups
 from tfmot_swd.keras2.cloning import clone_with, copy_layer, freeze_alike, give_values
 from tfmot_swd.keras2.compat import PruneLowMagnitude, carry_input_shape
 from tfmot_swd.keras2.validation import PruningWarning, check_is_model
+from tfmot_swd.keras3.door import to_keras3
 from tfmot_swd.pruning.methods import method_of
 from tfmot_swd.pruning.schedules import latest_update, set_end
-from tfmot_swd.pruning.wrapped_models import collect_wrappers, is_revived
+from tfmot_swd.pruning.wrapped_models import collect_wrappers, is_from_keras3, is_revived
 from tfmot_swd.pruning.wrapper import PruningWrapper
 
 
-def strip_pruning(model: Any, *, remove_channels: bool = True) -> Any:
+def strip_pruning(model: Any, *, remove_channels: bool = True, keras2: bool = False) -> Any:
     """Returns a new model without wrappers, its pruned weights exactly zero; `model` is not changed.
+
+    It is of the Keras that the model had before it was wrapped: a Keras 3 model where a Keras 3 model was.
 
     Use it after the training, before saving, export or `sparsity_report`. Channels without any effect on the output are
     removed, so that tensors shrink; predictions are the same up to the rounding of float32
@@ -30,9 +33,10 @@ def strip_pruning(model: Any, *, remove_channels: bool = True) -> Any:
     Args:
       model: a model of `prune_selective_decay` or `prune_progressive_gradient`, trained to the end of its schedule.
       remove_channels: False keeps every shape, to count zeros or to compare with the dense model.
+      keras2: whether the result is a tf_keras model where a Keras 3 model was wrapped.
 
     Returns:
-      An uncompiled tf_keras model.
+      An uncompiled model, of tf_keras or Keras 3.
 
     Raises:
       TypeError: `model` is not a tf_keras model.
@@ -49,6 +53,18 @@ def strip_pruning(model: Any, *, remove_channels: bool = True) -> Any:
     >>> [type(layer).__name__ for layer in strip_pruning(pruned).layers]
     ['Dense']
     """
+    stripped = _stripped(model, remove_channels)
+    if keras2 or not is_from_keras3(model):
+        return stripped
+    try:
+        return to_keras3(stripped)
+    except Exception as error:
+        error.add_note("The training is not lost: strip_pruning(model, keras2=True) returns the tf_keras model.")
+        raise
+
+
+def _stripped(model: Any, remove_channels: bool) -> Any:
+    """Returns the stripped tf_keras model."""
     check_is_model(model)
     _check_strippable(model)
     problem = _unfinished(model)
@@ -82,7 +98,7 @@ def strip_pruning(model: Any, *, remove_channels: bool = True) -> Any:
             "The stripped model keeps all its channels, as those without effect could not be removed: "
             f"{type(error).__name__}: {error}",
             PruningWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
         return stripped
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 import tensorflow as tf
 
 from tfmot_swd.keras2.compat import Functional, PruneLowMagnitude, QuantizeWrapper, keras
-from tfmot_swd.keras2.validation import check_finite_weights, check_keras_model
+from tfmot_swd.keras2.validation import PruningWarning, check_finite_weights, check_keras_model
+from tfmot_swd.keras3.door import is_keras3, is_keras3_model
+from tfmot_swd.keras3.inspection import own_training
 from tfmot_swd.pruning.wrapper import PruningWrapper
 
 Kind = TypeVar("Kind", bound=PruningWrapper)
@@ -66,10 +69,16 @@ def check_can_wrap(model: Any) -> None:
     """Raises unless `model` is a built Sequential or Functional model with finite weights that was not wrapped before.
 
     Raises:
-      TypeError: not a tf_keras model; or layers, which TFMOT wraps one by one.
+      TypeError: not a tf_keras model; or layers, which TFMOT wraps one by one; or layers of Keras 3.
       ValueError: the model is subclassed, not built, wrapped for pruning or quantization-aware, or holds NaN.
     """
     parts = list(model) if isinstance(model, list | tuple) else [model]
+    if any(is_keras3(each) for each in parts):
+        raise TypeError(
+            "TensorFlow Model Optimization wraps layers of tf_keras, so a Keras 3 layer cannot be wrapped by itself: "
+            "build the Keras 3 model of plain layers, wrap the model, and name the layers to prune in only=[...]. "
+            f"Received: {', '.join(type(each).__name__ for each in parts)}"
+        )
     if parts and all(isinstance(each, keras.layers.Layer) and not isinstance(each, keras.Model) for each in parts):
         names = [each.name for each in parts]
         raise TypeError(
@@ -98,6 +107,35 @@ def find_wrapped(model: Any) -> list[str]:
     Includes wrappers that Keras has revived from a SavedModel without their class.
     """
     return sorted(each.name for each in model.submodules if isinstance(each, PruneLowMagnitude) or is_revived(each))
+
+
+def mark_origin(pruned: Any, model: Any) -> None:
+    """Records in the wrappers of `pruned`, and so in its files, whether a Keras 3 model was wrapped.
+
+    Warns of methods of its class that change the training, as the wrapped model does not have them.
+
+    Args:
+      pruned: the wrapped model.
+      model: the model as the user gave it.
+    """
+    if not is_keras3_model(model):
+        return
+    for wrapper in collect_wrappers(pruned, PruningWrapper):
+        wrapper.from_keras3 = True
+    methods = own_training(model)
+    if methods:
+        warnings.warn(
+            "The wrapped model trains on tf_keras, without the methods that this Keras 3 class replaces: write them in "
+            "a class derived from tf_keras.Model, and put it around the wrapped model. "
+            f"Received: {type(model).__name__} with {', '.join(methods)}",
+            PruningWarning,
+            stacklevel=4,
+        )
+
+
+def is_from_keras3(model: Any) -> bool:
+    """Returns whether a wrapped model was made of Keras 3 models alone."""
+    return all(wrapper.from_keras3 for wrapper in collect_wrappers(model, PruningWrapper))
 
 
 def missing_metadata_message(wrappers: Sequence[PruningWrapper]) -> str:

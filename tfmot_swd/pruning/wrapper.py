@@ -85,6 +85,8 @@ class PruningWrapper(PruneLowMagnitude):
         keeps_name = kwargs.pop("keeps_name", False)
         # Input shapes of the layers inside a custom layer: one from a file is built before it is called.
         self.part_shapes = kwargs.pop("part_shapes", None)
+        # Whether a Keras 3 model was wrapped, so that stripping gives one back.
+        self.from_keras3 = kwargs.pop("from_keras3", False)
         # The wrapper itself computes nothing; float32 keeps Keras from casting its inputs.
         kwargs["dtype"] = "float32"
         super().__init__(make_prunable(layer), pruning_schedule, **kwargs)
@@ -286,6 +288,8 @@ class PruningWrapper(PruneLowMagnitude):
             config["keeps_name"] = True
         if self.part_shapes is not None:
             config["part_shapes"] = self.part_shapes
+        if self.from_keras3:
+            config["from_keras3"] = True
         return config
 
     @classmethod

@@ -11,9 +11,10 @@ from tfmot_swd.keras2.cloning import clone_with, copy_layer, freeze_alike, give_
 from tfmot_swd.keras2.compat import PruningPolicy, variables_of
 from tfmot_swd.keras2.graph import layer_behind
 from tfmot_swd.keras2.inner_layers import shapes_of_parts
+from tfmot_swd.keras3.door import opened
 from tfmot_swd.pruning.dense_kernels import warn_of_dense_kernels
 from tfmot_swd.pruning.plan import pruning_plan
-from tfmot_swd.pruning.wrapped_models import check_can_wrap
+from tfmot_swd.pruning.wrapped_models import check_can_wrap, mark_origin
 from tfmot_swd.pruning.wrapper import PruningWrapper
 
 
@@ -31,14 +32,15 @@ def wrap_prunable_layers(
     Layers that stay dense are listed in the log; kernel weights of no known kind are named by a `PruningWarning`.
 
     Args:
-      model: a built tf_keras Sequential or Functional model, neither wrapped nor quantization-aware.
+      model: a built tf_keras or Keras 3 Sequential or Functional model, neither wrapped nor quantization-aware.
       wrap: copy of a layer → wrapped layer.
       targets, skip, only, pruning_policy: the choice of layers, as in `plan_pruning`.
 
     Raises:
-      TypeError: `model` is not a tf_keras model.
+      TypeError: `model` is not a model of tf_keras or Keras 3.
       ValueError: it cannot be wrapped, or has nothing to prune; `skip` or `only` names a layer that does not exist.
     """
+    given, model = model, opened(model)
     check_can_wrap(model)
     if pruning_policy is not None:
         pruning_policy.ensure_model_supports_pruning(model)
@@ -50,6 +52,7 @@ def wrap_prunable_layers(
             f"Received: {plan.summary()}"
         )
     wrapped = wrap_with(model, lambda layer, inner: wrap(inner) if id(layer) in wanted else inner)
+    mark_origin(wrapped, given)
     warn_of_dense_kernels(plan)
     if plan.skipped:
         logging.info("tfmot_swd leaves dense: %s", plan.summary())

@@ -16,13 +16,14 @@ from tfmot_swd.channels.plan import ChannelPlan
 from tfmot_swd.costs.profile import LayerProfile, Profile, profile
 from tfmot_swd.io.json_files import plain
 from tfmot_swd.keras2.layer_weights import layers_with_weights, unwrapped
+from tfmot_swd.keras3.door import opened
 from tfmot_swd.pruning.sparsity import LayerSparsity, sparsity_report
 from tfmot_swd.report import provenance
 from tfmot_swd.report.data import BarrierRow, LayerRow, Totals
 from tfmot_swd.report.files import file_rows
 from tfmot_swd.report.panels import training_panels
 from tfmot_swd.report.result import DeviceReport
-from tfmot_swd.report.scoring import Metric, measure_scores, metric_name, scores_of_proofs
+from tfmot_swd.report.scoring import Metric, compiled_metric, measure_scores, metric_name, scores_of_proofs
 from tfmot_swd.tflite.measure import FileMeasure
 from tfmot_swd.tflite.result import ExportResult
 
@@ -49,7 +50,7 @@ def device_report(
     """Builds the report on a pruned model: both models by layer, its files, their scores and the training.
 
     Args:
-        dense: the model before; built, Sequential or Functional, without wrappers.
+        dense: the model before; a built tf_keras or Keras 3 Sequential or Functional model without wrappers.
         small: the model after, with layers of the same names; the same model if nothing was done yet.
         exports: what `export_tflite` returned.
         measures: what `measure_files` returned; those of the same path join the exports.
@@ -60,7 +61,7 @@ def device_report(
         advice: on each file: dictionaries, or objects with a `to_dict`, such as those of `advise`.
         data: `(x, y)`, or a `tf.data.Dataset` of such batches, to measure both models and all files on. Without them
             the accuracies are those of the exports' proofs, and that of the dense model is not known.
-        metric: a Keras metric or a function of targets and outputs; None for the first of `compile`
+        metric: a metric of tf_keras or Keras 3, or a function of targets and outputs; None for the first of `compile`
             where a model was trained with one, else the accuracy. A str is the name that the accuracy is shown under.
         title: of the page; the name of the model by default.
         command: that made it; how this process was started by default.
@@ -87,8 +88,12 @@ def device_report(
         if text is not None and not isinstance(text, str):
             raise TypeError(f"{name} must be text, or None. Received: {name}={text!r}")
     seed = _checked_seed(seed)
+    if metric is None:
+        metric = compiled_metric(small, dense)
+    # The same model, if nothing was done yet, is converted once.
+    dense, small = (opened(dense),) * 2 if small is dense else (opened(dense), opened(small))
     before, after = profile(dense), profile(small)
-    name = metric_name(metric, small, dense)
+    name = metric_name(metric)
     paths = list(dict.fromkeys([*(str(each.path) for each in measures), *(str(each.path) for each in exports)]))
     scores = None if data is None else measure_scores(dense, small, paths, data, metric)
     weights_before, weights_after = ({row.layer: row for row in sparsity_report(net).layers} for net in (dense, small))

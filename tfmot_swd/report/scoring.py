@@ -11,6 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_swd.keras2.compat import keras
+from tfmot_swd.keras3.door import is_keras3, is_keras3_model
+from tfmot_swd.keras3.inspection import compiled_metrics
 from tfmot_swd.tflite.file_run import run_file
 from tfmot_swd.tflite.parity import classes_of
 from tfmot_swd.tflite.result import ExportError, ExportResult
@@ -51,7 +53,7 @@ def metric_name(metric: Any, *models: Any) -> str:
     if isinstance(metric, str):
         return metric
     if metric is None:
-        compiled = _compiled(*models)
+        compiled = compiled_metric(*models)
         return ACCURACY if compiled is None else str(compiled.name)
     if not callable(metric):
         raise TypeError(
@@ -59,6 +61,19 @@ def metric_name(metric: Any, *models: Any) -> str:
             f"Received: metric={metric!r}"
         )
     return str(getattr(metric, "name", None) or getattr(metric, "__name__", ACCURACY))
+
+
+def compiled_metric(*models: Any) -> Any:
+    """Returns the first metric of `compile` of the first model with one, of tf_keras or Keras 3; None without any.
+
+    Keras makes them in the first `fit` or `evaluate`.
+    """
+    for model in models:
+        found = compiled_metrics(model) if is_keras3_model(model) else getattr(model, "metrics", [])
+        for each in found:
+            if each.name != "loss":
+                return each
+    return None
 
 
 def metric_unit(name: str) -> str:
@@ -74,9 +89,9 @@ def measure_scores(dense: Any, small: Any, paths: Sequence[str], data: Any, metr
         dense, small: models of one output that take the same inputs.
         paths: of the files.
         data: `(x, y)`, or a `tf.data.Dataset` of such batches, as the models are fed; files take the same values.
-        metric: a Keras metric, whose state stays as it is, or a function of targets and outputs, arrays. None is the
-            metric of `compile`, where a model has been trained or evaluated with one; a name, or None without such,
-            the share of samples of which the largest output is that of their class.
+        metric: a metric of tf_keras or Keras 3, whose state stays as it is, or a function of targets and outputs,
+            arrays. None is the metric of `compile`, where a model has been trained or evaluated with one; a name, or
+            None without such, the share of samples of which the largest output is that of their class.
 
     Raises:
         TypeError, ValueError: data without targets or unlike the inputs, several outputs, targets that are not classes
@@ -92,7 +107,7 @@ def measure_scores(dense: Any, small: Any, paths: Sequence[str], data: Any, metr
     x, targets = _split(data)
     samples = read_samples((x, targets), small, "data")
     if metric is None:
-        metric = _compiled(small, dense)
+        metric = compiled_metric(small, dense)
     measure = _accuracy_of(samples) if metric is None or isinstance(metric, str) else _measure_of(metric, targets)
     of_models = []
     for model in (dense, small):
@@ -133,12 +148,6 @@ def scores_of_proofs(name: str, exports: Sequence[ExportResult], before: int, af
         dense.keras_accuracy if dense is not None and some is not None and dense.samples == some.samples else None,
         None if small is None else small.keras_accuracy,
     )
-
-
-def _compiled(*models: Any) -> Any:
-    """Returns the first metric of `compile`; Keras makes them in the first `fit` or `evaluate`."""
-    found = (each for model in models for each in model.metrics if each.name != "loss")
-    return next(found, None)
 
 
 def _split(data: Any) -> tuple[Any, Array]:
@@ -182,18 +191,24 @@ def _accuracy_of(samples: Samples) -> Callable[[Array], float]:
 
 def _measure_of(metric: Any, targets: Array) -> Callable[[Array], float]:
     def measure(outputs: Array) -> float:
-        if not isinstance(metric, keras.metrics.Metric):
+        if not isinstance(metric, keras.metrics.Metric) and not _is_keras3_metric(metric):
             value = float(np.mean(metric(targets, outputs)))
         else:
-            state = metric.get_weights()
+            state = [variable.numpy() for variable in metric.variables]
             try:
                 metric.reset_state()
                 metric.update_state(targets, outputs)
                 value = float(metric.result())
             finally:
-                metric.set_weights(state)
+                for variable, before in zip(metric.variables, state, strict=True):
+                    variable.assign(before)
         if not math.isfinite(value):
             raise ValueError(f"The metric is not finite: look at the outputs. Received: {value}")
         return value
 
     return measure
+
+
+def _is_keras3_metric(metric: Any) -> bool:
+    """Returns whether this is a metric object of Keras 3; a loss of it is a function of targets and outputs."""
+    return is_keras3(metric) and hasattr(metric, "update_state")

@@ -10,10 +10,11 @@ from tfmot_swd.channels.plan import plan_channels
 from tfmot_swd.keras2.compat import PruningPolicy
 from tfmot_swd.keras2.layer_choice import LayerChoice
 from tfmot_swd.keras2.layer_weights import kernels_of
+from tfmot_swd.keras3.door import opened
 from tfmot_swd.pruning.blocks import Blocks
 from tfmot_swd.pruning.methods import PruningMethod, Target, register_method
 from tfmot_swd.pruning.plan import plan_pruning
-from tfmot_swd.pruning.wrapped_models import check_can_wrap, collect_wrappers
+from tfmot_swd.pruning.wrapped_models import check_can_wrap, collect_wrappers, mark_origin
 from tfmot_swd.pruning.wrapping import wrap_prunable_layers
 from tfmot_swd.swd.monitor import PruningStatus
 from tfmot_swd.swd.run import SelectiveRun
@@ -77,7 +78,7 @@ def prune_selective_decay(
     the channels along which there are blocks, as removing one would shift the blocks behind it.
 
     Args:
-      model: a built tf_keras Sequential or Functional model, nested models included.
+      model: a built tf_keras or Keras 3 Sequential or Functional model, nested models included.
       schedule: a `SelectiveDecay`, or a `StructuredDecay`.
       skip: names of layers to leave dense, or of models inside the model; with a `StructuredDecay` they keep the
         channels that they make or act on.
@@ -92,7 +93,8 @@ def prune_selective_decay(
       An uncompiled tf_keras model with the same weights and predictions.
 
     Raises:
-      TypeError: `model` is not a tf_keras model, or `schedule` is neither a `SelectiveDecay` nor a `StructuredDecay`.
+      TypeError: `model` is not a model of tf_keras or Keras 3, or `schedule` is neither a `SelectiveDecay` nor a
+        `StructuredDecay`.
       ValueError: the model is subclassed, not built, already wrapped, holds NaN, or has nothing to prune; `skip` or
         `only` names a layer that does not exist; the block arguments are malformed; the budget cannot be met (the
         message has the smallest costs that can).
@@ -111,6 +113,7 @@ def prune_selective_decay(
         )
     blocks = Blocks(block_size, block_pooling_type)
     if isinstance(schedule, StructuredDecay):
+        given, model = model, opened(model)
         check_can_wrap(model)
         if blocks.size != (1, 1):
             raise ValueError(
@@ -123,7 +126,9 @@ def prune_selective_decay(
                 "layers whose channels stay in skip. "
                 f"Received: pruning_policy={pruning_policy!r} with a StructuredDecay"
             )
-        return wrap_channels(model, schedule, LayerChoice(skip, only))
+        pruned = wrap_channels(model, schedule, LayerChoice(skip, only))
+        mark_origin(pruned, given)
+        return pruned
     pruned = wrap_prunable_layers(
         model,
         lambda layer: PruneSelectiveDecay(layer, schedule, blocks.size, blocks.pooling),

@@ -11,6 +11,7 @@ from tfmot_swd.io.atomic import atomic_write, check_target
 from tfmot_swd.io.deprecation import renamed_arguments
 from tfmot_swd.keras2.compat import keras
 from tfmot_swd.keras2.validation import PruningWarning
+from tfmot_swd.keras3.door import opened
 from tfmot_swd.tflite.conversion import convert, prepare
 from tfmot_swd.tflite.diagnosis import explain
 from tfmot_swd.tflite.file_bytes import gzip_size, sha256, zstd_size
@@ -37,7 +38,7 @@ _COPY_TOLERANCE = 0.02
 
 @renamed_arguments(quantize="recipe", largest="max_encoded_weights")
 def export_tflite(
-    model: keras.Model,
+    model: Any,
     path: str | os.PathLike[str],
     recipe: str = "float32",
     representative_data: Any = None,
@@ -83,7 +84,7 @@ def export_tflite(
     is then also the reference.
 
     Args:
-        model: a built tf_keras model without pruning wrappers.
+        model: a built tf_keras or Keras 3 Sequential or Functional model without pruning wrappers.
         path: the file to write.
         recipe: what kind of file, the name of a row of the table.
         representative_data: what the model sees in use, scaled as in training, for the recipes
@@ -113,7 +114,7 @@ def export_tflite(
         The size and the numbers of the proof.
 
     Raises:
-        TypeError: a Keras 3 model, data of a wrong kind or dtype.
+        TypeError: not a model of tf_keras or Keras 3, data of a wrong kind or dtype.
         ValueError: a model not built or still wrapped, a recipe that is unknown or does not work,
             missing, empty, misshapen, non-finite or constant data; `max_encoded_weights` not positive, or with a recipe
             that encodes nothing.
@@ -133,6 +134,7 @@ def export_tflite(
     chosen = get_recipe(recipe)
     _check_runtime(chosen)
     _check_max_encoded(max_encoded_weights, chosen)
+    model = opened(model)
     check_exportable(model)
     _check_sizes(model, chosen)
     bounds = Bounds(chosen.tolerance if tolerance is None else tolerance, min_agreement, max_accuracy_loss)
@@ -178,8 +180,8 @@ def export_tflite(
 
 
 @renamed_arguments(quantize="recipe")
-def file_bytes(model: keras.Model, recipe: str) -> int:
-    """Returns the size of a model's TFLite file in bytes, without writing or proving it.
+def file_bytes(model: Any, recipe: str) -> int:
+    """Returns the size of the TFLite file of a tf_keras or Keras 3 model in bytes, without writing or proving it.
 
     Recipes with integer activations are calibrated on random samples, which does not change the size.
 
@@ -188,6 +190,7 @@ def file_bytes(model: keras.Model, recipe: str) -> int:
         TypeError, ValueError: the model is of a kind that cannot be exported, as in `export_tflite`.
     """
     chosen = get_recipe(recipe)
+    model = opened(model)
     check_exportable(model)
     float32_model = float32_copy(model)
     samples = random_samples(float32_model)

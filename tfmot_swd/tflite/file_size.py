@@ -56,7 +56,7 @@ class FileSize(Cost):
         least = plan_removal(groups.model, smallest, groups=groups)
         counted = _counted(costs, self.recipe)
         upper, lower = (counted.count(costs.sizes(stays)) for stays in (None, least.stays))
-        first, last = (self.of(model) for model in (groups.model, least.apply()))
+        first, last = (self.of(model) for model in (groups.model, least.apply(keras2=True)))
         scale = (first - last) / (upper - lower) if upper > lower else 1.0
         return FileSize(scale, first - scale * upper, self.recipe)
 

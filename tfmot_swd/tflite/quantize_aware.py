@@ -21,6 +21,7 @@ from tensorflow_model_optimization.quantization.keras.quantizers import MovingAv
 
 from tfmot_swd.keras2.compat import constrain, keras, master_variable, replace_quantizers
 from tfmot_swd.keras2.validation import check_finite_weights, check_keras_model
+from tfmot_swd.keras3.door import opened
 from tfmot_swd.layers.prunable import counted_weights
 from tfmot_swd.pruning.wrapped_models import find_wrapped
 from tfmot_swd.pruning.wrapping import wrap_with
@@ -51,14 +52,15 @@ def quantize_aware(model: Any) -> Any:
     `tfmot.quantization.keras.quantize_scope()`, to be used and exported.
 
     Args:
-      model: a built tf_keras Sequential or Functional model without wrappers; it stays as it is. One under a mixed
-        precision policy gives a model in float32.
+      model: a built tf_keras or Keras 3 Sequential or Functional model without wrappers; it stays as it is. One under a
+        mixed precision policy gives a model in float32.
 
     Returns:
-      An uncompiled tf_keras model.
+      An uncompiled tf_keras model, for a Keras 3 model too: Keras 3 has no layers that TFMOT's could become, and
+      `export_tflite` takes it as it is.
 
     Raises:
-      TypeError: `model` is not a tf_keras model.
+      TypeError: `model` is not a model of tf_keras or Keras 3.
       ValueError: the model is subclassed, not built, still wrapped, quantization-aware already, has models inside it,
         or holds NaN; TFMOT knows none of its layers, or cannot take the model apart.
 
@@ -70,6 +72,7 @@ def quantize_aware(model: Any) -> Any:
     >>> aware.predict([[1.0, 2.0, 3.0]], verbose=0).shape
     (1, 2)
     """
+    model = opened(model)
     _check(model)
     model = float32_copy(model)
     known = _Known()

@@ -131,7 +131,7 @@ def check_exportable(model: Any) -> None:
     A wrapped model does convert, but to a file about 4 times slower, or to one that does not load.
 
     Raises:
-        TypeError: a Keras 3 model, or not a Keras model.
+        TypeError: not a tf_keras model.
         ValueError: a model that is subclassed, not built, takes strings, or is still wrapped, at any depth.
     """
     check_keras_model(model)

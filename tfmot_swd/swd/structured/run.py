@@ -51,7 +51,7 @@ def over_budget(pool: ChannelPool) -> tuple[str, ...]:
     if pool.has_frozen_readers:
         # Frozen layers keep inputs that are constant, which only the built network shows.
         try:
-            left |= _built_costs(strip_pruning(pool.graph), pool.limits)
+            left |= _built_costs(strip_pruning(pool.graph, keras2=True), pool.limits)
         except Exception as error:
             # The training is over: a failure here must not cost its result.
             found.append(
