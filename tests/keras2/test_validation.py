@@ -54,8 +54,8 @@ def test_models_that_are_graphs_of_layers_pass():
     ],
     ids=["sequential", "functional"],
 )
-def test_a_keras_3_model_is_told_the_way_to_keras_2(make):
-    message = r"Keras 3 model.*import tf_keras as keras.*TF_USE_LEGACY_KERAS=1.*Received: keras\."
+def test_a_keras_3_model_that_was_not_converted_is_told_how_to_be(make):
+    message = r"pass what prune_selective_decay.*from_keras3\(model\).*Received: a Keras 3 object of class keras\."
     with pytest.raises(TypeError, match=message):
         check_keras_model(make())
 

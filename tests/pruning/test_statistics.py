@@ -1,5 +1,6 @@
 """Batch-norm statistics measured anew equal those of the batches."""
 
+import keras as keras3
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -54,3 +55,29 @@ def test_what_cannot_be_measured_is_refused():
     wrapped = tfmot_swd.prune_selective_decay(model, tfmot_swd.SelectiveDecay(0.5, end_step=2))
     with pytest.raises(ValueError, match="strip the model first"):
         reestimate_batch_norm(wrapped, [np.ones((8, 4), np.float32)])
+
+
+def test_a_keras_3_model_gets_its_own_statistics():
+    @keras3.saving.register_keras_serializable("test_statistics")
+    class Block(keras3.layers.Layer):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.norm = keras3.layers.BatchNormalization()
+
+        def call(self, inputs, training=None):
+            return self.norm(inputs, training=training)
+
+    layers = [keras3.layers.BatchNormalization(name="first"), Block(name="block")]
+    model = keras3.Sequential([keras3.Input((4,)), *layers])
+    first, inner = model.get_layer("first"), model.get_layer("block").norm
+    x = np.random.default_rng(0).normal(3.0, 2.0, size=(3, 8, 4)).astype(np.float32)
+
+    assert reestimate_batch_norm(model, [(batch, np.zeros(8)) for batch in x]) == 3
+
+    np.testing.assert_allclose(first.moving_mean, x.mean(axis=(0, 1)), rtol=1e-5)
+    np.testing.assert_allclose(first.moving_variance, x.var(axis=1).mean(axis=0), rtol=1e-4)
+    # Behind the first, batches are normalized.
+    np.testing.assert_allclose(inner.moving_variance, np.ones(4), atol=1e-2)
+    assert first.momentum == inner.momentum == 0.99
+    with pytest.raises(ValueError, match="not built.*Received: 'late', not built"):
+        reestimate_batch_norm(keras3.Sequential([keras3.layers.Dense(2)], name="late"), [x[0]])

@@ -1,11 +1,13 @@
 """How well models and files do on the same data, by whose metric."""
 
+import keras as keras3
 import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras as keras
 
 from tests.report.test_build import export
+from tfmot_swd.channels import remove_channels
 from tfmot_swd.report import device_report
 from tfmot_swd.report.scoring import measure_scores, metric_name, metric_unit, scores_of_proofs
 from tfmot_swd.tflite import export_tflite
@@ -116,6 +118,43 @@ def test_without_data_the_proofs_tell_what_they_can():
 def test_other_data_and_metrics_are_refused(data, metric, error, message):
     with pytest.raises(error, match=message):
         measure_scores(make(np.eye(3)), make(np.eye(3)), [], data, metric)
+
+
+def keras_3_net(**compiled):
+    """Returns a net of Keras 3 that gets 3 of the 4 samples right, by way of a hidden layer of twice the units."""
+    layers = [keras3.layers.Dense(units, use_bias=False, name=name) for units, name in ((6, "hidden"), (3, "out"))]
+    net = keras3.Sequential([keras3.Input((3,), name="x"), *layers])
+    net.set_weights([np.eye(3, 6), np.eye(6, 3)])
+    if compiled:
+        net.compile("sgd", "sparse_categorical_crossentropy", **compiled)
+    return net
+
+
+def test_keras_3_models_are_measured_by_the_metric_of_compile(files):
+    dense = keras_3_net(metrics=["accuracy"])
+    dense.evaluate(X, Y, verbose=0)
+    small = remove_channels(dense, {"hidden": [True, True, False, True, True, True]})
+    before = [variable.numpy() for variable in dense.metrics_variables]
+
+    report = device_report(dense, small, [export(files[0])], data=(X, Y))
+
+    # Without its unit the class 2 is never the largest output.
+    assert (report.metric, report.dense_score, report.small_score) == ("accuracy", 0.75, 0.5)
+    for variable, value in zip(dense.metrics_variables, before, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), value)
+
+
+def test_the_metric_may_be_of_keras_3():
+    metric = keras3.metrics.SparseTopKCategoricalAccuracy(3, "top_3")
+    metric.update_state([0], [[0.0, 1.0, 2.0, 3.0]])
+    report = device_report(keras_3_net(), make(np.eye(3)), data=(X, Y), metric=metric)
+
+    assert (report.metric, report.dense_score, report.small_score) == ("top_3", 1.0, 1.0)
+    assert float(metric.result()) == 0.0
+    squared = device_report(keras_3_net(), make(np.eye(3)), data=(X, X), metric=keras3.losses.MeanSquaredError())
+    assert (squared.dense_score, squared.small_score) == (0.0, 0.0)
+    # One that has not been trained or evaluated has no metrics yet.
+    assert metric_name(None, keras_3_net(metrics=["mae"])) == "accuracy"
 
 
 def test_several_outputs_have_no_single_metric():

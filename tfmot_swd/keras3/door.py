@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from tfmot_swd.keras3.inspection import check_can_convert
-
 
 def is_keras3(item: Any) -> bool:
     """Returns whether an object is of a class of Keras 3, or of a subclass: a model, layer, optimizer, callback…
@@ -30,14 +28,8 @@ def opened(model: Any) -> Any:
     """Returns the tf_keras model of a Keras 3 model, by `from_keras3`; anything else as it is, for later checks.
 
     Entries of the package call this first.
-
-    Raises:
-      ValueError: a Keras 3 model is subclassed or not built.
     """
-    if not is_keras3_model(model):
-        return model
-    check_can_convert(model)
-    return from_keras3(model)
+    return from_keras3(model) if is_keras3_model(model) else model
 
 
 def from_keras3(model: Any) -> Any:

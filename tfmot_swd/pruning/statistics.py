@@ -9,9 +9,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_swd.keras2.compat import keras
-from tfmot_swd.keras2.validation import check_keras_model
+from tfmot_swd.keras2.validation import check_is_built, check_keras_model
 from tfmot_swd.keras3.door import is_keras3_model
-from tfmot_swd.keras3.inspection import batch_norms, check_can_convert
+from tfmot_swd.keras3.inspection import batch_norms
 from tfmot_swd.pruning.wrapped_models import find_wrapped
 
 
@@ -74,7 +74,7 @@ def reestimate_batch_norm(model: Any, data: Iterable[Any], batches: int = 20) ->
 def _batch_norms(model: Any) -> list[Any]:
     """Returns the batch norms of a model, at any depth, after the checks of the model."""
     if is_keras3_model(model):
-        check_can_convert(model)
+        check_is_built(model)
         return batch_norms(model)
     check_keras_model(model)
     wrapped = find_wrapped(model)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 import tensorflow as tf
 
 from tfmot_swd.keras2.compat import Functional, PruneLowMagnitude, QuantizeWrapper, keras
-from tfmot_swd.keras2.validation import PruningWarning, check_finite_weights, check_keras_model
+from tfmot_swd.keras2.validation import check_finite_weights, check_keras_model
 from tfmot_swd.keras3.door import is_keras3, is_keras3_model
-from tfmot_swd.keras3.inspection import own_training
 from tfmot_swd.pruning.wrapper import PruningWrapper
 
 Kind = TypeVar("Kind", bound=PruningWrapper)
@@ -112,25 +110,13 @@ def find_wrapped(model: Any) -> list[str]:
 def mark_origin(pruned: Any, model: Any) -> None:
     """Records in the wrappers of `pruned`, and so in its files, whether a Keras 3 model was wrapped.
 
-    Warns of methods of its class that change the training, as the wrapped model does not have them.
-
     Args:
       pruned: the wrapped model.
       model: the model as the user gave it.
     """
-    if not is_keras3_model(model):
-        return
-    for wrapper in collect_wrappers(pruned, PruningWrapper):
-        wrapper.from_keras3 = True
-    methods = own_training(model)
-    if methods:
-        warnings.warn(
-            "The wrapped model trains on tf_keras, without the methods that this Keras 3 class replaces: write them in "
-            "a class derived from tf_keras.Model, and put it around the wrapped model. "
-            f"Received: {type(model).__name__} with {', '.join(methods)}",
-            PruningWarning,
-            stacklevel=4,
-        )
+    if is_keras3_model(model):
+        for wrapper in collect_wrappers(pruned, PruningWrapper):
+            wrapper.from_keras3 = True
 
 
 def is_from_keras3(model: Any) -> bool:
