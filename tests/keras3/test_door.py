@@ -252,6 +252,25 @@ def test_a_model_of_two_nets_of_which_one_is_of_tf_keras_is_of_tf_keras(net):
     assert type(strip_pruning(both)).__module__.startswith("tf_keras")
 
 
+def test_a_class_around_the_wrapped_model_trains_it_and_gives_keras_3():
+    class Own(keras.Model):
+        def train_step(self, data):
+            return super().train_step(data)
+
+    class Gan(keras.Model):
+        def __init__(self, generator):
+            super().__init__(name="gan")
+            self.generator = generator
+
+    pruned = WRAPS["swd"](residual())
+    prune_now(pruned)
+
+    assert isinstance(strip_pruning(Own(pruned.inputs, pruned.outputs)), keras3.Model)
+    assert isinstance(strip_pruning(Gan(pruned).generator), keras3.Model)
+    with pytest.raises(ValueError, match="inside it one by one. Received: 'gan' of class Gan, around net"):
+        strip_pruning(Gan(pruned))
+
+
 def test_several_inputs_and_outputs_keep_their_structure():
     a, b = keras3.Input((4,), name="a"), keras3.Input((4,), name="b")
     shared = L.Dense(8, "relu", name="shared")

@@ -52,7 +52,7 @@ def prune_magnitude(
         regardless of the schedule.
 
     Returns:
-      An uncompiled tf_keras model with the same weights and predictions.
+      An uncompiled tf_keras model with the same weights and predictions, of a Keras 3 model too.
 
     Raises:
       TypeError: `model` is not a model of tf_keras or Keras 3, or `schedule` not a TFMOT schedule.

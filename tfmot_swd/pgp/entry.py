@@ -90,7 +90,7 @@ def prune_progressive_gradient(
       seed: of the "random" criterion.
 
     Returns:
-      An uncompiled tf_keras model with the same weights and predictions.
+      An uncompiled tf_keras model with the same weights and predictions, of a Keras 3 model too.
 
     Raises:
       TypeError: `model` is not a model of tf_keras or Keras 3, `schedule` not a `ProgressiveRate`, or `criterion`

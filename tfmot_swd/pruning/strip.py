@@ -10,12 +10,12 @@ import numpy as np
 from tfmot_swd.channels.dead import remove_dead_channels
 from tfmot_swd.channels.groups import ChannelGroups, channel_groups
 from tfmot_swd.keras2.cloning import clone_with, copy_layer, freeze_alike, give_values
-from tfmot_swd.keras2.compat import PruneLowMagnitude, carry_input_shape
+from tfmot_swd.keras2.compat import Functional, PruneLowMagnitude, carry_input_shape, keras
 from tfmot_swd.keras2.validation import PruningWarning, check_is_model
 from tfmot_swd.keras3.door import to_keras3
 from tfmot_swd.pruning.methods import method_of
 from tfmot_swd.pruning.schedules import latest_update, set_end
-from tfmot_swd.pruning.wrapped_models import collect_wrappers, is_from_keras3, is_revived
+from tfmot_swd.pruning.wrapped_models import collect_wrappers, is_from_keras3, is_revived, wrapped_graphs
 from tfmot_swd.pruning.wrapper import PruningWrapper
 
 
@@ -31,7 +31,8 @@ def strip_pruning(model: Any, *, remove_channels: bool = True, keras2: bool = Fa
     would change predictions, all channels are kept and a `PruningWarning` says why.
 
     Args:
-      model: a model of `prune_selective_decay` or `prune_progressive_gradient`, trained to the end of its schedule.
+      model: a model of `prune_selective_decay` or `prune_progressive_gradient`, trained to the end of its schedule. In
+        a subclassed model around such models, as a GAN is, strip each of them.
       remove_channels: False keeps every shape, to count zeros or to compare with the dense model.
       keras2: whether the result is a tf_keras model where a Keras 3 model was wrapped.
 
@@ -40,8 +41,8 @@ def strip_pruning(model: Any, *, remove_channels: bool = True, keras2: bool = Fa
 
     Raises:
       TypeError: `model` is not a tf_keras model.
-      ValueError: it has no wrapper of this package; it was loaded without this package (a revived SavedModel); or its
-        schedule is not finished, so that it is not pruned yet.
+      ValueError: it has no wrapper of this package, or is subclassed; it was loaded without this package (a revived
+        SavedModel); or its schedule is not finished, so that it is not pruned yet.
 
     >>> import tf_keras as keras, tfmot_swd
     >>> net = keras.Sequential([keras.layers.Dense(1, input_shape=(2,))])
@@ -183,4 +184,10 @@ def _check_strippable(model: Any) -> None:
         raise ValueError(
             "The model has no pruning wrappers: it is already stripped, or was never wrapped. "
             f"Received: {model.name!r} with {len(model.layers)} layers"
+        )
+    if not isinstance(model, keras.Sequential | Functional):
+        inside = ", ".join(each.name for each in wrapped_graphs(model)) or "single layers"
+        raise ValueError(
+            "A subclassed model cannot be copied without its wrappers: strip the wrapped models inside it one by one. "
+            f"Received: {model.name!r} of class {type(model).__name__}, around {inside}"
         )

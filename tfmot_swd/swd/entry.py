@@ -90,7 +90,7 @@ def prune_selective_decay(
       block_pooling_type: "AVG" or "MAX": the magnitude of a block is the mean or the maximum of its |w|.
 
     Returns:
-      An uncompiled tf_keras model with the same weights and predictions.
+      An uncompiled tf_keras model with the same weights and predictions, of a Keras 3 model too.
 
     Raises:
       TypeError: `model` is not a model of tf_keras or Keras 3, or `schedule` is neither a `SelectiveDecay` nor a
