@@ -157,9 +157,9 @@ class _Importer:
     def _operate(self, call: Keras3Call, args: list[Any], kwargs: dict[str, Any]) -> Any:
         operation = call.operation
         try:
-            layer, given, settings = operation_to_keras2(operation, args, kwargs)
-            layer = self._operations.setdefault(id(operation), layer) or layer
-            outputs = layer(*given, **settings)
+            made, given, settings = operation_to_keras2(operation, args, kwargs)
+            self._operations.setdefault(id(operation), made)
+            outputs = self._operations[id(operation)](*given, **settings)
             if fits(outputs, call):
                 return outputs
             reason = f"keras.ops.{type(operation).__name__} of these dtypes"
