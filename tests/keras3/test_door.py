@@ -406,3 +406,34 @@ def test_a_failure_to_give_keras_3_back_says_how_to_get_the_result(net, monkeypa
         strip_pruning(pruned)
     assert "keras2=True" in caught.value.__notes__[0]
     assert isinstance(strip_pruning(pruned, keras2=True), keras.Model)
+
+
+def squared(inputs):
+    return inputs * inputs
+
+
+class Gate(L.Layer):
+    """As many write it: neither registered nor with a name in its config, so that Keras 3 renames each copy."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dense = L.Dense(8, activation=squared)
+
+    def call(self, inputs):
+        return inputs * self.dense(inputs)
+
+
+def test_a_layer_of_the_users_keeps_its_name_from_call_to_call(tmp_path):
+    inputs = keras3.Input((4,))
+    outputs = L.Dense(2, name="out")(Gate(name="gate")(L.Dense(8, name="hidden")(inputs)))
+    model = keras3.Model(inputs, outputs)
+
+    names = [row.layer for row in plan_pruning(model).rows]
+    pruned = prune_selective_decay(model, SelectiveDecay(0.5, end_step=4), skip=["gate"])
+    prune_now(pruned)
+
+    assert names == ["hidden", "gate", "out"]
+    assert [layer.name for layer in strip_pruning(pruned).layers][1:] == names
+    pruned.save(tmp_path / "net.keras")
+    again = keras.models.load_model(tmp_path / "net.keras", custom_objects={"Gate": Gate})
+    assert [layer.name for layer in strip_pruning(again).layers][1:] == names

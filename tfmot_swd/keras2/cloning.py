@@ -173,6 +173,9 @@ def _named_inside(layer: Any) -> dict[str, Any]:
     named: dict[str, set[Any]] = {}
     for part in layer._flatten_layers():
         named.setdefault(type(part).__name__, set()).add(type(part))
+        # What a carried Keras 3 layer holds is no layer of tf_keras.
+        for name, each in getattr(part, "custom_objects", dict)().items():
+            named.setdefault(name, set()).add(each)
         for key, value in vars(part).items():
             if isinstance(value, types.FunctionType):
                 named.setdefault(value.__name__, set()).add(value)

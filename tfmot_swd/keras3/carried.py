@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Mapping, Sequence
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -30,11 +31,13 @@ class CarriedLayer(keras2.layers.Layer):
 
     def __init__(self, inner: Any, example: Any, **kwargs: Any) -> None:
         if isinstance(inner, dict):
-            inner = keras3.saving.deserialize_keras_object(inner)
+            inner = _revived(inner)
         kwargs.setdefault("name", inner.name)
         kwargs.setdefault("trainable", inner.trainable)
         kwargs["dtype"], kwargs["autocast"] = "float32", False
         super().__init__(**kwargs)
+        # A layer whose config has no name would get another in each copy.
+        inner.name = self.name
         self.inner = inner
         args, given = _fresh(example)
         # As text: tf_keras would track what is in a list or dictionary.
@@ -60,6 +63,14 @@ class CarriedLayer(keras2.layers.Layer):
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         return self.inner.compute_mask(inputs, mask) if self.supports_masking else None
 
+    def custom_objects(self) -> dict[str, Any]:
+        """Returns the classes and functions of the user's that the config names, for copies of the layer."""
+        found: dict[str, Any] = {}
+        for part in layers_inside(self.inner):
+            functions = [each for each in vars(part).values() if isinstance(each, types.FunctionType)]
+            found |= {keras3.saving.get_registered_name(each): each for each in (type(part), *functions)}
+        return {name: each for name, each in found.items() if each.__module__.partition(".")[0] != "keras"}
+
     def get_prunable_weights(self) -> list[tf.Variable]:
         """Returns the weights that a pruning rate counts."""
         own = getattr(self.inner, "get_prunable_weights", None)
@@ -84,7 +95,7 @@ class CarriedOperation(keras2.layers.Layer):
 
     def __init__(self, inner: Any, **kwargs: Any) -> None:
         if isinstance(inner, dict):
-            inner = keras3.saving.deserialize_keras_object(inner)
+            inner = _revived(inner)
         kwargs.setdefault("name", inner.name)
         kwargs["autocast"] = False
         super().__init__(**kwargs)
@@ -96,6 +107,30 @@ class CarriedOperation(keras2.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "inner": keras3.saving.serialize_keras_object(self.inner)}
+
+
+def _revived(config: dict[str, Any]) -> Any:
+    """Returns the layer or operation of a serialized one, of classes that tf_keras is told of too.
+
+    These are the `custom_objects` of `load_model`, and the classes of a layer that is being copied.
+    """
+    known = {name: keras2.utils.get_registered_object(name) for name in _registered_names(config)}
+    known = {name: each for name, each in known.items() if each is not None}
+    return keras3.saving.deserialize_keras_object(config, custom_objects=known)
+
+
+def _registered_names(config: Any) -> Iterator[str]:
+    """Yields the names under which a serialized object refers to classes and functions of the user's."""
+    if isinstance(config, list | tuple):
+        for each in config:
+            yield from _registered_names(each)
+    elif isinstance(config, dict):
+        if config.get("registered_name"):
+            # A function is written as its name alone.
+            inner = config.get("config")
+            yield inner if isinstance(inner, str) else config["registered_name"]
+        for each in config.values():
+            yield from _registered_names(each)
 
 
 def single_input(inner: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:

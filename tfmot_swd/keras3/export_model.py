@@ -128,7 +128,9 @@ class _Exporter:
         if isinstance(layer, keras2.Sequential) or (isinstance(layer, keras2.Model) and layer.inputs):
             return self.model(layer)
         if isinstance(layer, CarriedLayer | CarriedOperation):
-            return type(layer.inner).from_config(layer.inner.get_config())
+            made = type(layer.inner).from_config(layer.inner.get_config())
+            made.name = _name(layer)
+            return made
         try:
             made = layer_to_keras3(layer, self._translated, name)
         except NoCounterpart as reason:

@@ -215,7 +215,7 @@ def _carried(layer: Any, call: Keras3Call, reason: NoCounterpart) -> CarriedLaye
         raise _not_carried(layer.name, str(reason)) from reason
     copied = _copied(layer, reason)
     logging.info("tfmot_swd carries %r as it is: tf_keras has no counterpart of %s", layer.name, reason)
-    return CarriedLayer(copied, [list(call.args), call.kwargs])
+    return CarriedLayer(copied, [list(call.args), call.kwargs], name=layer.name)
 
 
 def _copied(item: Any, reason: Any) -> Any:
