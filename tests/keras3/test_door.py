@@ -428,11 +428,14 @@ def test_a_layer_of_the_users_keeps_its_name_from_call_to_call(tmp_path):
     outputs = L.Dense(2, name="out")(Gate(name="gate")(L.Dense(8, name="hidden")(inputs)))
     model = keras3.Model(inputs, outputs)
 
-    names = [row.layer for row in plan_pruning(model).rows]
+    rows = plan_pruning(model).rows
+    names = [row.layer for row in rows]
     pruned = prune_selective_decay(model, SelectiveDecay(0.5, end_step=4), skip=["gate"])
     prune_now(pruned)
 
     assert names == ["hidden", "gate", "out"]
+    assert [row.kind for row in rows] == [row.kind for row in profile(model).rows][1:] == ["Dense", "Gate", "Dense"]
+    assert "no channel rule for Gate" in plan_channels(model, layers="all").summary()
     assert [layer.name for layer in strip_pruning(pruned).layers][1:] == names
     pruned.save(tmp_path / "net.keras")
     again = keras.models.load_model(tmp_path / "net.keras", custom_objects={"Gate": Gate})

@@ -13,6 +13,7 @@ from tfmot_swd.channels.groups import ChannelGroups
 from tfmot_swd.costs.liveness import CallTrace, Step
 from tfmot_swd.costs.terms import CostTerms
 from tfmot_swd.keras2.compat import master_variable
+from tfmot_swd.keras2.graph import class_name
 from tfmot_swd.keras2.layer_weights import own_weights, weights_inside
 from tfmot_swd.layers.macs import count_macs, macs_by_weight
 
@@ -36,7 +37,7 @@ class CountedCall:
     @property
     def kind(self) -> str:
         """The name of the layer's class, such as "Conv2D"."""
-        return type(self.layer).__name__
+        return class_name(self.layer)
 
 
 class ChannelCosts:

@@ -14,6 +14,7 @@ from tfmot_swd.io.deprecation import warn_deprecated
 from tfmot_swd.io.json_files import JsonResult
 from tfmot_swd.io.tables import COMPACT, Printable, ResultTable, View
 from tfmot_swd.keras2.compat import master_variable
+from tfmot_swd.keras2.graph import class_name
 from tfmot_swd.keras2.layer_weights import weights_inside
 from tfmot_swd.keras2.validation import check_keras_model
 from tfmot_swd.keras3.door import opened
@@ -320,7 +321,7 @@ def _row(steps: list[Step], counted: set[int]) -> LayerProfile:
     ]
     return LayerProfile(
         layer=steps[0].path,
-        kind=type(layer).__name__,
+        kind=class_name(layer),
         calls=len(steps),
         output_shapes=tuple(dict.fromkeys(shapes)),
         parameters=sum(math.prod(weight.shape) for weight in weights),

@@ -163,6 +163,11 @@ def layer_paths(model: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from layer_paths(layer, f"{prefix}{layer.name}/")
 
 
+def class_name(layer: Any) -> str:
+    """Returns the name of a layer's class as its user knows it: of a carried Keras 3 layer that of the layer itself."""
+    return str(getattr(layer, "carried_class", type(layer).__name__))
+
+
 def layers_inside(layer: Any, *, itself: bool = True, deep: bool = True) -> list[Any]:
     """Returns the layers tracked in the attributes of a layer or model, in Keras's order.
 

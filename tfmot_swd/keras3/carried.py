@@ -53,6 +53,11 @@ class CarriedLayer(keras2.layers.Layer):
         self._non_trainable_weights = [value_of(each) for each in inner.variables if id(each) not in trained]
         self.built = True
 
+    @property
+    def carried_class(self) -> str:
+        """The name of the class of the Keras 3 layer or operation."""
+        return type(self.inner).__name__
+
     def call(self, inputs: Any, training: Any = None, **kwargs: Any) -> Any:
         kwargs["training"] = keras2.backend.learning_phase() if training is None else training
         outputs = self._call_inner(self.inner, inputs, kwargs)
@@ -101,6 +106,11 @@ class CarriedOperation(keras2.layers.Layer):
         super().__init__(**kwargs)
         self.inner = inner
         self._call_inner = _caller(inner)
+
+    @property
+    def carried_class(self) -> str:
+        """The name of the class of the Keras 3 layer or operation."""
+        return type(self.inner).__name__
 
     def call(self, inputs: Any, **kwargs: Any) -> Any:
         return self._call_inner(self.inner, inputs, kwargs)

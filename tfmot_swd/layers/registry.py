@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from tfmot_swd.io.deprecation import warn_deprecated
 from tfmot_swd.keras2.compat import keras
-from tfmot_swd.keras2.graph import layers_inside
+from tfmot_swd.keras2.graph import class_name, layers_inside
 from tfmot_swd.keras2.overrides import computes_as, methods_of, replaced_below, replaced_on_object
 from tfmot_swd.layers.call import LayerCall
 from tfmot_swd.layers.constants import ConstantsRule, Linear, Moves, PerElement
@@ -209,7 +209,7 @@ def find_rule(layer: Any) -> tuple[ChannelRule | None, str]:
     own = type(layer)
     kind, rule = said_of(own, "channels")
     if kind is None or replaced_below(kind, own):
-        return None, f"no channel rule for {own.__name__}"
+        return None, f"no channel rule for {class_name(layer)}"
     replaced = [f"{name} on the object" for name in replaced_on_object(layer, kind)]
     replaced += [
         f"{name} in {each.__name__}"

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from absl import logging
 
 from tfmot_swd.channels.plan import ChannelPlan
+from tfmot_swd.keras2.graph import class_name
 from tfmot_swd.keras2.layer_choice import LayerChoice
 from tfmot_swd.keras2.layer_weights import elements, kernels_of, layers_with_weights
 from tfmot_swd.keras2.validation import PruningWarning
@@ -39,7 +40,7 @@ def warn_of_unknown_kernels(plan: ChannelPlan, choice: LayerChoice) -> None:
         whole += elements(kernels)
         unknown = elements(each for each in kernels if id(each) not in known)
         if unknown and chosen.allows(path):
-            found.append((path, type(layer).__name__, unknown))
+            found.append((path, class_name(layer), unknown))
     _warn(
         found,
         whole,

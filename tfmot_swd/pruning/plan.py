@@ -11,6 +11,7 @@ from rich.table import Table
 from tfmot_swd.io.deprecation import renamed_attribute
 from tfmot_swd.io.tables import COMPACT, Printable, ResultTable, View, counted
 from tfmot_swd.keras2.compat import PruningPolicy, master_variable
+from tfmot_swd.keras2.graph import class_name
 from tfmot_swd.keras2.layer_choice import LayerChoice
 from tfmot_swd.keras2.layer_weights import elements, kernels_of, layers_with_weights
 from tfmot_swd.keras2.validation import check_keras_model
@@ -217,7 +218,7 @@ def _row(path: str, layer: Any, targets: str, skipped: bool, policy: PruningPoli
     kernel_ids = {id(each) for each in kernels}
     return PlanRow(
         path,
-        type(layer).__name__,
+        class_name(layer),
         layer.count_params(),
         elements(countable),
         elements(prunable),
