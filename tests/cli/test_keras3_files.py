@@ -148,7 +148,7 @@ def test_an_operator_that_keras_does_not_load_from_h5_is_its_own_error(run, tmp_
     keras.Model(x, keras.ops.sin(x)).save(tmp_path / "net.h5")
     code, _, err = run("profile", tmp_path / "net.h5")
     assert code == 1
-    assert "class 'Sin'" in err or "could not be loaded" in err
+    assert "Unknown layer: 'Sin'" in err
 
 
 def test_the_version_in_the_file_chooses_who_loads_it(run, tmp_path):

@@ -71,6 +71,13 @@ class Keras3Scan(Scan):
         return fallback in (None, kind) and kind in CLASSES.get(module, ())
 
 
+def has_tensor(node: Any) -> bool:
+    """Returns whether there is a symbolic tensor in a description, of a model or not."""
+    if isinstance(node, dict):
+        return node.get("class_name") == "__keras_tensor__" or any(map(has_tensor, node.values()))
+    return isinstance(node, list) and any(map(has_tensor, node))
+
+
 def trusted_objects(node: Any, trusted: Collection[str]) -> dict[str, Any]:
     """Returns the classes and functions of trusted modules that a description names, by the names it has for them."""
     found: dict[str, Any] = {}
@@ -97,7 +104,7 @@ def trusted_objects(node: Any, trusted: Collection[str]) -> dict[str, Any]:
 
 
 def _own(name: str, modules: Collection[str]) -> Any:
-    """Returns what one of some modules calls by a name and has defined, not imported; None if there is no such thing."""
+    """Returns what one of some modules calls by a name and has not imported; None if there is no such thing."""
     for module in modules:
         item = vars(importlib.import_module(module)).get(name)
         if item is not None and is_in(str(getattr(item, "__module__", "")), [module.partition(".")[0]]):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from tfmot_swd.cli.scan import given_to_keras3
+
 # A call that Keras describes with a constant in the place of a tensor.
 _CONSTANT = "_CONSTANT_VALUE"
 
@@ -25,6 +27,11 @@ def check_order(config: Any, path: Path, is_keras3: bool = False) -> None:
         node = waiting.pop()
         if isinstance(node, dict):
             _check_network(node.get("layers"), path, is_keras3)
+            given = {} if is_keras3 else given_to_keras3(node)
+            if given:
+                check_order(list(given.values()), path, is_keras3=True)
+                rest = {key: value for key, value in node["config"].items() if key not in given}
+                node = {**node, "config": rest}
             waiting += node.values()
         elif isinstance(node, list):
             waiting += node

@@ -93,9 +93,10 @@ def named(path: str) -> Iterator[None]:
 def _checked_model(place: Path, path: str, modules: Sequence[str], unsafe: bool) -> Any:
     """Returns the model of a private copy, of either Keras, once it is known to be harmless or is trusted."""
     from tfmot_swd.cli.model_copy import stored_bytes
-    from tfmot_swd.cli.safety import code_in, saved_by_keras3
+    from tfmot_swd.cli.safety import code_in, register_counterparts, saved_by_keras3
     from tfmot_swd.cli.weight_limit import limited_weights
 
+    register_counterparts(place)
     found = [] if unsafe else code_in(place, modules)
     if found:
         raise ValueError(
@@ -145,10 +146,12 @@ def _told(path: str) -> Iterator[list[Path]]:
         # Keras's own messages have such an end too, and do not name the file.
         if "Received:" in said and path in said:
             raise (TypeError if isinstance(error, TypeError) else ValueError)(said) from error
+        # Keras puts the descriptions of all that it was about to make before what went wrong.
+        cause = said.rpartition("Exception encountered:")[2]
         raise ValueError(
             "This model could not be loaded: it is damaged, or has layers of your own; register those "
             "(register_keras_serializable of keras.saving) in a module and name it with --modules=your_module. "
-            f"Received: {path!r}, and {type(error).__name__}: {' '.join(said.split())[:300]}"
+            f"Received: {path!r}, and {type(error).__name__}: {' '.join(cause.split())[:300]}"
         ) from error
 
 

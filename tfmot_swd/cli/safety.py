@@ -10,6 +10,7 @@ files of tf_keras, `keras3_safety.py` has the rules of the other.
 from __future__ import annotations
 
 import functools
+import importlib
 import json
 import zipfile
 from collections.abc import Collection, Iterator
@@ -31,15 +32,13 @@ from tfmot_swd.cli.allowed_classes import (
     VALUES,
 )
 from tfmot_swd.cli.allowed_operators import OPERATORS
-from tfmot_swd.cli.keras3_safety import Keras3Scan, trusted_objects
+from tfmot_swd.cli.keras3_safety import Keras3Scan, has_tensor, trusted_objects
 from tfmot_swd.cli.layer_order import check_order, is_reference
 from tfmot_swd.cli.model_copy import is_archive
 from tfmot_swd.cli.saved_graph import in_graph
-from tfmot_swd.cli.scan import Scan, is_in, is_lambda, lambda_in, plain
+from tfmot_swd.cli.scan import Scan, given_to_keras3, is_in, is_lambda, lambda_in
 from tfmot_swd.keras2.compat import keras
 
-# Layers that a file of tf_keras has in the place of what only Keras 3 has: `inner` describes that.
-_CARRIED = frozenset({"CarriedLayer", "CarriedOperation"})
 _SHORT = frozenset(name.lower().replace("_", "") for name in CLASSES | FUNCTIONS)
 
 
@@ -80,6 +79,13 @@ def objects_of(path: Path, trusted: Collection[str]) -> dict[str, Any]:
     Keras 3 itself finds there only what is registered.
     """
     return {name: each for config in _configs(path) for name, each in trusted_objects(config, trusted).items()}
+
+
+def register_counterparts(path: Path) -> None:
+    """Registers what stands for classes and functions of the other Keras, where a file may name it."""
+    text = json.dumps(_configs(path))
+    if saved_by_keras3(path) or any(f"tfmot_swd>{each}" in text for each in ("Carried", "keras3_")):
+        importlib.import_module("tfmot_swd.keras3.import_model")
 
 
 def _version(path: Path) -> str:
@@ -154,14 +160,14 @@ class _Scan(Scan):
     revives: bool
 
     def unknown_value(self, owner: dict[str, Any], key: str, value: Any) -> Iterator[str]:
-        """Yields what is not allowed in what an object has under a key; carried objects are Keras 3's to make."""
-        names = [owner.get(each) for each in ("registered_name", "class_name")]
-        is_inner = key == "inner" and any(isinstance(each, str) and plain(each) in _CARRIED for each in names)
-        if is_inner:
-            yield from Keras3Scan(self.trusted).unknown_in(value)
-        # Both where Keras may take the object for one of another class.
-        if not is_inner or (names[0] or names[1]) not in {f"tfmot_swd>{each}" for each in _CARRIED}:
-            yield from self.unknown_in(value)
+        """Yields what is not allowed in what an object has under a key; some of it Keras 3 makes."""
+        given = given_to_keras3(owner) if key == "config" else {}
+        yield from Keras3Scan(self.trusted).unknown_in(list(given.values()))
+        if "example" in given and not has_tensor(given["example"]):
+            yield "a layer that computes with constants alone"
+        # The rest; all of it where Keras may take the object for one of another class.
+        is_sure = str(owner.get("registered_name") or owner.get("class_name")).startswith("tfmot_swd>Carried")
+        yield from self.unknown_in({k: v for k, v in value.items() if k not in given} if given and is_sure else value)
 
     def unknown_object(self, node: dict[str, Any], kind: Any) -> Iterator[str]:
         """Yields what is not allowed of an object itself, whatever is inside."""

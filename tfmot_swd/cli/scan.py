@@ -10,6 +10,9 @@ from typing import Any
 _LAMBDAS = frozenset({"Lambda", "__lambda__"})
 # Strings under such keys are names of objects that Keras makes.
 _NAMING = ("activation", "_initializer", "_regularizer", "_constraint")
+# Objects that a file of tf_keras has in the place of what only Keras 3 has, and the keys of what Keras 3 is given.
+_CARRIERS = frozenset(f"Carried{kind}" for kind in ("Constraint", "Initializer", "Layer", "Operation", "Regularizer"))
+_GIVEN = ("inner", "example")
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,17 @@ class Scan(abc.ABC):
         # Keras runs such a layer at once, while it puts the model together.
         if key == "inbound_nodes" and isinstance(value, list) and not all(map(self.is_call, value)):
             yield "a layer that computes with constants alone"
+
+
+def given_to_keras3(node: Any) -> dict[str, Any]:
+    """Returns the parts of the config of a tf_keras object that its class, or what may be that, hands to Keras 3."""
+    config = node.get("config") if isinstance(node, dict) else None
+    if not isinstance(config, dict):
+        return {}
+    names = [node.get("registered_name"), node.get("class_name")]
+    if not any(isinstance(each, str) and plain(each) in _CARRIERS for each in names):
+        return {}
+    return {key: config[key] for key in _GIVEN if key in config}
 
 
 def is_lambda(kind: Any) -> bool:

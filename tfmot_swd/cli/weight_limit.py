@@ -25,16 +25,18 @@ def limited_weights(stored: int) -> Iterator[None]:
       ValueError: a model declares more weights than its file has.
     """
     limit, made = _SLACK_BYTES + _SLACK_TIMES * stored, 0
+    refused: ValueError | None = None
 
     def count(shape: tuple[int, ...]) -> None:
-        nonlocal made
+        nonlocal made, refused
         # Whatever the dtype: eight bytes are the most that weights have.
         made += 8 * math.prod(shape)
         if made > limit:
-            raise ValueError(
+            refused = ValueError(
                 "This model declares more weights than its file can hold: it is damaged, or made to fill the memory. "
                 f"Received: a weight of shape {shape}, and a model of {stored:,} bytes"
             )
+            raise refused
 
     def create(make: Callable[..., Any], **options: Any) -> Any:
         shape = tf.TensorShape(options.get("shape"))
@@ -42,8 +44,14 @@ def limited_weights(stored: int) -> Iterator[None]:
             count(tuple(shape.as_list()))
         return make(**options)
 
-    with tf.variable_creator_scope(create), _keras3_weights_counted(count):
-        yield
+    try:
+        with tf.variable_creator_scope(create), _keras3_weights_counted(count):
+            yield
+    except Exception as error:
+        # Layers that make others put such an error into one of their own.
+        if refused is not None and error is not refused:
+            raise refused from error
+        raise
 
 
 @contextlib.contextmanager
