@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -43,16 +43,16 @@ class CarriedLayer(keras2.layers.Layer):
         with tf.init_scope():
             inner(*args, **given)
         self.supports_masking = bool(inner.supports_masking)
-        self._takes = _takes(inner)
+        self._call_inner = _caller(inner)
         # tf_keras does not see the variables of Keras 3: it gets the TensorFlow variables inside them.
         trained = {id(each) for each in inner.trainable_variables}
         self._trainable_weights = [value_of(each) for each in inner.variables if id(each) in trained]
         self._non_trainable_weights = [value_of(each) for each in inner.variables if id(each) not in trained]
         self.built = True
 
-    def call(self, *args: Any, training: Any = None, **kwargs: Any) -> Any:
+    def call(self, inputs: Any, training: Any = None, **kwargs: Any) -> Any:
         kwargs["training"] = keras2.backend.learning_phase() if training is None else training
-        outputs = self.inner(*args, **{key: value for key, value in kwargs.items() if self._takes(key)})
+        outputs = self._call_inner(self.inner, inputs, kwargs)
         for loss in self.inner.losses:
             self.add_loss(loss)
         return outputs
@@ -89,20 +89,58 @@ class CarriedOperation(keras2.layers.Layer):
         kwargs["autocast"] = False
         super().__init__(**kwargs)
         self.inner = inner
-        self._takes = _takes(inner)
+        self._call_inner = _caller(inner)
 
-    def call(self, *args: Any, **kwargs: Any) -> Any:
-        return self.inner(*args, **{key: value for key, value in kwargs.items() if self._takes(key)})
+    def call(self, inputs: Any, **kwargs: Any) -> Any:
+        return self._call_inner(self.inner, inputs, kwargs)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "inner": keras3.saving.serialize_keras_object(self.inner)}
 
 
-def _takes(inner: Any) -> Callable[[str], bool]:
-    """Returns whether the `call` of a layer or operation takes an argument: tf_keras adds `training` and `mask`."""
+def single_input(inner: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Returns the arguments of a call as tf_keras records them: the first, and all others by name.
+
+    tf_keras loses what a layer is called with in `*args` when it copies or loads a model: operations that take any
+    number of tensors get them as one list.
+
+    Args:
+      inner: the layer or operation of Keras 3.
+      args, kwargs: of its call.
+    """
+    if _takes_any_number(inner):
+        return list(args), dict(kwargs)
+    bound = inspect.signature(inner.call).bind(*args, **kwargs)
+    (first, *names), given = bound.arguments, dict(bound.arguments)
+    named = {name: given[name] for name in names if name != "kwargs"}
+    return given[first], {**named, **given.get("kwargs", {})}
+
+
+def call_arguments(inner: Any, args: Sequence[Any]) -> list[Any]:
+    """Returns the positional arguments of a call that `single_input` has packed."""
+    return list(args[0]) if _takes_any_number(inner) else list(args)
+
+
+def _takes_any_number(inner: Any) -> bool:
+    parameters = inspect.signature(inner.call).parameters
+    return any(each.kind is each.VAR_POSITIONAL for each in parameters.values())
+
+
+def _caller(inner: Any) -> Callable[..., Any]:
+    """Returns how a layer or operation is called; what it does not take, `training` or `mask`, is left out."""
     parameters = inspect.signature(inner.call).parameters
     takes_all = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
-    return lambda name: name in parameters or (takes_all and name not in ("training", "mask"))
+    is_packed = _takes_any_number(inner)
+
+    def call(inner: Any, inputs: Any, kwargs: Mapping[str, Any]) -> Any:
+        taken = {
+            key: value
+            for key, value in kwargs.items()
+            if key in parameters or (takes_all and key not in ("training", "mask"))
+        }
+        return inner(*inputs, **taken) if is_packed else inner(inputs, **taken)
+
+    return call
 
 
 def _fresh(example: Any) -> tuple[list[Any], dict[str, Any]]:

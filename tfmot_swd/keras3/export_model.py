@@ -10,7 +10,7 @@ from tfmot_swd.keras2.compat import PruneLowMagnitude, QuantizeWrapper, TFOpLamb
 from tfmot_swd.keras2.compat import keras as keras2
 from tfmot_swd.keras2.graph import GraphCall, calls_of, input_layers, layers_inside, packed_inputs, packed_outputs
 from tfmot_swd.keras2.validation import check_keras_model
-from tfmot_swd.keras3.carried import CarriedLayer, CarriedOperation
+from tfmot_swd.keras3.carried import CarriedLayer, CarriedOperation, call_arguments
 from tfmot_swd.keras3.compat import keras as keras3
 from tfmot_swd.keras3.graph import calls_of as calls_of3
 from tfmot_swd.keras3.layer_conversion import layer_to_keras3
@@ -103,8 +103,9 @@ class _Exporter:
                 outputs = operation_to_keras3(layer, args, kwargs, _name(layer))
             except NoCounterpart as reason:
                 raise _refused(layer, reason) from reason
-        elif isinstance(layer, CarriedOperation):
-            outputs = self._layer(layer)(*args, **kwargs)
+        elif isinstance(layer, CarriedLayer | CarriedOperation):
+            args = call_arguments(layer.inner, args)
+            outputs = self._layer(layer)(*args, **{key: value for key, value in kwargs.items() if value is not None})
         else:
             kwargs = {key: value for key, value in kwargs.items() if value is not None}
             if isinstance(layer, _WITH_STATES) and isinstance(args[0], list | tuple):

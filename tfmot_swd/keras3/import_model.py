@@ -11,7 +11,7 @@ from absl import logging
 from tfmot_swd.keras2.compat import keras as keras2
 from tfmot_swd.keras2.compat import policy_scope
 from tfmot_swd.keras2.graph import calls_of as calls_of2
-from tfmot_swd.keras3.carried import CarriedLayer, CarriedOperation
+from tfmot_swd.keras3.carried import CarriedLayer, CarriedOperation, single_input
 from tfmot_swd.keras3.compat import (
     Functional,
     functional_of,
@@ -118,7 +118,11 @@ class _Importer:
 
         args, kwargs = call.converted(convert)
         if isinstance(call.operation, keras3.layers.Layer):
-            outputs = self._layer(call)(*args, **kwargs)
+            layer = self._layer(call)
+            if isinstance(layer, CarriedLayer):
+                inputs, kwargs = single_input(layer.inner, args, kwargs)
+                args = [inputs]
+            outputs = layer(*args, **kwargs)
         else:
             outputs = self._operate(call, args, kwargs)
         for before, after in zip(call.outputs, tf.nest.flatten(outputs), strict=True):
@@ -153,8 +157,9 @@ class _Importer:
     def _operate(self, call: Keras3Call, args: list[Any], kwargs: dict[str, Any]) -> Any:
         operation = call.operation
         try:
-            layer, given, settings = operation_to_keras2(operation, args, kwargs)
-            outputs = self._operations.setdefault(id(operation), layer)(*given, **settings)
+            made, given, settings = operation_to_keras2(operation, args, kwargs)
+            self._operations.setdefault(id(operation), made)
+            outputs = self._operations[id(operation)](*given, **settings)
             if fits(outputs, call):
                 return outputs
             reason = f"keras.ops.{type(operation).__name__} of these dtypes"
@@ -165,7 +170,8 @@ class _Importer:
             raise _not_carried(operation.name, reason)
         if not isinstance(self._operations.get(id(operation)), CarriedOperation):
             self._operations[id(operation)] = CarriedOperation(_copied(operation, reason))
-        return self._operations[id(operation)](*args, **kwargs)
+        inputs, named = single_input(operation, args, kwargs)
+        return self._operations[id(operation)](inputs, **named)
 
     def give_weights(self) -> None:
         """Copies the weights of all layers."""

@@ -6,12 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tfmot_swd.keras2.compat import keras as keras2
-
 from tfmot_swd.keras3 import nested_layers  # noqa: F401  its rows
 from tfmot_swd.keras3.activations import keras2_activation, keras3_activation
 from tfmot_swd.keras3.compat import keras as keras3
 from tfmot_swd.keras3.compat import layers_inside, on_tensorflow
-from tfmot_swd.keras3.layer_table import LayerPair, arguments_of, pair_of_keras2, pair_of_keras3
+from tfmot_swd.keras3.layer_table import arguments_of, pair_of_keras2, pair_of_keras3
 from tfmot_swd.keras3.parts import NoCounterpart, keras2_part, keras2_policy, keras3_part, kind_of
 
 # Arguments that choose an implementation, name a random stream, or say what a layer was built for.
@@ -133,7 +132,7 @@ def _held(layer: Any, key: str) -> Any:
 
 
 def _part(layer: Any, key: str, given: Any, home: str) -> Any:
-    """Returns the initializer, regularizer or constraint of an argument: the object itself, or one made of its config."""
+    """Returns the initializer, regularizer or constraint of an argument: the object, or one made of its config."""
     held = _held(layer, key)
     if held is None or isinstance(held, str | dict):
         keras = keras3 if isinstance(layer, keras3.layers.Layer) else keras2

@@ -118,7 +118,7 @@ def arguments_of(kind: type) -> dict[str, Any]:
         if each in (keras2.layers.Layer, keras3.layers.Layer):
             break
         if "__init__" in vars(each):
-            for name, parameter in inspect.signature(each.__init__).parameters.items():
+            for name, parameter in inspect.signature(vars(each)["__init__"]).parameters.items():
                 if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL) and name != "self":
                     found.setdefault(name, parameter.default)
     return found

@@ -100,10 +100,6 @@ def _split(operation: Any, args: list[Any], kwargs: dict[str, Any]) -> Translate
     return TFOpLambda(tf.split, name=operation.name), [args[0], sections], {"axis": axis}
 
 
-def _einsum(operation: Any, args: list[Any], kwargs: dict[str, Any]) -> Translated:
-    return TFOpLambda(tf.einsum, name=operation.name), [operation.subscripts, *args], {}
-
-
 def _pad(operation: Any, args: list[Any], kwargs: dict[str, Any]) -> Translated:
     values = inspect.signature(operation.call).bind(*args, **kwargs).arguments.get("constant_values")
     if values not in (None, 0) or operation.mode not in ("constant", "reflect", "symmetric"):
@@ -127,7 +123,6 @@ _SPECIAL: Mapping[str, Callable[[Any, list[Any], dict[str, Any]], Translated]] =
     "GetItem": _get_item,
     "Reshape": _reshape,
     "Split": _split,
-    "Einsum": _einsum,
     "Pad": _pad,
     "Moveaxis": _moved,
     "Swapaxes": _moved,

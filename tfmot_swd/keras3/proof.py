@@ -11,8 +11,8 @@ import tensorflow as tf
 
 from tfmot_swd.keras2.compat import keras as keras2
 from tfmot_swd.keras2.graph import layers_inside
-from tfmot_swd.keras3.compat import on_tensorflow
 from tfmot_swd.keras3.compat import keras as keras3
+from tfmot_swd.keras3.compat import on_tensorflow
 
 # Sizes tried where a model leaves them open: the smallest on which it runs.
 _OPEN_SIZES = (8, 32, 96, 224)
