@@ -179,6 +179,23 @@ def test_layers_that_wait_for_each_other_are_refused(run, tmp_path):
         assert "cannot be called in any order" in err
 
 
+def test_a_call_that_never_succeeds_is_given_up_in_time(run, tmp_path, monkeypatch):
+    def change(config: Any) -> None:
+        # An output that is not there, at which Keras 3 up to 3.14 tries for ever.
+        tensor = config["config"]["layers"][2]["inbound_nodes"][0]["args"][0]
+        tensor["config"]["keras_history"] = ["hidden", 0, 9]
+
+    path = saved(tmp_path / "net.keras", change)
+    assert run("profile", path)[0] == 1
+    # As many tries as in a whole file are none too many, and fewer are.
+    monkeypatch.setattr("tfmot_swd.cli.load_limits._SLACK_TENSORS", 0)
+    assert run("profile", saved(path))[0] == 0
+    monkeypatch.setattr("tfmot_swd.cli.load_limits._MOST_TRIES", 1)
+    code, _, err = run("profile", path)
+    assert code == 1
+    assert "Keras still tries after many times as many calls" in err
+
+
 @pytest.mark.parametrize("change", [external, virtual, linked, soft, bomb])
 def test_weights_from_elsewhere_or_without_end_are_refused(change, tmp_path, monkeypatch):
     monkeypatch.setattr("tests.cli.test_hostile_models.make_net", lambda: keras.Sequential([keras.Input((6,)), *DENSE]))

@@ -92,9 +92,9 @@ def named(path: str) -> Iterator[None]:
 
 def _checked_model(place: Path, path: str, modules: Sequence[str], unsafe: bool) -> Any:
     """Returns the model of a private copy, of either Keras, once it is known to be harmless or is trusted."""
+    from tfmot_swd.cli.load_limits import limited_weights
     from tfmot_swd.cli.model_copy import stored_bytes
     from tfmot_swd.cli.safety import code_in, register_counterparts, saved_by_keras3
-    from tfmot_swd.cli.weight_limit import limited_weights
 
     register_counterparts(place)
     found = [] if unsafe else code_in(place, modules)
@@ -126,10 +126,12 @@ def _keras2_model(place: Path, unsafe: bool) -> keras.Model:
 def _keras3_model(place: Path, modules: Sequence[str], unsafe: bool) -> Any:
     import keras
 
-    from tfmot_swd.cli.safety import objects_of
+    from tfmot_swd.cli.load_limits import limited_calls
+    from tfmot_swd.cli.safety import objects_of, tensors_in
 
     own = objects_of(place, modules)
-    return keras.saving.load_model(str(place), own, compile=False, safe_mode=not unsafe)
+    with contextlib.nullcontext() if unsafe else limited_calls(tensors_in(place)):
+        return keras.saving.load_model(str(place), own, compile=False, safe_mode=not unsafe)
 
 
 @contextlib.contextmanager

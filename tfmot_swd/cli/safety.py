@@ -81,6 +81,11 @@ def objects_of(path: Path, trusted: Collection[str]) -> dict[str, Any]:
     return {name: each for config in _configs(path) for name, each in trusted_objects(config, trusted).items()}
 
 
+def tensors_in(path: Path) -> int:
+    """Returns how many tensors a file of Keras 3 describes as arguments of calls."""
+    return json.dumps(_configs(path)).count('"__keras_tensor__"')
+
+
 def register_counterparts(path: Path) -> None:
     """Registers what stands for classes and functions of the other Keras, where a file may name it."""
     text = json.dumps(_configs(path))

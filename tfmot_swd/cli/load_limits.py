@@ -1,8 +1,9 @@
-"""Limit on the weights that a model makes while it loads."""
+"""Limits on what a model makes while it loads."""
 
 from __future__ import annotations
 
 import contextlib
+import inspect
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,6 +13,8 @@ import tensorflow as tf
 
 # Layers make small weights that no file has, random generators for example.
 _SLACK_BYTES, _SLACK_TIMES = 2**26, 8
+# Symbolic tensors that layers make inside, and how often a call may come before what it reads.
+_SLACK_TENSORS, _MOST_TRIES = 20_000, 1000
 
 
 @contextlib.contextmanager
@@ -55,6 +58,35 @@ def limited_weights(stored: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def limited_calls(described: int) -> Iterator[None]:
+    """Limits how often Keras 3 tries to call the layers of a model while it loads.
+
+    Up to Keras 3.14 a call that fails by an IndexError is tried again for ever.
+
+    Args:
+      described: how many tensors the file describes as arguments of calls.
+
+    Raises:
+      ValueError: many times more symbolic tensors are made than a whole file needs.
+    """
+    import keras
+
+    left = _SLACK_TENSORS + _MOST_TRIES * described
+
+    def count(*_: Any) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise ValueError(
+                "The layers of this model cannot be called: Keras still tries after many times as many calls as the "
+                f"file describes, which is damaged. Received: {described:,} tensors that are arguments of calls"
+            )
+
+    with _watched(keras.KerasTensor, count):
+        yield
+
+
+@contextlib.contextmanager
 def _keras3_weights_counted(count: Callable[[tuple[int, ...]], None]) -> Iterator[None]:
     """Tells `count` the shape of each weight that Keras 3 is about to make in the block.
 
@@ -62,20 +94,30 @@ def _keras3_weights_counted(count: Callable[[tuple[int, ...]], None]) -> Iterato
     """
     import keras
 
-    class_: Any = keras.Variable
-    make, is_own = class_.__init__, "__init__" in vars(class_)
-
-    def made(self: Any, initializer: Any, shape: Any = None, *others: Any, **options: Any) -> None:
+    def shape_of(initializer: Any, shape: Any = None, *_: Any) -> None:
         # Without a shape it is that of a value, which is there already.
         if shape is not None:
             count(tuple(int(size) for size in np.atleast_1d(np.asarray(shape, object)) if size is not None))
-        make(self, initializer, shape, *others, **options)
 
-    class_.__init__ = made
+    with _watched(keras.Variable, shape_of):
+        yield
+
+
+@contextlib.contextmanager
+def _watched(kind: Any, before: Callable[..., None]) -> Iterator[None]:
+    """Has `before` called with the first arguments of each constructor call of a class in the block."""
+    make, is_own = kind.__init__, "__init__" in vars(kind)
+    names = list(inspect.signature(make).parameters)[1:3]
+
+    def made(self: Any, *args: Any, **options: Any) -> None:
+        before(*args[:2], *(options.get(name) for name in names[len(args) :]))
+        make(self, *args, **options)
+
+    kind.__init__ = made
     try:
         yield
     finally:
         if is_own:
-            class_.__init__ = make
+            kind.__init__ = make
         else:
-            del class_.__init__
+            del kind.__init__
