@@ -26,7 +26,8 @@ def tf_keras_callback(callback: Any) -> Any:
 
     TensorBoard, BackupAndRestore and ProgbarLogger, which work on the inside of a model, are made of their arguments;
     all others, the user's own included, are called by a `CarriedCallback`, so that what they have found can be read
-    from them after `fit`.
+    from them after `fit`. The files that a `ModelCheckpoint` writes are of the model that trains: whole ones are loaded
+    with `tf_keras.models.load_model`.
 
     Args:
       callback: a `keras.callbacks.Callback`.

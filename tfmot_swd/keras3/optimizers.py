@@ -115,7 +115,9 @@ def translate(optimizer: Any) -> Any:
 
 
 def _of_config(optimizer: Any, kind: Any) -> Any:
-    config = optimizer.get_config()
+    # First, as it refuses a function, of whose serialization Keras 3 warns.
+    rate = _rate_for(optimizer)
+    config = {**optimizer.get_config(), "learning_rate": rate}
     accumulated, scale = config.pop("gradient_accumulation_steps", None), config.pop("loss_scale_factor", None)
     if accumulated:
         raise ValueError(
@@ -123,7 +125,6 @@ def _of_config(optimizer: Any, kind: Any) -> Any:
             "gradient_accumulation_steps out and pass a batch_size that many times larger. "
             f"Received: {class_name(optimizer)}(gradient_accumulation_steps={accumulated})"
         )
-    config["learning_rate"] = _rate_for(optimizer)
     result = kind.from_config(config)
     names = _excluded_from_weight_decay(optimizer)
     if names:

@@ -141,15 +141,19 @@ def _known(item: Any, kind: str) -> Any:
     keras3 = sys.modules.get("keras")
     if not isinstance(item, str) or keras3 is None or (kind == "metrics" and item.lower() in _CHOSEN_BY_SHAPE):
         return item
+    # tf_keras returns the name of a metric that it does not know.
+    if not isinstance(_found(tf_keras, kind, item), str):
+        return item
+    # Where neither knows it, tf_keras says so.
+    return _found(keras3, kind, item)
+
+
+def _found(package: Any, kind: str, name: str) -> Any:
+    """Returns what a name stands for in tf_keras or Keras 3; the name itself where it stands for nothing."""
     try:
-        getattr(tf_keras, kind).get(item)
-    except ValueError:
-        try:
-            return getattr(keras3, kind).get(item)
-        # Neither knows it: tf_keras says so.
-        except ValueError:
-            return item
-    return item
+        return getattr(package, kind).get(name)
+    except (KeyError, TypeError, ValueError):
+        return name
 
 
 def _without_loss_scale(optimizer: Any) -> Any:
