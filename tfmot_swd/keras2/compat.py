@@ -80,6 +80,7 @@ from tf_keras.src.layers.core.tf_op_layer import get_canonical_name_for_symbol a
 from tf_keras.src.mixed_precision.autocast_variable import (
     AutoCastVariable,
 )
+from tf_keras.src.mixed_precision.policy import policy_scope
 
 __all__ = [
     "AddLoss",
@@ -111,6 +112,7 @@ __all__ = [
     "layer_being_called",
     "make_prunable_as_tfmot",
     "master_variable",
+    "policy_scope",
     "tfmot_mask",
     "variables_of",
 ]

@@ -1,0 +1,98 @@
+"""Access to Keras 3: its private names, and the classes that conversion asks for.
+
+No other module of the package touches private names of Keras 3. Test a new version of Keras against all of these.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras.src import ops
+from keras.src.applications.convnext import LayerScale, StochasticDepth
+from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
+from keras.src.models.functional import Functional
+from keras.src.ops.operation import Operation
+
+__all__ = [
+    "CustomScaleLayer",
+    "Functional",
+    "LayerScale",
+    "Operation",
+    "StochasticDepth",
+    "automatic_mask",
+    "calls_by_depth",
+    "functional_of",
+    "input_structure",
+    "keras",
+    "layers_inside",
+    "made_by",
+    "on_tensorflow",
+    "operation_class",
+    "output_structure",
+    "replaces_training",
+    "value_of",
+]
+
+
+def on_tensorflow() -> bool:
+    """Returns whether Keras 3 computes with TensorFlow in this process."""
+    return bool(keras.backend.backend() == "tensorflow")
+
+
+def functional_of(model: Any) -> Any:
+    """Returns the graph of a Sequential or Functional model; None for a Sequential model that is not built."""
+    return model._functional if isinstance(model, keras.Sequential) else model
+
+
+def calls_by_depth(model: Any) -> list[Any]:
+    """Returns Keras's records of the calls in a model's graph in topological order, without those of input layers."""
+    by_depth = functional_of(model)._nodes_by_depth
+    return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth] if not node.is_input]
+
+
+def input_structure(model: Any) -> Any:
+    """Returns the symbolic inputs of a model in the structure that it is called with."""
+    return functional_of(model)._inputs_struct
+
+
+def output_structure(model: Any) -> Any:
+    """Returns the symbolic outputs of a model in the structure that it returns."""
+    return functional_of(model)._outputs_struct
+
+
+def made_by(tensor: Any) -> Any:
+    """Returns the layer or operation that made a symbolic tensor."""
+    return tensor._keras_history.operation
+
+
+def automatic_mask(tensor: Any) -> Any:
+    """Returns the mask that Keras computed along with a tensor, or None."""
+    return getattr(tensor, "_keras_mask", None)
+
+
+def value_of(variable: Any) -> Any:
+    """Returns the TensorFlow variable inside a Keras 3 variable; it exists on the TensorFlow backend alone."""
+    return variable.value
+
+
+def layers_inside(layer: Any) -> list[Any]:
+    """Returns a layer and the layers inside it, at any depth."""
+    return list(layer._flatten_layers())
+
+
+_TRAINING = ("call", "train_step", "test_step", "predict_step", "compute_loss", "compute_metrics")
+
+
+def replaces_training(model: Any) -> list[str]:
+    """Returns the names of the methods by which a subclass changes how a model computes or trains."""
+    plain = (keras.Model, keras.Sequential, Functional)
+    return [
+        name for name in _TRAINING if all(getattr(type(model), name) is not getattr(kind, name, None) for kind in plain)
+    ]
+
+
+def operation_class(name: str) -> Any:
+    """Returns the class of an operation of `keras.ops` by its name, as "Mean"; None where there is none."""
+    homes = (ops.numpy, ops.nn, ops.math, ops.core, ops.linalg)
+    return next((getattr(home, name) for home in homes if hasattr(home, name)), None)

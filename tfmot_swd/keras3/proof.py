@@ -1,0 +1,146 @@
+"""Proof of a conversion: both models run on the same random data, and compared call by call."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfmot_swd.keras2.compat import keras as keras2
+from tfmot_swd.keras2.graph import layers_inside
+from tfmot_swd.keras3.compat import keras as keras3
+from tfmot_swd.keras3.compat import on_tensorflow
+
+# Sizes tried where a model leaves them open: the smallest on which it runs.
+_OPEN_SIZES = (8, 32, 96, 224)
+# Differences relative to the largest number of a tensor; deep nets in float32 reach 1e-5.
+_TOLERANCES = {"float64": 1e-4, "float32": 1e-4, "float16": 2e-2, "bfloat16": 1e-1}
+
+
+def prove_equal(model3: Any, model2: Any, pairs: Sequence[tuple[str, Any, Any]]) -> None:
+    """Raises unless a Keras 3 model and a tf_keras model compute the same on random data.
+
+    All tensors of the graph are compared, not the outputs alone: a saturated softmax would hide a difference, and the
+    first call that differs is named. Both models are as before: states, as those of random generators, are given back.
+
+    Args:
+      model3, model2: the models, whose inputs have the same order.
+      pairs: (name of the layer or operation, symbolic output of it in `model3`, the one in `model2`), in the order of
+        the graph.
+
+    Raises:
+      ValueError: the models differ, with the first layer where they do.
+    """
+    probe3 = keras3.Model(list(model3.inputs), [ours for _, ours, _ in pairs])
+    probe2 = keras2.Model(list(model2.inputs), [theirs for _, _, theirs in pairs])
+    with _states_kept(model3, model2):
+        found3, found2 = _run(model3, model2, probe3, probe2)
+    tolerance = 0.0
+    for (name, _, _), ours, theirs in zip(pairs, found3, found2, strict=True):
+        # What follows a layer in half precision is no more exact than it.
+        tolerance = max(tolerance, *(_TOLERANCES.get(each.dtype.name, 1e-4) for each in (ours, theirs)))
+        difference = _difference(ours, theirs)
+        if difference > tolerance:
+            raise ValueError(
+                "The converted model does not compute what the model computes, so it is not returned: replace the "
+                "first layer that differs, or tell how to convert it by tfmot_swd.keras3.register_layer_pair. "
+                f"Received: {model3.name!r}, whose {name!r} differs by {difference:.1e} of its largest output"
+            )
+
+
+def _difference(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """Returns the largest difference, relative to the largest finite number; infinity where shapes or NaNs differ."""
+    if ours.shape != theirs.shape:
+        return np.inf
+    if not np.issubdtype(ours.dtype, np.number) and ours.dtype.name != "bfloat16":
+        return 0.0 if np.array_equal(ours, theirs) else np.inf
+    ours, theirs = ours.astype("float64"), theirs.astype("float64")
+    finite = np.isfinite(ours)
+    if not np.array_equal(ours[~finite], theirs[~finite], equal_nan=True):
+        return np.inf
+    ours, theirs = ours[finite], theirs[finite]
+    if not ours.size:
+        return 0.0
+    return float(np.abs(ours - theirs).max() / max(np.abs(ours).max(), 1e-6))
+
+
+def _run(model3: Any, model2: Any, probe3: Any, probe2: Any) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Returns what both probes compute on the first sizes of data on which the models run."""
+    is_open = any(None in tensor.shape[1:] for tensor in model3.inputs)
+    failed: Exception | None = None
+    for size in _OPEN_SIZES if is_open else _OPEN_SIZES[:1]:
+        data = random_inputs(model3, model2, size)
+        try:
+            found = _outputs3(probe3, data), _outputs2(probe2, data)
+        except Exception as error:  # Too small for its pooling, for example: whatever the layer raises.
+            failed = error
+            continue
+        if all(each.size for each in found[0]):
+            return found
+    raise ValueError(
+        "The converted model could not be compared with the model, as one of them does not run on random data: give "
+        "keras.Input the sizes that it is used with. "
+        f"Received: {model3.name!r}, {type(failed).__name__}: {str(failed)[:300]}"
+    ) from failed
+
+
+def _outputs3(probe: Any, data: list[Any]) -> list[np.ndarray]:
+    def forward(inputs: Any) -> Any:
+        return probe(inputs, training=False)
+
+    # Traced: Keras 3 compiles each grouped convolution by itself when it runs eagerly.
+    outputs = tf.function(forward)(data) if on_tensorflow() else forward(data)
+    return [np.asarray(keras3.ops.convert_to_numpy(each)) for each in keras3.tree.flatten(outputs)]
+
+
+def _outputs2(probe: Any, data: list[Any]) -> list[np.ndarray]:
+    outputs = tf.function(lambda inputs: probe(inputs, training=False))(data)
+    return [np.asarray(each) for each in tf.nest.flatten(outputs)]
+
+
+def random_inputs(model3: Any, model2: Any, open_size: int) -> list[Any]:
+    """Returns a batch of two for each input: normal numbers, ids that all embeddings know, or words.
+
+    Args:
+      model3, model2: the same model in both Keras.
+      open_size: for sizes that the model leaves open.
+    """
+    generator = np.random.default_rng(0)
+    ids = [layer.input_dim for layer in layers_inside(model2) if isinstance(layer, keras2.layers.Embedding)]
+    ids += [layer.num_tokens for layer in layers_inside(model2) if isinstance(layer, keras2.layers.CategoryEncoding)]
+    words = [layer.get_vocabulary() for layer in layers_inside(model2) if isinstance(layer, keras2.layers.StringLookup)]
+
+    def batch(tensor: Any) -> Any:
+        shape = [2, *(open_size if each is None else each for each in tensor.shape[1:])]
+        if tensor.shape and tensor.shape[0] is not None:
+            shape[0] = tensor.shape[0]
+        dtype = tf.as_dtype(keras3.backend.standardize_dtype(tensor.dtype))
+        if dtype == tf.string:
+            known = [str(each) for each in (words[0] if words else [])] + ["a word"]
+            return tf.constant(generator.choice(known, shape))
+        if dtype.is_integer or dtype.is_bool:
+            return tf.cast(generator.integers(0, min([*ids, 256 if not ids else 2**31 - 1]), shape), dtype)
+        if ids:
+            # Embeddings take floats too: whole numbers that all of them know.
+            return tf.cast(generator.integers(0, min(ids), shape), dtype)
+        return tf.cast(generator.normal(size=shape), dtype)
+
+    data = [batch(tensor) for tensor in model3.inputs]
+    return data if on_tensorflow() else [each.numpy() for each in data]
+
+
+@contextlib.contextmanager
+def _states_kept(model3: Any, model2: Any) -> Iterator[None]:
+    """Gives back what a forward pass may change: recurrent states, the states of random generators."""
+    states3 = [each for each in model3.variables if not each.trainable]
+    values3 = [np.array(keras3.ops.convert_to_numpy(each)) for each in states3]
+    states2 = [each for each in model2.non_trainable_weights if isinstance(each, tf.Variable)]
+    values2 = [each.numpy() for each in states2]
+    try:
+        yield
+    finally:
+        for variable, value in zip([*states3, *states2], [*values3, *values2], strict=True):
+            variable.assign(value)
