@@ -51,9 +51,11 @@ def tf_keras_callback(callback: Any) -> Any:
 
 
 def _tensorboard(callback: Any) -> Any:
+    from tfmot_swd.keras3.compat import profiled_batches
+
     names = ["log_dir", "histogram_freq", "write_graph", "write_images", "write_steps_per_second", "update_freq"]
     names += ["embeddings_freq", "embeddings_metadata"]
-    first, last = callback._start_batch, callback._stop_batch
+    first, last = profiled_batches(callback)
     profiled = first if first == last else (first, last)
     return tf_keras.callbacks.TensorBoard(**{each: getattr(callback, each) for each in names}, profile_batch=profiled)
 
@@ -106,7 +108,9 @@ class CarriedCallback(tf_keras.callbacks.Callback):
         return self._has_own("on_predict_batch_begin", "on_predict_batch_end")
 
     def _has_own(self, *hooks: str) -> bool:
-        return not all(getattr(getattr(self.inner, hook), "_is_default", False) for hook in hooks)
+        from tfmot_swd.keras3.compat import does_nothing
+
+        return not all(does_nothing(getattr(self.inner, hook)) for hook in hooks)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self.inner.on_epoch_begin(epoch, logs)

@@ -55,7 +55,7 @@ class PyDatasetReader:
     """
 
     def __init__(self, inner: Any, shuffle: bool = False) -> None:
-        from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
+        from tfmot_swd.keras3.compat import PyDatasetAdapter
 
         self._adapter = PyDatasetAdapter(_numpy_batches(inner), shuffle=shuffle)
 

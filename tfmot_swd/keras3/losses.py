@@ -34,14 +34,14 @@ def tf_keras_loss(loss: Any) -> Any:
     Raises:
       TypeError: it has no counterpart, and Keras 3 does not run on TensorFlow.
     """
-    import keras
+    from tfmot_swd.keras3.compat import function_arguments, keras
 
     name = type(loss).__name__
     reduction = _REDUCTIONS.get("none" if loss.reduction is None else loss.reduction)
     kind = getattr(tf_keras.losses, name, None)
     is_stock = getattr(keras.losses, name, None) is type(loss)
     # The config of SparseCategoricalCrossentropy does not have its axis.
-    has_axis = name == "SparseCategoricalCrossentropy" and loss._fn_kwargs["axis"] != -1
+    has_axis = name == "SparseCategoricalCrossentropy" and function_arguments(loss)["axis"] != -1
     if kind is None or not is_stock or has_axis or reduction is None or loss.dtype != keras.config.floatx():
         return CarriedLoss(loss)
     return kind.from_config({**loss.get_config(), "reduction": reduction})

@@ -26,12 +26,13 @@ def tf_keras_metric(metric: Any) -> Any:
       TypeError: it has no counterpart, and Keras 3 does not run on TensorFlow.
       ValueError: it has no counterpart, and is made for several replicas.
     """
-    import keras
+    from tfmot_swd.keras3.compat import function_arguments, function_of, keras
 
     name, dtype = type(metric).__name__, _dtype(metric)
     if type(metric) is keras.metrics.MeanMetricWrapper:
-        function = tf_keras_function(metric._fn) if is_stock_function(metric._fn) else metric._fn
-        return tf_keras.metrics.MeanMetricWrapper(function, metric.name, dtype, **metric._fn_kwargs)
+        function = function_of(metric)
+        function = tf_keras_function(function) if is_stock_function(function) else function
+        return tf_keras.metrics.MeanMetricWrapper(function, metric.name, dtype, **function_arguments(metric))
     kind = getattr(tf_keras.metrics, name, None)
     if kind is None or getattr(keras.metrics, name, None) is not type(metric):
         return CarriedMetric(metric)
@@ -47,19 +48,19 @@ def direction_of(metric: Any) -> str | None:
     Args:
       metric: a `tf_keras.metrics.Metric`.
     """
-    import keras
+    from tfmot_swd.keras3.compat import better_when, keras
 
     if isinstance(metric, CarriedMetric):
-        return getattr(metric.inner, "_direction", None)
+        return better_when(metric.inner)
     try:
         if type(metric) is tf_keras.metrics.MeanMetricWrapper:
-            known = keras.metrics.get(metric._fn.__name__)
+            known = keras.metrics.get(metric.get_config()["fn"].__name__)
         else:
             known = getattr(keras.metrics, type(metric).__name__).from_config({**metric.get_config(), "dtype": None})
     # A metric of the user's own, by its class or function.
     except (AttributeError, TypeError, ValueError):
         return None
-    return getattr(known, "_direction", None)
+    return better_when(known)
 
 
 def _dtype(metric: Any) -> str | None:

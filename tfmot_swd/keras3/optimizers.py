@@ -137,9 +137,9 @@ def _of_config(optimizer: Any, kind: Any) -> Any:
 
 def _rate_for(optimizer: Any) -> Any:
     """Returns the learning rate of a Keras 3 optimizer for tf_keras: a float or a schedule."""
-    import keras
+    from tfmot_swd.keras3.compat import keras, learning_rate_source
 
-    source = optimizer._learning_rate
+    source = learning_rate_source(optimizer)
     if isinstance(source, keras.optimizers.schedules.LearningRateSchedule):
         return tf_keras_schedule(source)
     # A variable can be called too.
@@ -154,12 +154,10 @@ def _rate_for(optimizer: Any) -> Any:
 
 def _learning_rate(optimizer: Any) -> float | None:
     """Returns the learning rate of a Keras 3 optimizer; None if it is a schedule or a function."""
-    import keras
+    from tfmot_swd.keras3.compat import keras, learning_rate_source
 
-    inner = getattr(optimizer, "inner_optimizer", optimizer)
-    if not isinstance(getattr(inner, "_learning_rate", None), keras.Variable):
-        return None
-    return float(keras.ops.convert_to_numpy(inner._learning_rate))
+    source = learning_rate_source(getattr(optimizer, "inner_optimizer", optimizer))
+    return float(keras.ops.convert_to_numpy(source)) if isinstance(source, keras.Variable) else None
 
 
 def _updates(optimizer: Any) -> int:
@@ -175,18 +173,17 @@ def _holds(model: Any, optimizer: Any) -> bool:
 
 def _excluded_from_weight_decay(optimizer: Any) -> list[str]:
     """Returns the patterns of names that a Keras 3 optimizer was told to leave out of weight decay."""
-    pattern = getattr(optimizer, "_exclude_from_weight_decay_pattern", None)
+    from tfmot_swd.keras3.compat import without_weight_decay
+
+    names_variables, pattern = without_weight_decay(optimizer)
     # Keras 3 searches in "bias", tf_keras in "dense/bias:0".
-    if getattr(optimizer, "_exclude_from_weight_decay", None) or (
-        pattern and re.search(r"[\^$]|\\[AbBZ]", pattern.pattern)
-    ):
+    if names_variables or re.search(r"[\^$]|\\[AbBZ]", pattern or ""):
         raise ValueError(
             "tf_keras, which trains the model, has other variables under longer names, such as 'dense/bias:0': exclude "
             "them from weight decay by parts of their names, optimizer.exclude_from_weight_decay(var_names=['bias']). "
-            f"Received: {class_name(optimizer)} with "
-            f"{'var_list' if pattern is None else f'var_names {pattern.pattern!r}'}"
+            f"Received: {class_name(optimizer)} with {'var_list' if pattern is None else f'var_names {pattern!r}'}"
         )
-    return [] if pattern is None else [pattern.pattern]
+    return [] if pattern is None else [pattern]
 
 
 def _warn_of_differences(optimizer: Any) -> None:
