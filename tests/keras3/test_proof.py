@@ -69,5 +69,5 @@ def test_a_network_that_runs_on_no_random_data_is_refused_with_the_reason():
                 raise RuntimeError("only batches of three")
             return x
 
-    with pytest.raises(ValueError, match=r"could not be compared.*RuntimeError: only batches of three$"):
+    with pytest.raises(ValueError, match=r"could not be compared.*RuntimeError: .*only batches of three"):
         from_keras3(keras.Sequential([keras.Input((4,)), keras.layers.Dense(2), Picky()]))
