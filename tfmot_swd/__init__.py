@@ -13,7 +13,7 @@ The names here are what most scripts need; the rest is in the rooms of the packa
 | `tfmot_swd.tfmot` | TFMOT's namespace, with this package's pruning |
 """
 
-# First, as it chooses Keras 2 before anything imports TensorFlow.
+# First, as it imports TFMOT in the only way that leaves `tf.keras` as it is.
 from tfmot_swd.keras2 import compat as _compat  # noqa: F401
 
 # isort: split

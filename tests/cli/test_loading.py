@@ -1,7 +1,6 @@
 """Models from every kind of file; code in a file does not run unless asked."""
 
 import json
-import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -220,16 +219,3 @@ def test_what_is_no_model_says_so(run, tmp_path):
     code, _, err = run("profile", weights)
     assert code == 1
     assert "weights and no model" in err
-
-
-def test_a_file_of_keras_3_says_what_to_do(run, net, tmp_path):
-    path = tmp_path / "three.keras"
-    shutil.copy(net, path)
-    with zipfile.ZipFile(path) as archive:
-        content = {name: archive.read(name) for name in archive.namelist()}
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, value in {**content, "metadata.json": b'{"keras_version": "3.9.0"}'}.items():
-            archive.writestr(name, value)
-    code, _, err = run("profile", path)
-    assert code == 1
-    assert "Keras 3 saved this file" in err

@@ -99,7 +99,7 @@ def test_filters_leave_while_it_trains_and_it_goes_on_after_a_crash(run, net, tr
         (["--rate=0.5", "--method=swd"], "prunes while it trains"),
         (["--macs=0.5", "--method=swd", "--data=x.npz"], "takes --rate and no budget"),
         (["--macs=0.5", "--data=x.npz"], "--data names no file"),
-        (["--macs=0.5", "--output=small.h5"], "must end in .keras"),
+        (["--macs=0.5", "--output=small.onnx"], "must end in .keras or .h5"),
         (["--macs=0.5", "--output="], "says where the result goes"),
     ],
 )

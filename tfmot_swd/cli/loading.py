@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
@@ -34,8 +35,26 @@ def define_loading_flags(values: flags.FlagValues) -> None:
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class Loaded:
+    """A model from a file.
+
+    Args:
+      model: the tf_keras model, not compiled; of a file of Keras 3 one that computes the same.
+      is_keras3: whether Keras 3 wrote the file.
+    """
+
+    model: keras.Model
+    is_keras3: bool
+
+
 def load_model(call: Call, path: str) -> keras.Model:
-    """Returns the model that is saved at `path`, not compiled.
+    """Returns the model that is saved at `path`, as `load` does."""
+    return load(call, path).model
+
+
+def load(call: Call, path: str) -> Loaded:
+    """Returns the model that is saved at `path`, and which Keras wrote it.
 
     Raises:
       UsageError: there is nothing at `path`; a module of `--modules` cannot be imported.
@@ -43,6 +62,7 @@ def load_model(call: Call, path: str) -> keras.Model:
     """
     from tfmot_swd.cli.model_copy import private_copy
     from tfmot_swd.keras2.validation import check_keras_model
+    from tfmot_swd.keras3.door import from_keras3, is_keras3_model
 
     place = Path(path)
     if not place.exists():
@@ -53,10 +73,11 @@ def load_model(call: Call, path: str) -> keras.Model:
             copies.append(place)
         else:
             copies.append(stack.enter_context(private_copy(place)))
-        model = _checked_model(copies[0], path, call.flags.modules, call.flags.unsafe)
+        found = _checked_model(copies[0], path, call.flags.modules, call.flags.unsafe)
     with named(path):
+        model = from_keras3(found) if is_keras3_model(found) else found
         check_keras_model(model)
-    return model
+    return Loaded(model, model is not found)
 
 
 @contextlib.contextmanager
@@ -69,21 +90,13 @@ def named(path: str) -> Iterator[None]:
         raise kind(f"{error}, from {path!r}") from error
 
 
-def _checked_model(place: Path, path: str, modules: Sequence[str], unsafe: bool) -> keras.Model:
-    """Returns the model of a private copy, once it is known to be harmless or was said to be trusted."""
-    import tensorflow_model_optimization as tfmot
-
+def _checked_model(place: Path, path: str, modules: Sequence[str], unsafe: bool) -> Any:
+    """Returns the model of a private copy, of either Keras, once it is known to be harmless or is trusted."""
+    from tfmot_swd.cli.load_limits import limited_weights
     from tfmot_swd.cli.model_copy import stored_bytes
-    from tfmot_swd.cli.safety import code_in, limited_weights, saved_by
-    from tfmot_swd.keras2.compat import keras
+    from tfmot_swd.cli.safety import code_in, register_counterparts, saved_by_keras3
 
-    version = saved_by(place)
-    if version.startswith("3."):
-        raise ValueError(
-            "Keras 3 saved this file, and TensorFlow Model Optimization works on Keras 2: build the network with "
-            "tf_keras, set its weights from the Keras 3 model, and save that. "
-            f"Received: {path!r} of Keras {version}"
-        )
+    register_counterparts(place)
     found = [] if unsafe else code_in(place, modules)
     if found:
         raise ValueError(
@@ -91,14 +104,34 @@ def _checked_model(place: Path, path: str, modules: Sequence[str], unsafe: bool)
             "its author, add --unsafe; layers that are yours are trusted with --modules=your_module. "
             f"Received: {path!r}"
         )
+    with contextlib.nullcontext() if unsafe else limited_weights(stored_bytes(place)):
+        if saved_by_keras3(place):
+            return _keras3_model(place, modules, unsafe)
+        return _keras2_model(place, unsafe)
+
+
+def _keras2_model(place: Path, unsafe: bool) -> keras.Model:
+    import tensorflow_model_optimization as tfmot
+
+    from tfmot_swd.keras2.compat import keras
+
     with contextlib.ExitStack() as stack:
         # Classes of TFMOT, for formats that name no modules.
         stack.enter_context(tfmot.quantization.keras.quantize_scope())
         stack.enter_context(tfmot.sparsity.keras.prune_scope())
         stack.enter_context(tfmot.clustering.keras.cluster_scope())
-        if not unsafe:
-            stack.enter_context(limited_weights(stored_bytes(place)))
         return keras.models.load_model(str(place), compile=False, safe_mode=not unsafe)
+
+
+def _keras3_model(place: Path, modules: Sequence[str], unsafe: bool) -> Any:
+    import keras
+
+    from tfmot_swd.cli.load_limits import limited_calls
+    from tfmot_swd.cli.safety import objects_of, tensors_in
+
+    own = objects_of(place, modules)
+    with contextlib.nullcontext() if unsafe else limited_calls(tensors_in(place)):
+        return keras.saving.load_model(str(place), own, compile=False, safe_mode=not unsafe)
 
 
 @contextlib.contextmanager
@@ -115,10 +148,12 @@ def _told(path: str) -> Iterator[list[Path]]:
         # Keras's own messages have such an end too, and do not name the file.
         if "Received:" in said and path in said:
             raise (TypeError if isinstance(error, TypeError) else ValueError)(said) from error
+        # Keras puts the descriptions of all that it was about to make before what went wrong.
+        cause = said.rpartition("Exception encountered:")[2]
         raise ValueError(
             "This model could not be loaded: it is damaged, or has layers of your own; register those "
-            "(keras.utils.register_keras_serializable) in a module and name it with --modules=your_module. "
-            f"Received: {path!r}, and {type(error).__name__}: {' '.join(said.split())[:300]}"
+            "(register_keras_serializable of keras.saving) in a module and name it with --modules=your_module. "
+            f"Received: {path!r}, and {type(error).__name__}: {' '.join(cause.split())[:300]}"
         ) from error
 
 

@@ -37,8 +37,8 @@ COMMANDS: tuple[Command, ...] = (
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 _INTRODUCTION = (
-    f"{PROGRAM} prunes Keras models and ships them as TFLite files. A MODEL is a .keras or .h5 file, or a SavedModel "
-    "folder. Its commands:"
+    f"{PROGRAM} prunes Keras models and ships them as TFLite files. A MODEL is a .keras or .h5 file of Keras 3 or "
+    "tf_keras, or a SavedModel folder of tf_keras. Its commands:"
 )
 _SESSION = f"""
 {PROGRAM} COMMAND --help explains each, with examples. A typical session:
@@ -124,6 +124,8 @@ def _load_library() -> None:
     package = sys.modules["tfmot_swd"]
     if hasattr(package, "__all__"):
         return
+    # Keras 3 on TensorFlow, whatever else is set for one's own programs: only there layers that tf_keras lacks can run.
+    os.environ["KERAS_BACKEND"] = "tensorflow"
     is_silent = os.environ.setdefault(_LOG_LEVEL, "3") == "3"
     loader = None if package.__spec__ is None else package.__spec__.loader
     assert loader is not None
@@ -145,16 +147,18 @@ def _own_words(title: str, notes: Console, everything: bool) -> Iterator[None]:
         if everything or issubclass(category, PruningWarning):
             _say(notes, title, f"warning: {in_shell_words(str(message))}")
 
-    tensorflow = logging.getLogger("tensorflow")
-    level = tensorflow.level
+    # Keras 3 logs to the second.
+    levels = {logger: logger.level for logger in map(logging.getLogger, ("tensorflow", "absl"))}
     with warnings.catch_warnings():
         warnings.showwarning = show
-        if not everything:
-            tensorflow.setLevel(logging.ERROR)
+        for logger in levels:
+            if not everything:
+                logger.setLevel(logging.ERROR)
         try:
             yield
         finally:
-            tensorflow.setLevel(level)
+            for logger, level in levels.items():
+                logger.setLevel(level)
 
 
 def _say(notes: Console, title: str, text: str) -> None:

@@ -2,22 +2,23 @@
 
 Keras's safe mode covers `.keras` files alone, and there it refuses `lambda` but imports any module that the file
 names. `.h5` files and SavedModels are loaded with their Lambda layers, bytecode and all, whatever the mode. So what
-a file may name is listed (`allowed_classes.py` and its neighbours), for all three formats, and all else is refused.
+a file may name is listed (`allowed_classes.py` and its neighbours), for all three formats, and all else is refused. A
+file goes to the Keras that it says it was written by, and is judged by what that one does with it; what follows is on
+files of tf_keras, `keras3_safety.py` has the rules of the other.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
+import importlib
 import json
 import zipfile
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import h5py
-import tensorflow as tf
 from tf_keras.protobuf import saved_metadata_pb2
 from tf_keras.src.layers import serialization
 
@@ -31,16 +32,13 @@ from tfmot_swd.cli.allowed_classes import (
     VALUES,
 )
 from tfmot_swd.cli.allowed_operators import OPERATORS
+from tfmot_swd.cli.keras3_safety import Keras3Scan, has_tensor, trusted_objects
 from tfmot_swd.cli.layer_order import check_order, is_reference
 from tfmot_swd.cli.model_copy import is_archive
 from tfmot_swd.cli.saved_graph import in_graph
+from tfmot_swd.cli.scan import Scan, given_to_keras3, is_in, is_lambda, lambda_in
 from tfmot_swd.keras2.compat import keras
 
-_LAMBDAS = frozenset({"Lambda", "__lambda__"})
-# Strings under such keys are names of objects that Keras makes.
-_NAMING = ("activation", "_initializer", "_regularizer", "_constraint")
-# Layers make small weights that no file has, random generators for example.
-_SLACK_BYTES, _SLACK_TIMES = 2**26, 8
 _SHORT = frozenset(name.lower().replace("_", "") for name in CLASSES | FUNCTIONS)
 
 
@@ -55,18 +53,47 @@ def code_in(path: Path, trusted: Collection[str] = ()) -> list[str]:
       ValueError: not a saved model, or a damaged one.
     """
     found: list[str] = []
-    scan = _Scan(frozenset(trusted), path.is_dir())
+    is_keras3 = saved_by_keras3(path)
+    scan = Keras3Scan(frozenset(trusted)) if is_keras3 else _Scan(frozenset(trusted), path.is_dir())
     for config in _configs(path):
         # Halves of characters, which JSON can hold and nobody can print: UnicodeEncodeError is a ValueError.
         json.dumps(config, ensure_ascii=False).encode()
-        check_order(config, path)
+        check_order(config, path, is_keras3)
+        if is_keras3 and not is_archive(path):
+            # Keras 3 finds the model of an .h5 file by its class alone.
+            config.pop("module", None)
         found += scan.unknown_in(config)
     if path.is_dir():
         found += in_graph(path / "saved_model.pb")
     return list(dict.fromkeys(found))
 
 
-def saved_by(path: Path) -> str:
+def saved_by_keras3(path: Path) -> bool:
+    """Returns whether a file says that Keras 3 wrote it, and so whether Keras 3 is to load it."""
+    return _version(path).startswith("3.")
+
+
+def objects_of(path: Path, trusted: Collection[str]) -> dict[str, Any]:
+    """Returns what a file of Keras 3 names of trusted modules, as `custom_objects` of `keras.saving.load_model`.
+
+    Keras 3 itself finds there only what is registered.
+    """
+    return {name: each for config in _configs(path) for name, each in trusted_objects(config, trusted).items()}
+
+
+def tensors_in(path: Path) -> int:
+    """Returns how many tensors a file of Keras 3 describes as arguments of calls."""
+    return json.dumps(_configs(path)).count('"__keras_tensor__"')
+
+
+def register_counterparts(path: Path) -> None:
+    """Registers what stands for classes and functions of the other Keras, where a file may name it."""
+    text = json.dumps(_configs(path))
+    if saved_by_keras3(path) or any(f"tfmot_swd>{each}" in text for each in ("Carried", "keras3_")):
+        importlib.import_module("tfmot_swd.keras3.import_model")
+
+
+def _version(path: Path) -> str:
     """Returns the version of Keras that wrote a file, empty where it does not say."""
     version: Any = ""
     if is_archive(path):
@@ -76,35 +103,6 @@ def saved_by(path: Path) -> str:
     elif path.is_file() and _is_hdf5(path):
         version = _attributes(path).get("keras_version", "")
     return version.decode() if isinstance(version, bytes) else str(version)
-
-
-@contextlib.contextmanager
-def limited_weights(stored: int) -> Iterator[None]:
-    """Limits the weights that a model makes while it loads: no more than its file of `stored` bytes can fill.
-
-    The block raises before variables are made that take far more. Weights that are stored in a smaller dtype, or
-    compressed, may take eight times as much.
-
-    Raises:
-      ValueError: a model declares more weights than its file has.
-    """
-    limit, made = _SLACK_BYTES + _SLACK_TIMES * stored, 0
-
-    def create(make: Callable[..., Any], **options: Any) -> Any:
-        nonlocal made
-        shape = tf.TensorShape(options.get("shape"))
-        count = shape.num_elements()
-        # Whatever the dtype: eight bytes are the most that weights have.
-        made += 8 * (count or 0)
-        if made > limit:
-            raise ValueError(
-                "This model declares more weights than its file can hold: it is damaged, or made to fill the memory. "
-                f"Received: a weight of shape {tuple(shape.as_list())}, and a model of {stored:,} bytes"
-            )
-        return make(**options)
-
-    with tf.variable_creator_scope(create):
-        yield
 
 
 def _configs(path: Path) -> list[Any]:
@@ -157,54 +155,31 @@ def _configs_of_saved_model(path: Path) -> list[Any]:
 
 
 @dataclass(frozen=True)
-class _Scan:
-    """A walk over a description.
+class _Scan(Scan):
+    """A walk over a description that tf_keras loads.
 
     Attributes:
-      trusted: modules whose classes and functions may be named.
       revives: whether Keras makes what it does not know of the graph that is saved with it, as in a SavedModel.
     """
 
-    trusted: frozenset[str]
     revives: bool
 
-    def unknown_in(self, node: Any) -> Iterator[str]:
-        """Yields what is not allowed, in words, at any depth."""
-        if isinstance(node, list):
-            for each in node:
-                yield from self.unknown_in(each)
-        if not isinstance(node, dict):
-            return
-        kind = node.get("class_name")
-        if kind is not None:
-            yield from self._in_object(node, kind)
-            if isinstance(kind, str) and _plain(kind) in _LAMBDAS:
-                return
-        for key, value in node.items():
-            yield from self._in_entry(str(key), value)
-            yield from self.unknown_in(value)
-
-    def _in_entry(self, key: str, value: Any) -> Iterator[str]:
-        # So wrappers of recurrent cells mark bytecode.
-        if key.endswith("_type") and value == "lambda":
-            yield "a lambda"
-        if key.endswith(("vocabulary", "vocabulary_file", "idf_weights")) and isinstance(value, str):
-            yield f"a {key} from the file {value!r}"
-        if key.endswith(_NAMING) and isinstance(value, str) and not _is_named(value):
-            yield f"{key} {value!r}"
-        # Keras runs such a layer at once, while it puts the model together.
-        if key == "inbound_nodes" and isinstance(value, list) and not all(map(is_reference, value)):
+    def unknown_value(self, owner: dict[str, Any], key: str, value: Any) -> Iterator[str]:
+        """Yields what is not allowed in what an object has under a key; some of it Keras 3 makes."""
+        given = given_to_keras3(owner) if key == "config" else {}
+        yield from Keras3Scan(self.trusted).unknown_in(list(given.values()))
+        if "example" in given and not has_tensor(given["example"]):
             yield "a layer that computes with constants alone"
+        # The rest; all of it where Keras may take the object for one of another class.
+        is_sure = str(owner.get("registered_name") or owner.get("class_name")).startswith("tfmot_swd>Carried")
+        yield from self.unknown_in({k: v for k, v in value.items() if k not in given} if given and is_sure else value)
 
-    def _in_object(
-        self,
-        node: dict[str, Any],
-        kind: Any,
-    ) -> Iterator[str]:
+    def unknown_object(self, node: dict[str, Any], kind: Any) -> Iterator[str]:
+        """Yields what is not allowed of an object itself, whatever is inside."""
         config, module = node.get("config"), node.get("module")
         name = config.get("name", "") if isinstance(config, dict) else config
-        if isinstance(kind, str) and _plain(kind) in _LAMBDAS:
-            yield f"Lambda layer {name!r}" if isinstance(config, dict) and "name" in config else "a lambda"
+        if is_lambda(kind):
+            yield lambda_in(node)
         elif isinstance(config, dict):
             yield from _called(config)
         if self._is_allowed(node, kind, config, module):
@@ -212,8 +187,16 @@ class _Scan:
         called = name if kind == "function" else kind
         if module is not None:
             yield f"{called} of module {module!r}"
-        elif not isinstance(kind, str) or _plain(kind) not in _LAMBDAS:
+        elif not is_lambda(kind):
             yield f"class {called!r}"
+
+    def is_named(self, name: str) -> bool:
+        """Returns whether a name alone stands for a function, initializer or the like that is allowed."""
+        return name.lower().replace("_", "") in _SHORT or _is_registered(name)
+
+    def is_call(self, node: Any) -> bool:
+        """Returns whether the description of a layer's call has a tensor of another layer in it."""
+        return is_reference(node)
 
     def _is_allowed(self, node: dict[str, Any], kind: Any, config: Any, module: Any) -> bool:
         """Returns whether all that Keras may take an object for is allowed.
@@ -222,14 +205,14 @@ class _Scan:
         """
         if not isinstance(kind, str) or not isinstance(module, str | None):
             return False
-        if _plain(kind) in _LAMBDAS:
+        if is_lambda(kind):
             # Said already.
-            return module is None or _is_in(module, PACKAGES)
+            return module is None or is_in(module, PACKAGES)
         if kind in VALUES:
             return kind != "TypeSpec" or str(node.get("type_spec")).rpartition(".")[2] in TYPE_SPECS
         if kind == "__typespec__":
-            return node.get("spec_name") in TYPE_SPECS and _is_in(str(module), {"tensorflow.python"})
-        is_trusted = module is not None and _is_in(module, self.trusted)
+            return node.get("spec_name") in TYPE_SPECS and is_in(str(module), {"tensorflow.python"})
+        is_trusted = module is not None and is_in(module, self.trusted)
         fallback = node.get("registered_name")
         if kind == "function":
             if is_trusted or _is_registered(config):
@@ -262,15 +245,6 @@ def _called(config: dict[str, Any]) -> Iterator[str]:
             yield f"attribute {name!r}"
 
 
-def _plain(kind: str) -> str:
-    """Returns the name of a class; registered ones are saved as package>class."""
-    return kind.rpartition(">")[2].rpartition(".")[2]
-
-
-def _is_in(module: str, packages: Collection[str]) -> bool:
-    return any(f"{module}.".startswith(f"{each}.") for each in packages)
-
-
 def _is_of_keras(module: str | None) -> bool:
     """Returns whether a module is one of Keras or TFMOT with listed classes; files without modules mean these."""
     if module is None or module in PACKAGES:
@@ -279,11 +253,6 @@ def _is_of_keras(module: str | None) -> bool:
     if package == "keras":
         return inside.removeprefix("src.").partition(".")[0] in KERAS_MODULES
     return package in PACKAGES
-
-
-def _is_named(name: str) -> bool:
-    """Returns whether a name alone stands for a function, initializer or the like that is allowed."""
-    return name.lower().replace("_", "") in _SHORT or _is_registered(name)
 
 
 def _is_registered(name: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Selection of Keras 2, and the imports of private modules of TFMOT, TensorFlow and tf_keras.
+"""TFMOT on Keras 2, and the imports of private modules of TFMOT, TensorFlow and tf_keras.
 
 TFMOT keeps `PruneLowMagnitude` and its policies private, and tf_keras its call context; the version ranges in setup.cfg
 are narrow for this reason. No other module imports `tensorflow_model_optimization.python` or `tensorflow.python`; the
@@ -13,26 +13,50 @@ import contextlib
 import importlib
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from typing import Any
 
-# TFMOT and plain tf.keras choose Keras 2 or 3 when they are first touched: choose before that.
-os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+_VARIABLE = "TF_USE_LEGACY_KERAS"
+# Where TFMOT looks for Keras, and what it finds there with that variable.
+_KERAS_OF_TENSORFLOW = {
+    "tensorflow": "tf_keras.api._v2.keras",
+    "tensorflow.compat.v1": "tf_keras.api._v1.keras",
+    "tensorflow.compat.v2": "tf_keras.api._v2.keras",
+}
 
 
 def _import_tfmot() -> None:
-    """Imports TFMOT without loading Keras 3, and matplotlib with it.
+    """Imports TFMOT on Keras 2, and leaves `tf.keras` and the environment as they are.
 
-    TFMOT's registry tries to import `keras.engine`, which Keras 3 lacks: the package would be loaded only to fail.
+    TFMOT sets `TF_USE_LEGACY_KERAS` for the process and its children, and by its first look at `tf.keras` decides what
+    that is from then on: Keras 2 for everybody, where a program may mean Keras 3. So tf_keras stands there while TFMOT
+    is imported. Where the program has imported it before, what that has decided stays.
     """
-    hide = "keras" not in sys.modules
-    if hide:
-        sys.modules["keras"] = None  # type: ignore[assignment]
-    try:
+    with contextlib.ExitStack() as stack:
+        for module, name in _KERAS_OF_TENSORFLOW.items():
+            names = vars(importlib.import_module(module))
+            stack.enter_context(_entry(names, "keras", importlib.import_module(name)))
+        stack.enter_context(_entry(os.environ, _VARIABLE, "1"))
+        if "keras" not in sys.modules:
+            # TFMOT's registry tries to import `keras.engine`, which Keras 3 lacks: the package would be loaded, and
+            # matplotlib with it, only to fail.
+            stack.enter_context(_entry(sys.modules, "keras", None))
         importlib.import_module("tensorflow_model_optimization")
+
+
+@contextlib.contextmanager
+def _entry(mapping: MutableMapping[str, Any], key: str, value: Any) -> Iterator[None]:
+    """Sets an entry for the block; afterwards it is as it was, or absent again."""
+    absent = object()
+    before = mapping.get(key, absent)
+    mapping[key] = value
+    try:
+        yield
     finally:
-        if hide:
-            del sys.modules["keras"]
+        if before is absent:
+            mapping.pop(key, None)
+        else:
+            mapping[key] = before
 
 
 _import_tfmot()

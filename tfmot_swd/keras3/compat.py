@@ -13,25 +13,34 @@ from keras.src.applications.convnext import LayerScale, StochasticDepth
 from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
 from keras.src.models.functional import Functional
 from keras.src.ops.operation import Operation
+from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
 
 __all__ = [
     "CustomScaleLayer",
     "Functional",
     "LayerScale",
     "Operation",
+    "PyDatasetAdapter",
     "StochasticDepth",
     "automatic_mask",
+    "better_when",
     "calls_by_depth",
+    "does_nothing",
+    "function_arguments",
+    "function_of",
     "functional_of",
     "input_structure",
     "keras",
     "layers_inside",
+    "learning_rate_source",
     "made_by",
     "on_tensorflow",
     "operation_class",
     "output_structure",
+    "profiled_batches",
     "replaces_training",
     "value_of",
+    "without_weight_decay",
 ]
 
 
@@ -96,3 +105,40 @@ def operation_class(name: str) -> Any:
     """Returns the class of an operation of `keras.ops` by its name, as "Mean"; None where there is none."""
     homes = (ops.numpy, ops.nn, ops.math, ops.core, ops.linalg)
     return next((getattr(home, name) for home in homes if hasattr(home, name)), None)
+
+
+def learning_rate_source(optimizer: Any) -> Any:
+    """Returns what an optimizer takes its learning rate from: a variable, a schedule or a function."""
+    return optimizer._learning_rate
+
+
+def without_weight_decay(optimizer: Any) -> tuple[bool, str | None]:
+    """Returns what has no weight decay in an optimizer: whether it names variables, and a pattern of names or None."""
+    # Both are missing until `exclude_from_weight_decay` is called.
+    pattern = getattr(optimizer, "_exclude_from_weight_decay_pattern", None)
+    return bool(getattr(optimizer, "_exclude_from_weight_decay", None)), None if pattern is None else pattern.pattern
+
+
+def function_of(wrapper: Any) -> Any:
+    """Returns the function whose mean a `MeanMetricWrapper` is."""
+    return wrapper._fn
+
+
+def function_arguments(wrapper: Any) -> dict[str, Any]:
+    """Returns the arguments with which a stock loss or a `MeanMetricWrapper` calls its function."""
+    return dict(wrapper._fn_kwargs)
+
+
+def better_when(metric: Any) -> str | None:
+    """Returns "up" or "down" where a metric says in which direction it gets better; else None."""
+    return getattr(metric, "_direction", None)
+
+
+def does_nothing(hook: Any) -> bool:
+    """Returns whether a method of a callback is the empty one of the base class."""
+    return bool(getattr(hook, "_is_default", False))
+
+
+def profiled_batches(board: Any) -> tuple[int, int]:
+    """Returns the first and the last batch that a `TensorBoard` callback profiles, both 0 for none."""
+    return board._start_batch, board._stop_batch

@@ -111,7 +111,7 @@ def _arguments(
     value: Callable[[str, Any], Any],
 ) -> dict[str, Any]:
     """Returns the arguments for the class `other`, from the config of a layer of class `kind`."""
-    takes, defaults, made = arguments_of(other), arguments_of(kind), {}
+    takes, defaults, made = arguments_of(other), {"autocast": True, **arguments_of(kind)}, {}
     for key, given in layer.get_config().items():
         there = renamed.get(key, key)
         if there in takes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -83,8 +84,15 @@ def _run(model3: Any, model2: Any, probe3: Any, probe2: Any) -> tuple[list[np.nd
     raise ValueError(
         "The converted model could not be compared with the model, as one of them does not run on random data: give "
         "keras.Input the sizes that it is used with. "
-        f"Received: {model3.name!r}, {type(failed).__name__}: {str(failed)[:300]}"
+        f"Received: {model3.name!r}, {type(failed).__name__}: {_last_line(failed)}"
     ) from failed
+
+
+def _last_line(error: Exception | None) -> str:
+    """Returns what an error says, where Keras puts a page before and behind it."""
+    said = re.split("(?:Call a|A)rguments received by", str(error))[0]
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    return lines[-1] if lines else "no data of any size gave an output"
 
 
 def _outputs3(probe: Any, data: list[Any]) -> list[np.ndarray]:

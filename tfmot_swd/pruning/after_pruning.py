@@ -7,6 +7,7 @@ from typing import Any
 
 from tfmot_swd.keras2.compat import follows_train_batches, keras
 from tfmot_swd.keras2.validation import PruningWarning
+from tfmot_swd.keras3.training_objects import training_object
 from tfmot_swd.pruning.strip import is_pruned
 from tfmot_swd.pruning.wrapped_models import collect_wrappers
 from tfmot_swd.pruning.wrapper import PruningWrapper
@@ -22,11 +23,11 @@ class AfterPruning(keras.callbacks.Callback):
     Put it after `UpdatePruningStep` in the list of callbacks.
 
     Args:
-      callback: any Keras callback. Its `on_epoch_end` and `on_train_batch_end` are called only then, all others as
-        usual.
+      callback: any callback of tf_keras or Keras 3. Its `on_epoch_end` and `on_train_batch_end` are called only then,
+        all others as usual. Whole models that a checkpoint of Keras 3 writes are of tf_keras too, as the model is.
 
     Raises:
-      TypeError: `callback` is not a tf_keras callback.
+      TypeError: `callback` is not a callback, or works on the inside of Keras 3 models.
 
     >>> import tf_keras as keras
     >>> best = AfterPruning(keras.callbacks.ModelCheckpoint("best.keras", save_best_only=True))
@@ -34,14 +35,16 @@ class AfterPruning(keras.callbacks.Callback):
     'val_loss'
     """
 
-    def __init__(self, callback: keras.callbacks.Callback) -> None:
+    def __init__(self, callback: Any) -> None:
         super().__init__()
+        given, callback = callback, training_object(callback)
         if not isinstance(callback, keras.callbacks.Callback):
             raise TypeError(
-                "AfterPruning takes a callback of tf_keras, such as tf_keras.callbacks.EarlyStopping(patience=3). "
-                f"Received: {callback!r}"
+                "AfterPruning takes a callback of tf_keras or Keras 3, such as "
+                f"keras.callbacks.EarlyStopping(patience=3). Received: {given!r}"
             )
         self.callback = callback
+        self._name = type(given).__name__
         self._is_pruned = self._epoch_began_pruned = self._was_pruned_for_test = self._has_called = False
 
     def set_params(self, params: dict[str, Any]) -> None:
@@ -65,7 +68,7 @@ class AfterPruning(keras.callbacks.Callback):
     def on_train_end(self, logs: Any = None) -> None:
         if not self._has_called:
             warnings.warn(
-                f"{type(self.callback).__name__} was not called for any epoch of the pruned model: let the schedule "
+                f"{self._name} was not called for any epoch of the pruned model: let the schedule "
                 "end earlier, train for longer, or monitor a metric of validation data. "
                 f"Received: {'no epoch after' if self._looks_pruned() else 'a training that ended before'} the final "
                 "pruning step",

@@ -9,6 +9,8 @@ from typing import Any
 
 from tfmot_swd.io.deprecation import renamed_attribute
 from tfmot_swd.keras2 import compat as _compat
+from tfmot_swd.keras3.datasets import readable
+from tfmot_swd.keras3.training_objects import training_object
 from tfmot_swd.pruning.backup import Resumed, TrainingBackup
 from tfmot_swd.pruning.idle_run import IdleRun
 from tfmot_swd.pruning.methods import method_of
@@ -109,7 +111,14 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
         self._backup = None if backup_dir is None else TrainingBackup(Path(backup_dir))
         self._finished_epochs = self._saved_epochs = 0
         self._options = RunOptions(
-            validation_data, training_data, update_freq, learning_rate, partial_fit, training_loss, optimizer
+            readable(validation_data),
+            readable(training_data),
+            update_freq,
+            learning_rate,
+            partial_fit,
+            training_loss,
+            # The same one as where the Keras 3 optimizer was given to `compile` or to `training_object`.
+            training_object(optimizer),
         )
         self._run: PruningRun | None = None
 

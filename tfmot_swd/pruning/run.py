@@ -15,6 +15,7 @@ from tfmot_swd.keras2.graph import calls_of
 from tfmot_swd.keras2.layer_weights import elements, kernels_of
 from tfmot_swd.keras2.optimizers import KINDS, iterations, loss_scale, main_optimizer
 from tfmot_swd.keras2.validation import PruningWarning
+from tfmot_swd.keras3.door import is_keras3
 from tfmot_swd.pruning.update_clock import OptimizerCheck
 from tfmot_swd.pruning.wrapped_models import collect_wrappers, wrapped_graphs
 from tfmot_swd.pruning.wrapper import PruningWrapper
@@ -72,6 +73,12 @@ class PruningRun(abc.ABC):
             raise ValueError(
                 "The model has no optimizer: call model.compile, or set model.optimizer = optimizer "
                 "before on_train_begin in a custom training loop. Received: optimizer=None"
+            )
+        if is_keras3(self.optimizer):
+            raise TypeError(
+                "An optimizer of Keras 3 cannot train the variables of a tf_keras model: set model.optimizer = "
+                "tfmot_swd.keras3.training_object(optimizer), and apply the gradients with model.optimizer. "
+                f"Received: {type(self.optimizer).__name__} of Keras 3"
             )
         if getattr(model, "jit_compile", None):
             raise ValueError(

@@ -11,7 +11,7 @@ from rich.table import Table
 from tfmot_swd.cli.command import Call, Command, UsageError
 from tfmot_swd.cli.data import Data, length, read_data
 from tfmot_swd.cli.files import target_of, write_model
-from tfmot_swd.cli.loading import define_loading_flags, load_model
+from tfmot_swd.cli.loading import define_loading_flags, load
 from tfmot_swd.cli.methods import (
     Wanted,
     check_names,
@@ -44,7 +44,10 @@ tfmot-swd prune net.keras --macs=0.5 --output=small.keras
 
 
 def _define_flags(values: flags.FlagValues) -> None:
-    flags.DEFINE_string("output", None, "the .keras file to write", flag_values=values)
+    flags.DEFINE_string(
+        "output", None, "the .keras or .h5 file to write, of the Keras that MODEL is of", flag_values=values
+    )
+    flags.DEFINE_bool("keras2", False, "write for tf_keras, where MODEL is of Keras 3", flag_values=values)
     define_target_flags(values)
     define_method_flags(values)
     flags.DEFINE_string(
@@ -74,6 +77,8 @@ def _define_flags(values: flags.FlagValues) -> None:
 
 
 def _run(call: Call) -> int:
+    from tfmot_swd.keras3.door import to_keras3
+
     path, values = call.operands[0], call.flags
     wanted = wanted_of(values)
     if not values.data and values.method != "structured":
@@ -82,14 +87,15 @@ def _run(call: Call) -> int:
             "off channels at once. Received: no --data"
         )
     inputs = [path, values.data]
-    target = target_of("output", values.output, ".keras", inputs)
+    target = target_of("output", values.output, (".keras", ".h5"), inputs)
     record = target_of("json", values.json, ".json", inputs) if values.json else None
-    model = load_model(call, path)
+    loaded = load(call, path)
+    model = loaded.model
     check_names(model, wanted.choice)
     measured: list[tuple[str, float, float]] = []
     trained, task = _pruned(call, model, wanted, measured)
     table, costs = _compared(model, trained.model, measured)
-    write_model(target, trained.model)
+    write_model(target, to_keras3(trained.model) if loaded.is_keras3 and not values.keras2 else trained.model)
     call.show(table)
     if not values.data:
         call.say(

@@ -1,0 +1,73 @@
+import keras
+import numpy as np
+import pytest
+import tf_keras
+
+from tfmot_swd.keras3 import from_keras3, layer_table, register_layer_pair, to_keras3
+from tfmot_swd.keras3.proof import random_inputs
+
+
+@pytest.fixture
+def _table():
+    """Rows that a test adds are gone after it."""
+    kept = list(layer_table._PAIRS)
+    yield
+    layer_table._PAIRS[:] = kept
+
+
+class Doubled3(keras.layers.Layer):
+    def call(self, x):
+        return 2.0 * x
+
+
+class Tripled2(tf_keras.layers.Layer):
+    def call(self, x):
+        return 3.0 * x
+
+
+@pytest.mark.usefixtures("_table")
+def test_a_model_that_differs_is_not_returned_and_the_first_layer_that_does_is_named():
+    register_layer_pair(Doubled3, Tripled2)
+    layers = keras.layers
+    # A saturated softmax would hide the difference from a look at the outputs.
+    stack = [layers.Dense(4), Doubled3(name="wrong"), layers.Rescaling(1e4), layers.Softmax()]
+    model = keras.Sequential([keras.Input((4,)), *stack])
+    with pytest.raises(ValueError, match=r"does not compute.*whose 'wrong' differs by 5\.0e-01"):
+        from_keras3(model)
+    with pytest.raises(ValueError, match=r"whose 'wrong' differs by 5\.0e-01"):
+        to_keras3(tf_keras.Sequential([tf_keras.layers.Dense(4, input_shape=(4,)), Tripled2(name="wrong")]))
+
+
+def test_random_states_and_recurrent_states_are_given_back():
+    model = keras.Sequential([keras.Input((7, 3), batch_size=2), keras.layers.GRU(4, stateful=True)])
+    states = [np.asarray(each) for each in model.non_trainable_variables]
+    from_keras3(model)
+    for before, after in zip(states, model.non_trainable_variables, strict=True):
+        np.testing.assert_array_equal(before, np.asarray(after))
+
+
+def test_open_sizes_are_tried_until_the_network_has_something_to_compute():
+    layers = keras.layers
+    stack = [layers.Conv2D(2, 3, strides=2), layers.MaxPooling2D(4), layers.GlobalMaxPooling2D()]
+    there = from_keras3(keras.Sequential([keras.Input((None, None, 3)), *stack]))
+    assert there.input_shape == (None, None, None, 3)
+
+
+def test_ids_are_those_that_all_embeddings_know():
+    ids, features = keras.Input((5,), dtype="int32"), keras.Input((3,))
+    model = keras.Model([ids, features], [keras.layers.Embedding(4, 2)(ids), keras.layers.Dense(1)(features)])
+    whole, _ = random_inputs(model, from_keras3(model), 8)
+    assert whole.shape == (2, 5)
+    assert min(whole.numpy().ravel()) >= 0
+    assert max(whole.numpy().ravel()) < 4
+
+
+def test_a_network_that_runs_on_no_random_data_is_refused_with_the_reason():
+    class Picky(keras.layers.Layer):
+        def call(self, x):
+            if not isinstance(x, keras.KerasTensor) and x.shape[0] == 2:
+                raise RuntimeError("only batches of three")
+            return x
+
+    with pytest.raises(ValueError, match=r"could not be compared.*RuntimeError: .*only batches of three"):
+        from_keras3(keras.Sequential([keras.Input((4,)), keras.layers.Dense(2), Picky()]))
