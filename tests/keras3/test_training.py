@@ -125,7 +125,8 @@ def test_names_that_only_keras_3_knows_are_understood_or_refused():
     model.compile("adam", "dice", metrics=["f1_score", "auc"])
     logs = model.evaluate(X, np.eye(3, dtype=np.float32)[Y[:, 0]], verbose=0, return_dict=True)
     assert sorted(logs) == ["auc", "f1_score", "loss"]
-    with pytest.raises(TypeError, match=r"choose Adam.*Received: keras.optimizers.Muon$"):
+    # Keras 3.12 does not know the name.
+    with pytest.raises((TypeError, ValueError), match=r"choose Adam.*Received: keras.optimizers.Muon$|'muon'"):
         model.compile("muon", "mse")
     with pytest.raises(ValueError, match="Unknown optimizer: 'nonsense'"):
         model.compile("nonsense", "mse")

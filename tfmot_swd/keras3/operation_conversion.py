@@ -168,6 +168,9 @@ def operation_to_keras3(layer: Any, args: list[Any], kwargs: dict[str, Any], nam
     extra = [key for key, value in given.items() if not _equal(value, parameters[key].default)]
     if extra:
         raise NoCounterpart(f"tf.{symbol} with {', '.join(f'{key}={given[key]!r}' for key in extra)}")
+    if pair.operation == "Flip" and len(settings["axis"]) == 1:
+        # Up to 3.14, Keras takes no tuple here.
+        (settings["axis"],) = settings["axis"]
     if "dtype" in settings:
         settings["dtype"] = tf.as_dtype(settings["dtype"]).name
     return operation_class(pair.operation)(**settings, name=name)(*inputs)

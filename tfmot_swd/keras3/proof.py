@@ -75,7 +75,7 @@ def _run(model3: Any, model2: Any, probe3: Any, probe2: Any) -> tuple[list[np.nd
     for size in _OPEN_SIZES if is_open else _OPEN_SIZES[:1]:
         data = random_inputs(model3, model2, size)
         try:
-            found = _outputs3(probe3, data), _outputs2(probe2, data)
+            found = _outputs3(probe3, data), _traced(probe2, data)
         except Exception as error:  # Too small for its pooling, for example: whatever the layer raises.
             failed = error
             continue
@@ -95,21 +95,24 @@ def _last_line(error: Exception | None) -> str:
     return lines[-1] if lines else "no data of any size gave an output"
 
 
-def _outputs3(probe: Any, data: list[Any]) -> list[np.ndarray]:
-    def forward(inputs: Any) -> Any:
-        return probe(inputs, training=False)
-
-    # Traced: Keras 3 compiles each grouped convolution by itself when it runs eagerly.
-    outputs = tf.function(forward)(data) if on_tensorflow() else forward(data)
+def _outputs3(probe: Any, data: list[tf.Tensor]) -> list[np.ndarray]:
+    if on_tensorflow():
+        # Keras 3 compiles each grouped convolution by itself when it runs eagerly.
+        return _traced(probe, data)
+    outputs = probe([each.numpy() for each in data], training=False)
     return [np.asarray(keras3.ops.convert_to_numpy(each)) for each in keras3.tree.flatten(outputs)]
 
 
-def _outputs2(probe: Any, data: list[Any]) -> list[np.ndarray]:
-    outputs = tf.function(lambda inputs: probe(inputs, training=False))(data)
-    return [np.asarray(each) for each in tf.nest.flatten(outputs)]
+def _traced(probe: Any, data: list[tf.Tensor]) -> list[np.ndarray]:
+    @tf.function
+    def forward(inputs: Any) -> Any:
+        return tf.nest.flatten(probe(inputs, training=False))
+
+    # A function that is called is one more that TensorFlow counts, and warns of when there are many.
+    return [np.asarray(each) for each in forward.get_concrete_function(data)(data)]
 
 
-def random_inputs(model3: Any, model2: Any, open_size: int) -> list[Any]:
+def random_inputs(model3: Any, model2: Any, open_size: int) -> list[tf.Tensor]:
     """Returns a batch of two for each input: normal numbers, ids that all embeddings know, or words.
 
     Args:
@@ -136,8 +139,7 @@ def random_inputs(model3: Any, model2: Any, open_size: int) -> list[Any]:
             return tf.cast(generator.integers(0, min(ids), shape), dtype)
         return tf.cast(generator.normal(size=shape), dtype)
 
-    data = [batch(tensor) for tensor in model3.inputs]
-    return data if on_tensorflow() else [each.numpy() for each in data]
+    return [batch(tensor) for tensor in model3.inputs]
 
 
 @contextlib.contextmanager
