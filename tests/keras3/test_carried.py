@@ -60,6 +60,50 @@ def test_training_as_keras_3_trains_it(model):
         np.testing.assert_allclose(theirs.numpy(), np.asarray(ours), rtol=1e-4, atol=1e-6)
 
 
+def test_freezing_reaches_the_layers_inside():
+    """A batch normalization that is frozen normalizes by its statistics and leaves them."""
+    model = keras.Sequential([keras.Input((4,)), Scale(3.0, name="mine")])
+    there = from_keras3(model)
+    layer = mine(there)
+    order = [each.name for each in layer.weights]
+    layer.trainable = False
+    assert layer.trainable_weights == []
+    assert [each.name for each in layer.weights] == order
+    assert there.losses == []
+    statistics = [each.numpy() for each in layer.non_trainable_weights]
+    there(X, training=True)
+    for before, after in zip(statistics, layer.non_trainable_weights, strict=True):
+        np.testing.assert_array_equal(before, after.numpy())
+    layer.trainable = True
+    assert [each.name for each in layer.weights] == order
+    assert len(layer.trainable_weights) == 3
+
+    # A layer inside that its class has frozen stays frozen.
+    layer.inner.norm.trainable = False
+    assert not mine(to_keras3(there)).norm.trainable
+    assert len(layer.trainable_weights) == 1
+    assert len(layer.non_trainable_weights) == 4
+
+
+def test_a_layer_that_comes_frozen_can_be_unfrozen():
+    model = keras.Sequential([keras.Input((4,)), Scale(3.0, name="mine", trainable=False)])
+    layer = mine(from_keras3(model))
+    assert not layer.trainable_weights
+    layer.trainable = True
+    assert len(layer.trainable_weights) == 3
+
+
+def test_the_penalty_of_a_shared_layer_counts_once():
+    shared = Scale(1.0)
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, shared(shared(inputs)))
+    there = from_keras3(model)
+    there(X)
+    model(X)
+    # L2(0.1) of four ones.
+    np.testing.assert_allclose([sum(map(float, each.losses)) for each in (there, model)], [0.4, 0.4], rtol=1e-6)
+
+
 def test_random_states_come_along():
     model = keras.Sequential([keras.Input((2, 2, 3)), keras.layers.RandomBrightness(0.5, seed=3)])
     there = from_keras3(model)

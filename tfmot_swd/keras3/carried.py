@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import json
 import types
@@ -12,7 +13,7 @@ import tensorflow as tf
 
 from tfmot_swd.keras2.compat import keras as keras2
 from tfmot_swd.keras3.compat import keras as keras3
-from tfmot_swd.keras3.compat import layers_inside, value_of
+from tfmot_swd.keras3.compat import layers_inside, made_trainable, value_of
 from tfmot_swd.keras3.layer_table import prunable_names
 
 
@@ -48,10 +49,35 @@ class CarriedLayer(keras2.layers.Layer):
         self.supports_masking = bool(inner.supports_masking)
         self._call_inner = _caller(inner)
         # tf_keras does not see the variables of Keras 3: it gets the TensorFlow variables inside them.
-        trained = {id(each) for each in inner.trainable_variables}
+        trained = {id(each) for each in made_trainable(inner)}
         self._trainable_weights = [value_of(each) for each in inner.variables if id(each) in trained]
         self._non_trainable_weights = [value_of(each) for each in inner.variables if id(each) not in trained]
+        for variable in made_trainable(inner):
+            if variable.regularizer is not None:
+                self.add_loss(functools.partial(_penalty, variable))
         self.built = True
+
+    @property
+    def trainable(self) -> bool:
+        """Whether the layer is trained; the layers inside it are frozen with it, as those of Keras are."""
+        return bool(self._trainable)
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self._trainable = value
+        if getattr(self, "inner", None) is not None:
+            self.inner.trainable = value
+
+    @property
+    def trainable_weights(self) -> list[tf.Variable]:
+        """The weights that are trained, without those of layers inside that are frozen."""
+        return [value_of(each) for each in self.inner.trainable_variables] if self.trainable else []
+
+    @property
+    def non_trainable_weights(self) -> list[tf.Variable]:
+        """All other weights."""
+        trained = {id(each) for each in self.trainable_weights}
+        return [each for each in self._trainable_weights + self._non_trainable_weights if id(each) not in trained]
 
     @property
     def carried_class(self) -> str:
@@ -61,7 +87,9 @@ class CarriedLayer(keras2.layers.Layer):
     def call(self, inputs: Any, training: Any = None, **kwargs: Any) -> Any:
         kwargs["training"] = keras2.backend.learning_phase() if training is None else training
         outputs = self._call_inner(self.inner, inputs, kwargs)
-        for loss in self.inner.losses:
+        # Behind these come the penalties of weights, which count once for a layer that is called twice.
+        penalties = sum(each.regularizer is not None for each in self.inner.trainable_variables)
+        for loss in self.inner.losses[: len(self.inner.losses) - penalties]:
             self.add_loss(loss)
         return outputs
 
@@ -117,6 +145,11 @@ class CarriedOperation(keras2.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "inner": keras3.saving.serialize_keras_object(self.inner)}
+
+
+def _penalty(variable: Any) -> Any:
+    """Returns the regularization loss of a Keras 3 variable; None while it is frozen."""
+    return variable.regularizer(variable) if variable.trainable else None
 
 
 def _revived(config: dict[str, Any]) -> Any:

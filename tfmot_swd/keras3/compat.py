@@ -34,6 +34,7 @@ __all__ = [
     "layers_inside",
     "learning_rate_source",
     "made_by",
+    "made_trainable",
     "on_tensorflow",
     "operation_class",
     "output_structure",
@@ -78,6 +79,11 @@ def made_by(tensor: Any) -> Any:
 def automatic_mask(tensor: Any) -> Any:
     """Returns the mask that Keras computed along with a tensor, or None."""
     return getattr(tensor, "_keras_mask", None)
+
+
+def made_trainable(layer: Any) -> list[Any]:
+    """Returns the variables of a layer that are trained when nothing in it is frozen."""
+    return [variable for part in layers_inside(layer) for variable in part._trainable_variables]
 
 
 def value_of(variable: Any) -> Any:

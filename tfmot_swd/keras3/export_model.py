@@ -17,7 +17,7 @@ from tfmot_swd.keras3.layer_conversion import layer_to_keras3
 from tfmot_swd.keras3.operation_conversion import operation_to_keras3
 from tfmot_swd.keras3.parts import NoCounterpart
 from tfmot_swd.keras3.proof import prove_equal
-from tfmot_swd.keras3.weight_transfer import transfer_weights
+from tfmot_swd.keras3.weight_transfer import give_variables, transfer_weights
 
 # Layers that take their states behind their input, which Keras 3 has passed by name.
 _WITH_STATES = (keras2.layers.RNN, keras2.layers.Bidirectional)
@@ -143,8 +143,7 @@ class _Exporter:
         """Copies the weights of all layers."""
         for layer, made in self._made:
             if isinstance(layer, CarriedLayer):
-                for ours, theirs in zip(layer.inner.variables, made.variables, strict=True):
-                    theirs.assign(ours)
+                give_variables(layer.inner, made)
                 continue
             try:
                 transfer_weights(layer, made)

@@ -28,7 +28,7 @@ from tfmot_swd.keras3.layer_conversion import layer_to_keras2
 from tfmot_swd.keras3.operation_conversion import fits, operation_to_keras2
 from tfmot_swd.keras3.parts import NoCounterpart, keras2_policy
 from tfmot_swd.keras3.proof import prove_equal
-from tfmot_swd.keras3.weight_transfer import transfer_weights
+from tfmot_swd.keras3.weight_transfer import give_variables, transfer_weights
 
 
 def import_model(model: Any) -> Any:
@@ -177,8 +177,7 @@ class _Importer:
         """Copies the weights of all layers."""
         for layer, made in self._made:
             if isinstance(made, CarriedLayer):
-                for ours, theirs in zip(layer.variables, made.inner.variables, strict=True):
-                    theirs.assign(ours)
+                give_variables(layer, made.inner)
                 continue
             try:
                 transfer_weights(layer, made)

@@ -11,6 +11,7 @@ from tfmot_swd.keras2.compat import keras as keras2
 from tfmot_swd.keras2.compat import master_variable
 from tfmot_swd.keras2.graph import layers_inside
 from tfmot_swd.keras3.compat import keras as keras3
+from tfmot_swd.keras3.compat import layers_inside as layers_inside3
 from tfmot_swd.keras3.parts import NoCounterpart
 
 # The same weight has another name in one of the two.
@@ -54,6 +55,29 @@ def transfer_weights(source: Any, target: Any) -> None:
         if isinstance(part, keras2.layers.Normalization | keras3.layers.Normalization):
             # It computes with numbers made of its weights.
             part.finalize_state()
+
+
+def give_variables(layer: Any, copy: Any) -> None:
+    """Copies all variables of a Keras 3 layer, random states among them, and what is frozen inside, to a copy of it.
+
+    Args:
+      layer, copy: of the same class and config, both built.
+
+    Raises:
+      ValueError: the copy has other variables.
+    """
+    given, taken = list(layer.variables), list(copy.variables)
+    if [tuple(each.shape) for each in given] != [tuple(each.shape) for each in taken]:
+        raise ValueError(
+            "A copy of this layer, made of its config, does not have its weights: have get_config return all that they "
+            f"depend on. Received: {layer.name!r} of class {type(layer).__name__}, with {len(given)} variables "
+            f"{[tuple(each.shape) for each in given]}, and a copy with {[tuple(each.shape) for each in taken]}"
+        )
+    for variable, twin in zip(given, taken, strict=True):
+        twin.assign(variable)
+    for part, twin in zip(layers_inside3(layer), layers_inside3(copy), strict=True):
+        if twin.trainable != part.trainable:
+            twin.trainable = part.trainable
 
 
 def _parts(layer: Any) -> list[Any]:
