@@ -56,7 +56,7 @@ def test_open_sizes_are_tried_until_the_network_has_something_to_compute():
 def test_ids_are_those_that_all_embeddings_know():
     ids, features = keras.Input((5,), dtype="int32"), keras.Input((3,))
     model = keras.Model([ids, features], [keras.layers.Embedding(4, 2)(ids), keras.layers.Dense(1)(features)])
-    whole, _ = random_inputs(model, from_keras3(model), 8)
+    whole, _ = random_inputs(model, 8)
     assert whole.shape == (2, 5)
     assert min(whole.numpy().ravel()) >= 0
     assert max(whole.numpy().ravel()) < 4

@@ -11,6 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfmot_swd.keras2.compat import constrain
 from tfmot_swd.keras2.compat import keras as keras2
 from tfmot_swd.keras3.compat import keras as keras3
 from tfmot_swd.keras3.compat import layers_inside, made_trainable, value_of
@@ -55,6 +56,8 @@ class CarriedLayer(keras2.layers.Layer):
         for variable in made_trainable(inner):
             if variable.regularizer is not None:
                 self.add_loss(functools.partial(_penalty, variable))
+            if variable.constraint is not None:
+                constrain(value_of(variable), variable.constraint)
         self.built = True
 
     @property

@@ -26,6 +26,7 @@ __all__ = [
     "better_when",
     "calls_by_depth",
     "does_nothing",
+    "forget_losses",
     "function_arguments",
     "function_of",
     "functional_of",
@@ -79,6 +80,11 @@ def made_by(tensor: Any) -> Any:
 def automatic_mask(tensor: Any) -> Any:
     """Returns the mask that Keras computed along with a tensor, or None."""
     return getattr(tensor, "_keras_mask", None)
+
+
+def forget_losses(model: Any) -> None:
+    """Discards the losses that layers collected in the latest call of a model."""
+    model._clear_losses()
 
 
 def made_trainable(layer: Any) -> list[Any]:

@@ -15,7 +15,7 @@ from tfmot_swd.keras3.compat import keras as keras3
 from tfmot_swd.keras3.graph import calls_of as calls_of3
 from tfmot_swd.keras3.layer_conversion import layer_to_keras3
 from tfmot_swd.keras3.operation_conversion import operation_to_keras3
-from tfmot_swd.keras3.parts import NoCounterpart
+from tfmot_swd.keras3.parts import NoCounterpart, policy_of
 from tfmot_swd.keras3.proof import prove_equal
 from tfmot_swd.keras3.weight_transfer import give_variables, transfer_weights
 
@@ -59,7 +59,13 @@ class _Exporter:
 
     def model(self, model: Any) -> Any:
         """Returns the Keras 3 model of a model, or of one inside it."""
-        made = self._stack(model) if isinstance(model, keras2.Sequential) else self._graph(model)
+        # The policy of a model decides whether its optimizer scales the loss.
+        before = keras3.config.dtype_policy()
+        keras3.config.set_dtype_policy(policy_of(model))
+        try:
+            made = self._stack(model) if isinstance(model, keras2.Sequential) else self._graph(model)
+        finally:
+            keras3.config.set_dtype_policy(before)
         if not model.trainable:
             made.trainable = False
         return made

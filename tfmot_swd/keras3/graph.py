@@ -16,7 +16,7 @@ class Keras3Call:
     Args:
       operation: the layer, nested model or operation that is called.
       args: positional arguments, symbolic tensors among them.
-      kwargs: keyword arguments, without masks that Keras has filled in by itself.
+      kwargs: keyword arguments, without `training`, and without masks that Keras has filled in by itself.
       outputs: symbolic tensors, flattened.
     """
 
@@ -69,7 +69,9 @@ def _without_masks(node: Any) -> Keras3Call:
         flat = keras.tree.flatten((args, {key: value for key, value in kwargs.items() if not _names_mask(key)}))
         known = {id(automatic_mask(each)) for each in flat if automatic_mask(each) is not None}
         kwargs = {key: value for key, value in kwargs.items() if not (_names_mask(key) and _all_known(value, known))}
-    kwargs = {key: value for key, value in kwargs.items() if not (key == "training" and value is None)}
+    # Keras 3 writes the default of a layer's `call` here, and overrules it, as what was written by hand, wherever the
+    # model is told whether it trains: in fit, evaluate and predict.
+    kwargs = {key: value for key, value in kwargs.items() if key != "training"}
     return Keras3Call(node.operation, tuple(args), dict(kwargs), tuple(node.outputs))
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import re
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -14,6 +16,7 @@ from tfmot_swd.keras2.graph import calls_of as calls_of2
 from tfmot_swd.keras3.carried import CarriedLayer, CarriedOperation, single_input
 from tfmot_swd.keras3.compat import (
     Functional,
+    automatic_mask,
     functional_of,
     input_structure,
     made_by,
@@ -26,14 +29,15 @@ from tfmot_swd.keras3.compat import layers_inside as layers_inside3
 from tfmot_swd.keras3.graph import Keras3Call, calls_of
 from tfmot_swd.keras3.layer_conversion import layer_to_keras2
 from tfmot_swd.keras3.operation_conversion import fits, operation_to_keras2
-from tfmot_swd.keras3.parts import NoCounterpart, keras2_policy
-from tfmot_swd.keras3.proof import prove_equal
+from tfmot_swd.keras3.parts import NoCounterpart, policy_of
+from tfmot_swd.keras3.proof import last_line, prove_equal
 from tfmot_swd.keras3.weight_transfer import give_variables, transfer_weights
 
 
 def import_model(model: Any) -> Any:
     """Returns what `from_keras3` does."""
     _check(model)
+    _check_names(model)
     importer = _Importer()
     try:
         made = importer.model(model)
@@ -65,6 +69,21 @@ def _check(model: Any) -> None:
         )
 
 
+def _check_names(model: Any) -> None:
+    """Raises if a layer has a name that TensorFlow does not take."""
+    names = [each.name for each in layers_inside3(model)]
+    refused = [each for each in names if not re.fullmatch(r"[A-Za-z0-9.][A-Za-z0-9_.>-]*", each)]
+    if refused:
+        raise ValueError(
+            "TensorFlow takes names of letters, digits, '_', '.' and '-' that begin with a letter or digit: "
+            f"set the names of these layers to such, as layer.name = 'my_layer'. Received: {refused}"
+        )
+
+
+# What tf_keras and TensorFlow raise where a layer does not take its inputs.
+_REFUSALS = (TypeError, ValueError, AttributeError, NotImplementedError, tf.errors.OpError)
+
+
 class _Importer:
     """One conversion: what has been made of which layer, operation and tensor so far."""
 
@@ -72,6 +91,8 @@ class _Importer:
         self._layers: dict[int, Any] = {}
         self._operations: dict[int, Any] = {}
         self._tensors: dict[int, Any] = {}
+        # Identity of a layer → why its counterpart will not do.
+        self._refused: dict[int, str] = {}
         # (layer, its counterpart) of all layers of Keras 3 that have weights to give.
         self._made: list[tuple[Any, Any]] = []
 
@@ -79,7 +100,7 @@ class _Importer:
         """Returns the tf_keras model of a model, or of one inside it."""
         _check(model)
         # The policy of a model decides whether its optimizer scales the loss.
-        with policy_scope(keras2_policy(model)):
+        with policy_scope(policy_of(model)):
             made = self._stack(model) if isinstance(model, keras3.Sequential) else self._graph(model)
         if not model.trainable:
             made.trainable = False
@@ -94,6 +115,8 @@ class _Importer:
 
     def _input(self, tensor: Any) -> Any:
         layer = made_by(tensor)
+        if getattr(layer, "optional", False):
+            raise NoCounterpart(f"the optional input {layer.name!r}")
         made = keras2.Input(
             batch_shape=tuple(tensor.shape), dtype=tensor.dtype, name=layer.name, sparse=bool(layer.sparse)
         )
@@ -102,15 +125,36 @@ class _Importer:
 
     def _stack(self, model: Any) -> Any:
         calls = calls_of(model)
+        while True:
+            made, refused = self._stacked(model, calls)
+            if not refused:
+                return made
+            # Again from the beginning: tf_keras takes no layer out of a stack.
+            self._refused |= refused
+            layers = {id(call.operation) for call in calls if not isinstance(call.operation, keras3.Model)}
+            self._layers = {key: each for key, each in self._layers.items() if key not in layers}
+            self._made = [(layer, made) for layer, made in self._made if id(layer) not in layers]
+
+    def _stacked(self, model: Any, calls: Sequence[Keras3Call]) -> tuple[Any, dict[int, str]]:
+        """Returns the Sequential model, and the layers in it that must be carried, with the reasons."""
         (tensor,) = functional_of(model).inputs
         first = keras2.layers.InputLayer(
             batch_input_shape=tuple(tensor.shape), dtype=tensor.dtype, name=made_by(tensor).name
         )
-        made = keras2.Sequential([first, *map(self._layer, calls)], name=model.name)
+        made = keras2.Sequential([first], name=model.name)
+        refused: dict[int, str] = {}
+        for call in calls:
+            layer = self._layer(call)
+            try:
+                made.add(layer)
+            except _REFUSALS as error:
+                return made, {**refused, id(call.operation): self._reason(layer, error)}
+            if self._is_translated(layer) and (reason := _unlike(call, made.outputs)):
+                refused[id(call.operation)] = reason
         self._tensors[id(tensor)] = made.inputs[0]
         for before, after in zip(calls, calls_of2(made), strict=True):
             self._tensors.update(zip(map(id, before.outputs), after.outputs, strict=True))
-        return made
+        return made, refused
 
     def _call(self, call: Keras3Call) -> None:
         def convert(value: Any) -> Any:
@@ -118,15 +162,39 @@ class _Importer:
 
         args, kwargs = call.converted(convert)
         if isinstance(call.operation, keras3.layers.Layer):
-            layer = self._layer(call)
-            if isinstance(layer, CarriedLayer):
-                inputs, kwargs = single_input(layer.inner, args, kwargs)
-                args = [inputs]
-            outputs = layer(*args, **kwargs)
+            outputs = self._apply(call, args, kwargs)
         else:
             outputs = self._operate(call, args, kwargs)
         for before, after in zip(call.outputs, tf.nest.flatten(outputs), strict=True):
             self._tensors[id(before)] = after
+
+    def _apply(self, call: Keras3Call, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        """Returns the outputs of a layer; one that tf_keras calls otherwise, or refuses to call, is carried."""
+        key, is_first = id(call.operation), id(call.operation) not in self._layers
+        layer = self._layer(call)
+        if not self._is_translated(layer):
+            return _called(layer, args, kwargs)
+        try:
+            outputs = layer(*args, **kwargs)
+            reason = _unlike(call, tf.nest.flatten(outputs))
+        except _REFUSALS as error:
+            outputs, reason = None, self._reason(layer, error)
+        if not reason or (not is_first and outputs is not None):
+            # What a shared layer does in a later call is left to the proof.
+            return outputs
+        self._refused[key] = reason
+        del self._layers[key]
+        self._made = [(each, made) for each, made in self._made if each is not call.operation]
+        return _called(self._layer(call), args, kwargs)
+
+    def _is_translated(self, layer: Any) -> bool:
+        return not isinstance(layer, CarriedLayer | keras2.Model)
+
+    def _reason(self, layer: Any, error: Exception) -> str:
+        """Returns why a layer must be carried, of the error that its call raised."""
+        if not self._is_translated(layer):
+            raise error
+        return f"this call of {type(layer).__name__} ({last_line(error)})"
 
     def _layer(self, call: Keras3Call) -> Any:
         layer = call.operation
@@ -138,6 +206,8 @@ class _Importer:
         if isinstance(layer, keras3.Sequential | Functional) and not replaces_training(layer):
             return self.model(layer)
         try:
+            if id(layer) in self._refused:
+                raise NoCounterpart(self._refused[id(layer)])
             made = self._translated(layer)
             _check_takes(made, call.kwargs)
         except NoCounterpart as reason:
@@ -194,6 +264,32 @@ class _Importer:
             for call in calls_of(model)
             for tensor in call.outputs
         ]
+
+
+def _called(layer: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    """Returns the outputs of a nested model or a carried layer."""
+    if not isinstance(layer, CarriedLayer):
+        return layer(*args, **kwargs)
+    inputs, named = single_input(layer.inner, args, kwargs)
+    return layer(inputs, **named)
+
+
+def _unlike(call: Keras3Call, outputs: Sequence[Any]) -> str:
+    """Returns what a layer of tf_keras does otherwise with masks and dtypes; "" where it does not.
+
+    The masks that travel with tensors: layers such as Identity pass one on in Keras 3 and not in tf_keras, and a sum
+    has one in tf_keras if any of its inputs has.
+    """
+    unmasked = [automatic_mask(each) is None for each in call.inputs]
+    if isinstance(call.operation, keras3.layers.Concatenate) and any(unmasked) and not all(unmasked):
+        return "Concatenate of inputs of which only some have a mask"
+    for before, after in zip(call.outputs, outputs, strict=True):
+        if (automatic_mask(before) is None) != (automatic_mask(after) is None):
+            return f"{type(call.operation).__name__} that passes masks on in the same way"
+        dtypes = [tf.as_dtype(keras3.backend.standardize_dtype(before.dtype)), tf.as_dtype(after.dtype)]
+        if all(each.is_floating for each in dtypes) and dtypes[0] != dtypes[1]:
+            return f"{type(call.operation).__name__} that returns {dtypes[0].name}"
+    return ""
 
 
 def _check_takes(layer: Any, kwargs: dict[str, Any]) -> None:

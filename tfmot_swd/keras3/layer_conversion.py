@@ -11,7 +11,7 @@ from tfmot_swd.keras3.activations import keras2_activation, keras3_activation
 from tfmot_swd.keras3.compat import keras as keras3
 from tfmot_swd.keras3.compat import layers_inside, on_tensorflow
 from tfmot_swd.keras3.layer_table import arguments_of, pair_of_keras2, pair_of_keras3
-from tfmot_swd.keras3.parts import NoCounterpart, keras2_part, keras2_policy, keras3_part, kind_of
+from tfmot_swd.keras3.parts import NoCounterpart, keras2_part, keras3_part, kind_of, policy_of
 
 # Arguments that choose an implementation, name a random stream, or say what a layer was built for.
 _ANY = frozenset(
@@ -25,6 +25,8 @@ _ANY = frozenset(
         "query_shape",
         "rng_type",
         "seed",
+        # Set afterwards: not every class takes it.
+        "trainable",
         "use_cudnn",
         "value_shape",
     }
@@ -55,7 +57,7 @@ def layer_to_keras2(layer: Any, translate: Callable[..., Any], name: str | None 
 
     def value(key: str, given: Any) -> Any:
         if key == "dtype":
-            return keras2_policy(layer)
+            return policy_of(layer)
         if key.endswith("activation"):
             return _activation(_held(layer, key), keras2_activation, keras3.layers.Layer, translate)
         home = kind_of(key)
@@ -85,7 +87,7 @@ def layer_to_keras3(layer: Any, translate: Callable[..., Any], name: str | None 
 
     def value(key: str, given: Any) -> Any:
         if key == "dtype":
-            return layer.dtype_policy.name if hasattr(layer, "dtype_policy") else given
+            return policy_of(layer)
         if key.endswith("activation"):
             return _activation(_held(layer, key), keras3_activation, keras2.layers.Layer, translate)
         home = kind_of(key)
@@ -112,13 +114,23 @@ def _arguments(
 ) -> dict[str, Any]:
     """Returns the arguments for the class `other`, from the config of a layer of class `kind`."""
     takes, defaults, made = arguments_of(other), {"autocast": True, **arguments_of(kind)}, {}
-    for key, given in layer.get_config().items():
+    for key, given in _config(layer).items():
         there = renamed.get(key, key)
         if there in takes:
             made[there] = value(key, given)
         elif key not in _ANY and not _is_neutral(given, defaults.get(key), neutral.get(key)):
             raise NoCounterpart(f"{key}={given!r}")
     return made
+
+
+def _config(layer: Any) -> dict[str, Any]:
+    try:
+        return dict(layer.get_config())
+    except NotImplementedError as error:
+        raise ValueError(
+            "Layers are converted by their configs: write get_config for what this one is configured with. "
+            f"Received: {layer.name!r}, and {error}"
+        ) from error
 
 
 def _is_neutral(given: Any, default: Any, allowed: Sequence[Any] | None) -> bool:
@@ -140,10 +152,13 @@ def _part(layer: Any, key: str, given: Any, home: str) -> Any:
     return held
 
 
-def _activation(function: Any, known: Callable[[Any], Any], layers: type, translate: Callable[..., Any]) -> Any:
+def _activation(function: Any, known: Callable[[Any], Any], layers: Any, translate: Callable[..., Any]) -> Any:
     if function is None:
         return None
     if isinstance(function, layers):
+        # Keras 3 builds one with weights late.
+        if function.weights or (isinstance(function, keras3.layers.Layer) and not function.built):
+            raise NoCounterpart(f"an activation with weights ({type(function).__name__})")
         return translate(function)
     found = known(function)
     if found is not None:

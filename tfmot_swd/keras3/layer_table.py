@@ -110,17 +110,22 @@ def prunable_names(kind: type) -> tuple[str, ...]:
 
 def arguments_of(kind: type) -> dict[str, Any]:
     """Returns the arguments that a layer class takes, those of its ancestors included, and their defaults."""
-    found: dict[str, Any] = {"name": None, "trainable": True, "dtype": None}
+    found: dict[str, Any] = {}
+    for each in kind.__mro__:
+        if each in (keras2.layers.Layer, keras3.layers.Layer):
+            found = {"name": None, "trainable": True, "dtype": None, **found}
+            break
+        if "__init__" in vars(each):
+            parameters = inspect.signature(vars(each)["__init__"]).parameters
+            for name, parameter in parameters.items():
+                if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL) and name != "self":
+                    found.setdefault(name, parameter.default)
+            if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+                # It passes on no others.
+                break
     if issubclass(kind, keras2.layers.RNN):
         # tf_keras takes it without naming it.
         found["zero_output_for_mask"] = False
-    for each in kind.__mro__:
-        if each in (keras2.layers.Layer, keras3.layers.Layer):
-            break
-        if "__init__" in vars(each):
-            for name, parameter in inspect.signature(vars(each)["__init__"]).parameters.items():
-                if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL) and name != "self":
-                    found.setdefault(name, parameter.default)
     return found
 
 

@@ -9,8 +9,9 @@ import numpy as np
 
 from tfmot_swd.keras2.compat import keras as keras2
 from tfmot_swd.keras3.compat import keras as keras3
+from tfmot_swd.keras3.compat import on_tensorflow
 from tfmot_swd.keras3.layer_table import arguments_of, register_layer_pair
-from tfmot_swd.keras3.parts import NoCounterpart
+from tfmot_swd.keras3.parts import NoCounterpart, policy_of
 
 # (layer, name=) → the layer of the other Keras.
 Translate = Callable[..., Any]
@@ -23,7 +24,7 @@ def _home_of(layer: Any) -> Any:
 
 
 def _common(layer: Any) -> dict[str, Any]:
-    return {"name": layer.name.replace("/", "_"), "trainable": layer.trainable}
+    return {"name": layer.name.replace("/", "_"), "trainable": layer.trainable, "dtype": policy_of(layer)}
 
 
 def _time_distributed(layer: Any, translate: Translate) -> Any:
@@ -50,10 +51,12 @@ def _rnn(layer: Any, translate: Translate) -> Any:
 
 
 def _stacked_cells(layer: Any, translate: Translate) -> Any:
-    return _home_of(layer).StackedRNNCells([translate(cell) for cell in layer.cells], name=layer.name)
+    return _home_of(layer).StackedRNNCells([translate(cell) for cell in layer.cells], **_common(layer))
 
 
 def _spectral_normalization(layer: Any, translate: Translate) -> Any:
+    if isinstance(layer, keras3.layers.Layer):
+        raise NoCounterpart("SpectralNormalization, whose files tf_keras cannot load,")
     return _home_of(layer).SpectralNormalization(
         translate(layer.layer), power_iterations=layer.power_iterations, **_common(layer)
     )
@@ -61,6 +64,8 @@ def _spectral_normalization(layer: Any, translate: Translate) -> Any:
 
 def _lambda(layer: Any, translate: Translate) -> Any:
     arguments = {"arguments": layer.arguments or None, **_common(layer)}
+    if not on_tensorflow():
+        raise NoCounterpart("a Lambda layer, whose function is written for one backend,")
     if isinstance(layer, keras3.layers.Lambda):
         return keras2.layers.Lambda(layer.function, **{**arguments, "arguments": layer.arguments or {}})
     shape = layer.output_shape
@@ -83,7 +88,7 @@ def _discretization(layer: Any, translate: Translate) -> Any:
         raise NoCounterpart("no bin boundaries: adapt the layer first")
     config = layer.get_config()
     return _home_of(layer).Discretization(
-        bin_boundaries=np.asarray(edges).tolist(), output_mode=config["output_mode"], name=layer.name
+        bin_boundaries=np.asarray(edges).tolist(), output_mode=config["output_mode"], **_common(layer)
     )
 
 

@@ -20,7 +20,11 @@ class NoCounterpart(ValueError):
 
 # How the names of arguments end → the module of both packages that their objects are of.
 KINDS = {"initializer": "initializers", "regularizer": "regularizers", "constraint": "constraints"}
-_POLICIES = frozenset({"float16", "bfloat16", "float32", "float64", "mixed_float16", "mixed_bfloat16"})
+_POLICIES = frozenset(
+    {"float16", "bfloat16", "float32", "float64", "mixed_float16", "mixed_bfloat16"}
+    # Of layers that encode and look up.
+    | {"bool", "int8", "uint8", "int16", "int32", "int64", "string"}
+)
 
 
 def kind_of(argument: str) -> str | None:
@@ -87,6 +91,13 @@ def keras2_part(part: Any, home: str) -> Any:
         return made
     if not on_tensorflow():
         raise NoCounterpart(f"{type(part).__name__}, which is not of Keras, on the {keras3.backend.backend()} backend")
+    try:
+        part.get_config()
+    except NotImplementedError as error:
+        raise ValueError(
+            "tf_keras saves and copies what a layer is configured with: write get_config for this class. "
+            f"Received: {type(part).__name__} without it"
+        ) from error
     return _CARRIED[home](part)
 
 
@@ -128,8 +139,8 @@ def _same_class(part: Any, home: Any, other: Any) -> Any:
     return kind(**{key: value for key, value in given.items() if key in takes})
 
 
-def keras2_policy(layer: Any) -> str:
-    """Returns the name of a Keras 3 layer's dtype policy, by which tf_keras knows it too.
+def policy_of(layer: Any) -> str:
+    """Returns the name of the dtype policy of a layer or model, by which the other Keras knows it too.
 
     Raises:
       NoCounterpart: a policy of quantized weights.

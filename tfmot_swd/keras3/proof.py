@@ -11,9 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_swd.keras2.compat import keras as keras2
-from tfmot_swd.keras2.graph import layers_inside
+from tfmot_swd.keras3.compat import forget_losses, layers_inside, on_tensorflow
 from tfmot_swd.keras3.compat import keras as keras3
-from tfmot_swd.keras3.compat import on_tensorflow
 
 # Sizes tried where a model leaves them open: the smallest on which it runs.
 _OPEN_SIZES = (8, 32, 96, 224)
@@ -38,18 +37,41 @@ def prove_equal(model3: Any, model2: Any, pairs: Sequence[tuple[str, Any, Any]])
     probe3 = keras3.Model(list(model3.inputs), [ours for _, ours, _ in pairs])
     probe2 = keras2.Model(list(model2.inputs), [theirs for _, _, theirs in pairs])
     with _states_kept(model3, model2):
-        found3, found2 = _run(model3, model2, probe3, probe2)
+        data, found3, found2 = _run(model3, probe3, probe2)
+    name, difference = _first_difference(pairs, found3, found2)
+    if name is None:
+        return
+    with _states_kept(model3, model2):
+        random, _ = _first_difference(pairs, found3, _outputs3(probe3, data))
+    if random is not None:
+        raise ValueError(
+            "A layer that computes another result in each call cannot be compared, so the conversion is not proven: "
+            "let it use its `training` argument, or draw its numbers with a keras.random.SeedGenerator of its own. "
+            f"Received: {model3.name!r}, whose {random!r} is random when it is called with training=False"
+        )
+    raise ValueError(
+        "The converted model does not compute what the model computes, so it is not returned: replace the first layer "
+        "that differs, or tell how to convert it by tfmot_swd.keras3.register_layer_pair. "
+        f"Received: {model3.name!r}, whose {name!r} differs by {difference:.1e} of its largest output"
+    )
+
+
+def _first_difference(
+    pairs: Sequence[tuple[str, Any, Any]], found: list[np.ndarray], others: list[np.ndarray]
+) -> tuple[str | None, float]:
+    """Returns the name of the first call whose outputs differ, and by how much; (None, 0.0) where none does."""
     tolerance = 0.0
-    for (name, _, _), ours, theirs in zip(pairs, found3, found2, strict=True):
+    for (name, _, _), ours, theirs in zip(pairs, found, others, strict=True):
         # What follows a layer in half precision is no more exact than it.
         tolerance = max(tolerance, *(_TOLERANCES.get(each.dtype.name, 1e-4) for each in (ours, theirs)))
         difference = _difference(ours, theirs)
-        if difference > tolerance:
-            raise ValueError(
-                "The converted model does not compute what the model computes, so it is not returned: replace the "
-                "first layer that differs, or tell how to convert it by tfmot_swd.keras3.register_layer_pair. "
-                f"Received: {model3.name!r}, whose {name!r} differs by {difference:.1e} of its largest output"
-            )
+        if difference > tolerance or _is_half(ours) != _is_half(theirs):
+            return name, difference
+    return None, 0.0
+
+
+def _is_half(array: np.ndarray) -> bool:
+    return array.dtype.name in ("float16", "bfloat16")
 
 
 def _difference(ours: np.ndarray, theirs: np.ndarray) -> float:
@@ -68,27 +90,27 @@ def _difference(ours: np.ndarray, theirs: np.ndarray) -> float:
     return float(np.abs(ours - theirs).max() / max(np.abs(ours).max(), 1e-6))
 
 
-def _run(model3: Any, model2: Any, probe3: Any, probe2: Any) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Returns what both probes compute on the first sizes of data on which the models run."""
+def _run(model3: Any, probe3: Any, probe2: Any) -> tuple[list[tf.Tensor], list[np.ndarray], list[np.ndarray]]:
+    """Returns the first sizes of data on which the models run, and what both probes compute."""
     is_open = any(None in tensor.shape[1:] for tensor in model3.inputs)
     failed: Exception | None = None
     for size in _OPEN_SIZES if is_open else _OPEN_SIZES[:1]:
-        data = random_inputs(model3, model2, size)
+        data = random_inputs(model3, size)
         try:
-            found = _outputs3(probe3, data), _traced(probe2, data)
+            found = data, _outputs3(probe3, data), _traced(probe2, data)
         except Exception as error:  # Too small for its pooling, for example: whatever the layer raises.
             failed = error
             continue
-        if all(each.size for each in found[0]):
+        if all(each.size for each in found[1]):
             return found
     raise ValueError(
         "The converted model could not be compared with the model, as one of them does not run on random data: give "
         "keras.Input the sizes that it is used with. "
-        f"Received: {model3.name!r}, {type(failed).__name__}: {_last_line(failed)}"
+        f"Received: {model3.name!r}, {type(failed).__name__}: {last_line(failed)}"
     ) from failed
 
 
-def _last_line(error: Exception | None) -> str:
+def last_line(error: Exception | None) -> str:
     """Returns what an error says, where Keras puts a page before and behind it."""
     said = re.split("(?:Call a|A)rguments received by", str(error))[0]
     lines = [line.strip() for line in said.splitlines() if line.strip()]
@@ -106,40 +128,52 @@ def _outputs3(probe: Any, data: list[tf.Tensor]) -> list[np.ndarray]:
 def _traced(probe: Any, data: list[tf.Tensor]) -> list[np.ndarray]:
     @tf.function
     def forward(inputs: Any) -> Any:
-        return tf.nest.flatten(probe(inputs, training=False))
+        outputs = tf.nest.flatten(probe(inputs, training=False))
+        return [tf.sparse.to_dense(each) if isinstance(each, tf.SparseTensor) else each for each in outputs]
 
     # A function that is called is one more that TensorFlow counts, and warns of when there are many.
     return [np.asarray(each) for each in forward.get_concrete_function(data)(data)]
 
 
-def random_inputs(model3: Any, model2: Any, open_size: int) -> list[tf.Tensor]:
+def random_inputs(model: Any, open_size: int) -> list[tf.Tensor]:
     """Returns a batch of two for each input: normal numbers, ids that all embeddings know, or words.
 
+    A third of all time steps, words and ids are zero, which masks stand for.
+
     Args:
-      model3, model2: the same model in both Keras.
+      model: a Keras 3 model.
       open_size: for sizes that the model leaves open.
     """
     generator = np.random.default_rng(0)
-    ids = [layer.input_dim for layer in layers_inside(model2) if isinstance(layer, keras2.layers.Embedding)]
-    ids += [layer.num_tokens for layer in layers_inside(model2) if isinstance(layer, keras2.layers.CategoryEncoding)]
-    words = [layer.get_vocabulary() for layer in layers_inside(model2) if isinstance(layer, keras2.layers.StringLookup)]
+    inside = layers_inside(model)
+    ids = [layer.input_dim for layer in inside if isinstance(layer, keras3.layers.Embedding)]
+    ids += [layer.num_tokens for layer in inside if isinstance(layer, keras3.layers.CategoryEncoding)]
+    words = [
+        each for layer in inside if isinstance(layer, keras3.layers.StringLookup) for each in layer.get_vocabulary()
+    ]
 
-    def batch(tensor: Any) -> Any:
+    def batch(tensor: Any) -> tf.Tensor:
         shape = [2, *(open_size if each is None else each for each in tensor.shape[1:])]
         if tensor.shape and tensor.shape[0] is not None:
             shape[0] = tensor.shape[0]
         dtype = tf.as_dtype(keras3.backend.standardize_dtype(tensor.dtype))
         if dtype == tf.string:
-            known = [str(each) for each in (words[0] if words else [])] + ["a word"]
-            return tf.constant(generator.choice(known, shape))
-        if dtype.is_integer or dtype.is_bool:
-            return tf.cast(generator.integers(0, min([*ids, 256 if not ids else 2**31 - 1]), shape), dtype)
-        if ids:
+            return tf.constant(generator.choice([*map(str, words), "a word"], shape))
+        if dtype.is_bool:
+            return tf.constant(generator.random(shape) < 0.5)
+        values: Any
+        if dtype.is_integer or ids:
             # Embeddings take floats too: whole numbers that all of them know.
-            return tf.cast(generator.integers(0, min(ids), shape), dtype)
-        return tf.cast(generator.normal(size=shape), dtype)
+            values = generator.integers(0, min(ids, default=256), shape)
+        else:
+            values = generator.normal(size=shape)
+        # Time steps as a whole; the last ones too, as in sequences that were padded.
+        steps = shape if dtype.is_integer else [*shape[:2], *([1] * (len(shape) - 2))]
+        if len(shape) > 1 and (dtype.is_integer or len(shape) == 3):
+            values = values * (generator.random(steps) > 1 / 3)
+        return tf.cast(values, dtype)
 
-    return [batch(tensor) for tensor in model3.inputs]
+    return [batch(tensor) for tensor in model.inputs]
 
 
 @contextlib.contextmanager
@@ -154,3 +188,5 @@ def _states_kept(model3: Any, model2: Any) -> Iterator[None]:
     finally:
         for variable, value in zip([*states3, *states2], [*values3, *values2], strict=True):
             variable.assign(value)
+        # Those of a traced call are of no use to anybody.
+        forget_losses(model3)
