@@ -12,13 +12,12 @@ LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 
 
 def load_tensorflow() -> None:
-    """Imports TensorFlow, in Keras 2 mode, with its start-up chatter muted.
+    """Imports TensorFlow with its start-up chatter muted.
 
     Some of it comes before TensorFlow reads its own log level, so the file descriptor of stderr is
     turned aside meanwhile; what was said is shown after all where the import fails. Whoever sets a
     log level below 3 hears everything.
     """
-    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
     # Level 3, as TensorFlow calls it an error that a machine has no GPU.
     if os.environ.setdefault(LOG_LEVEL, "3") != "3" or "tensorflow" in sys.modules:
         importlib.import_module("tensorflow")

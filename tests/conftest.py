@@ -1,4 +1,4 @@
-"""What every test needs: Keras 2, a quiet TensorFlow on one thread, and one seed."""
+"""What every test needs: a quiet TensorFlow on one thread, and one seed."""
 
 import os
 
@@ -12,7 +12,7 @@ from examples.quiet import load_tensorflow
 
 load_tensorflow()
 
-import tf_keras as keras  # noqa: E402  after TensorFlow, which must start in Keras 2 mode
+import tf_keras as keras  # noqa: E402  after TensorFlow
 
 
 @pytest.fixture(autouse=True)

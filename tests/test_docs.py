@@ -16,7 +16,7 @@ def blocks(page: str, language: str) -> list[str]:
 def test_the_errands_of_extending(tmp_path):
     script = tmp_path / "errands.py"
     script.write_text("\n\n".join(blocks("extending.md", "python")))
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
     run = subprocess.run(
         [sys.executable, "-W", "error::DeprecationWarning:__main__", str(script)],
         cwd=tmp_path,

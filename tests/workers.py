@@ -14,7 +14,6 @@ def start(script: Path, *args: object, **environment: str) -> subprocess.Popen:
     env = {
         **os.environ,
         "TF_CPP_MIN_LOG_LEVEL": "3",
-        "TF_USE_LEGACY_KERAS": "1",
         "PYTHONPATH": str(ROOT),
         **environment,
     }

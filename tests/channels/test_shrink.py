@@ -682,7 +682,7 @@ def train_distributed(strategy: tf.distribute.Strategy, kind: str, precision: st
     ("kind", "precision"), [("adam", "float32"), ("ema", "float32"), ("nesterov", "mixed_float16")]
 )
 def test_two_replicas_go_on_as_one_device_does(kind, precision):
-    environment = {**os.environ, "TF_USE_LEGACY_KERAS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     command = [sys.executable, __file__, kind, precision]
     process = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=540)
     lines = [line for line in process.stdout.splitlines() if line.startswith("RESULT ")]

@@ -135,14 +135,6 @@ def test_a_wrapper_is_found_at_any_depth():
         check_exportable(model)
 
 
-def test_a_keras_3_model_is_told_apart_without_keras_3():
-    class Sequential:
-        __module__ = "keras.src.models.sequential"
-
-    with pytest.raises(TypeError, match=r"import tf_keras as keras.*Received: keras.src.models.sequential"):
-        check_exportable(Sequential())
-
-
 def test_no_model_and_an_unbuilt_one():
     with pytest.raises(TypeError, match="Received: dict"):
         check_exportable({})
