@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,13 @@ import tensorflow as tf
 from tfmot_swd.keras2.compat import keras as keras2
 from tfmot_swd.keras2.graph import layers_inside
 from tfmot_swd.keras3.compat import keras as keras3
+from tfmot_swd.keras3.compat import layers_inside as layers_inside3
 from tfmot_swd.keras3.compat import on_tensorflow
 
 # Sizes tried where a model leaves them open: the smallest on which it runs.
 _OPEN_SIZES = (8, 32, 96, 224)
+# Bounds of whole numbers tried where no layer tells how many ids it knows.
+_MOST_IDS = (256, 2)
 # Differences relative to the largest number of a tensor; deep nets in float32 reach 1e-5.
 _TOLERANCES = {"float64": 1e-4, "float32": 1e-4, "float16": 2e-2, "bfloat16": 1e-1}
 
@@ -72,11 +76,11 @@ def _run(model3: Any, model2: Any, probe3: Any, probe2: Any) -> tuple[list[np.nd
     """Returns what both probes compute on the first sizes of data on which the models run."""
     is_open = any(None in tensor.shape[1:] for tensor in model3.inputs)
     failed: Exception | None = None
-    for size in _OPEN_SIZES if is_open else _OPEN_SIZES[:1]:
-        data = random_inputs(model3, model2, size)
+    for size, most in itertools.product(_OPEN_SIZES if is_open else _OPEN_SIZES[:1], _MOST_IDS):
+        data = random_inputs(model3, model2, size, most)
         try:
             found = _outputs3(probe3, data), _outputs2(probe2, data)
-        except Exception as error:  # Too small for its pooling, for example: whatever the layer raises.
+        except Exception as error:  # Too small for its pooling, or ids that a table lacks: whatever the layer raises.
             failed = error
             continue
         if all(each.size for each in found[0]):
@@ -100,26 +104,40 @@ def _outputs3(probe: Any, data: list[Any]) -> list[np.ndarray]:
         return probe(inputs, training=False)
 
     # Traced: Keras 3 compiles each grouped convolution by itself when it runs eagerly.
-    outputs = tf.function(forward)(data) if on_tensorflow() else forward(data)
+    outputs = _traced(forward, data) if on_tensorflow() else forward(data)
     return [np.asarray(keras3.ops.convert_to_numpy(each)) for each in keras3.tree.flatten(outputs)]
 
 
 def _outputs2(probe: Any, data: list[Any]) -> list[np.ndarray]:
-    outputs = tf.function(lambda inputs: probe(inputs, training=False))(data)
+    outputs = _traced(lambda inputs: probe(inputs, training=False), data)
     return [np.asarray(each) for each in tf.nest.flatten(outputs)]
 
 
-def random_inputs(model3: Any, model2: Any, open_size: int) -> list[Any]:
+def _traced(forward: Callable[[Any], Any], data: list[Any]) -> Any:
+    # The concrete function, as TensorFlow warns of functions that are traced often, and each proof traces its own.
+    return tf.function(forward).get_concrete_function(data)(data)
+
+
+def random_inputs(model3: Any, model2: Any, open_size: int, most_ids: int = _MOST_IDS[0]) -> list[Any]:
     """Returns a batch of two for each input: normal numbers, ids that all embeddings know, or words.
 
     Args:
       model3, model2: the same model in both Keras.
       open_size: for sizes that the model leaves open.
+      most_ids: the bound of whole numbers where the model has no layer that tells how many ids it knows.
     """
     generator = np.random.default_rng(0)
-    ids = [layer.input_dim for layer in layers_inside(model2) if isinstance(layer, keras2.layers.Embedding)]
-    ids += [layer.num_tokens for layer in layers_inside(model2) if isinstance(layer, keras2.layers.CategoryEncoding)]
-    words = [layer.get_vocabulary() for layer in layers_inside(model2) if isinstance(layer, keras2.layers.StringLookup)]
+    # Of both: a carried layer has those of Keras 3 inside it.
+    layers = [*layers_inside(model2), *layers_inside3(model3)]
+
+    def of_kind(name: str) -> list[Any]:
+        return [
+            each for each in layers if isinstance(each, (getattr(keras2.layers, name), getattr(keras3.layers, name)))
+        ]
+
+    ids = [layer.input_dim for layer in of_kind("Embedding")]
+    ids += [layer.num_tokens for layer in of_kind("CategoryEncoding")]
+    words = [layer.get_vocabulary() for layer in of_kind("StringLookup")]
 
     def batch(tensor: Any) -> Any:
         shape = [2, *(open_size if each is None else each for each in tensor.shape[1:])]
@@ -130,7 +148,7 @@ def random_inputs(model3: Any, model2: Any, open_size: int) -> list[Any]:
             known = [str(each) for each in (words[0] if words else [])] + ["a word"]
             return tf.constant(generator.choice(known, shape))
         if dtype.is_integer or dtype.is_bool:
-            return tf.cast(generator.integers(0, min([*ids, 256 if not ids else 2**31 - 1]), shape), dtype)
+            return tf.cast(generator.integers(0, min(ids, default=most_ids), shape), dtype)
         if ids:
             # Embeddings take floats too: whole numbers that all of them know.
             return tf.cast(generator.integers(0, min(ids), shape), dtype)
