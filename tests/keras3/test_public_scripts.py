@@ -133,3 +133,14 @@ def test_text_encoder(given, tmp_path, monkeypatch):
     report = tfmot_swd.sparsity_report(model)
     assert report.nonzero_prunable_weights == pytest.approx(0.4 * report.prunable_weights, abs=1)
     check_file(model, texts)
+
+
+def test_unfreezing_the_base_that_went_in_is_answered_by_where_the_other_is():
+    base = keras.Sequential([keras.Input((4,)), keras.layers.Dense(6)], name="base")
+    base.trainable = False
+    model = keras.Sequential([keras.Input((4,)), base, keras.layers.Dense(2)])
+    pruned = tfmot_swd.prune_selective_decay(model, tfmot_swd.StructuredDecay(0.5, end_step=2))
+    base.trainable = True
+    pruned.compile(keras.optimizers.SGD(), "mse")
+    with pytest.raises(ValueError, match=r"in the wrapped model \(model.get_layer\(name\).*Received: 1 of 2 layers"):
+        pruned.fit(np.ones((2, 4)), np.ones((2, 2)), verbose=0, callbacks=[tfmot_swd.UpdatePruningStep()])
