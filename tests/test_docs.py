@@ -30,6 +30,8 @@ def test_the_errands_of_extending(tmp_path):
     assert counts[:2] == [8, 5]
     assert len(counts) == 5
     assert all(0 < each <= 826 // 2 for each in counts[2:])
+    # The layer of Keras 3: carried, and then with its pair without three channels.
+    assert re.findall(r"^(?:GainConv2D.*|False)$", run.stdout, re.MULTILINE) == ["GainConv2D", "False", "GainConv2D 5"]
     before_after = re.search(r"^([\d.]+) of ([\d.]+) microseconds$", run.stdout, re.MULTILINE)
     assert float(before_after[1]) <= float(before_after[2]) / 2
     assert (tmp_path / "net.tflite").exists()

@@ -119,11 +119,12 @@ def test_kernels_of_keras_inside_are_prunable_and_pruned():
     inputs = keras.Input((6, 8))
     model = keras.Model(inputs, keras.layers.GroupQueryAttention(4, 4, 2, name="gqa")(inputs, inputs))
     (layer,) = [each for each in from_keras3(model).layers if isinstance(each, CarriedLayer)]
+    # Biases of projections stay, which begin at zero, as those of tf_keras's MultiHeadAttention do.
     assert [weight.shape.as_list() for weight in counted_weights(layer)] == [
-        *([8, 4, 4], [4, 4]),
-        *([8, 2, 4], [2, 4]),
-        *([8, 2, 4], [2, 4]),
-        *([4, 4, 8], [8]),
+        [8, 4, 4],
+        [8, 2, 4],
+        [8, 2, 4],
+        [4, 4, 8],
     ]
 
     pruned = tfmot_swd.prune_selective_decay(from_keras3(model), tfmot_swd.SelectiveDecay(0.75, end_step=4))
@@ -131,9 +132,28 @@ def test_kernels_of_keras_inside_are_prunable_and_pruned():
     data = RNG.normal(size=(8, 6, 8)).astype("float32")
     pruned.fit(data, data, batch_size=4, epochs=2, verbose=0, callbacks=[tfmot_swd.UpdatePruningStep()])
     small = tfmot_swd.strip_pruning(pruned)
-    # A quarter of the 384 weights in kernels and the 40 in biases.
-    assert tfmot_swd.sparsity_report(small).nonzero_prunable_weights == 106
-    assert sum(np.count_nonzero(each) for each in to_keras3(small).get_weights()) == 106
+    # A quarter of the 384 weights in kernels.
+    assert tfmot_swd.sparsity_report(small).nonzero_prunable_weights == 96
+    assert sum(np.count_nonzero(each) for each in to_keras3(small).get_weights() if each.ndim == 3) == 96
+
+
+def test_attention_inside_a_layer_of_the_users_counts_as_attention_does():
+    @keras.saving.register_keras_serializable("tests_carried")
+    class Block(keras.layers.Layer):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.attention, self.dense = keras.layers.MultiHeadAttention(2, 4), keras.layers.Dense(8)
+
+        def call(self, x):
+            return self.dense(self.attention(x, x))
+
+    inputs = keras.Input((6, 8))
+    inside = from_keras3(keras.Model(inputs, Block()(inputs)))
+    plain = from_keras3(
+        keras.Model(inputs, keras.layers.Dense(8)(keras.layers.MultiHeadAttention(2, 4)(inputs, inputs)))
+    )
+    counted = [tfmot_swd.plan_pruning(each).prunable_weights for each in (inside, plain)]
+    assert counted == [4 * 64 + 8 * 8 + 8] * 2
 
 
 def test_a_class_may_name_its_own_prunable_weights():

@@ -62,6 +62,38 @@ def test_ids_are_those_that_all_embeddings_know():
     assert max(whole.numpy().ravel()) < 4
 
 
+@keras.saving.register_keras_serializable("tests_proof")
+class Table(keras.layers.Layer):
+    """A table that is looked up, with an embedding of its own or as a plain weight."""
+
+    def __init__(self, embedding=True, **kwargs):
+        super().__init__(**kwargs)
+        self.embedding = embedding
+        self.table = keras.layers.Embedding(7, 4) if embedding else self.add_weight(shape=(7, 4), name="table")
+
+    def call(self, ids):
+        return self.table(ids) if self.embedding else keras.ops.take(self.table, ids, axis=0)
+
+    def get_config(self):
+        return {**super().get_config(), "embedding": self.embedding}
+
+
+@pytest.mark.parametrize("embedding", [True, False])
+def test_a_table_inside_a_layer_of_the_users_is_looked_up_within_its_bounds(embedding):
+    model = keras.Sequential([keras.Input((3,), dtype="int32"), Table(embedding)])
+    there = from_keras3(model)
+    (ids,) = random_inputs(model, there, 8)
+    assert (int(ids.numpy().max()) < 7) == embedding
+    np.testing.assert_array_equal(there(np.array([[0, 3, 6]])), model(np.array([[0, 3, 6]])))
+
+
+def test_many_proofs_are_no_retracing_to_tensorflow(caplog):
+    with caplog.at_level("WARNING"):
+        for _ in range(6):
+            from_keras3(keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]))
+    assert "retracing" not in caplog.text
+
+
 def test_a_network_that_runs_on_no_random_data_is_refused_with_the_reason():
     class Picky(keras.layers.Layer):
         def call(self, x):

@@ -2,6 +2,7 @@
 
 import re
 
+import keras as keras3
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -197,6 +198,11 @@ def test_the_last_rule_counts():
 def test_only_layer_classes_have_rules(wrong):
     with pytest.raises(TypeError, match=r"^register_layer takes classes of tf_keras layers. Received: "):
         register_layer(wrong, channels=dense.dense)
+
+
+def test_a_layer_of_keras_3_is_told_to_have_a_pair():
+    with pytest.raises(TypeError, match=r"both to tfmot_swd.keras3.register_layer_pair.*Received: <class 'keras\."):
+        register_layer(keras3.layers.Dense, channels=dense.dense)
 
 
 @pytest.mark.usefixtures("_rules")

@@ -182,7 +182,7 @@ def test_frozen_readers_are_counted_without_a_fixed_input_size(monkeypatch):
     pool = ChannelPool.of(model)
     assert over_budget(pool) == ()
 
-    def fail(model):
+    def fail(model, **options):
         raise KeyError("a rule")
 
     monkeypatch.setattr("tfmot_swd.swd.structured.run.strip_pruning", fail)

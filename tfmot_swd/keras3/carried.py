@@ -17,6 +17,8 @@ from tfmot_swd.keras3.compat import keras as keras3
 from tfmot_swd.keras3.compat import layers_inside, made_trainable, value_of
 from tfmot_swd.keras3.layer_table import prunable_names
 
+_ATTENTION = (keras3.layers.MultiHeadAttention, keras3.layers.GroupQueryAttention)
+
 
 @keras2.utils.register_keras_serializable("tfmot_swd")
 class CarriedLayer(keras2.layers.Layer):
@@ -240,8 +242,11 @@ def _fresh(example: Any) -> tuple[list[Any], dict[str, Any]]:
 def _kernels(layer: Any) -> list[Any]:
     """Returns the prunable weights of Keras's own layers inside a Keras 3 layer, itself included."""
     found: list[Any] = []
+    attention = [part for each in layers_inside(layer) if isinstance(each, _ATTENTION) for part in layers_inside(each)]
+    projections = {id(part) for part in attention}
     for part in layers_inside(layer):
-        for name in prunable_names(type(part)):
+        # Of attention the kernels alone, as in tf_keras.
+        for name in ("kernel",) if id(part) in projections else prunable_names(type(part)):
             weight = getattr(part, name, None)
             if weight is not None and all(weight is not each for each in found):
                 found.append(weight)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -16,6 +17,8 @@ from tfmot_swd.keras3.compat import keras as keras3
 
 # Sizes tried where a model leaves them open: the smallest on which it runs.
 _OPEN_SIZES = (8, 32, 96, 224)
+# Bounds of whole numbers that are tried where no layer tells how many ids it knows: a table of the user's may be small.
+_MOST_IDS = (256, 2)
 # Differences relative to the largest number of a tensor; deep nets in float32 reach 1e-5.
 _TOLERANCES = {"float64": 1e-4, "float32": 1e-4, "float16": 2e-2, "bfloat16": 1e-1}
 
@@ -94,11 +97,11 @@ def _run(model3: Any, probe3: Any, probe2: Any) -> tuple[list[tf.Tensor], list[n
     """Returns the first sizes of data on which the models run, and what both probes compute."""
     is_open = any(None in tensor.shape[1:] for tensor in model3.inputs)
     failed: Exception | None = None
-    for size in _OPEN_SIZES if is_open else _OPEN_SIZES[:1]:
-        data = random_inputs(model3, size)
+    for size, most in itertools.product(_OPEN_SIZES if is_open else _OPEN_SIZES[:1], _MOST_IDS):
+        data = random_inputs(model3, size, most)
         try:
             found = data, _outputs3(probe3, data), _traced(probe2, data)
-        except Exception as error:  # Too small for its pooling, for example: whatever the layer raises.
+        except Exception as error:  # Too small for its pooling, or ids that a table lacks: whatever the layer raises.
             failed = error
             continue
         if all(each.size for each in found[1]):
@@ -135,7 +138,7 @@ def _traced(probe: Any, data: list[tf.Tensor]) -> list[np.ndarray]:
     return [np.asarray(each) for each in forward.get_concrete_function(data)(data)]
 
 
-def random_inputs(model: Any, open_size: int) -> list[tf.Tensor]:
+def random_inputs(model: Any, open_size: int, most_ids: int = _MOST_IDS[0]) -> list[tf.Tensor]:
     """Returns a batch of two for each input: normal numbers, ids that all embeddings know, or words.
 
     A third of all time steps, words and ids are zero, which masks stand for.
@@ -143,6 +146,7 @@ def random_inputs(model: Any, open_size: int) -> list[tf.Tensor]:
     Args:
       model: a Keras 3 model.
       open_size: for sizes that the model leaves open.
+      most_ids: the bound of whole numbers where the model has no layer that tells how many ids it knows.
     """
     generator = np.random.default_rng(0)
     inside = layers_inside(model)
@@ -164,7 +168,7 @@ def random_inputs(model: Any, open_size: int) -> list[tf.Tensor]:
         values: Any
         if dtype.is_integer or ids:
             # Embeddings take floats too: whole numbers that all of them know.
-            values = generator.integers(0, min(ids, default=256), shape)
+            values = generator.integers(0, min(ids, default=most_ids), shape)
         else:
             values = generator.normal(size=shape)
         # Time steps as a whole; the last ones too, as in sequences that were padded.

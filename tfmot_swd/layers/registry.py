@@ -145,7 +145,14 @@ def _register(classes: Sequence[type], said: Mapping[str, Any]) -> None:
 def _check_classes(classes: Sequence[Any], function: str) -> None:
     for each in classes:
         if not (isinstance(each, type) and issubclass(each, keras.layers.Layer)):
-            raise TypeError(f"{function} takes classes of tf_keras layers. Received: {each!r}")
+            of_keras3 = any(kind.__module__.startswith("keras.") for kind in getattr(each, "__mro__", ()))
+            remedy = (
+                " Channels of a layer of Keras 3 are known by its class in tf_keras: write the layer for tf_keras too, "
+                f"pass both to tfmot_swd.keras3.register_layer_pair, and the one of tf_keras to {function}."
+            )
+            raise TypeError(
+                f"{function} takes classes of tf_keras layers.{remedy if of_keras3 else ''} Received: {each!r}"
+            )
     if not classes:
         raise ValueError(f"{function} takes at least one class of tf_keras layers. Received: none")
 

@@ -26,7 +26,8 @@ def warn_of_dense_kernels(plan: PruningPlan) -> None:
         plan.kernels,
         "These layers have kernel weights that the rate does not count, so these stay dense",
         "Layers inside a custom layer are pruned by their own class; for weights that it owns itself, derive it "
-        "from tfmot.sparsity.keras.PrunableLayer and return them from get_prunable_weights",
+        "from tfmot.sparsity.keras.PrunableLayer (a layer of Keras 3 as it is) and return them from "
+        "get_prunable_weights",
     )
 
 
@@ -45,7 +46,8 @@ def warn_of_unknown_kernels(plan: ChannelPlan, choice: LayerChoice) -> None:
         found,
         whole,
         "The channels of these layers are not known, so their kernel weights stay, and all channels that reach them",
-        "Register their class with tfmot_swd.register_layer, or call the layers inside them as layers of the model",
+        "Register their class with tfmot_swd.register_layer (a class of Keras 3 with "
+        "tfmot_swd.keras3.register_layer_pair first), or call the layers inside them as layers of the model",
     )
 
 

@@ -11,6 +11,7 @@ from absl import logging
 from tfmot_swd.keras2 import optimizers
 from tfmot_swd.keras2.validation import PruningWarning
 from tfmot_swd.pruning.run import PruningRun, RunOptions
+from tfmot_swd.pruning.wrapped_models import IN_THE_WRAPPED_MODEL
 from tfmot_swd.pruning.wrapper import PruningWrapper
 
 
@@ -40,8 +41,8 @@ class IdleRun(PruningRun):
     @classmethod
     def prune_now(cls, model: Any) -> None:
         raise ValueError(
-            "Nothing can be pruned while all wrapped layers are frozen: set layer.trainable = True and compile again. "
-            "Received: an idle phase"
+            "Nothing can be pruned while all wrapped layers are frozen: set layer.trainable = True on some "
+            f"{IN_THE_WRAPPED_MODEL} and compile again. Received: an idle phase"
         )
 
     @property

@@ -17,7 +17,7 @@ from tfmot_swd.keras2.optimizers import KINDS, iterations, loss_scale, main_opti
 from tfmot_swd.keras2.validation import PruningWarning
 from tfmot_swd.keras3.door import is_keras3
 from tfmot_swd.pruning.update_clock import OptimizerCheck
-from tfmot_swd.pruning.wrapped_models import collect_wrappers, wrapped_graphs
+from tfmot_swd.pruning.wrapped_models import IN_THE_WRAPPED_MODEL, collect_wrappers, wrapped_graphs
 from tfmot_swd.pruning.wrapper import PruningWrapper
 
 # A dynamic loss scale finds its size by a few skipped updates at the start; more than these are worth a warning.
@@ -237,9 +237,9 @@ def warn_of_frozen(model: Any, wrappers: Sequence[PruningWrapper]) -> None:
         size, kernels = sum(frozen.values()), elements(kernels_of(model))
         warnings.warn(
             "Layers that are wrapped for pruning are frozen at the final pruning step, so they stay dense. To prune "
-            "them too, set layer.trainable = True, compile and fit before the schedule ends; to leave them dense on "
-            f"purpose, name them in skip. Received: {', '.join(frozen)}, {size:,} of {kernels:,} kernel weights "
-            f"({size / kernels:.2%})",
+            f"them too, set layer.trainable = True {IN_THE_WRAPPED_MODEL}, compile and fit before the schedule ends; "
+            "to leave them dense on purpose, name them in skip. "
+            f"Received: {', '.join(frozen)}, {size:,} of {kernels:,} kernel weights ({size / kernels:.2%})",
             PruningWarning,
             stacklevel=4,
         )

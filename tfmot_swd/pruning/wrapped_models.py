@@ -15,6 +15,9 @@ from tfmot_swd.pruning.wrapper import PruningWrapper
 
 Kind = TypeVar("Kind", bound=PruningWrapper)
 
+# Said wherever layers have to be unfrozen: a script goes on to unfreeze the base that it had before.
+IN_THE_WRAPPED_MODEL = "in the wrapped model (model.get_layer(name); the model that went in is another)"
+
 
 def collect_wrappers(model: Any, kind: type[Kind]) -> list[Kind]:
     """Returns the wrappers of one kind in a model, nested models included, in call order.
@@ -43,9 +46,9 @@ def taking_part(wrappers: Sequence[Kind]) -> tuple[Kind, ...]:
     found = tuple(wrapper for wrapper in wrappers if wrapper.takes_part())
     if not found:
         raise NothingTrainedError(
-            "No wrapped layer is trainable, so nothing can be pruned: set layer.trainable = True on some and compile "
-            "again, or pass UpdatePruningStep(partial_fit=True) in the first phase of a training that "
-            f"unfreezes them later. Received: {len(wrappers)} wrapped layers, all frozen."
+            "No wrapped layer is trainable, so nothing can be pruned: set layer.trainable = True on some "
+            f"{IN_THE_WRAPPED_MODEL} and compile again, or pass UpdatePruningStep(partial_fit=True) in the first phase "
+            f"of a training that unfreezes them later. Received: {len(wrappers)} wrapped layers, all frozen."
         )
     return found
 

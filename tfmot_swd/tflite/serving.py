@@ -143,8 +143,10 @@ def check_exportable(model: Any) -> None:
     for name, tensor in zip(model.input_names, model.inputs, strict=True):
         if tensor.dtype.name == "string":
             raise ValueError(
-                "Files take no strings: export the model from the numbers on, and look words up in the program that "
-                f"uses it, as StringLookup does. Received: input {name!r} of dtype string"
+                "Files take no strings: export the model from the numbers on, as "
+                "keras.Model(model.get_layer(name).output, model.output) does, and look words up in the program that "
+                "uses it, as StringLookup does. "
+                f"Received: input {name!r} of dtype string"
             )
     wrapped = find_wrapped(model)
     if wrapped:

@@ -18,7 +18,13 @@ from tfmot_swd.costs.search import ChannelSearch
 from tfmot_swd.keras2.compat import master_variable
 from tfmot_swd.keras2.layer_weights import weight_at
 from tfmot_swd.layers.record import CONSUME, FOLLOW, PRODUCE
-from tfmot_swd.pruning.wrapped_models import NothingTrainedError, assign, missing_metadata_message, wrapped_graphs
+from tfmot_swd.pruning.wrapped_models import (
+    IN_THE_WRAPPED_MODEL,
+    NothingTrainedError,
+    assign,
+    missing_metadata_message,
+    wrapped_graphs,
+)
 from tfmot_swd.swd.pool import DecayPool
 from tfmot_swd.swd.structured.wrapper import OwnedAxis, PruneStructuredDecay, along
 
@@ -67,8 +73,8 @@ class ChannelPool(DecayPool[PruneStructuredDecay]):
         if not ranked:
             raise NothingTrainedError(
                 "No channel can be removed while the layers that make them are frozen: set layer.trainable = True "
-                "on some and compile again, or pass UpdatePruningStep(partial_fit=True) in the first phase of a "
-                "training that unfreezes them later. "
+                f"on some {IN_THE_WRAPPED_MODEL} and compile again, or pass UpdatePruningStep(partial_fit=True) in the "
+                "first phase of a training that unfreezes them later. "
                 f"Received: {sum(each.trainable for each in wrappers)} of {len(wrappers)} layers trainable"
             )
         costs = ChannelCosts(groups)

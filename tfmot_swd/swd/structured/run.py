@@ -9,6 +9,7 @@ from tfmot_swd.costs.limits import CostLimits
 from tfmot_swd.keras2.validation import PruningWarning
 from tfmot_swd.pruning.run import RunOptions
 from tfmot_swd.pruning.strip import strip_pruning
+from tfmot_swd.pruning.wrapped_models import IN_THE_WRAPPED_MODEL
 from tfmot_swd.swd.pool import DecayPool
 from tfmot_swd.swd.run import SelectiveRun
 from tfmot_swd.swd.structured.monitor import ChannelMonitor
@@ -28,7 +29,8 @@ class StructuredRun(SelectiveRun):
             pool: Any = self._pool
             warnings.warn(
                 "The budget cannot be met while so many layers are frozen, so nothing is decayed, and the final "
-                "pruning step would remove undecayed channels: set layer.trainable = True, compile and fit before it. "
+                f"pruning step would remove undecayed channels: set layer.trainable = True {IN_THE_WRAPPED_MODEL}, "
+                "compile and fit before it. "
                 f"Received: {dict(pool.limits.final)}, and {pool.search.channels} channels in layers that are trained",
                 PruningWarning,
                 stacklevel=4,
