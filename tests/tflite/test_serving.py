@@ -139,7 +139,9 @@ def test_a_keras_3_model_is_told_apart_without_keras_3():
     class Sequential:
         __module__ = "keras.src.models.sequential"
 
-    with pytest.raises(TypeError, match=r"import tf_keras as keras.*Received: keras.src.models.sequential"):
+    with pytest.raises(
+        TypeError, match=r"keras3.from_keras3\(model\).*Received: a Keras 3 .*keras.src.models.sequential"
+    ):
         check_exportable(Sequential())
 
 

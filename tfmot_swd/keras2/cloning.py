@@ -73,7 +73,8 @@ def freeze_alike(layer: Any, copied: Any) -> None:
 def clone_with(model: Any, make: Callable[[Any], Any]) -> Any:
     """Returns a copy of `model` with every layer replaced by `make(layer)`, inside nested models too.
 
-    Each copied model has the dtype policy of its original, whatever policy is in force now. A shared layer stays one layer: `make` is called once for it.
+    Each copied model has the dtype policy of its original, whatever policy is in force now. A shared layer stays one
+    layer: `make` is called once for it.
 
     Args:
       model: a Sequential or Functional model; it is unchanged.

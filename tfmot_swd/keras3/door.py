@@ -2,26 +2,46 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 
-def is_keras3(item: Any) -> bool:
+def is_keras3(item: Any, name: str | None = None) -> bool:
     """Returns whether an object is of a class of Keras 3, or of a subclass: a model, layer, optimizer, callback…
+
+    Args:
+      item: any object.
+      name: of the class of Keras 3, such as "Metric"; None for all.
 
     >>> import keras, tf_keras
     >>> is_keras3(keras.layers.Dense(2)), is_keras3(tf_keras.layers.Dense(2))
     (True, False)
+    >>> is_keras3(keras.layers.Dense(2), "Layer"), is_keras3(keras.layers.Dense(2), "Model")
+    (True, False)
     """
-    return any(base.__module__.partition(".")[0] == "keras" for base in type(item).__mro__)
+    return _derives(type(item), name)
+
+
+def is_keras3_class(item: Any) -> bool:
+    """Returns whether an object is itself a class of Keras 3, or a subclass of one."""
+    return isinstance(item, type) and _derives(item, None)
+
+
+def is_keras3_function(item: Any, *modules: str) -> bool:
+    """Returns whether an object is a function of one of these modules of Keras 3, such as "losses"."""
+    # A class has a module too.
+    home = item.__module__ or "" if inspect.isfunction(item) else ""
+    return any(home.startswith(f"keras.src.{each}.") for each in modules)
 
 
 def is_keras3_model(item: Any) -> bool:
     """Returns whether an object is a Keras 3 model of any kind."""
-    if not is_keras3(item):
-        return False
-    import keras
+    return is_keras3(item, "Model")
 
-    return isinstance(item, keras.Model)
+
+def _derives(kind: type, name: str | None) -> bool:
+    bases = [base for base in kind.__mro__ if base.__module__.partition(".")[0] == "keras"]
+    return any(name in (None, base.__name__) for base in bases)
 
 
 def opened(model: Any) -> Any:

@@ -7,9 +7,9 @@ from typing import Any
 
 from tfmot_swd.keras3.callbacks import tf_keras_callback
 from tfmot_swd.keras3.datasets import readable
-from tfmot_swd.keras3.door import is_keras3
-from tfmot_swd.keras3.inner_objects import class_name, is_keras3_class
-from tfmot_swd.keras3.losses import is_stock_function, tf_keras_function, tf_keras_loss
+from tfmot_swd.keras3.door import is_keras3, is_keras3_class, is_keras3_function
+from tfmot_swd.keras3.inner_objects import full_class_name
+from tfmot_swd.keras3.losses import tf_keras_function, tf_keras_loss
 from tfmot_swd.keras3.metrics import tf_keras_metric
 from tfmot_swd.keras3.optimizers import tf_keras_optimizer
 from tfmot_swd.keras3.schedules import tf_keras_schedule
@@ -48,7 +48,7 @@ def training_object(item: Any, model: Any = None) -> Any:
     >>> type(optimizer).__module__.split(".")[0], optimizer.weight_decay
     ('tf_keras', 0.01)
     """
-    if is_stock_function(item):
+    if is_keras3_function(item, "losses", "metrics"):
         return tf_keras_function(item)
     if not is_keras3(item):
         return item
@@ -75,7 +75,7 @@ def _translated(item: Any, model: Any, own: Callable[[Any], Any] | None) -> Any:
     raise TypeError(
         "Of Keras 3 a tf_keras model trains with optimizers, learning-rate schedules, losses, metrics, callbacks and "
         "PyDatasets; a model or layer goes through tfmot_swd.keras3.from_keras3 first. "
-        f"Received: {class_name(item)}"
+        f"Received: {full_class_name(item)}"
     )
 
 
@@ -83,7 +83,7 @@ def _checked(made: Any, item: Any) -> Any:
     if made is None or is_keras3(made):
         raise TypeError(
             "The function given to register_training_object must return an object of tf_keras. "
-            f"Received: {made!r} for {class_name(item)}"
+            f"Received: {made!r} for {full_class_name(item)}"
         )
     return made
 
