@@ -25,11 +25,16 @@ def training_object(item: Any, model: Any = None) -> Any:
     imported. Call it in a custom training loop or `train_step`, where tf_keras sees nothing of the object: a Keras 3
     optimizer cannot apply gradients to the variables of the model.
 
-    Stock objects are made of their class and config, and compute the same, in the arithmetic of tf_keras; callbacks,
-    and losses, metrics and schedules that tf_keras lacks, your own included, are called as they are. An optimizer gives
-    the same tf_keras optimizer each time, and begins without the updates it has made before. Results are then read
-    from what the model has, `model.optimizer.learning_rate` and the logs, not from the objects given. A `PyDataset`
-    becomes a `tf.data.Dataset` of its batches; call its epoch hooks yourself.
+    *Translated* are the optimizers, schedules, losses and metrics that both have: by class and config, so that they
+    compute the same, in the arithmetic of tf_keras; a `PruningWarning` names the few differences. An optimizer gives
+    the same tf_keras optimizer each time, and begins without the updates it has made before. *Carried* are callbacks,
+    and losses, metrics and schedules that tf_keras lacks, your own included: the object runs inside one of tf_keras, a
+    metric as a copy with nothing counted. All but callbacks then need Keras 3 on TensorFlow. *Refused* are other
+    optimizers, unless `register_training_object` says what becomes of them, and callbacks that work on the inside of a
+    Keras 3 model. A `PyDataset` becomes a `tf.data.Dataset` of its batches; call its epoch hooks yourself. No proof is
+    made, as for models: each class is tested to compute what Keras 3 computes.
+
+    Read results from what the model has, `model.optimizer.learning_rate` and the logs, not from the objects given.
 
     Args:
       item: an optimizer, learning-rate schedule, loss, metric, callback or `PyDataset` of Keras 3, or a function of
@@ -37,11 +42,12 @@ def training_object(item: Any, model: Any = None) -> Any:
       model: the tf_keras model that is compiled with it, if it is an optimizer.
 
     Returns:
-      The object of tf_keras.
+      The object of tf_keras; `item` itself where it is not of Keras 3.
 
     Raises:
       TypeError: it is none of these, has no counterpart, or needs Keras 3 on another backend than TensorFlow.
-      ValueError: an argument of it has no counterpart, such as gradient_accumulation_steps.
+      ValueError: an argument of it has no counterpart, such as gradient_accumulation_steps; a metric that must be carried
+        is to count on several replicas.
 
     >>> import keras
     >>> optimizer = training_object(keras.optimizers.AdamW(1e-3, weight_decay=0.01))
@@ -91,15 +97,18 @@ def _checked(made: Any, item: Any) -> Any:
 def register_training_object(kind: type, make: Callable[[Any], Any]) -> None:
     """Registers what a tf_keras model trains with in place of objects of a class written for Keras 3.
 
-    For an optimizer of your own, say, which you have for both; or for a stock class of Keras 3 that tf_keras lacks.
-    Subclasses are included. It counts before the package's own choice.
+    For an optimizer of your own that you have for both, say, or a stock one that tf_keras lacks; and for a loss, metric
+    or callback that would be carried, where Keras 3 does not run on TensorFlow. It holds for this process, for objects
+    of subclasses too, and counts before the package's own choice; that of the nearest class counts. The result is not
+    compared with the object: test that both compute the same.
 
     Args:
       kind: a class of Keras 3, or a subclass of one.
       make: object of it → object of tf_keras; for an optimizer a new one at each call.
 
     Raises:
-      TypeError: `kind` is not such a class, or `make` not a function.
+      TypeError: `kind` is not such a class, or `make` not a function. Where a model is compiled: `make` returns None or
+        an object of Keras 3.
 
     >>> import keras, tf_keras
     >>> class SignSGD(keras.optimizers.SGD):
