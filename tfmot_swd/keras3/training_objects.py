@@ -46,8 +46,8 @@ def training_object(item: Any, model: Any = None) -> Any:
 
     Raises:
       TypeError: it is none of these, has no counterpart, or needs Keras 3 on another backend than TensorFlow.
-      ValueError: an argument of it has no counterpart, such as gradient_accumulation_steps; several replicas train, and a
-        metric must be carried.
+      ValueError: an argument of it has no counterpart, such as gradient_accumulation_steps; several replicas train,
+        and a metric must be carried.
 
     >>> import keras
     >>> optimizer = training_object(keras.optimizers.AdamW(1e-3, weight_decay=0.01))
