@@ -16,6 +16,7 @@ import tf_keras
 
 from tests.cli.test_hostile_models import added, bomb, external, function, layer, linked, soft, virtual, with_weights
 from tests.cli.test_loading import edited
+from tfmot_swd.cli.load_limits import check_outputs
 from tfmot_swd.cli.model_copy import private_copy
 from tfmot_swd.cli.safety import code_in
 
@@ -250,3 +251,45 @@ def test_what_is_carried_makes_no_more_weights_than_the_file_has(run, tmp_path):
     code, _, err = run("profile", carrying(tmp_path / "net.keras", large))
     assert code == 1
     assert "declares more weights than its file can hold" in err
+
+
+def repeated(inside: bool) -> Any:
+    """Returns a model without weights that makes 60 million numbers of two samples, in a model inside it or not."""
+    repeat = keras.layers.RepeatVector(30_000_000)
+    first = keras.Sequential([keras.Input((1,)), repeat]) if inside else repeat
+    return keras.Sequential([keras.Input((1,)), first, keras.layers.GlobalAveragePooling1D()])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: repeated(inside=False),
+        lambda: repeated(inside=True),
+        lambda: keras.Sequential([keras.Input((None, None, 1)), keras.layers.UpSampling2D(2000)]),
+    ],
+    ids=["repeated", "in a model inside", "of an open size"],
+)
+def test_a_model_that_fills_the_memory_is_refused_before_it_runs(make, run, tmp_path, monkeypatch):
+    monkeypatch.setattr("tfmot_swd.keras3.import_model.prove_equal", lambda *_: pytest.fail("it has run"))
+    make().save(tmp_path / "net.keras")
+
+    code, _, err = run("profile", tmp_path / "net.keras")
+
+    assert code == 1
+    assert "made to fill the memory. If you trust its author, add --unsafe. Received: a model of" in err
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: keras.applications.MobileNetV3Small((512, 512, 3), alpha=0.75, weights=None),
+        # A super-resolution net: few weights, large outputs.
+        lambda: keras.Sequential([keras.Input((256, 256, 1)), *(keras.layers.Conv2D(56, 3) for _ in range(4))]),
+        lambda: keras.Sequential([keras.Input((None, None, 3)), keras.layers.Conv2D(64, 3), keras.layers.Dense(2)]),
+        lambda: keras.Sequential([keras.layers.Dense(2)]),
+    ],
+    ids=["mobilenet", "super-resolution", "open", "not built"],
+)
+def test_models_that_people_make_are_within_the_limit(make, tmp_path):
+    model = make()
+    check_outputs(model, 4 * model.count_params() if model.built else 0)

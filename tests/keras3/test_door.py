@@ -3,117 +3,27 @@
 import keras as keras3
 import numpy as np
 import pytest
-import tensorflow_model_optimization as tfmot
 import tf_keras as keras
 
+from tests.keras3.entries import ENTRIES, WRAPS, X, Y, agrees, flat, residual, state_of
 from tfmot_swd import (
-    Budget,
-    ProgressiveRate,
     SelectiveDecay,
-    StructuredDecay,
     UpdatePruningStep,
-    device_report,
     export_tflite,
     plan_channels,
     plan_pruning,
     profile,
-    prune_low_magnitude,
     prune_now,
-    prune_progressive_gradient,
     prune_selective_decay,
     quantize_aware,
     sparsity_report,
     strip_pruning,
 )
-from tfmot_swd.channels import (
-    channel_groups,
-    channel_scores,
-    plan_dead_removal,
-    plan_removal,
-    remove_channels,
-    remove_dead_channels,
-    shrink_model,
-)
-from tfmot_swd.channels.shrink import shrink_to
-from tfmot_swd.costs import find_cost, fit_budget
 from tfmot_swd.keras3 import from_keras3, import_model
-from tfmot_swd.magnitude import prune_magnitude
 from tfmot_swd.pruning.wrapped_models import is_from_keras3
 from tfmot_swd.tflite import file_bytes
 
 L = keras3.layers
-X = np.random.default_rng(0).normal(size=(16, 6, 6, 2)).astype("float32")
-Y = np.arange(16) % 3
-HALF = {"stem": [True, False] * 4}
-SCHEDULE = tfmot.sparsity.keras.ConstantSparsity(0.5, 0, frequency=1)
-
-
-def residual(name="net"):
-    """Returns a net of a residual block with a batch norm, and a model inside it."""
-    inputs = keras3.Input((6, 6, 2), name="image")
-    stem = L.Conv2D(8, 3, padding="same", name="stem")(inputs)
-    x = L.ReLU(name="relu")(L.BatchNormalization(name="norm")(stem))
-    x = stem + L.Conv2D(8, 3, padding="same", name="conv")(x)
-    head = keras3.Sequential(
-        [keras3.Input((8,)), L.Dense(6, "relu", name="hidden"), L.Dense(3, name="out")], name="head"
-    )
-    return keras3.Model(inputs, head(L.GlobalAveragePooling2D(name="pool")(x)), name=name)
-
-
-def flat():
-    """Returns a net without a model inside it."""
-    layers = [L.Conv2D(8, 3, name="stem"), L.ReLU(name="relu"), L.Flatten(name="flat"), L.Dense(3, name="out")]
-    return keras3.Sequential([keras3.Input((6, 6, 2), name="image"), *layers], name="net")
-
-
-@pytest.fixture
-def net():
-    keras3.utils.set_random_seed(0)
-    return residual()
-
-
-def state_of(model):
-    """Returns all that a user could miss of a Keras 3 model."""
-    variables = [*model.variables, *(model.optimizer.variables if model.compiled else ())]
-    return (
-        model.get_config(),
-        model.get_compile_config(),
-        [(each.path, each.trainable, each.numpy().tolist()) for each in variables],
-        [(layer.name, layer.trainable, layer.losses) for layer in model._flatten_layers()],
-    )
-
-
-def agrees(given_back, model):
-    """Returns whether two models, each of either Keras, compute the same."""
-    found, wanted = (np.asarray(each(X, training=False)) for each in (given_back, model))
-    return np.allclose(found, wanted, rtol=1e-4, atol=1e-5)
-
-
-WRAPS = {
-    "swd": lambda model: prune_selective_decay(model, SelectiveDecay(0.5, end_step=4)),
-    "structured": lambda model: prune_selective_decay(model, StructuredDecay(0.5, end_step=4)),
-    "pgp": lambda model: prune_progressive_gradient(model, ProgressiveRate(0.5, epochs=1), layers="all"),
-    "magnitude": lambda model: prune_magnitude(model, SCHEDULE),
-    "drop-in": lambda model: prune_low_magnitude(model, SCHEDULE),
-    "drop-in channels": lambda model: prune_low_magnitude(model, StructuredDecay(0.5, end_step=4)),
-}
-ENTRIES = {
-    **WRAPS,
-    "plan_pruning": plan_pruning,
-    "plan_channels": plan_channels,
-    "channel_groups": channel_groups,
-    "channel_scores": channel_scores,
-    "plan_removal": lambda model: plan_removal(model, HALF),
-    "plan_dead_removal": plan_dead_removal,
-    "remove_channels": lambda model: remove_channels(model, HALF),
-    "remove_dead_channels": remove_dead_channels,
-    "fit_budget": lambda model: fit_budget(model, "l1", Budget(macs=0.5)),
-    "profile": profile,
-    "sparsity_report": sparsity_report,
-    "parameters": lambda model: find_cost("parameters").of(model),
-    "macs": lambda model: find_cost("macs").of(model),
-    "device_report": lambda model: device_report(model, model).layers,
-}
 
 
 def said_of(result):
@@ -232,17 +142,6 @@ def test_a_training_carried_on_from_a_file_still_gives_keras_3(carry, tmp_path):
     assert agrees(stripped, again)
 
 
-def test_a_model_made_smaller_while_it_trains_still_gives_keras_3(net):
-    pruned = WRAPS["swd"](net)
-    shrink_model(pruned, {"prune_selective_decay_stem": [True, False] * 4})
-    prune_now(pruned)
-
-    stripped = strip_pruning(pruned, remove_channels=False)
-
-    assert stripped.get_layer("stem").filters == 4
-    assert agrees(stripped, pruned)
-
-
 def test_a_model_of_two_nets_of_which_one_is_of_tf_keras_is_of_tf_keras(net):
     other = keras.Sequential([keras.layers.Dense(4, input_shape=(3,))])
     inputs = keras.Input((6, 6, 2))
@@ -285,127 +184,6 @@ def test_several_inputs_and_outputs_keep_their_structure():
 
     assert found.keys() == {"sum", "one"}
     assert all(np.allclose(found[name], wanted[name], atol=1e-5) for name in found)
-
-
-def test_channels_are_removed_from_a_keras_3_model(net):
-    silent = keras3.models.clone_model(net)
-    silent.set_weights(net.get_weights())
-    for name in ("stem", "conv"):
-        kernel, bias = net.get_layer(name).get_weights()
-        silent.get_layer(name).set_weights([kernel * HALF["stem"], bias * HALF["stem"]])
-    norm = silent.get_layer("norm")
-    norm.set_weights([norm.get_weights()[0] * HALF["stem"], *norm.get_weights()[1:]])
-
-    for smaller in (remove_channels(net, HALF), plan_removal(net, HALF).apply(), remove_dead_channels(silent)):
-        assert isinstance(smaller, keras3.Model)
-        assert smaller.get_layer("conv").filters == 4
-        assert agrees(smaller, silent)
-    for plan in (plan_removal(net, HALF), plan_dead_removal(silent)):
-        assert isinstance(plan.apply(keras2=True), keras.Model)
-    assert isinstance(remove_channels(net, HALF, keras2=True), keras.Model)
-    assert isinstance(remove_dead_channels(silent, keras2=True), keras.Model)
-
-
-def test_what_one_call_names_the_next_one_knows(net):
-    fit = fit_budget(net, channel_scores(net), Budget(parameters=0.5))
-
-    smaller = remove_channels(net, fit.keep)
-
-    assert set(fit.keep) == {"stem", "head/hidden"}
-    assert profile(smaller).parameters == fit.costs["parameters"]
-    groups = channel_groups(net)
-    assert (groups.keras3, plan_channels(net).groups.keras3) == (net, net)
-    assert fit_budget(net, "l1", 0.5, groups=groups).keep.keys() == fit.keep.keys()
-
-
-def test_groups_found_before_the_weights_changed_do_not_bring_the_old_ones_back(net):
-    groups = channel_groups(net)
-    kernel, bias = net.get_layer("head").get_layer("hidden").get_weights()
-    net.get_layer("head").get_layer("hidden").set_weights([kernel * [1, 1, 1, 1, 0, 0], bias])
-
-    smaller = remove_dead_channels(net, groups=groups)
-
-    assert smaller.get_layer("head").get_layer("hidden").units == 4
-    with pytest.raises(ValueError, match="groups must be those of the model itself"):
-        plan_removal(residual("other"), HALF, groups=groups)
-
-
-def subclassed():
-    class Own(keras3.Model):
-        def call(self, inputs):
-            return inputs
-
-    return Own(name="own")
-
-
-@pytest.mark.parametrize("name", [*ENTRIES, "export_tflite", "quantize_aware"])
-def test_a_model_that_cannot_be_taken_apart_is_refused(name, tmp_path):
-    entry = {
-        **ENTRIES,
-        "export_tflite": lambda model: export_tflite(model, tmp_path / "net.tflite"),
-        "quantize_aware": quantize_aware,
-    }[name]
-    with pytest.raises(ValueError, match=r"build the network as a Sequential or Functional model.*Received: 'own' of"):
-        entry(subclassed())
-    with pytest.raises(ValueError, match=r"begin with keras\.Input\(shape\).*Received: 'late', not built"):
-        entry(keras3.Sequential([L.Dense(2)], name="late"))
-
-
-@pytest.mark.parametrize("to_prune", [L.Dense(2), [L.Dense(2), L.ReLU()]], ids=["layer", "layers"])
-@pytest.mark.parametrize("wrap", [WRAPS[name] for name in ("swd", "pgp", "drop-in", "drop-in channels")])
-def test_a_keras_3_layer_is_told_to_come_as_a_model(wrap, to_prune):
-    with pytest.raises(TypeError, match=r"Keras 3 layer.*wrap the model.*only=\[\.\.\.\].*Received: Dense"):
-        wrap(to_prune)
-
-
-@pytest.mark.parametrize("function", [strip_pruning, prune_now])
-def test_what_works_on_the_wrapped_model_says_so(function, net):
-    message = r"tf_keras model.*pass what prune_selective_decay.*Received: a Keras 3 object of class keras\."
-    with pytest.raises(TypeError, match=message):
-        function(net)
-
-
-def test_a_keras_3_model_does_not_shrink_in_place(net):
-    with pytest.raises(TypeError, match=r"remove_channels returns a smaller copy.*Received: the Keras 3 model 'net'"):
-        shrink_model(net, HALF)
-    with pytest.raises(TypeError, match=r"plan\.apply\(\) returns.*Received: a plan for the Keras 3 model 'net'"):
-        shrink_to(plan_removal(net, HALF))
-
-
-def test_weights_that_are_no_numbers_are_named(net):
-    kernel, bias = net.get_layer("stem").get_weights()
-    net.get_layer("stem").set_weights([kernel * np.nan, bias])
-
-    with pytest.raises(ValueError, match=r"NaN or infinite.*Received: stem/kernel"):
-        WRAPS["swd"](net)
-
-
-@pytest.mark.parametrize("name", ["swd", "structured", "pgp"])
-def test_a_training_step_of_the_users_is_not_lost(name):
-    class Own(keras3.Model):
-        def train_step(self, data):
-            return super().train_step(data)
-
-    net = residual()
-    own = Own(net.inputs, net.outputs)
-
-    with pytest.raises(ValueError, match=r"around the wrapped one\. Received: .* of class Own with its own train_step"):
-        WRAPS[name](own)
-
-
-def test_a_failure_to_give_keras_3_back_says_how_to_get_the_result(net, monkeypatch):
-    pruned = WRAPS["swd"](net)
-    prune_now(pruned)
-
-    def fails(model):
-        raise ValueError("no counterpart")
-
-    monkeypatch.setattr("tfmot_swd.keras3.export_model.export_model", fails)
-
-    with pytest.raises(ValueError, match="no counterpart") as caught:
-        strip_pruning(pruned)
-    assert "keras2=True" in caught.value.__notes__[0]
-    assert isinstance(strip_pruning(pruned, keras2=True), keras.Model)
 
 
 def squared(inputs):

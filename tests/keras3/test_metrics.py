@@ -4,6 +4,7 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
+from tfmot_swd.keras2.pruning_warning import PruningWarning
 from tfmot_swd.keras3 import training_object
 from tfmot_swd.keras3.metrics import direction_of
 
@@ -72,6 +73,7 @@ def test_stock_metrics_are_those_of_tf_keras_and_the_same(name):
 @pytest.mark.parametrize("metric", [Largest(), keras.metrics.PearsonCorrelation()], ids=lambda each: each.name)
 def test_what_tf_keras_lacks_is_counted_inside_and_begins_anew(metric):
     made = training_object(metric)
+    metric.update_state(ONE_HOT, PREDICTED)
     tf.function(lambda: [made.update_state(ONE_HOT, PREDICTED)][:0])()
     result, kept = float(np.mean(made.result())), made.get_weights()
     assert result == pytest.approx(float(np.mean(metric.result())))
@@ -118,3 +120,53 @@ def test_several_replicas_do_not_count_in_one_metric(monkeypatch):
     monkeypatch.setattr(type(tf.distribute.get_strategy()), "num_replicas_in_sync", 2)
     with pytest.raises(ValueError, match=r"write it as a subclass of tf_keras.*Received: .*Largest and 2 replicas$"):
         training_object(Largest())
+
+
+class Count(keras.metrics.Metric):
+    """Counts updates in steps of a size, which its config does not have."""
+
+    def __init__(self, size=1.0, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.size, self.count = size, self.add_variable((), "zeros", name="count")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        self.count.assign_add(self.size)
+
+    def result(self):
+        return self.count
+
+
+class CountWithConfig(Count):
+    def get_config(self):
+        return {**super().get_config(), "size": self.size}
+
+
+def test_a_metric_counts_for_one_model_alone():
+    metric = CountWithConfig(2.0)
+    metric.update_state(ONE_HOT, PREDICTED)
+
+    made = training_object(metric)
+    model = tf_keras.Sequential([tf_keras.layers.Dense(4, input_shape=(4,))])
+    model.compile("sgd", "mse", metrics=[metric])
+    logs = model.fit(ONE_HOT, PREDICTED, batch_size=2, verbose=0).history
+
+    assert float(made.result()) == 0.0
+    assert logs["count_with_config"] == [6.0]
+    assert float(metric.result()) == 2.0
+
+
+@pytest.mark.parametrize(
+    ("metric", "reason"),
+    [
+        (Count(2.0), "with no size in its config"),
+        (type("Must", (CountWithConfig,), {"from_config": None})(), "with TypeError: "),
+    ],
+)
+def test_a_metric_that_cannot_be_copied_counts_itself_and_says_so(metric, reason):
+    metric.update_state(ONE_HOT, PREDICTED)
+
+    with pytest.warns(PruningWarning, match=rf"get_config that returns the arguments.*Received: .* {reason}"):
+        made = training_object(metric)
+
+    assert made.inner is metric
+    assert float(made.result()) == 0.0

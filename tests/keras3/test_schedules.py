@@ -53,3 +53,17 @@ def test_another_backend_cannot_carry_a_schedule(monkeypatch):
         TypeError, match=r"KERAS_BACKEND=tensorflow, or subclass tf_keras.*Received: .*Warmup on the backend 'jax'$"
     ):
         training_object(Warmup(1.0, 4))
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_a_schedule_is_set_on_the_optimizer_of_a_model(scaled):
+    inner = tf_keras.optimizers.SGD()
+    optimizer = tf_keras.mixed_precision.LossScaleOptimizer(inner) if scaled else inner
+
+    optimizer.learning_rate = keras.optimizers.schedules.CosineDecay(0.1, 5)
+
+    config = inner.get_config()["learning_rate"]
+    assert (config["class_name"], config["config"]["initial_learning_rate"]) == ("CosineDecay", 0.1)
+    other = tf_keras.optimizers.SGD()
+    other.learning_rate = 0.5
+    assert float(other.learning_rate) == 0.5

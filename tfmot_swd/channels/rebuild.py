@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from tfmot_swd.channels.walk import Trace
 from tfmot_swd.keras2.cloning import copy_layer
-from tfmot_swd.keras2.compat import keras, master_variable
+from tfmot_swd.keras2.compat import carry_policy, keras, master_variable
 from tfmot_swd.keras2.graph import (
     GraphCall,
     calls_of,
@@ -83,6 +83,7 @@ class _Rebuilder:
             return self.layers[id(model)]
         smaller = self._sequential(model) if isinstance(model, keras.Sequential) else self._functional(model)
         self.layers[id(model)] = smaller
+        carry_policy(model, smaller)
         if not model.trainable:
             smaller.trainable = False
         return smaller

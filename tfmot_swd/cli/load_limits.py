@@ -15,6 +15,12 @@ import tensorflow as tf
 _SLACK_BYTES, _SLACK_TIMES = 2**26, 8
 # Symbolic tensors that layers make inside, and how often a call may come before what it reads.
 _SLACK_TENSORS, _MOST_TRIES = 20_000, 1000
+# Numbers that all calls on two samples make. Nets of keras.applications make 1 to 11 for each byte of weights, a
+# MobileNet on images of 1024 by 1024 a hundred; small files may do with few weights what they want. The most of all,
+# EfficientNetB7 on images of 600 by 600, makes 2.1e9.
+_SLACK_NUMBERS, _NUMBERS_OF_BYTE, _MOST_NUMBERS = 2**25, 1024, 2**32
+# Sizes that `from_keras3` tries where a model leaves them open: the smallest on which it runs.
+_OPEN_SIZES = (8, 32, 96, 224)
 
 
 @contextlib.contextmanager
@@ -84,6 +90,56 @@ def limited_calls(described: int) -> Iterator[None]:
 
     with _watched(keras.KerasTensor, count):
         yield
+
+
+def check_outputs(model: Any, stored: int) -> None:
+    """Raises if a Keras 3 model makes far more numbers than a net of its size, before `from_keras3` runs it.
+
+    The shapes of all calls, in nested models too, are inferred for a batch of two: nothing is computed.
+
+    Args:
+      model: a Keras 3 model; one that `from_keras3` refuses is left to it.
+      stored: bytes of its file.
+
+    Raises:
+      ValueError: running it would fill the memory.
+    """
+    import keras
+
+    from tfmot_swd.keras3.compat import Functional, functional_of, input_structure
+
+    graph = functional_of(model) if isinstance(model, keras.Sequential | Functional) else None
+    if graph is None:
+        return
+    limit = min(_SLACK_NUMBERS + _NUMBERS_OF_BYTE * stored, _MOST_NUMBERS)
+    is_open = any(None in tensor.shape[1:] for tensor in graph.inputs)
+    for size in _OPEN_SIZES if is_open else _OPEN_SIZES[:1]:
+        made, refused = 0, None
+
+        def sized(shape: Any, size: int = size) -> tuple[int, ...]:
+            return tuple((size if at else 2) if each is None else int(each) for at, each in enumerate(shape))
+
+        def count(shape: Any, *_: Any) -> None:
+            nonlocal made, refused
+            made += math.prod(sized(shape))
+            if made > limit:
+                refused = ValueError(
+                    "To run this model would take far more memory than its size tells: it is damaged, or made to fill "
+                    "the memory. If you trust its author, add --unsafe. "
+                    f"Received: a model of {stored:,} bytes whose layers make {made:,} numbers of two samples"
+                )
+                raise refused
+
+        inputs = keras.tree.map_structure(
+            lambda tensor: keras.KerasTensor(sized(tensor.shape), tensor.dtype), input_structure(model)
+        )
+        try:
+            with _watched(keras.KerasTensor, count):
+                graph.compute_output_spec(inputs)
+            return
+        except Exception:  # Too small for the layers, which raise whatever they like, or refused.
+            if refused is not None:
+                raise refused from None
 
 
 @contextlib.contextmanager

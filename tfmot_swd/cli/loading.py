@@ -60,7 +60,8 @@ def load(call: Call, path: str) -> Loaded:
       UsageError: there is nothing at `path`; a module of `--modules` cannot be imported.
       TypeError, ValueError: it is not a model that can be pruned, or it holds code and `--unsafe` was not given.
     """
-    from tfmot_swd.cli.model_copy import private_copy
+    from tfmot_swd.cli.load_limits import check_outputs
+    from tfmot_swd.cli.model_copy import private_copy, stored_bytes
     from tfmot_swd.keras2.validation import check_keras_model
     from tfmot_swd.keras3.door import from_keras3, is_keras3_model
 
@@ -74,7 +75,11 @@ def load(call: Call, path: str) -> Loaded:
         else:
             copies.append(stack.enter_context(private_copy(place)))
         found = _checked_model(copies[0], path, call.flags.modules, call.flags.unsafe)
+        stored = stored_bytes(copies[0])
     with named(path):
+        if is_keras3_model(found) and not call.flags.unsafe:
+            # The conversion is proven by running the model.
+            check_outputs(found, stored)
         model = from_keras3(found) if is_keras3_model(found) else found
         check_keras_model(model)
     return Loaded(model, model is not found)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfmot_swd.keras2.compat import keras
+from tfmot_swd.keras2.compat import carry_policy, keras
 from tfmot_swd.keras2.graph import calls_of, has_graph
 from tfmot_swd.keras2.object_changes import carry_changes, carry_values, check_weights_fit, is_changed
 from tfmot_swd.keras2.overrides import replaced_on_object
@@ -73,7 +73,8 @@ def freeze_alike(layer: Any, copied: Any) -> None:
 def clone_with(model: Any, make: Callable[[Any], Any]) -> Any:
     """Returns a copy of `model` with every layer replaced by `make(layer)`, inside nested models too.
 
-    A shared layer stays one layer: `make` is called once for it.
+    Each copied model has the dtype policy of its original, whatever policy is in force now. A shared layer stays one
+    layer: `make` is called once for it.
 
     Args:
       model: a Sequential or Functional model; it is unchanged.
@@ -106,6 +107,7 @@ def clone_with(model: Any, make: Callable[[Any], Any]) -> Any:
                 "Keras cannot copy a model with a layer that is called on a constant: make the constant in a layer of "
                 f"yours, or use an operator, as tf.concat. Received: {', '.join(held)}, {type(error).__name__}: {error}"
             ) from error
+        carry_policy(part, copied)
         if not part.trainable:
             # Setting it to True would unfreeze every layer inside.
             copied.trainable = False

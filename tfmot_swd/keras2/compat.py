@@ -104,7 +104,6 @@ from tf_keras.src.layers.core.tf_op_layer import get_canonical_name_for_symbol a
 from tf_keras.src.mixed_precision.autocast_variable import (
     AutoCastVariable,
 )
-from tf_keras.src.mixed_precision.policy import policy_scope
 
 __all__ = [
     "AddLoss",
@@ -127,6 +126,7 @@ __all__ = [
     "TFOpLambda",
     "UpdatePruningStep",
     "canonical_name",
+    "carry_policy",
     "forget_gradients",
     "has_backward_config",
     "is_recording",
@@ -225,6 +225,31 @@ def carry_input_shape(source: Any, target: Any) -> None:
     """Gives a layer the input shape that another was made with, by which a Sequential model is built."""
     if hasattr(source, "_batch_input_shape"):
         target._batch_input_shape = source._batch_input_shape
+
+
+def carry_policy(source: Any, target: Any) -> None:
+    """Gives a model the dtype policy of another, by which `compile` decides whether the loss is scaled.
+
+    A new model takes the policy that is in force when it is made, and its config records none.
+    """
+    target._set_dtype_policy(source.dtype_policy)
+
+
+@contextlib.contextmanager
+def policy_scope(policy: Any) -> Iterator[None]:
+    """Has layers and models made in the block take a dtype policy, unless they name one.
+
+    Args:
+      policy: the policy, or its name.
+    """
+    before = keras.mixed_precision.global_policy()
+    # Where none was set, the policy follows `set_floatx`, and has to go on doing so.
+    follows = before.name == keras.backend.floatx()
+    keras.mixed_precision.set_global_policy(policy)
+    try:
+        yield
+    finally:
+        keras.mixed_precision.set_global_policy(None if follows else before)
 
 
 def follows_train_batches(callback: Any) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tfmot_swd.keras2.compat import keras as tf_keras
-from tfmot_swd.keras3.inner_objects import class_name
+from tfmot_swd.keras3.inner_objects import full_class_name
 from tfmot_swd.keras3.metrics import direction_of
 
 # What to write for callbacks that work on the inside of a Keras 3 model or optimizer.
@@ -45,7 +45,7 @@ def tf_keras_callback(callback: Any) -> Any:
         if isinstance(callback, getattr(keras.callbacks, name, ())):
             raise TypeError(
                 f"keras.callbacks.{name} works on the inside of Keras 3 models, and a tf_keras model trains: {advice}. "
-                f"Received: {class_name(callback)}"
+                f"Received: {full_class_name(callback)}"
             )
     return CarriedCallback(callback)
 

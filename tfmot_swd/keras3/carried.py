@@ -6,7 +6,7 @@ import functools
 import inspect
 import json
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -15,6 +15,7 @@ from tfmot_swd.keras2.compat import constrain
 from tfmot_swd.keras2.compat import keras as keras2
 from tfmot_swd.keras3.compat import keras as keras3
 from tfmot_swd.keras3.compat import layers_inside, made_trainable, value_of
+from tfmot_swd.keras3.inner_objects import entry_of, from_entry
 from tfmot_swd.keras3.layer_table import prunable_names
 
 _ATTENTION = (keras3.layers.MultiHeadAttention, keras3.layers.GroupQueryAttention)
@@ -35,7 +36,7 @@ class CarriedLayer(keras2.layers.Layer):
 
     def __init__(self, inner: Any, example: Any, **kwargs: Any) -> None:
         if isinstance(inner, dict):
-            inner = _revived(inner)
+            inner = from_entry(inner)
         kwargs.setdefault("name", inner.name)
         kwargs.setdefault("trainable", inner.trainable)
         kwargs["dtype"], kwargs["autocast"] = "float32", False
@@ -119,8 +120,7 @@ class CarriedLayer(keras2.layers.Layer):
         config = super().get_config()
         for fixed in ("dtype", "batch_input_shape"):
             config.pop(fixed, None)
-        inner = keras3.saving.serialize_keras_object(self.inner)
-        return {**config, "inner": inner, "example": json.loads(self._example)}
+        return {**config, "inner": entry_of(self.inner), "example": json.loads(self._example)}
 
 
 @keras2.utils.register_keras_serializable("tfmot_swd")
@@ -133,7 +133,7 @@ class CarriedOperation(keras2.layers.Layer):
 
     def __init__(self, inner: Any, **kwargs: Any) -> None:
         if isinstance(inner, dict):
-            inner = _revived(inner)
+            inner = from_entry(inner)
         kwargs.setdefault("name", inner.name)
         kwargs["autocast"] = False
         super().__init__(**kwargs)
@@ -149,36 +149,12 @@ class CarriedOperation(keras2.layers.Layer):
         return self._call_inner(self.inner, inputs, kwargs)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "inner": keras3.saving.serialize_keras_object(self.inner)}
+        return {**super().get_config(), "inner": entry_of(self.inner)}
 
 
 def _penalty(variable: Any) -> Any:
     """Returns the regularization loss of a Keras 3 variable; None while it is frozen."""
     return variable.regularizer(variable) if variable.trainable else None
-
-
-def _revived(config: dict[str, Any]) -> Any:
-    """Returns the layer or operation of a serialized one, of classes that tf_keras is told of too.
-
-    These are the `custom_objects` of `load_model`, and the classes of a layer that is being copied.
-    """
-    known = {name: keras2.utils.get_registered_object(name) for name in _registered_names(config)}
-    known = {name: each for name, each in known.items() if each is not None}
-    return keras3.saving.deserialize_keras_object(config, custom_objects=known)
-
-
-def _registered_names(config: Any) -> Iterator[str]:
-    """Yields the names under which a serialized object refers to classes and functions of the user's."""
-    if isinstance(config, list | tuple):
-        for each in config:
-            yield from _registered_names(each)
-    elif isinstance(config, dict):
-        if config.get("registered_name"):
-            # A function is written as its name alone.
-            inner = config.get("config")
-            yield inner if isinstance(inner, str) else config["registered_name"]
-        for each in config.values():
-            yield from _registered_names(each)
 
 
 def single_input(inner: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:

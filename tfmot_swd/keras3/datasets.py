@@ -9,7 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_swd.keras2.compat import keras as tf_keras
-from tfmot_swd.keras3.inner_objects import class_name
+from tfmot_swd.keras3.door import is_keras3
+from tfmot_swd.keras3.inner_objects import full_class_name
 
 _OTHER_BACKENDS = frozenset({"torch", "jax", "jaxlib"})
 
@@ -27,7 +28,7 @@ def readable(data: Any) -> Any:
     """
     if data is None or isinstance(data, np.ndarray | tf.Tensor | tf.data.Dataset):
         return data
-    if is_py_dataset(data):
+    if is_keras3(data, "PyDataset"):
         return PyDatasetReader(data).dataset()
     if isinstance(data, list | tuple | dict):
         # Nearly always numbers that are already readable: look once at each type.
@@ -36,11 +37,6 @@ def readable(data: Any) -> Any:
         return _as_numpy(data)
     _check_readable(data)
     return data
-
-
-def is_py_dataset(data: Any) -> bool:
-    """Returns whether data are a `keras.utils.PyDataset`, without Keras 3 being loaded."""
-    return any(base.__name__ == "PyDataset" and base.__module__.startswith("keras.") for base in type(data).__mro__)
 
 
 class PyDatasetReader:
@@ -173,5 +169,5 @@ def _check_readable(data: Any) -> None:
         raise TypeError(
             "tf_keras, which trains the model, does not read the data loaders of PyTorch and grain: pass a "
             "keras.utils.PyDataset whose __getitem__(index) returns a batch, or a tf.data.Dataset. "
-            f"Received: {class_name(data)}"
+            f"Received: {full_class_name(data)}"
         )

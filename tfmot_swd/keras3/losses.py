@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -64,13 +63,6 @@ def tf_keras_function(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def is_stock_function(function: Any) -> bool:
-    """Returns whether a function is one of `keras.losses` or `keras.metrics`, without Keras 3 being loaded."""
-    module = getattr(function, "__module__", None) or ""
-    # Both have this attribute, a class too.
-    return module.startswith(("keras.src.losses.", "keras.src.metrics.")) and inspect.isfunction(function)
-
-
 @tf_keras.utils.register_keras_serializable("tfmot_swd")
 class CarriedLoss(tf_keras.losses.Loss):
     """A tf_keras loss that calls a loss written for Keras 3, which reduces it too.
@@ -104,4 +96,4 @@ class CarriedLoss(tf_keras.losses.Loss):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> CarriedLoss:
-        return cls(from_entry(config["inner"], "losses"))
+        return cls(from_entry(config["inner"], "losses.Loss"))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
+import warnings
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from tfmot_swd.keras2.compat import keras as tf_keras
-from tfmot_swd.keras3.inner_objects import check_runs_in_tensorflow, class_name, entry_of, from_entry
-from tfmot_swd.keras3.losses import is_stock_function, tf_keras_function
+from tfmot_swd.keras2.pruning_warning import PruningWarning
+from tfmot_swd.keras3.door import is_keras3_function
+from tfmot_swd.keras3.inner_objects import check_runs_in_tensorflow, entry_of, from_entry, full_class_name
+from tfmot_swd.keras3.losses import tf_keras_function
 
 _ADVICE = "write it as a subclass of tf_keras.metrics.Metric"
 
@@ -17,7 +21,8 @@ _ADVICE = "write it as a subclass of tf_keras.metrics.Metric"
 def tf_keras_metric(metric: Any) -> Any:
     """Returns the tf_keras metric of a Keras 3 metric, with nothing counted.
 
-    Stock metrics of both are made of their config; the user's own and what tf_keras lacks run inside a `CarriedMetric`.
+    Stock metrics of both are made of their config; copies of the user's own and of what tf_keras lacks run inside a
+    `CarriedMetric`, so that an `evaluate` of a Keras 3 model with the same metric changes nothing.
 
     Args:
       metric: a `keras.metrics.Metric`.
@@ -31,14 +36,14 @@ def tf_keras_metric(metric: Any) -> Any:
     name, dtype = type(metric).__name__, _dtype(metric)
     if type(metric) is keras.metrics.MeanMetricWrapper:
         function = function_of(metric)
-        function = tf_keras_function(function) if is_stock_function(function) else function
+        function = tf_keras_function(function) if is_keras3_function(function, "losses", "metrics") else function
         return tf_keras.metrics.MeanMetricWrapper(function, metric.name, dtype, **function_arguments(metric))
     kind = getattr(tf_keras.metrics, name, None)
     if kind is None or getattr(keras.metrics, name, None) is not type(metric):
-        return CarriedMetric(metric)
+        return CarriedMetric(_copied(metric))
     config = {**metric.get_config(), "dtype": dtype}
     if config.pop("from_sorted_ids", False):
-        return CarriedMetric(metric)
+        return CarriedMetric(_copied(metric))
     return kind.from_config(config)
 
 
@@ -61,6 +66,32 @@ def direction_of(metric: Any) -> str | None:
     except (AttributeError, TypeError, ValueError):
         return None
     return better_when(known)
+
+
+def _copied(metric: Any) -> Any:
+    """Returns a copy of a metric, by its config; the metric itself, with a warning, where the config does not do.
+
+    A config without an argument of the class would give another metric.
+    """
+    given = inspect.signature(type(metric).__init__).parameters.values()
+    named = {each.name for each in list(given)[1:] if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)}
+    try:
+        missing = sorted(named - metric.get_config().keys())
+        reason = f"no {', '.join(missing)} in its config" if missing else ""
+        copied = None if missing else type(metric).from_config(metric.get_config())
+    except Exception as error:  # Whatever the code of the user's raises.
+        copied, reason = None, f"{type(error).__name__}: {error}"
+    if copied is not None:
+        return copied
+    warnings.warn(
+        "A metric without a config cannot be copied, so the model counts in the object itself, beginning with nothing: "
+        "give the class a get_config that returns the arguments of its __init__, or each model a metric of its own. "
+        f"Received: {full_class_name(metric)} with {reason}",
+        PruningWarning,
+        stacklevel=2,
+    )
+    metric.reset_state()
+    return metric
 
 
 def _dtype(metric: Any) -> str | None:
@@ -90,7 +121,7 @@ class CarriedMetric(tf_keras.metrics.Metric):
         if replicas > 1:
             raise ValueError(
                 f"A metric written for Keras 3 counts on one replica: {_ADVICE}. "
-                f"Received: {class_name(inner)} and {replicas} replicas"
+                f"Received: {full_class_name(inner)} and {replicas} replicas"
             )
         self.inner = inner
 
@@ -118,4 +149,4 @@ class CarriedMetric(tf_keras.metrics.Metric):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> CarriedMetric:
-        return cls(from_entry(config["inner"], "metrics"), config["name"])
+        return cls(from_entry(config["inner"], "metrics.Metric"), config["name"])

@@ -12,7 +12,7 @@ from typing import Any
 from tfmot_swd.keras2.compat import keras as tf_keras
 from tfmot_swd.keras2.optimizers import iterations, unwrap
 from tfmot_swd.keras2.pruning_warning import PruningWarning
-from tfmot_swd.keras3.inner_objects import class_name
+from tfmot_swd.keras3.inner_objects import full_class_name
 from tfmot_swd.keras3.schedules import tf_keras_schedule
 
 _WITHOUT_COUNTERPART = (
@@ -63,7 +63,7 @@ def tf_keras_optimizer(optimizer: Any, holder: Any = None, make: Callable[[Any],
         warnings.warn(
             "The optimizer has made updates for another model, and begins anew for this one: its state and its number "
             "of updates are left behind, so a learning-rate schedule starts from its beginning. Compile with a new "
-            f"optimizer to say so. Received: {class_name(optimizer)} with {own or made} updates",
+            f"optimizer to say so. Received: {full_class_name(optimizer)} with {own or made} updates",
             PruningWarning,
             stacklevel=2,
         )
@@ -87,7 +87,7 @@ def check_learning_rate(optimizer: Any) -> None:
             warnings.warn(
                 "The learning rate was changed on the Keras 3 optimizer, and the model trains with its tf_keras "
                 "counterpart, which keeps its own: set model.optimizer.learning_rate. "
-                f"Received: {class_name(source)} with {now}, and {made.rate} when the model was compiled",
+                f"Received: {full_class_name(source)} with {now}, and {made.rate} when the model was compiled",
                 PruningWarning,
                 stacklevel=2,
             )
@@ -109,7 +109,7 @@ def translate(optimizer: Any) -> Any:
     if kind is None or getattr(keras.optimizers, name, None) is not type(optimizer):
         raise TypeError(
             f"This optimizer has no counterpart in tf_keras, which trains the model: choose {_WITHOUT_COUNTERPART}. "
-            f"Received: {class_name(optimizer)}"
+            f"Received: {full_class_name(optimizer)}"
         )
     return _of_config(optimizer, kind)
 
@@ -123,7 +123,7 @@ def _of_config(optimizer: Any, kind: Any) -> Any:
         raise ValueError(
             "tf_keras, which trains the model, accumulates no gradients over batches: leave "
             "gradient_accumulation_steps out and pass a batch_size that many times larger. "
-            f"Received: {class_name(optimizer)}(gradient_accumulation_steps={accumulated})"
+            f"Received: {full_class_name(optimizer)}(gradient_accumulation_steps={accumulated})"
         )
     result = kind.from_config(config)
     names = _excluded_from_weight_decay(optimizer)
@@ -147,7 +147,7 @@ def _rate_for(optimizer: Any) -> Any:
         raise ValueError(
             "tf_keras, which trains the model, takes no function as learning rate: subclass "
             "keras.optimizers.schedules.LearningRateSchedule, whose __call__(step) returns it. "
-            f"Received: {class_name(optimizer)}(learning_rate={source!r})"
+            f"Received: {full_class_name(optimizer)}(learning_rate={source!r})"
         )
     return _learning_rate(optimizer)
 
@@ -181,7 +181,7 @@ def _excluded_from_weight_decay(optimizer: Any) -> list[str]:
         raise ValueError(
             "tf_keras, which trains the model, has other variables under longer names, such as 'dense/bias:0': exclude "
             "them from weight decay by parts of their names, optimizer.exclude_from_weight_decay(var_names=['bias']). "
-            f"Received: {class_name(optimizer)} with {'var_list' if pattern is None else f'var_names {pattern!r}'}"
+            f"Received: {full_class_name(optimizer)} with {'var_list' if pattern is None else f'var_names {pattern!r}'}"
         )
     return [] if pattern is None else [pattern]
 
@@ -197,7 +197,7 @@ def _warn_of_differences(optimizer: Any) -> None:
     for difference in (each for each, applies in differences.items() if applies):
         warnings.warn(
             f"tf_keras, which trains the model, does not compute quite what Keras 3 does: {difference}. "
-            f"Received: {class_name(optimizer)}",
+            f"Received: {full_class_name(optimizer)}",
             PruningWarning,
             stacklevel=2,
         )

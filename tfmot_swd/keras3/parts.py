@@ -12,6 +12,7 @@ from typing import Any
 from tfmot_swd.keras2.compat import keras as keras2
 from tfmot_swd.keras3.compat import keras as keras3
 from tfmot_swd.keras3.compat import on_tensorflow
+from tfmot_swd.keras3.inner_objects import entry_of, from_entry
 
 
 class NoCounterpart(ValueError):
@@ -40,13 +41,17 @@ class _Carried:
     """Base of the tf_keras objects that hold an object of Keras 3 and call it."""
 
     def __init__(self, inner: Any) -> None:
-        self.inner = keras3.saving.deserialize_keras_object(inner) if isinstance(inner, dict) else inner
+        self.inner = inner
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.inner(*args, **kwargs)
 
     def get_config(self) -> dict[str, Any]:
-        return {"inner": keras3.saving.serialize_keras_object(self.inner)}
+        return {"inner": entry_of(self.inner)}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        return cls(from_entry(config["inner"]))
 
 
 @keras2.utils.register_keras_serializable("tfmot_swd")

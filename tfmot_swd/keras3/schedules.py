@@ -55,4 +55,4 @@ class CarriedSchedule(tf_keras.optimizers.schedules.LearningRateSchedule):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> CarriedSchedule:
-        return cls(from_entry(config["inner"], "optimizers.schedules"))
+        return cls(from_entry(config["inner"], "optimizers.schedules.LearningRateSchedule"))

@@ -11,8 +11,8 @@ from typing import Any
 import tensorflow as tf
 
 from tfmot_swd.keras2.compat import keras as tf_keras
-from tfmot_swd.keras3.datasets import EpochHooks, PyDatasetReader, is_py_dataset, readable
-from tfmot_swd.keras3.inner_objects import is_keras3_class
+from tfmot_swd.keras3.datasets import EpochHooks, PyDatasetReader, readable
+from tfmot_swd.keras3.door import is_keras3, is_keras3_class
 from tfmot_swd.keras3.optimizers import check_learning_rate
 from tfmot_swd.keras3.training_objects import training_object
 
@@ -28,6 +28,8 @@ _CHOSEN_BY_SHAPE = frozenset({"accuracy", "acc", "crossentropy", "ce"})
 def take_keras3_objects() -> None:
     """Has `compile`, `fit`, `evaluate` and `predict` of every tf_keras model take objects of Keras 3.
 
+    `learning_rate` of every tf_keras optimizer can be set to a schedule of Keras 3, too.
+
     The methods of the class are wrapped, once in a process: so it holds for models that are loaded from files, and for
     a user's subclass around a wrapped model, and what a model saves is of tf_keras. A method of one instance would be
     lost with a copy, and tf_keras offers no other place before it looks at its arguments. Arguments that are not of
@@ -37,6 +39,9 @@ def take_keras3_objects() -> None:
         method = getattr(tf_keras.Model, name)
         if not hasattr(method, "takes_keras3_objects"):
             setattr(tf_keras.Model, name, _wrapped(method, translate))
+    rate: Any = tf_keras.optimizers.Optimizer.learning_rate
+    if not hasattr(rate.fset, "takes_keras3_objects"):
+        tf_keras.optimizers.Optimizer.learning_rate = rate.setter(_wrapped(rate.fset, _set_rate))
 
 
 def _wrapped(method: Callable[..., Any], translate: Callable[[Any, Arguments], None]) -> Callable[..., Any]:
@@ -77,6 +82,10 @@ def _compiled(item: Any, kind: str, model: Any) -> Any:
     return training_object(_known(item, kind), model)
 
 
+def _set_rate(optimizer: Any, given: Arguments) -> None:
+    given["learning_rate"] = training_object(given["learning_rate"])
+
+
 def _fit(model: Any, given: Arguments) -> None:
     trained = _read(given, "x", given.get("shuffle", True), given.get("steps_per_epoch"))
     tested = _read(given, "validation_data", False, given.get("validation_steps"))
@@ -97,9 +106,9 @@ def _predict(model: Any, given: Arguments) -> None:
 def _read(given: Arguments, name: str, shuffle: bool, steps: int | None) -> PyDatasetReader | None:
     """Makes the data readable; returns the reader if it is a `PyDataset` that has the argument of this name."""
     for each in {name, "y", "sample_weight"} & given.keys():
-        if not is_py_dataset(given[each]):
+        if not is_keras3(given[each], "PyDataset"):
             given[each] = readable(given[each])
-    if not is_py_dataset(given.get(name)):
+    if not is_keras3(given.get(name), "PyDataset"):
         return None
     reader = PyDatasetReader(given[name], shuffle)
     given[name] = reader.dataset(steps)

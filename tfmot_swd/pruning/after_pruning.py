@@ -9,7 +9,7 @@ from tfmot_swd.keras2.compat import follows_train_batches, keras
 from tfmot_swd.keras2.validation import PruningWarning
 from tfmot_swd.keras3.training_objects import training_object
 from tfmot_swd.pruning.strip import is_pruned
-from tfmot_swd.pruning.wrapped_models import collect_wrappers
+from tfmot_swd.pruning.wrapped_models import check_trains_in_tf_keras, collect_wrappers
 from tfmot_swd.pruning.wrapper import PruningWrapper
 
 
@@ -52,6 +52,7 @@ class AfterPruning(keras.callbacks.Callback):
         self.callback.set_params(params)
 
     def set_model(self, model: Any) -> None:
+        check_trains_in_tf_keras(model, self)
         super().set_model(model)
         self.callback.set_model(model)
 

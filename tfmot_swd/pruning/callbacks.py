@@ -16,7 +16,12 @@ from tfmot_swd.pruning.idle_run import IdleRun
 from tfmot_swd.pruning.methods import method_of
 from tfmot_swd.pruning.run import PruningRun, RunOptions
 from tfmot_swd.pruning.schedules import set_end
-from tfmot_swd.pruning.wrapped_models import NothingTrainedError, collect_wrappers, find_wrapped
+from tfmot_swd.pruning.wrapped_models import (
+    NothingTrainedError,
+    check_trains_in_tf_keras,
+    collect_wrappers,
+    find_wrapped,
+)
 from tfmot_swd.pruning.wrapper import PruningWrapper
 
 
@@ -75,7 +80,7 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
 
     Raises:
       TypeError: `learning_rate` or `training_loss` is not a function, `optimizer` not an optimizer, or `backup_dir` not
-        a path.
+        a path; the model that is fitted is of Keras 3.
       ValueError: `validation_data` has another form, or is infinite; the model is not wrapped, has no optimizer, holds
         NaN, or the fit is shorter than the schedule; another optimizer trains the wrapped layers; all of them were
         frozen for the whole of a schedule; layers were frozen or unfrozen since the training step was traced; the
@@ -150,6 +155,10 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
                 "Received: a callback that has not begun."
             )
         return self._run
+
+    def set_model(self, model: Any) -> None:
+        check_trains_in_tf_keras(model, self)
+        super().set_model(model)
 
     def on_train_begin(self, logs: Any = None) -> None:
         method = method_of(self.model)

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfmot_swd.keras2.compat import keras
 from tfmot_swd.pruning.run import PruningRun, check_update_freq
-from tfmot_swd.pruning.wrapped_models import collect_wrappers
+from tfmot_swd.pruning.wrapped_models import check_trains_in_tf_keras, collect_wrappers
 from tfmot_swd.pruning.wrapper import PruningWrapper
 
 
@@ -45,6 +45,10 @@ class PruningSummaries(keras.callbacks.Callback):
         self._update_freq = update_freq
         self._writer: Any = None
         self._batches = 0
+
+    def set_model(self, model: Any) -> None:
+        check_trains_in_tf_keras(model, self)
+        super().set_model(model)
 
     def on_train_begin(self, logs: Any = None) -> None:
         self._writer = tf.summary.create_file_writer(self._log_dir)

@@ -102,6 +102,17 @@ def check_can_wrap(model: Any) -> None:
     check_finite_weights(model)
 
 
+def check_trains_in_tf_keras(model: Any, callback: Any) -> None:
+    """Raises a TypeError if a callback that needs a wrapped model was given to the `fit` of a Keras 3 model."""
+    if is_keras3_model(model):
+        raise TypeError(
+            f"{type(callback).__name__} works in the training of a wrapped model, which is of tf_keras: fit what "
+            "prune_selective_decay, prune_progressive_gradient or prune_low_magnitude has returned; a class with your "
+            "own train_step around it must subclass tf_keras.Model. "
+            f"Received: the Keras 3 model {model.name!r} of class {type(model).__name__}"
+        )
+
+
 def find_wrapped(model: Any) -> list[str]:
     """Returns the names of all pruning wrappers at any depth, TFMOT's own and those of this package.
 

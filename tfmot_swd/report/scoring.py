@@ -191,7 +191,7 @@ def _accuracy_of(samples: Samples) -> Callable[[Array], float]:
 
 def _measure_of(metric: Any, targets: Array) -> Callable[[Array], float]:
     def measure(outputs: Array) -> float:
-        if not isinstance(metric, keras.metrics.Metric) and not _is_keras3_metric(metric):
+        if not isinstance(metric, keras.metrics.Metric) and not is_keras3(metric, "Metric"):
             value = float(np.mean(metric(targets, outputs)))
         else:
             state = [variable.numpy() for variable in metric.variables]
@@ -207,8 +207,3 @@ def _measure_of(metric: Any, targets: Array) -> Callable[[Array], float]:
         return value
 
     return measure
-
-
-def _is_keras3_metric(metric: Any) -> bool:
-    """Returns whether this is a metric object of Keras 3; a loss of it is a function of targets and outputs."""
-    return is_keras3(metric) and hasattr(metric, "update_state")

@@ -19,7 +19,7 @@ from tensorflow_model_optimization.quantization.keras import (
 from tensorflow_model_optimization.quantization.keras.default_8bit import Default8BitQuantizeScheme
 from tensorflow_model_optimization.quantization.keras.quantizers import MovingAverageQuantizer
 
-from tfmot_swd.keras2.compat import constrain, keras, master_variable, replace_quantizers
+from tfmot_swd.keras2.compat import constrain, keras, master_variable, policy_scope, replace_quantizers
 from tfmot_swd.keras2.validation import check_finite_weights, check_keras_model
 from tfmot_swd.keras3.door import opened
 from tfmot_swd.layers.prunable import counted_weights
@@ -77,7 +77,8 @@ def quantize_aware(model: Any) -> Any:
     model = float32_copy(model)
     known = _Known()
     own = {type(each).__name__: type(each) for each in model.layers if not type(each).__module__.startswith("tf_keras")}
-    with keras.utils.custom_object_scope(own), quantize_scope():
+    # Rounding is simulated in float32, whatever policy is in force.
+    with keras.utils.custom_object_scope(own), quantize_scope(), policy_scope("float32"):
         annotated = wrap_with(model, known.annotated)
         if not known.simulated:
             raise ValueError(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfmot_swd.keras2.compat import keras
+from tfmot_swd.keras2.compat import keras, policy_scope
 from tfmot_swd.keras2.validation import check_keras_model
 from tfmot_swd.pruning.wrapped_models import find_wrapped
 from tfmot_swd.tflite.samples import Array, chunks
@@ -66,16 +66,9 @@ def float32_copy(model: keras.Model) -> keras.Model:
     own = {type(each).__name__: type(each) for each in layers}
     own = {name: each for name, each in own.items() if each.__module__.split(".")[0] != "tf_keras"}
     kind = keras.Sequential if isinstance(model, keras.Sequential) else keras.Model
-    policy = keras.mixed_precision.global_policy()
-    try:
-        # Layers that do not write down their dtype take the policy in force.
-        keras.mixed_precision.set_global_policy("float32")
-        with keras.utils.custom_object_scope(own):
-            copied = kind.from_config(_in_float32(model.get_config()))
-    finally:
-        # Where none was set, the policy follows `set_floatx`, and has to go on doing so.
-        follows = policy.name == keras.backend.floatx()
-        keras.mixed_precision.set_global_policy(None if follows else policy)
+    # Layers that do not write down their dtype take the policy in force.
+    with policy_scope("float32"), keras.utils.custom_object_scope(own):
+        copied = kind.from_config(_in_float32(model.get_config()))
     copied.set_weights(model.get_weights())
     return copied
 
