@@ -22,6 +22,7 @@ CALLS = {
     "device_report": lambda model: tfmot_swd.device_report(model, model),
     "export_tflite": lambda model: tfmot_swd.export_tflite(model, "net.tflite"),
     "file_bytes": lambda model: tfmot_swd.tflite.file_bytes(model, "float32"),
+    "from_keras3": tfmot_swd.keras3.from_keras3,
     "fit_budget": lambda model: tfmot_swd.costs.fit_budget(model, {"hidden": np.arange(5)}, 0.3),
     "plan_channels": tfmot_swd.plan_channels,
     "plan_dead_removal": tfmot_swd.channels.plan_dead_removal,
@@ -41,6 +42,7 @@ CALLS = {
     "shrink_model": lambda model: tfmot_swd.channels.shrink_model(model, {"hidden": [True, False, True, True, True]}),
     "sparsity_report": tfmot_swd.sparsity_report,
     "strip_pruning": tfmot_swd.strip_pruning,
+    "to_keras3": tfmot_swd.keras3.to_keras3,
 }
 
 
@@ -76,7 +78,7 @@ def test_the_list_is_complete():
 @pytest.mark.parametrize("name", CALLS)
 def test_a_keras_3_model(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    if name in ("prune_now", "shrink_model", "strip_pruning"):
+    if name in ("prune_now", "shrink_model", "strip_pruning", "to_keras3"):
         with pytest.raises(TypeError, match=r"tf_keras model.*Received: (the|a) Keras 3 (model|object)"):
             CALLS[name](keras_3())
     else:

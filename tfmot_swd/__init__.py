@@ -18,7 +18,7 @@ The names here are what most scripts need; the rest is in the rooms of the packa
 from tfmot_swd.keras2 import compat as _compat  # noqa: F401
 
 # isort: split
-from tfmot_swd import channels, costs, layers, magnitude, pgp, pruning, report, swd, tflite
+from tfmot_swd import channels, costs, keras3, layers, magnitude, pgp, pruning, report, swd, tflite
 from tfmot_swd._version import __version__ as __version__
 from tfmot_swd.channels.plan import plan_channels
 from tfmot_swd.costs.budget import Budget
@@ -54,6 +54,7 @@ __all__ = [
     "costs",
     "device_report",
     "export_tflite",
+    "keras3",
     "layers",
     "magnitude",
     "pgp",

@@ -36,6 +36,11 @@ from tfmot_swd.keras3.weight_transfer import give_variables, transfer_weights
 
 def import_model(model: Any) -> Any:
     """Returns what `from_keras3` does."""
+    if not isinstance(model, keras3.Model):
+        raise TypeError(
+            "A Keras 3 model is needed; one of tf_keras needs no conversion. "
+            f"Received: {type(model).__module__}.{type(model).__name__}"
+        )
     _check(model)
     _check_names(model)
     importer = _Importer()
