@@ -25,6 +25,11 @@ _WITH_STATES = (keras2.layers.RNN, keras2.layers.Bidirectional)
 
 def export_model(model: Any) -> Any:
     """Returns what `to_keras3` does."""
+    if isinstance(model, keras3.Model):
+        raise TypeError(
+            "A tf_keras model is needed; this one is of Keras 3 already. "
+            f"Received: a Keras 3 model of class {type(model).__module__}.{type(model).__name__}"
+        )
     check_keras_model(model)
     _check_plain(model)
     exporter = _Exporter()
