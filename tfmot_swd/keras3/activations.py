@@ -101,19 +101,7 @@ _MADE: dict[str, Function] = {
         "log_softmax": _log_softmax,
     }.items()
 }
-_IN_TENSORFLOW = (
-    "relu",
-    "relu6",
-    "leaky_relu",
-    "elu",
-    "selu",
-    "softplus",
-    "softsign",
-    "tanh",
-    "sigmoid",
-    "softmax",
-    "silu",
-)
+_IN_TENSORFLOW = "relu relu6 leaky_relu elu selu softplus softsign tanh sigmoid softmax silu"
 _SAME = "elu exponential gelu linear mish relu selu sigmoid softmax softplus softsign tanh"
 
 
@@ -133,19 +121,7 @@ _TO_KERAS3 = {
     **{id(function): getattr(keras3.activations, name) for name, function in _IN_KERAS2.items()},
     **{
         id(function): getattr(keras3.activations, name)
-        for name in [
-            "relu",
-            "relu6",
-            "leaky_relu",
-            "elu",
-            "selu",
-            "softplus",
-            "softsign",
-            "tanh",
-            "sigmoid",
-            "softmax",
-            "silu",
-        ]
+        for name in _IN_TENSORFLOW.split()
         for function in (getattr(tf.nn, name, None), getattr(tf.math, name, None))
         if function is not None
     },
