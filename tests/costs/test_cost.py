@@ -49,14 +49,18 @@ def microseconds(model) -> float:
     return total
 
 
-@pytest.fixture(params=["registered", "given"])
-def half(request, monkeypatch):
+def half_of(how, monkeypatch):
     """Half of the latency, of a table that is registered or given."""
-    if request.param == "given":
+    if how == "given":
         return Budget(latency=0.5, custom_costs={"latency": TABLE})
     monkeypatch.setattr(costs, "_COSTS", dict(costs._COSTS))
     register_cost("latency", TABLE)
     return Budget(latency=0.5)
+
+
+@pytest.fixture(params=["registered", "given"])
+def half(request, monkeypatch):
+    return half_of(request.param, monkeypatch)
 
 
 @pytest.mark.parametrize("build", [network, residual])
@@ -82,7 +86,7 @@ def test_one_shot_removal_ends_within_a_latency(half, build):
 
 
 def test_structured_decay_ends_within_a_latency(half, tmp_path):
-    net = residual()
+    net = network()
     schedule = StructuredDecay(half, end_step=2 * len(X) // BATCH)
     model = compiled(tfmot_swd.prune_selective_decay(net, schedule))
     model.save(tmp_path / "model.keras")
@@ -97,9 +101,9 @@ def test_structured_decay_ends_within_a_latency(half, tmp_path):
     assert status.limits == {"latency": pytest.approx(microseconds(net) / 2)}
 
 
-@pytest.mark.parametrize("build", [network, residual])
-def test_progressive_pruning_ends_within_a_latency_and_a_filter_more_would_not(half, build):
-    net = build()
+@pytest.mark.parametrize(("how", "build"), [("registered", network), ("given", residual)])
+def test_progressive_pruning_ends_within_a_latency_and_a_filter_more_would_not(how, build, monkeypatch):
+    net, half = build(), half_of(how, monkeypatch)
     model = tfmot_swd.prune_progressive_gradient(net, ProgressiveRate(half, 2), "l1")
     rate = model.layers[1].pruning_schedule.final_rate
     fit(compiled(model), 2)

@@ -24,11 +24,16 @@ def resnet() -> keras.Model:
     return net
 
 
-@pytest.mark.parametrize("round_to", [1, 8])
 @pytest.mark.parametrize(
-    "budget",
-    [Budget(sparsity=0.9), Budget(parameters=100_000), Budget(macs=0.3), Budget(macs=0.5, parameters=0.2)],
-    ids=["sparsity", "parameters", "macs", "both"],
+    ("budget", "round_to"),
+    [
+        (Budget(sparsity=0.9), 1),
+        (Budget(parameters=100_000), 1),
+        (Budget(macs=0.3), 1),
+        (Budget(macs=0.5, parameters=0.2), 1),
+        (Budget(macs=0.5, parameters=0.2), 8),
+    ],
+    ids=["sparsity", "parameters", "macs", "both", "both in eights"],
 )
 def test_what_is_left_is_what_was_counted_and_within_one_channel_of_the_budget(resnet, budget, round_to):
     groups = channel_groups(resnet)

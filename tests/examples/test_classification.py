@@ -5,16 +5,25 @@ import json
 from tests.examples.example import check_refused, run_example
 
 
-def test_from_the_command_line_to_a_file_that_runs(tmp_path):
-    small = ("--train_limit=1280", "--epochs=1", "--network=lenet5", "--rate=0.9")
-    done = run_example("classification", f"--output_dir={tmp_path}", "--recipes=float32,int8", *small)
+def test_from_the_command_line_to_files_that_run(tmp_path):
+    small = (
+        "--train_limit=640",
+        "--epochs=2",
+        "--network=lenet5",
+        "--batch_size=64",
+        "--filter_rate=0.7",
+        "--rate=0.9",
+    )
+    methods = "--methods=dense,swd,rpgp,structured"
+    done = run_example("classification", f"--output_dir={tmp_path}", methods, "--recipes=float32,int8", *small)
     assert done.returncode == 0, done.stderr[-3000:]
 
     names = {path.name for path in tmp_path.iterdir()}
-    files = {f"{method}_{recipe}.tflite" for method in ("dense", "swd") for recipe in ("float32", "int8")}
-    assert names == files | {"dense.keras", "swd.keras", "results.json", "run.png"}
+    trained = ("dense", "swd", "rpgp", "structured")
+    files = {f"{method}_{recipe}.tflite" for method in trained for recipe in ("float32", "int8")}
+    assert names == files | {f"{method}.keras" for method in trained} | {"results.json", "run.png"}
     results = json.loads((tmp_path / "results.json").read_text())
-    dense, swd = results["outcomes"]
+    dense, swd, rpgp, structured = results["outcomes"]
     weights = swd["sparsity"]["prunable_weights"]
     assert swd["sparsity"]["nonzero_prunable_weights"] == weights - int(0.9 * weights)
     assert swd["exports"][0]["gzip_bytes"] < 0.5 * dense["exports"][0]["gzip_bytes"]
@@ -22,24 +31,11 @@ def test_from_the_command_line_to_a_file_that_runs(tmp_path):
     assert "Trained models" in done.stdout
     assert f"{swd['test_accuracy']:.4f}" in done.stdout
 
-
-def test_filters_and_channels_that_leave_make_smaller_files(tmp_path):
-    small = (
-        "--train_limit=640",
-        "--epochs=2",
-        "--network=lenet5",
-        "--batch_size=64",
-        "--filter_rate=0.7",
-        "--rate=0.8",
-    )
-    methods = "--methods=dense,rpgp,structured"
-    done = run_example("classification", methods, f"--output_dir={tmp_path}", "--recipes=float32", *small)
-    assert done.returncode == 0, done.stderr[-3000:]
-    dense, rpgp, structured = json.loads((tmp_path / "results.json").read_text())["outcomes"]
+    # Filters and channels that leave make smaller files.
     assert [status["done"] for status in rpgp["filters"]] == [True]
     assert rpgp["macs"] < 0.2 * dense["macs"]
     parameters = structured["parameters_without_dead_channels"]
-    assert parameters <= 0.2 * dense["parameters_without_dead_channels"]
+    assert parameters <= 0.1 * dense["parameters_without_dead_channels"]
     assert structured["channels"][-1]["costs"] == {"parameters": parameters}
     for pruned in (rpgp, structured):
         assert pruned["exports"][0]["bytes"] < 0.3 * dense["exports"][0]["bytes"]

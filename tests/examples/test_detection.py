@@ -10,7 +10,7 @@ from tfmot_swd import profile
 
 
 def test_from_the_command_line_to_files(tmp_path):
-    small = ("--dataset=fashion_scenes/tiny", "--epochs=15", "--width=8", "--batch_size=8", "--learning_rate=0.01")
+    small = ("--dataset=fashion_scenes/tiny", "--epochs=6", "--width=8", "--batch_size=4", "--learning_rate=0.01")
     done = run_example("detection", "--methods=rpgp", f"--output_dir={tmp_path}", "--round_to=4", *small)
     assert done.returncode == 0, done.stderr[-3000:]
 

@@ -8,10 +8,15 @@ from examples.datasets import ImageData, load_images
 from examples.filter_methods import FILTER_METHODS, FILTER_TABLE, schedule_of
 from examples.networks import NETWORKS
 from examples.references import gradual, once
-from examples.training import METHODS, Recipe, train
+from examples.training import METHODS, ImageJob, Recipe, TrainedClassifier, train
 from tfmot_swd import sparsity_report
 
 RATE = 0.9
+RECIPE = Recipe(epochs=2, batch_size=128)
+# Each kind of score, schedule and reset: by gradients of the updates, in a pass of its own, by zeroed filters under a
+# clipped gradient, at once.
+FILTERS = ("rpgp", "pgp", "psfp_clipped", "l1_once", "small_dense")
+CHANNELS = ("structured", "structured_paper", "slimming", "smooth_l1", "l1_budget", "rpgp_budget", "narrow_dense")
 
 
 @pytest.fixture(scope="module")
@@ -23,11 +28,16 @@ def build(data: ImageData):
     return NETWORKS["lenet5"](data.input_shape, data.num_classes, weight_decay=5e-4)
 
 
+@pytest.fixture(scope="module")
+def swd(data: ImageData) -> TrainedClassifier:
+    return train("swd", lambda: build(data), data, RECIPE, RATE)
+
+
 # The published method warns that ten updates are too few for it.
 @pytest.mark.filterwarnings("ignore:Pruning at end_step will change the outputs")
 @pytest.mark.parametrize("method", [name for name in METHODS if name not in {**FILTER_METHODS, **CHANNEL_METHODS}])
-def test_a_method_ends_at_its_rate(method, data):
-    run = train(method, lambda: build(data), data, Recipe(epochs=2, batch_size=128), RATE)
+def test_a_method_ends_at_its_rate(method, data, request):
+    run = request.getfixturevalue("swd") if method == "swd" else train(method, lambda: build(data), data, RECIPE, RATE)
     report = sparsity_report(run.model)
 
     # Biases of units that never fire stay zero, as they began.
@@ -43,9 +53,9 @@ def test_a_method_ends_at_its_rate(method, data):
         assert len(run.statuses) > 0
 
 
-@pytest.mark.parametrize("method", FILTER_METHODS)
+@pytest.mark.parametrize("method", FILTERS)
 def test_a_method_that_removes_filters_ends_with_fewer(method, data):
-    run = train(method, lambda: build(data), data, Recipe(epochs=2, batch_size=128), 0.5)
+    run = train(method, lambda: build(data), data, RECIPE, 0.5)
     schedule = schedule_of(FILTER_TABLE.get(method, FILTER_TABLE["rpgp"]), 0.5, 2)
     expected = [int(np.ceil(filters * schedule.share_left(schedule.epochs))) for filters in (6, 16)]
     assert [run.model.get_layer(name).filters for name in ("conv1", "conv2")] == expected
@@ -55,9 +65,9 @@ def test_a_method_that_removes_filters_ends_with_fewer(method, data):
 
 # The published method warns that ten updates are too few for it.
 @pytest.mark.filterwarnings("ignore:Pruning at end_step will change the outputs")
-@pytest.mark.parametrize("method", CHANNEL_METHODS)
+@pytest.mark.parametrize("method", CHANNELS)
 def test_a_method_with_a_budget_ends_within_it(method, data):
-    run = train(method, lambda: build(data), data, Recipe(epochs=2, batch_size=128), 0.6)
+    run = train(method, lambda: build(data), data, RECIPE, 0.6)
     limit = int(0.4 * build(data).count_params())
     # Rates of whole layers can come a channel of each short.
     assert 0.9 * limit < run.model.count_params() <= limit
@@ -65,9 +75,26 @@ def test_a_method_with_a_budget_ends_within_it(method, data):
     assert np.isfinite(run.validation_accuracy)
 
 
-def test_one_seed_is_one_run(data):
-    runs = [train("swd", lambda: build(data), data, Recipe(epochs=1, seed=3), RATE) for _ in range(2)]
-    for first, second in zip(runs[0].model.get_weights(), runs[1].model.get_weights(), strict=True):
+class Made(Exception):
+    """A training would begin now."""
+
+
+@pytest.mark.parametrize("method", sorted({**FILTER_METHODS, **CHANNEL_METHODS}.keys() - {*FILTERS, *CHANNELS}))
+def test_settings_of_the_other_methods_make_a_training(method, data, monkeypatch):
+    """They differ in arguments alone, whose effects are tested where these are defined."""
+
+    def begin(job, model, *args, **options):
+        assert model.count_params() > 0
+        raise Made
+
+    monkeypatch.setattr(ImageJob, "fit", begin)
+    with pytest.raises(Made):
+        train(method, lambda: build(data), data, RECIPE, 0.5)
+
+
+def test_one_seed_is_one_run(swd, data):
+    again = train("swd", lambda: build(data), data, RECIPE, RATE)
+    for first, second in zip(swd.model.get_weights(), again.model.get_weights(), strict=True):
         np.testing.assert_array_equal(first, second)
 
 

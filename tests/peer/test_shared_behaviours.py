@@ -293,20 +293,14 @@ def test_sparsity_zero_trains_like_the_dense_model(pruner):
         np.testing.assert_array_equal(ours.numpy(), dense_weight.numpy())
 
 
+# The weights of all other classes that are prunable: tests/layers/test_prunable.py.
 LAYERS = {
-    "Conv1D": (lambda: L.Conv1D(4, 2), (3, 6)),
     "Conv2D": (lambda: L.Conv2D(4, 2), (4, 6, 1)),
-    "Conv3D": (lambda: L.Conv3D(2, 3), (5, 7, 6, 3)),
-    "Conv2DTranspose": (lambda: L.Conv2DTranspose(2, 3), (7, 6, 3)),
     "Conv3DTranspose": (lambda: L.Conv3DTranspose(2, 3), (4, 4, 4, 3)),
-    "SeparableConv1D": (lambda: L.SeparableConv1D(4, 3), (3, 6)),
     "SeparableConv2D": (lambda: L.SeparableConv2D(4, 2), (4, 6, 1)),
     "Dense": (lambda: L.Dense(4, use_bias=False), (6,)),
-    "LocallyConnected1D": (lambda: L.LocallyConnected1D(4, 2), (3, 6)),
     "LocallyConnected2D": (lambda: L.LocallyConnected2D(4, 2), (4, 6, 1)),
-    "LSTM": (lambda: L.LSTM(10), (3, 4)),
     "GRU": (lambda: L.GRU(10), (3, 4)),
-    "SimpleRNN": (lambda: L.SimpleRNN(10), (3, 4)),
     "StackedCells": (lambda: L.RNN([L.LSTMCell(10), L.GRUCell(10), L.SimpleRNNCell(10)]), (3, 4)),
 }
 

@@ -13,13 +13,9 @@ from tfmot_swd import Budget, ProgressiveRate, prune_progressive_gradient
     ("build", "curve", "budget"),
     [
         (network, "exponential", Budget(macs=0.6, parameters=0.5)),
-        (network, "geometric", Budget(parameters=0.4)),
         (network, "once", Budget(macs=0.5)),
         (residual, "exponential", Budget(parameters=0.4)),
-        (residual, "exponential", Budget(macs=0.5)),
-        (residual, "exponential", Budget(macs=0.6, parameters=0.5)),
         (residual, "geometric", Budget(macs=0.5)),
-        (residual, "once", Budget(macs=0.6, parameters=0.5)),
     ],
 )
 def test_training_ends_within_the_budget_and_one_filter_more_would_not(curve, build, budget):

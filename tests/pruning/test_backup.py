@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -30,38 +29,45 @@ WORKER = Path(__file__).with_name("backup_worker.py")
 NEVER = (-1, -1)
 
 
-# Method, optimizer, and at which batch of which epoch each start is killed.
-TRAININGS = [
-    ("rpgp", "sgd", [(1, 3), (3, 0)]),
-    ("weight_change", "adam", [(4, 2)]),
-    ("pgp", "sgd", [(2, 5)]),
-    ("swd", "sgd", [(2, 1)]),
-    ("structured", "adam", [(1, 4)]),
-]
+# Optimizer, and at which batch of which epoch each start ends: that of the last method with its process, twice.
+TRAININGS = {
+    "weight_change": ("adam", (3, 1)),
+    "swd": ("sgd", (2, 1)),
+    "structured": ("adam", (1, 2)),
+    "rpgp": ("sgd", (1, 3), (2, 0)),
+}
 
 
 def test_killed_and_started_again_they_end_with_the_same_weights(tmp_path):
-    def train(directory: Path | None) -> subprocess.Popen:
-        backups = [directory / method if directory else "" for method, _, _ in TRAININGS]
-        jobs = zip(TRAININGS, backups, strict=True)
-        return start(WORKER, *(each for (method, name, _), backup in jobs for each in (method, name, backup, *NEVER)))
+    def job(method: str, which: int, directory: Path | str = tmp_path) -> list[object]:
+        optimizer, *ends = TRAININGS[method]
+        return [method, optimizer, directory and directory / method, *[*ends, NEVER][which]]
 
-    whole = train(None)
-    for method, optimizer, deaths in TRAININGS:
-        for at in deaths:
-            killed = start(WORKER, method, optimizer, tmp_path / method, *at)
-            killed.communicate(timeout=240)
-            assert killed.returncode == -signal.SIGKILL
-            assert [path.name for path in (tmp_path / method).glob("epoch_*")] == [f"epoch_{at[0]:05d}"]
-    outcomes = zip(TRAININGS, results(train(tmp_path)), results(whole), strict=True)
-    for (method, _, deaths), resumed, expected in outcomes:
-        assert resumed["epochs"] == 5 - deaths[-1][0], method
+    def left(method: str) -> list[str]:
+        return [path.name for path in (tmp_path / method).glob("epoch_*")]
+
+    def jobs(which: int, *directory: str) -> list[object]:
+        return [each for method in TRAININGS for each in job(method, which, *directory)]
+
+    killed = start(WORKER, *jobs(-1, ""), *jobs(0))
+    expected = results(killed)
+    assert killed.returncode == -signal.SIGKILL
+    assert {method: left(method) for method in TRAININGS} == {
+        method: [f"epoch_{ends[0][0]:05d}"] for method, (_, *ends) in TRAININGS.items()
+    }
+    killed_again = start(WORKER, *jobs(1))
+    resumed = results(killed_again)
+    assert killed_again.returncode == -signal.SIGKILL
+    assert left("rpgp") == ["epoch_00002"]
+    resumed += results(start(WORKER, *job("rpgp", 2)))
+    for (method, (_, *ends)), ours, theirs in zip(TRAININGS.items(), resumed, expected, strict=True):
+        assert ours["epochs"] == 4 - ends[-1][0], method
         for part in ("weights", "slots"):
-            assert len(resumed[part]) == len(expected[part]), method
-            for ours, theirs in zip(resumed[part], expected[part], strict=True):
-                np.testing.assert_array_equal(ours, theirs, err_msg=method)
+            assert len(ours[part]) == len(theirs[part]), method
+            for first, second in zip(ours[part], theirs[part], strict=True):
+                np.testing.assert_array_equal(first, second, err_msg=method)
         # It has come to its end: the next start is a new training.
-        assert not resumed["left"], method
+        assert not ours["left"], method
 
 
 def test_a_reason_of_pages_is_cut():

@@ -97,8 +97,10 @@ class Batches(keras.callbacks.Callback):
         self.seen += 1
 
 
-@METHODS
-@pytest.mark.parametrize("main", ["default", "discriminator"])
+@pytest.mark.parametrize(
+    ("method", "main"),
+    [("swd", "default"), ("structured", "discriminator"), ("progressive", "default"), ("progressive", "discriminator")],
+)
 def test_the_wrong_optimizer_is_told_within_two_batches_and_the_right_one_named(method, main):
     model, batches = Adversarial(wrapped(method, generator()), main), Batches()
     data = tf.data.Dataset.from_tensor_slices(X).batch(4)

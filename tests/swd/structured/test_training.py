@@ -41,20 +41,19 @@ def assert_same(first: keras.Model, second: keras.Model, tolerance: float = 1e-5
 
 
 @pytest.mark.parametrize(
-    "plan",
+    ("build", "plan"),
     [
-        schedule(),
-        paper(),
-        schedule(mode="scale"),
-        schedule(criterion="magnitude"),
-        schedule(scope="layer", round_to=2),
-        schedule(Budget(macs=0.4)),
-        schedule(Budget(macs=0.7, parameters=500)),
+        (residual, schedule()),
+        (network, paper()),
+        (network, schedule(mode="scale")),
+        (network, schedule(criterion="magnitude")),
+        (residual, schedule(scope="layer", round_to=2)),
+        (network, schedule(Budget(macs=0.4))),
+        (residual, schedule(Budget(macs=0.7, parameters=500))),
     ],
     ids=["default", "paper", "scale", "magnitude", "layer", "macs", "both"],
 )
-@pytest.mark.parametrize("build", [network, residual])
-def test_fit_ends_within_the_budget_and_the_small_net_predicts_the_same(plan, build):
+def test_fit_ends_within_the_budget_and_the_small_net_predicts_the_same(build, plan):
     net = build()
     callback = tfmot_swd.UpdatePruningStep(validation_data=(X, Y))
     model = trained(plan, net, callback)
@@ -78,7 +77,7 @@ def test_the_cut_changes_nothing():
     assert report.removed > 0
 
 
-@pytest.mark.parametrize("plan", [schedule(frequency=3), schedule(), paper()], ids=["every third", "default", "paper"])
+@pytest.mark.parametrize("plan", [schedule(frequency=5), paper()], ids=["every fifth", "paper"])
 def test_several_steps_in_one_execution_equal_one_at_a_time(plan):
     assert_same(trained_in_one(plan), trained(plan, steps_per_execution=2))
 
@@ -107,8 +106,11 @@ def test_mixed_precision_keeps_master_weights_in_full():
     assert tfmot_swd.strip_pruning(model).count_params() <= net.count_params() / 2
 
 
-@pytest.mark.parametrize("name", ["model.keras", "model.h5"])
-@pytest.mark.parametrize("plan", [schedule(), schedule(frequency=5), paper()], ids=["default", "every fifth", "paper"])
+@pytest.mark.parametrize(
+    ("plan", "name"),
+    [(schedule(), "model.keras"), (schedule(frequency=5), "model.h5"), (paper(), "model.keras")],
+    ids=["default", "every fifth", "paper"],
+)
 def test_resumed_from_a_file_equals_uninterrupted(plan, name, tmp_path):
     def fit(model: keras.Model, epochs: int) -> None:
         callback = tfmot_swd.UpdatePruningStep(partial_fit=True)
