@@ -1,6 +1,7 @@
 """A training that is killed goes on where it was, and ends with the weights of one that was not."""
 
 import errno
+import functools
 import json
 import os
 import shutil
@@ -89,10 +90,17 @@ def wrapped(width: int = 8, rate: float = 0.5, criterion: str = "l1") -> keras.M
     return model
 
 
-def after_two_epochs(directory: Path) -> keras.Model:
+@functools.cache
+def trained_for_two_epochs() -> keras.Model:
     model = wrapped()
     data = tf.data.Dataset.from_tensor_slices((np.ones((4, 6, 6, 1), "float32"), np.ones(4, "float32"))).batch(2)
     model.fit(data, epochs=2, verbose=0, callbacks=[UpdatePruningStep(partial_fit=True)])
+    return model
+
+
+def after_two_epochs(directory: Path) -> keras.Model:
+    """Backs a model up that many tests share, and none changes."""
+    model = trained_for_two_epochs()
     TrainingBackup(directory).save(model, 2)
     return model
 

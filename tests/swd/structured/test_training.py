@@ -82,8 +82,7 @@ def test_several_steps_in_one_execution_equal_one_at_a_time(plan):
     assert_same(trained_in_one(plan), trained(plan, steps_per_execution=2))
 
 
-@pytest.mark.parametrize("plan", [schedule(), paper()], ids=["implicit", "coupled"])
-@pytest.mark.parametrize("eager", [False, True])
+@pytest.mark.parametrize(("plan", "eager"), [(schedule(), True), (paper(), False)], ids=["implicit", "coupled"])
 def test_a_custom_loop_equals_fit(plan, eager):
     model = prune_selective_decay(network(), plan)
     callback = begun(model)
