@@ -55,6 +55,10 @@ def build(name: str, size: int = 0) -> Any:
             weight.assign(rng.uniform(0.5, 1.5, weight.shape))
         elif len(weight.shape) == 1:
             weight.assign(rng.normal(0, 0.1, weight.shape))
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Normalization):
+            # It computes with numbers made of its weights.
+            layer.finalize_state()
     return model
 
 
