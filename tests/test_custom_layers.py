@@ -167,7 +167,6 @@ def test_each_weight_is_named_once():
         (with_blocks, "", "all"),
         (with_late, ".keras", "kernels"),
         (with_late, ".h5", "kernels"),
-        (with_late, "", "kernels"),
         (with_blocks, "weights", "kernels"),
     ],
 )

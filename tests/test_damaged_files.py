@@ -50,8 +50,9 @@ def test_tflite_files(tmp_path):
     judged(fuzz_kinds.tflite(tmp_path, ("float32", "float16")), 3 * MUTANTS)
 
 
-@pytest.mark.parametrize("ending", [".keras", ".h5"])
-@pytest.mark.parametrize("part", ["bytes", "description", "weights"])
+@pytest.mark.parametrize(
+    ("part", "ending"), [("bytes", ".keras"), ("bytes", ".h5"), ("description", ".keras"), ("weights", ".h5")]
+)
 def test_model_files(part, ending, tmp_path):
     judged(fuzz_kinds.model_file(tmp_path, ending, part))
 

@@ -29,13 +29,15 @@ def words(lookup: str) -> np.ndarray:
     return SENTENCES if lookup == "text" else np.array([list("abcdefgh"), list("aabbccii")] * 8)
 
 
-@pytest.mark.parametrize("lookup", ["text", "words"])
 @pytest.mark.parametrize(
-    "wrap",
+    ("wrap", "lookup"),
     [
-        lambda net: tfmot_swd.prune_progressive_gradient(net, ProgressiveRate(0.5, EPOCHS, curve="geometric")),
-        lambda net: tfmot_swd.prune_selective_decay(net, StructuredDecay(Budget(macs=0.5), STEPS)),
-        lambda net: tfmot_swd.prune_selective_decay(net, SelectiveDecay(0.5, STEPS)),
+        (
+            lambda net: tfmot_swd.prune_progressive_gradient(net, ProgressiveRate(0.5, EPOCHS, curve="geometric")),
+            "text",
+        ),
+        (lambda net: tfmot_swd.prune_selective_decay(net, StructuredDecay(Budget(macs=0.5), STEPS)), "words"),
+        (lambda net: tfmot_swd.prune_selective_decay(net, SelectiveDecay(0.5, STEPS)), "text"),
     ],
     ids=["progressive", "structured", "weights"],
 )

@@ -114,7 +114,7 @@ def test_paths_of_layers_lead_through_nested_models():
 def test_shapes_of_tensors_and_arrays():
     assert shape_of(keras.Input((None, 3))) == (None, None, 3)
     assert shape_of(np.ones((2, 1))) == (2, 1)
-    assert shape_of(tf.keras.Input(tensor=keras.Input((2,)))) == (None, 2)
+    assert shape_of(keras.Input(tensor=keras.Input((2,)))) == (None, 2)
 
 
 def test_a_graph_takes_the_place_of_another_and_what_is_tracked_beside_it_stays():

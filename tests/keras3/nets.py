@@ -133,10 +133,8 @@ def recurrent() -> Any:
     return keras.Sequential(
         [
             L.Input((7, 3)),
-            L.LSTM(5, return_sequences=True),
             L.Bidirectional(L.LSTM(4, return_sequences=True)),
             L.LSTM(4, go_backwards=True, return_sequences=True, recurrent_activation="hard_sigmoid"),
-            L.GRU(5, return_sequences=True),
             L.GRU(5, reset_after=False, return_sequences=True),
             L.Bidirectional(L.GRU(4, return_sequences=True), merge_mode="sum"),
             L.RNN([L.LSTMCell(4), L.GRUCell(5)], return_sequences=True),
@@ -155,8 +153,8 @@ def recurrent_states() -> Any:
 @net
 def masked() -> Any:
     x = inputs = L.Input((7,), dtype="int32")
-    x = L.LSTM(5, return_sequences=True)(L.Embedding(11, 4, mask_zero=True)(x))
-    return keras.Model(inputs, L.Bidirectional(L.GRU(3))(x))
+    x = L.Bidirectional(L.GRU(3, return_sequences=True))(L.Embedding(11, 4, mask_zero=True)(x))
+    return keras.Model(inputs, L.GlobalAveragePooling1D()(x))
 
 
 @net
