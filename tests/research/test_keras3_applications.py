@@ -1,14 +1,11 @@
-"""Two networks of keras.applications at a small size; all of them: `python -m research.keras3_applications`."""
-
-import pytest
+"""A network of keras.applications at a small size; all of them: `python -m research.keras3_applications`."""
 
 from research.keras3_applications import measure
 
 
-# Squeeze-and-excite with hard activations as operators; adapted statistics, depthwise convolutions and swish.
-@pytest.mark.parametrize("name", ["MobileNetV3Small", "EfficientNetB0"])
-def test_a_network_goes_to_tf_keras_and_back_and_into_files(name):
-    found = measure(name, 64)
+def test_a_network_goes_to_tf_keras_and_back_and_into_files():
+    # Squeeze-and-excite with hard activations as operators, depthwise convolutions, a network in a network.
+    found = measure("MobileNetV3Small", 64)
     assert found["exact"], found
     assert found["same_count"]
     assert found["carried"] == []
