@@ -4,7 +4,7 @@ from research.keras3_applications import measure
 
 
 def test_a_network_goes_to_tf_keras_and_back_and_into_files():
-    # Squeeze-and-excite with hard activations as operators, depthwise convolutions, a network in a network.
+    # Squeeze-and-excite with hard activations as operators, depthwise convolutions.
     found = measure("MobileNetV3Small", 64)
     assert found["exact"], found
     assert found["same_count"]
