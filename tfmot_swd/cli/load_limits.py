@@ -19,8 +19,6 @@ _SLACK_TENSORS, _MOST_TRIES = 20_000, 1000
 # MobileNet on images of 1024 by 1024 a hundred; small files may do with few weights what they want. The most of all,
 # EfficientNetB7 on images of 600 by 600, makes 2.1e9.
 _SLACK_NUMBERS, _NUMBERS_OF_BYTE, _MOST_NUMBERS = 2**25, 1024, 2**32
-# Sizes that `from_keras3` tries where a model leaves them open: the smallest on which it runs.
-_OPEN_SIZES = (8, 32, 96, 224)
 
 
 @contextlib.contextmanager
@@ -107,13 +105,14 @@ def check_outputs(model: Any, stored: int) -> None:
     import keras
 
     from tfmot_swd.keras3.compat import Functional, functional_of, input_structure
+    from tfmot_swd.keras3.proof import OPEN_SIZES
 
     graph = functional_of(model) if isinstance(model, keras.Sequential | Functional) else None
     if graph is None:
         return
     limit = min(_SLACK_NUMBERS + _NUMBERS_OF_BYTE * stored, _MOST_NUMBERS)
     is_open = any(None in tensor.shape[1:] for tensor in graph.inputs)
-    for size in _OPEN_SIZES if is_open else _OPEN_SIZES[:1]:
+    for size in OPEN_SIZES if is_open else OPEN_SIZES[:1]:
         made, refused = 0, None
 
         def sized(shape: Any, size: int = size) -> tuple[int, ...]:

@@ -257,7 +257,12 @@ def function_name(layer: Any) -> str:
 
     Looked up from the function, which may have been replaced since the layer was made.
     """
-    return (canonical_name(layer.function, add_prefix_to_v1_names=True) or "").removeprefix("compat.v1.")
+    return symbol_of(layer.function)
+
+
+def symbol_of(function: Any) -> str:
+    """Returns the public name of a function below `tf.`, as "linalg.matmul"; "" where it has none."""
+    return (canonical_name(function, add_prefix_to_v1_names=True) or "").removeprefix("compat.v1.")
 
 
 def calls_another_function(layer: Any) -> bool:

@@ -15,13 +15,14 @@ __all__ = ["from_keras3", "register_layer_pair", "register_training_object", "to
 take_keras3_objects()
 if "keras" in sys.modules:
     # For files with layers that were carried: TensorFlow has loaded Keras 3 already, unless it was told not to.
-    from tfmot_swd.keras3 import carried, layer_conversion  # noqa: F401
+    from tfmot_swd.keras3 import activations, carried, parts  # noqa: F401
 
 
 def __getattr__(name: str) -> Any:
     # Keras 3 is loaded when it is needed.
     if name == "register_layer_pair":
-        from tfmot_swd.keras3 import layer_table
+        # With the rows of the package, which would replace a user's if they came later.
+        from tfmot_swd.keras3 import layer_table, nested_layers  # noqa: F401
 
         return layer_table.register_layer_pair
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -95,7 +95,8 @@ class CarriedLayer(keras2.layers.Layer):
         outputs = self._call_inner(self.inner, inputs, kwargs)
         # Behind these come the penalties of weights, which count once for a layer that is called twice.
         penalties = sum(each.regularizer is not None for each in self.inner.trainable_variables)
-        for loss in self.inner.losses[: len(self.inner.losses) - penalties]:
+        losses = self.inner.losses
+        for loss in losses[: len(losses) - penalties]:
             self.add_loss(loss)
         return outputs
 

@@ -1,4 +1,4 @@
-"""Where Keras 3 models come in and go out, without Keras 3 being loaded until there is one."""
+"""Entry and exit of Keras 3 models, without Keras 3 being loaded until there is one."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from tfmot_swd.keras3.compat import (
 from tfmot_swd.keras3.compat import keras as keras3
 from tfmot_swd.keras3.compat import layers_inside as layers_inside3
 from tfmot_swd.keras3.graph import Keras3Call, calls_of
-from tfmot_swd.keras3.layer_conversion import layer_to_keras2
+from tfmot_swd.keras3.layer_conversion import changed_weights, layer_to_keras2
 from tfmot_swd.keras3.operation_conversion import fits, operation_to_keras2
 from tfmot_swd.keras3.parts import NoCounterpart, policy_of
 from tfmot_swd.keras3.proof import last_line, prove_equal
@@ -308,10 +308,7 @@ def _check_takes(layer: Any, kwargs: dict[str, Any]) -> None:
 
 
 def _carried(layer: Any, call: Keras3Call, reason: NoCounterpart) -> CarriedLayer:
-    for part in layers_inside3(layer):
-        if getattr(part, "quantization_mode", None) or getattr(part, "lora_enabled", False):
-            raise _not_carried(layer.name, str(reason)) from reason
-    if not on_tensorflow():
+    if changed_weights(layer) or not on_tensorflow():
         raise _not_carried(layer.name, str(reason)) from reason
     copied = _copied(layer, reason)
     logging.info("tfmot_swd carries %r as it is: tf_keras has no counterpart of %s", layer.name, reason)

@@ -1,4 +1,4 @@
-"""What is read of Keras 3 models without converting them: their batch norms, and their metrics."""
+"""Batch norms and metrics of Keras 3 models, read without converting them."""
 
 from __future__ import annotations
 

@@ -47,11 +47,9 @@ def layer_to_keras2(layer: Any, translate: Callable[..., Any], name: str | None 
     pair = pair_of_keras3(type(layer))
     if pair is None:
         raise NoCounterpart(f"the class {type(layer).__name__}")
-    for part in layers_inside(layer):
-        if getattr(part, "quantization_mode", None):
-            raise NoCounterpart(f"quantized weights ({part.quantization_mode})")
-        if getattr(part, "lora_enabled", False):
-            raise NoCounterpart("low-rank adaptation (LoRA)")
+    changed = changed_weights(layer)
+    if changed:
+        raise NoCounterpart(changed)
     if pair.to_keras2 is not None:
         return pair.to_keras2(layer, translate)
 
@@ -68,6 +66,16 @@ def layer_to_keras2(layer: Any, translate: Callable[..., Any], name: str | None 
     renamed = dict(pair.renamed)
     arguments = _arguments(layer, pair.keras3, pair.keras2, renamed, pair.neutral, value)
     return pair.keras2(**(arguments if name is None else {**arguments, "name": name}))
+
+
+def changed_weights(layer: Any) -> str:
+    """Returns how a Keras 3 layer, or one inside it, holds other weights than it was made with; "" if it does not."""
+    for part in layers_inside(layer):
+        if getattr(part, "quantization_mode", None):
+            return f"quantized weights ({part.quantization_mode})"
+        if getattr(part, "lora_enabled", False):
+            return "low-rank adaptation (LoRA)"
+    return ""
 
 
 def layer_to_keras3(layer: Any, translate: Callable[..., Any], name: str | None = None) -> Any:

@@ -10,8 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfmot_swd.keras2.compat import TFOpLambda
-from tfmot_swd.keras2.graph import function_name
+from tfmot_swd.keras2.graph import symbol_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +32,7 @@ class OperationPair:
     @property
     def symbol(self) -> str:
         """The name below `tf.` under which tf_keras records the function."""
-        return function_name(TFOpLambda(self.function))
+        return symbol_of(self.function)
 
     def input_names(self) -> list[str]:
         """Returns the arguments of the function that the operation is called with."""

@@ -1,4 +1,4 @@
-"""What layers are configured with: initializers, regularizers, constraints, and dtype policies, both ways.
+"""Initializers, regularizers, constraints and dtype policies of layers, both ways.
 
 Those of Keras are made anew by class and config. An object of the user's is carried: an object of the other Keras that
 holds it and calls it.

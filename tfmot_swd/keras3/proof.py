@@ -16,7 +16,7 @@ from tfmot_swd.keras3.compat import forget_losses, layers_inside, on_tensorflow
 from tfmot_swd.keras3.compat import keras as keras3
 
 # Sizes tried where a model leaves them open: the smallest on which it runs.
-_OPEN_SIZES = (8, 32, 96, 224)
+OPEN_SIZES = (8, 32, 96, 224)
 # Bounds of whole numbers that are tried where no layer tells how many ids it knows: a table of the user's may be small.
 _MOST_IDS = (256, 2)
 # Differences relative to the largest number of a tensor; deep nets in float32 reach 1e-5.
@@ -97,7 +97,7 @@ def _run(model3: Any, probe3: Any, probe2: Any) -> tuple[list[tf.Tensor], list[n
     """Returns the first sizes of data on which the models run, and what both probes compute."""
     is_open = any(None in tensor.shape[1:] for tensor in model3.inputs)
     failed: Exception | None = None
-    for size, most in itertools.product(_OPEN_SIZES if is_open else _OPEN_SIZES[:1], _MOST_IDS):
+    for size, most in itertools.product(OPEN_SIZES if is_open else OPEN_SIZES[:1], _MOST_IDS):
         data = random_inputs(model3, size, most)
         try:
             found = data, _outputs3(probe3, data), _traced(probe2, data)

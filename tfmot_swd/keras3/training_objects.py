@@ -1,4 +1,4 @@
-"""What Keras 3 trains with, as what tf_keras trains with."""
+"""Training objects of Keras 3 as those of tf_keras: optimizers, schedules, losses, metrics, callbacks, data sets."""
 
 from __future__ import annotations
 
