@@ -54,17 +54,9 @@ def layer_to_keras2(layer: Any, translate: Callable[..., Any], name: str | None 
         return pair.to_keras2(layer, translate)
 
     def value(key: str, given: Any) -> Any:
-        if key == "dtype":
-            return policy_of(layer)
-        if key.endswith("activation"):
-            return _activation(_held(layer, key), keras2_activation, keras3.layers.Layer, translate)
-        home = kind_of(key)
-        if home is not None:
-            return None if given is None else keras2_part(_part(layer, key, given, home), home)
-        return None if key == "seed" and isinstance(given, dict) else given
+        return _value(layer, key, given, keras2_activation, keras2_part, translate)
 
-    renamed = dict(pair.renamed)
-    arguments = _arguments(layer, pair.keras3, pair.keras2, renamed, pair.neutral, value)
+    arguments = _arguments(layer, pair.keras3, pair.keras2, pair.renamed, pair.neutral, value)
     return pair.keras2(**(arguments if name is None else {**arguments, "name": name}))
 
 
@@ -94,22 +86,41 @@ def layer_to_keras3(layer: Any, translate: Callable[..., Any], name: str | None 
         return pair.to_keras3(layer, translate)
 
     def value(key: str, given: Any) -> Any:
-        if key == "dtype":
-            return policy_of(layer)
-        if key.endswith("activation"):
-            return _activation(_held(layer, key), keras3_activation, keras2.layers.Layer, translate)
-        home = kind_of(key)
-        if home is not None:
-            return None if given is None else keras3_part(_part(layer, key, given, home), home)
         if key == "axis" and isinstance(given, list | tuple):
             # tf_keras keeps [3] where it was given 3.
             return [int(each) for each in given] if len(given) > 1 else int(given[0])
-        return given
+        return _value(layer, key, given, keras3_activation, keras3_part, translate)
 
     renamed = {there: here for here, there in pair.renamed.items()}
     arguments = _arguments(layer, pair.keras2, pair.keras3, renamed, pair.neutral, value)
     arguments["name"] = (layer.name if name is None else name).replace("/", "_")
     return pair.keras3(**arguments)
+
+
+def _value(
+    layer: Any,
+    key: str,
+    given: Any,
+    activation: Callable[[Any], Any],
+    part: Callable[[Any, str], Any],
+    translate: Callable[..., Any],
+) -> Any:
+    """Returns what an entry of a layer's config is for the other Keras.
+
+    Args:
+      layer, key, given: the layer, and the entry.
+      activation, part: make activation functions, and initializers and the like, of the other Keras.
+      translate: makes the layers inside it.
+    """
+    if key == "dtype":
+        return policy_of(layer)
+    if key.endswith("activation"):
+        return _activation(_held(layer, key), activation, translate)
+    home = kind_of(key)
+    if home is not None:
+        return None if given is None else part(_part(layer, key, given, home), home)
+    # A generator of random seeds belongs to Keras 3.
+    return None if key == "seed" and isinstance(given, dict) else given
 
 
 def _arguments(
@@ -160,10 +171,10 @@ def _part(layer: Any, key: str, given: Any, home: str) -> Any:
     return held
 
 
-def _activation(function: Any, known: Callable[[Any], Any], layers: Any, translate: Callable[..., Any]) -> Any:
+def _activation(function: Any, known: Callable[[Any], Any], translate: Callable[..., Any]) -> Any:
     if function is None:
         return None
-    if isinstance(function, layers):
+    if isinstance(function, keras2.layers.Layer | keras3.layers.Layer):
         # Keras 3 builds one with weights late.
         if function.weights or (isinstance(function, keras3.layers.Layer) and not function.built):
             raise NoCounterpart(f"an activation with weights ({type(function).__name__})")
