@@ -15,9 +15,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import subprocess
-import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -29,6 +26,7 @@ import tf_keras as keras
 from absl import app, flags
 from rich.console import Console
 
+from research import by_network
 from research.exactness import SHARE, TOLERANCE, compare, masked, random_images, random_plan, randomize
 from research.journal import Journal
 from research.tables import ResultTable, save_figure, write_markdown
@@ -47,8 +45,7 @@ TOLERANCE_FLOAT64 = 1e-10
 
 def network_names() -> list[str]:
     """Returns the names of all networks of tf_keras.applications."""
-    found = vars(keras.applications).items()
-    return sorted(name for name, value in found if callable(value) and not name.startswith("_"))
+    return by_network.names_in(keras.applications)
 
 
 def build(name: str, size: int = 0, classes: int = 1000) -> keras.Model:
@@ -140,22 +137,6 @@ def measure_exactly(name: str, size: int) -> dict[str, Any]:
     return found
 
 
-def measure_apart(name: str, size: int) -> dict[str, Any]:
-    """Returns what `measure_exactly` does, from a process of its own.
-
-    Raises:
-        RuntimeError: with the end of what the process said, where it failed.
-    """
-    with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / "result.json"
-        arguments = [f"--models={name}", f"--size={size}", f"--child={path}"]
-        command = [sys.executable, "-m", "research.applications_coverage", *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
-        if done.returncode:
-            raise RuntimeError(f"{name} failed. Received: {done.stderr[-3000:]}")
-        return json.loads(path.read_text())
-
-
 HEADING = (
     *("network", "input", "exact", "difference", "layers", "groups", "can leave", "of channels"),
     *("of parameters", "parameters, M", "MACs, G", "plan, s", "removal, s", "what stays"),
@@ -241,20 +222,15 @@ def main(_: list[str]) -> None:
         return
     journal = Journal(RESULTS / "applications_coverage.jsonl")
     console = Console(width=200)
-    failed = []
     names = [] if flags.FLAGS.report else flags.FLAGS.models or network_names()
-    for number, name in enumerate(names, start=1):
-        key = {"network": name, "size": flags.FLAGS.size, "share": SHARE, "seed": SEED}
-        if journal.done(key):
-            continue
-        try:
-            journal.append(key, measure_apart(name, flags.FLAGS.size))
-        except RuntimeError as error:
-            failed.append(name)
-            console.print(str(error), markup=False)
-            continue
-        result = journal.records()[-1]["result"]
-        console.print(f"[{number}/{len(names)}] {name}: exact {result['exact']}, {result['difference']}", markup=False)
+    failed = by_network.measure_all(
+        journal,
+        names,
+        lambda name: {"network": name, "size": flags.FLAGS.size, "share": SHARE, "seed": SEED},
+        lambda name: by_network.measure_apart("research.applications_coverage", name, flags.FLAGS.size),
+        "difference",
+        console,
+    )
     table = table_of(journal)
     console.print(table)
     if journal.records():
@@ -266,14 +242,6 @@ def main(_: list[str]) -> None:
         raise SystemExit(f"Failed: {', '.join(failed)}")
 
 
-def define_flags() -> None:
-    """Defines the flags, which are those of one program and no other."""
-    flags.DEFINE_list("models", None, "which networks; all by default")
-    flags.DEFINE_integer("size", 0, "side of the input images; 0 for each network's own")
-    flags.DEFINE_string("child", "", "used by this program itself: write the result of one network here")
-    flags.DEFINE_bool("report", False, "only print the table and draw the plot of what is there")
-
-
 if __name__ == "__main__":
-    define_flags()
+    by_network.define_flags()
     app.run(main)

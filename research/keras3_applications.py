@@ -12,8 +12,6 @@ process of its own. Resumable: one line a network and version of Keras in `resea
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -23,6 +21,7 @@ import numpy as np
 from absl import app, flags
 from rich.console import Console
 
+from research import by_network
 from research.journal import Journal
 from research.tables import ResultTable, write_markdown
 
@@ -36,8 +35,7 @@ def network_names() -> list[str]:
     """Returns the names of all networks of keras.applications."""
     import keras
 
-    found = vars(keras.applications).items()
-    return sorted(name for name, value in found if callable(value) and not name.startswith("_"))
+    return by_network.names_in(keras.applications)
 
 
 def build(name: str, size: int = 0) -> Any:
@@ -115,22 +113,6 @@ def measure(name: str, size: int = 0) -> dict[str, Any]:
     }
 
 
-def measure_apart(name: str, size: int) -> dict[str, Any]:
-    """Returns what `measure` does, from a process of its own.
-
-    Raises:
-        RuntimeError: with the end of what the process said, where it failed.
-    """
-    with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / "result.json"
-        arguments = [f"--models={name}", f"--size={size}", f"--child={path}"]
-        command = [sys.executable, "-m", "research.keras3_applications", *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
-        if done.returncode:
-            raise RuntimeError(f"{name} failed. Received: {done.stderr[-3000:]}")
-        return dict(json.loads(path.read_text()))
-
-
 HEADING = (
     *("network", "Keras", "input", "layers", "parameters, M", "carried"),
     *("in tf_keras", "back", "tf_keras file", "Keras 3 file", "exact", "seconds"),
@@ -173,20 +155,15 @@ def main(_: list[str]) -> None:
 
     journal = Journal(RESULTS / "keras3_applications.jsonl")
     console = Console(width=200)
-    failed = []
     names = [] if flags.FLAGS.report else flags.FLAGS.models or network_names()
-    for number, name in enumerate(names, start=1):
-        key = {"network": name, "size": flags.FLAGS.size, "seed": SEED, "keras": keras.__version__}
-        if journal.done(key):
-            continue
-        try:
-            journal.append(key, measure_apart(name, flags.FLAGS.size))
-        except RuntimeError as error:
-            failed.append(name)
-            console.print(str(error), markup=False)
-            continue
-        result = journal.records()[-1]["result"]
-        console.print(f"[{number}/{len(names)}] {name}: exact {result['exact']}, {result['there']:.1e}", markup=False)
+    failed = by_network.measure_all(
+        journal,
+        names,
+        lambda name: {"network": name, "size": flags.FLAGS.size, "seed": SEED, "keras": keras.__version__},
+        lambda name: by_network.measure_apart("research.keras3_applications", name, flags.FLAGS.size),
+        "there",
+        console,
+    )
     table = table_of(journal)
     console.print(table)
     if journal.records():
@@ -195,14 +172,6 @@ def main(_: list[str]) -> None:
         raise SystemExit(f"Failed: {', '.join(failed)}")
 
 
-def define_flags() -> None:
-    """Defines the flags, which are those of one program and no other."""
-    flags.DEFINE_list("models", None, "which networks; all by default")
-    flags.DEFINE_integer("size", 0, "side of the input images; 0 for each network's own")
-    flags.DEFINE_string("child", "", "used by this program itself: write the result of one network here")
-    flags.DEFINE_bool("report", False, "only print the table of what is there")
-
-
 if __name__ == "__main__":
-    define_flags()
+    by_network.define_flags()
     app.run(main)

@@ -5,6 +5,7 @@ import pytest
 import tf_keras as keras
 
 from research import applications_coverage as benchmark
+from research import by_network
 from research.journal import Journal
 from tfmot_swd.channels.groups import channel_groups
 
@@ -100,7 +101,7 @@ def test_the_report_writes_a_table_and_a_plot(journal):
 
 
 def test_a_process_of_its_own_gives_what_this_one_does():
-    apart = benchmark.measure_apart("MobileNet", 32)
+    apart = by_network.measure_apart("research.applications_coverage", "MobileNet", 32)
     assert apart["exact"]
     assert apart["layers"] == 90
     assert np.isclose(apart["share_of_channels"], 5984 / 6984)
