@@ -1,9 +1,9 @@
 """Runs of the protocol as a list of keys, and their making: one line of a journal each.
 
-    python -m research.runs --stage=search --case=A6     # then --stage=tuning, --stage=final
+    python -m research.runs --stage=search --case=A6     # then --stage=frequency, --stage=tuning, --stage=final
 
-Several processes may share a list: each takes the next run that nobody has made or is making. In the stages "search"
-and "tuning" the test split is not read.
+Several processes may share a list: each takes the next run that nobody has made or is making. In the stages
+before the last the test split is not read.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from research.case import CASES, Case, Training
 from research.claims import claim
 from research.journal import Journal
 from research.methods import METHODS
-from research.settings import FINAL_METHODS, FINAL_RATES, SEARCH, TUNING, Candidate
+from research.settings import FINAL_METHODS, FINAL_RATES, FREQUENCY, SEARCH, TUNING, Candidate
 from tfmot_swd.layers.prunable import counted_weights
 
 RESULTS = Path(__file__).parent / "results"
 TUNED = Path(__file__).parent / "tuned.json"
-STAGES = ("search", "tuning", "final")
+STAGES = ("search", "frequency", "tuning", "final")
 TUNING_SEEDS = (100, 101, 102)
 TUNING_RATE = 0.99
 FINAL_SEEDS = range(8)
@@ -47,7 +47,9 @@ def key_of(case: Case, candidate: Candidate, rate: float, seed: int) -> dict[str
 
 def keys(stage: str, case: Case, seeds: list[int] | None, only: list[str] | None, rates: list[float] | None) -> Any:
     """Yields the runs of a stage, all methods before the next seed."""
-    return {"search": _search, "tuning": _tuning, "final": _final}[stage](case, seeds, only, rates)
+    return {"search": _search, "frequency": _frequency, "tuning": _tuning, "final": _final}[stage](
+        case, seeds, only, rates
+    )
 
 
 def _search(case: Case, seeds: Any, only: Any, rates: Any) -> Iterator[dict[str, Any]]:
@@ -55,6 +57,14 @@ def _search(case: Case, seeds: Any, only: Any, rates: Any) -> Iterator[dict[str,
         for candidate in SEARCH:
             if only is None or candidate.name in only:
                 yield key_of(case, candidate, TUNING_RATE, seed)
+
+
+def _frequency(case: Case, seeds: Any, only: Any, rates: Any) -> Iterator[dict[str, Any]]:
+    for seed in seeds or TUNING_SEEDS:
+        for rate in rates or (TUNING_RATE,):
+            for candidate in FREQUENCY:
+                if only is None or candidate.name in only:
+                    yield key_of(case, candidate, rate, seed)
 
 
 def _tuning(case: Case, seeds: Any, only: Any, rates: Any) -> Iterator[dict[str, Any]]:

@@ -100,6 +100,10 @@ SEARCH: list[Candidate] = [
     Candidate("swd (default of 0.1.0)", "swd", 0.2, {}),
     Candidate("gradual, global", "global_gradual", 0.2, {"ramp_end": 2 / 3}),
 ]
+# How often the threshold is computed, in updates; of 2,106 updates in case A6.
+FREQUENCY: list[Candidate] = [
+    Candidate(f"threshold every {frequency} updates", "swd", 0.2, {"frequency": frequency}) for frequency in (1, 4, 16)
+]
 FINAL_METHODS: tuple[str, ...] = (
     *("dense", "st3", "feather", "global_gradual", "lamp_gradual", "bimp", "tfmot", "swd"),
 )

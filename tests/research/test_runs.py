@@ -8,7 +8,7 @@ import pytest
 from research import runs
 from research.case import CASES
 from research.claims import claim
-from research.settings import SEARCH, TUNING
+from research.settings import FREQUENCY, SEARCH, TUNING
 
 
 def test_every_method_is_tuned_with_eight_settings_and_the_dense_net_with_four():
@@ -19,7 +19,7 @@ def test_every_method_is_tuned_with_eight_settings_and_the_dense_net_with_four()
 
 
 def test_keys_are_unique_and_survive_json():
-    for stage, candidates in (("search", SEARCH), ("tuning", TUNING)):
+    for stage, candidates in (("search", SEARCH), ("frequency", FREQUENCY), ("tuning", TUNING)):
         found = list(runs.keys(stage, CASES["A6"], [100, 101], None, None))
         texts = {json.dumps(key, sort_keys=True) for key in found}
 
