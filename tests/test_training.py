@@ -371,11 +371,6 @@ def test_float64_weights_are_not_rounded(data):
         keras.backend.set_floatx("float32")
 
 
-def test_xla_for_the_whole_step_is_refused(data):
-    with pytest.raises(ValueError, match="without jit_compile. Received: jit_compile=True"):
-        fit(compiled(jit_compile=True), data)
-
-
 @pytest.mark.parametrize(
     "bad",
     [(1,), [1, 2], np.zeros(3), 3, "data", iter([(np.zeros(1), np.zeros(1))]), (each for each in [(X1, X1)])],

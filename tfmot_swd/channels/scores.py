@@ -59,6 +59,7 @@ class ChannelScores:
     ) -> None:
         self._dtype = dtype
         self._size = sum(group.size for group in groups)
+        self._groups = len(groups)
         self._group = np.repeat(np.arange(len(groups)), [group.size for group in groups])
         self._relative = criterion.is_relative if relative is None else relative
         self._sources: list[_Source] = []
@@ -87,7 +88,7 @@ class ChannelScores:
             scores = tf.where(tf.constant(own), criterion.from_mean(means), scores)
         if self._relative:
             # Of magnitudes: a negative mean would turn the order round.
-            means = tf.math.segment_mean(tf.abs(scores), tf.constant(self._group))
+            means = tf.math.unsorted_segment_mean(tf.abs(scores), tf.constant(self._group), self._groups)
             scores /= tf.gather(means, self._group) + 1e-12
         return scores
 

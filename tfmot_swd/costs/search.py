@@ -86,7 +86,11 @@ class ChannelSearch:
             first ones are kept.
         """
         values = values if keep_ties else self._distinct(values)
-        ascending = tf.concat([tf.sort(values), [np.inf]], axis=0)
+        # Values and thresholds are results of one sort: XLA may compute a tensor once for each use, and differently
+        # rounded, so that a channel would be below its own value.
+        descending, order = tf.math.top_k(values, self.channels)
+        values = tf.scatter_nd(order[:, None], descending, [self.channels])
+        ascending = tf.concat([tf.reverse(descending, axis=[0]), [np.inf]], axis=0)
         values = self._with_parts(values)
         place = self.places(values)
         low = tf.zeros([], tf.int32)
@@ -97,9 +101,11 @@ class ChannelSearch:
             costs = self._costs(place, self.kept(values, tf.gather(ascending, tried)))
             over = tf.reduce_sum(tf.cast(tf.reduce_any(costs > limits[:, None], axis=0), tf.int32))
             bounds = tf.concat([tried, high[None]], axis=0)
-            low, high = tf.where(over > 0, bounds[tf.maximum(over - 1, 0)] + 1, low), bounds[over]
+            # An index in brackets is a slice, whose begin XLA takes for a constant: the step would lose its decay.
+            last, high = tf.gather(bounds, tf.maximum(over - 1, 0)), tf.gather(bounds, over)
+            low = tf.where(over > 0, last + 1, low)
             low = tf.minimum(low, high)
-        threshold = ascending[high]
+        threshold = tf.gather(ascending, high)
         kept = self.kept(values, threshold[None])
         wanted = self._count(values, threshold[None])
         return Fitted(
@@ -183,7 +189,7 @@ class ChannelSearch:
 
     def _count(self, values: tf.Tensor, thresholds: tf.Tensor) -> tf.Tensor:
         above = tf.cast(values[:, None] >= thresholds[None, :], tf.float64)
-        return tf.math.segment_sum(above, tf.constant(self.group))
+        return tf.math.unsorted_segment_sum(above, tf.constant(self.group), len(self.names))
 
     def _costs(self, place: tf.Tensor, kept: tf.Tensor, keep: np.ndarray | None = None) -> tf.Tensor:
         """Returns the costs for numbers of channels kept of each group, float64 `(limits, thresholds)`."""
@@ -206,8 +212,8 @@ class ChannelSearch:
         """Returns the values with the best channels of each part of a tensor at infinity, so that none is emptied."""
         for part in self._parts:
             among = tf.gather(values, part)
-            best = tf.boolean_mask(tf.constant(part), among >= tf.reduce_max(among))[:, None]
-            values = tf.tensor_scatter_nd_update(values, best, tf.fill([tf.shape(best)[0]], np.float32(np.inf)))
+            raised = tf.where(among >= tf.reduce_max(among), np.float32(np.inf), among)
+            values = tf.tensor_scatter_nd_update(values, part[:, None], raised)
         return values
 
     def _parts_of(self, groups: ChannelGroups) -> list[np.ndarray]:

@@ -89,4 +89,13 @@ def kth_magnitude(
     count = sum(tensor.shape.num_elements() for tensor in tensors)
     if isinstance(k, int) and not 0 <= k < count:
         raise ValueError(f"k must be at least 0 and below the {count} weights. Received: k={k}")
-    return bits_to_float(among.kth(tf.cast(k, tf.int32), None if guess is None else magnitude_bits(guess)))
+    rank = tf.cast(k, tf.int32)
+    if static:
+        found: tf.Tensor = _compiled_kth([tf.convert_to_tensor(each) for each in tensors], rank)
+        return found
+    return bits_to_float(among.kth(rank, None if guess is None else magnitude_bits(guess)))
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _compiled_kth(tensors: Sequence[tf.Tensor], k: tf.Tensor) -> tf.Tensor:
+    return bits_to_float(Counting.of(tensors).kth(k))

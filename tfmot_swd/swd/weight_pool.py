@@ -134,7 +134,7 @@ class WeightPool(DecayPool[PruneSelectiveDecay]):
         def compute() -> tf.Tensor:
             return self._select(strategy, self.schedule.sparsity(step))
 
-        if self.schedule.frequency == 1:
+        if self.schedule.refresh_every == 1:
             return compute()
         return tf.cond(self.schedule.is_due(step), compute, self._present_limits)
 

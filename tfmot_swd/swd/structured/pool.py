@@ -104,6 +104,8 @@ class ChannelPool(DecayPool[PruneStructuredDecay]):
         self._weights = [variables[each] for each in self._decayed]
         self._shrunk = tf.function(self._shrunk_in_one, jit_compile=True)
         self._traced: dict[bool, Any] = {}
+        # The channels to keep as they were computed last, once the pool has joined.
+        self._kept: tf.Variable | None = None
 
     @classmethod
     def of(cls, model: Any) -> Self:
@@ -133,7 +135,9 @@ class ChannelPool(DecayPool[PruneStructuredDecay]):
         return self.limits.at(self.schedule.way_left(step))
 
     def keep(self) -> tf.Tensor:
-        """Returns the channels above the present threshold, bool `(channels,)`; before the final pruning step."""
+        """Returns the channels that are not targeted, bool `(channels,)`; before the final pruning step."""
+        if self._kept is not None:
+            return self._kept.read_value()
         return self.search.above(self.scores(), self.leader.threshold.read_value())
 
     def left(self) -> np.ndarray:
@@ -158,13 +162,24 @@ class ChannelPool(DecayPool[PruneStructuredDecay]):
             total += tf.nn.l2_loss(tf.where(stays, 0.0, tf.cast(weight, tf.float32)))
         return tf.where(self._is_active(step), self.strength.mu * self.schedule.a(step) * total, 0.0)
 
+    def join(self, optimizer: Any) -> None:
+        super().join(optimizer)
+        self._kept = None
+        kept = vars(self.leader.unsaved)
+        with self.strategy.scope():
+            if "keep" not in kept or kept["keep"].shape != [self.search.channels]:
+                kept["keep"] = tf.Variable(tf.ones([self.search.channels], tf.bool), trainable=False)
+            kept["keep"].assign(self.keep())
+        self._kept = kept["keep"]
+
     def _refresh(self, strategy: tf.distribute.Strategy, step: tf.Tensor) -> tf.Tensor:
         def compute() -> tf.Tensor:
             keep, threshold = self._fitted(self.limits_at(step), keep_ties=True)
             assign(strategy, self.leader.threshold, threshold)
+            assign(strategy, self._joined(self._kept), keep)
             return keep
 
-        if self.schedule.frequency == 1:
+        if self.schedule.refresh_every == 1:
             return compute()
         return tf.cond(self.schedule.is_due(step), compute, self.keep)
 
