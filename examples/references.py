@@ -10,7 +10,8 @@ import tensorflow as tf
 import tf_keras as keras
 
 from tfmot_swd.layers.prunable import counted_weights
-from tfmot_swd.pruning.thresholds import concat_magnitude_bits, magnitude_bits, select_bits
+from tfmot_swd.pruning.magnitude_bits import magnitude_bits
+from tfmot_swd.pruning.thresholds import kth_magnitude
 
 Rates = Callable[[int], float | None]
 
@@ -40,7 +41,7 @@ class GlobalMagnitude(keras.callbacks.Callback):
         @tf.function
         def refresh(rate: tf.Tensor) -> None:
             scores = [self._score(tf.convert_to_tensor(weight)) for weight in weights]
-            threshold = select_bits(concat_magnitude_bits(scores), tf.cast(rate * float(size), tf.int32))
+            threshold = magnitude_bits(kth_magnitude(scores, tf.cast(rate * float(size), tf.int32)))
             for score, mask in zip(scores, masks, strict=True):
                 mask.assign(tf.cast(magnitude_bits(score) >= threshold, mask.dtype))
 

@@ -14,7 +14,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from tfmot_swd.layers.prunable import counted_weights
-from tfmot_swd.pruning.thresholds import bits_to_float, concat_magnitude_bits, select_bits
+from tfmot_swd.pruning.thresholds import kth_magnitude
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,10 +124,10 @@ class StraightThrough(keras.Model):
         """Returns what the forward pass uses, and which weights are not pruned."""
         setting = self._setting
         scales = [tf.math.rsqrt(tf.reduce_mean(value**2)) ** setting.relative for value in dense]
-        bits = concat_magnitude_bits([value * scale for value, scale in zip(dense, scales, strict=True)])
+        scaled = [value * scale for value, scale in zip(dense, scales, strict=True)]
         rank = tf.cast(rate * float(self._size), tf.int32)
         # At rank 0 nothing is pruned, so nothing is shrunk either.
-        threshold = tf.where(rank > 0, bits_to_float(select_bits(bits, rank)), 0.0)
+        threshold = tf.where(rank > 0, kth_magnitude(scaled, rank), 0.0)
         resting = tf.cast(share, tf.float32) > setting.rest
         used, kept = [], []
         for value, scale, mask in zip(dense, scales, self._masks, strict=True):

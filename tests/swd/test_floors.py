@@ -6,8 +6,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 import tfmot_swd
-from tfmot_swd.pruning.thresholds import bits_to_float, concat_magnitude_bits, magnitude_bits
-from tfmot_swd.swd.floors import FloorSelection, floors_of
+from tfmot_swd.swd.floors import ThresholdSelection, floors_of
 from tfmot_swd.swd.monitor import Monitor
 from tfmot_swd.swd.weight_pool import WeightPool
 
@@ -60,28 +59,34 @@ def test_a_count_that_the_rate_does_not_leave_is_refused_when_the_model_is_wrapp
         tfmot_swd.prune_selective_decay(net, schedule)
 
 
-def limits(weights, k, floors, guess=0.0, is_bound=False):
-    selection = FloorSelection(tuple(np.size(each) for each in weights), tuple(floors))
-    bits = concat_magnitude_bits([np.float32(each) for each in weights], aligned=True)
-    threshold, own = selection.limits(bits, tf.constant(k), magnitude_bits(tf.constant(guess)), is_bound)
-    return float(bits_to_float(threshold)), bits_to_float(own).numpy().tolist()
+def limits(weights, k, floors, guess=0.0, is_bound=False, static=False):
+    selection = ThresholdSelection(tuple(np.size(each) for each in weights), tuple(floors))
+    tensors = [tf.constant(each, tf.float32) for each in weights]
+    threshold, own = selection.limits(tensors, tf.constant(k), tf.constant(guess), is_bound, static=static)
+    return float(threshold), own.numpy().tolist()
 
 
-def test_limits_by_hand():
+@pytest.mark.parametrize("static", [False, True])
+def test_limits_by_hand(static):
     small, large = [0.1, 0.2, 0.3], [1.0, 2.0, 3.0, 4.0]
+
+    def limits_of(k, floors):
+        return limits([small, large], k, floors, static=static)
+
     # Three of seven: all of the small ones, where nothing holds them.
-    assert limits([small, large], 3, [0, 1]) == (1.0, [1.0, 1.0])
+    assert limits_of(3, [0, 1]) == (1.0, [1.0, 1.0])
     # With a floor of one .3 stays, and 1 goes in its place.
-    threshold, own = limits([small, large], 3, [1, 1])
+    threshold, own = limits_of(3, [1, 1])
     assert (threshold, own) == (2.0, [pytest.approx(0.3), 2.0])
     # As few are left as the floors ask for: a threshold just above the largest of the others.
-    threshold, own = limits([small, large], 5, [1, 1])
+    threshold, own = limits_of(5, [1, 1])
     assert 3.0 < threshold < 3.001
     assert own == [pytest.approx(0.3), threshold]
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_as_many_are_targeted_and_each_keeps_its_floor(seed):
+@pytest.mark.parametrize("static", [False, True])
+@pytest.mark.parametrize("seed", range(4))
+def test_as_many_are_targeted_and_each_keeps_its_floor(seed, static):
     rng = np.random.default_rng(seed)
     sizes = rng.integers(1, 60, 4)
     weights = [(rng.normal(size=size) * 10.0 ** rng.integers(-3, 2)).astype(np.float32) for size in sizes]
@@ -90,7 +95,7 @@ def test_as_many_are_targeted_and_each_keeps_its_floor(seed):
     floors = [int(rng.integers(0, size * (pool.size - k) // pool.size + 1)) for size in sizes]
     for guess in (0.0, float(pool[k]), float(pool[k]) * 1.004, 1e30):
         for is_bound in (False, True):
-            _, own = limits(weights, k, floors, guess, is_bound)
+            _, own = limits(weights, k, floors, guess, is_bound, static)
             kept = [int((np.abs(each) >= limit).sum()) for each, limit in zip(weights, own, strict=True)]
             assert sum(kept) == pool.size - k
             assert all(left >= floor for left, floor in zip(kept, floors, strict=True))

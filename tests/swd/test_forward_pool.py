@@ -10,7 +10,6 @@ import tf_keras as keras
 import tfmot_swd
 from research.straight_through import ForwardPruning, StraightThrough
 from tfmot_swd import SelectiveDecay, UpdatePruningStep, prune_selective_decay, strip_pruning
-from tfmot_swd.pruning.thresholds import magnitude_bits
 from tfmot_swd.swd.forward_pool import ForwardPool, used_weights, weight_pool_of
 
 W = np.array([0.1, -0.2, 0.3, -0.4], np.float32)
@@ -56,7 +55,7 @@ def dense(pruned) -> np.ndarray:
     ],
 )
 def test_what_is_used_of_four_weights(power, used):
-    found = used_weights([tf.constant(W)], [None], magnitude_bits(tf.constant([0.3])), power)[0].numpy()
+    found = used_weights([tf.constant(W)], [None], tf.constant([0.3]), power)[0].numpy()
 
     # What is at the threshold stays, if only just, so that zeros can be counted.
     assert np.count_nonzero(found) == 2
@@ -64,7 +63,7 @@ def test_what_is_used_of_four_weights(power, used):
 
 
 def test_nothing_is_changed_before_anything_is_targeted():
-    found = used_weights([tf.constant(W)], [None], magnitude_bits(tf.constant([0.0])), 1.0)[0].numpy()
+    found = used_weights([tf.constant(W)], [None], tf.constant([0.0]), 1.0)[0].numpy()
 
     np.testing.assert_array_equal(found, W)
 

@@ -65,6 +65,7 @@ import tensorflow as tf
 import tf_keras as keras
 from tensorflow.python.eager import record
 from tensorflow.python.framework import ops
+from tensorflow.python.ops import control_flow_util
 from tensorflow_model_optimization.python.core.quantization.keras.quantize_layer import (
     QuantizeLayer,
 )
@@ -183,6 +184,12 @@ def tfmot_mask(
         sparsity_m_by_n=m_by_n,
     )
     return pruning._maybe_update_block_mask(weight)[1]
+
+
+def in_xla_context() -> bool:
+    """Returns whether the graph that is traced now will be compiled by XLA as a whole."""
+    found: bool = control_flow_util.GraphOrParentsInXlaContext(ops.get_default_graph())
+    return found
 
 
 def forget_gradients(variables: Iterable[tf.Variable]) -> None:

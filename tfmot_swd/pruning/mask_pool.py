@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 import tensorflow as tf
 
 from tfmot_swd.keras2.layer_weights import elements
+from tfmot_swd.pruning.magnitude_bits import magnitude_bits
 from tfmot_swd.pruning.mask_wrapper import MaskWrapper
 from tfmot_swd.pruning.pool import PruningPool
-from tfmot_swd.pruning.thresholds import concat_magnitude_bits, magnitude_bits, select_bits
+from tfmot_swd.pruning.thresholds import kth_magnitude, needs_static_shapes
 from tfmot_swd.pruning.wrapped_models import assign
 
 # An update that no training makes.
@@ -57,7 +58,7 @@ class MaskPool(PruningPool[Wrapper]):
         """
         ranked = [wrapper.ranked(weight) for wrapper in self.wrappers for weight, _, _ in wrapper.pruning_vars]
         count = tf.cast(tf.cast(sparsity, tf.float64) * elements(self.weights()), tf.int32)
-        threshold = select_bits(concat_magnitude_bits(ranked), count)
+        threshold = magnitude_bits(kth_magnitude(ranked, count, static=needs_static_shapes(self.weights()[0])))
         return [tf.cast(magnitude_bits(each) >= threshold, tf.float32) for each in ranked]
 
     def are_due(self, step: tf.Tensor) -> list[tf.Tensor]:

@@ -24,7 +24,7 @@ from tfmot_swd.swd.structured.monitor import StructuredStatus
 from tfmot_swd.swd.structured.run import StructuredRun
 from tfmot_swd.swd.structured.schedule import StructuredDecay
 from tfmot_swd.swd.structured.wrapper import PruneStructuredDecay
-from tfmot_swd.swd.weight_pool import kept_floors
+from tfmot_swd.swd.weight_pool import threshold_selection
 from tfmot_swd.swd.wrapper import PruneSelectiveDecay
 
 
@@ -140,7 +140,7 @@ def prune_selective_decay(
     # Raises now, before a training, where minimum_kept exceeds what the rate leaves.
     wrappers = collect_wrappers(pruned, PruneSelectiveDecay)
     counted = [each for wrapper in wrappers for each in wrapper.prunable_weights[: wrapper.counted]]
-    kept_floors(schedule, counted, {id(each) for wrapper in wrappers for each in kernels_of(wrapper)})
+    threshold_selection(schedule, counted, {id(each) for wrapper in wrappers for each in kernels_of(wrapper)})
     return pruned
 
 

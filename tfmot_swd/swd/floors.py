@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfmot_swd.pruning.thresholds import ABOVE_ALL, select_and_count_near, select_bits, select_bits_near
+from tfmot_swd.pruning.magnitude_bits import bits_to_float, magnitude_bits
+from tfmot_swd.pruning.thresholds import Selector, selector
 
 
 def floors_of(
@@ -61,75 +62,84 @@ def floors_of(
 
 
 @dataclasses.dataclass(frozen=True)
-class FloorSelection:
+class ThresholdSelection:
     """Selection of a global threshold over several tensors, each of which keeps a least number of weights.
 
     Args:
-      sizes: number of weights of each tensor, in the order in which `concat_magnitude_bits(aligned=True)` has them.
+      sizes: number of weights of each tensor.
       floors: how many weights each keeps at least.
     """
 
     sizes: tuple[int, ...]
     floors: tuple[int, ...]
 
+    @property
+    def has_floors(self) -> bool:
+        """Whether any tensor has a floor, so that thresholds may differ."""
+        return any(self.floors)
+
     def limits(
-        self, bits: tf.Tensor, k: tf.Tensor, guess: tf.Tensor, is_bound: tf.Tensor | bool
+        self,
+        tensors: Sequence[tf.Tensor],
+        k: tf.Tensor,
+        guess: tf.Tensor,
+        is_bound: tf.Tensor | bool = False,
+        *,
+        static: bool = False,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns (global threshold, threshold of each tensor) as magnitude bits: an int32 scalar and vector.
+        """Returns (global threshold, threshold of each tensor): a float32 scalar and vector.
 
         Args:
-          bits: of all tensors, each filled up to a multiple of 8.
+          tensors: the values whose magnitudes are ranked.
           k: how many are targeted, an integer scalar.
-          guess: bits of an earlier global threshold.
+          guess: an earlier global threshold, float32 scalar.
           is_bound: whether a floor bound at the last selection; saves a useless selection, changes no result.
+          static: whether shapes must not depend on data; see `needs_static_shapes`.
         """
-
-        found: tuple[tf.Tensor, tf.Tensor] = _traced(self)(
-            bits, tf.cast(k, tf.int32), guess, tf.cast(is_bound, tf.bool)
+        values = [tf.cast(each, tf.float32) for each in tensors]
+        found: tuple[tf.Tensor, tf.Tensor] = _traced(self, static)(
+            values, tf.cast(k, tf.int32), guess, tf.cast(is_bound, tf.bool)
         )
         return found
 
-    def limits_in_graph(
-        self, bits: tf.Tensor, k: tf.Tensor, guess: tf.Tensor, is_bound: tf.Tensor
+    def limits_of(
+        self, among: Selector, k: tf.Tensor, guess: tf.Tensor, is_bound: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the thresholds as magnitude bits; in graph."""
+        if not self.has_floors:
+            threshold = among.kth(k, guess)
+            return threshold, self._same(threshold)
+
         def without() -> tuple[tf.Tensor, tf.Tensor]:
-            threshold, below = select_and_count_near(bits, k, guess, self.groups())
+            threshold, below = among.kth_and_counts(k, guess)
             return threshold, tf.reduce_any(np.array(self.sizes, np.int32) - below < np.array(self.floors, np.int32))
 
         threshold, binds = tf.cond(is_bound, lambda: (guess, tf.constant(True)), without)
-        return tf.cond(
-            binds,
-            lambda: self._with_floors(bits, k, guess),
-            lambda: (threshold, tf.fill([len(self.sizes)], threshold)),
-        )
+        return tf.cond(binds, lambda: self._with_floors(among, k, guess), lambda: (threshold, self._same(threshold)))
 
-    def _with_floors(self, bits: tf.Tensor, k: tf.Tensor, guess: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        lengths = np.array(self.groups(), np.int32) * 8
-        starts = np.cumsum(lengths) - lengths
-
-        def own(row: tf.Tensor) -> tf.Tensor:
-            start, size, floor = tf.unstack(row)
-            return tf.cond(
-                floor > 0, lambda: select_bits(bits[start : start + size], size - floor), lambda: tf.constant(ABOVE_ALL)
-            )
-
-        rows = np.stack([starts, self.sizes, self.floors], axis=1).astype(np.int32)
+    def _with_floors(self, among: Selector, k: tf.Tensor, guess: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        ranks = [size - floor if floor else None for size, floor in zip(self.sizes, self.floors, strict=True)]
         # A weight that is already zero is not kept: it would take the place of a non-zero one of its kernel.
-        owns = tf.maximum(tf.map_fn(own, rows, fn_output_signature=tf.int32), 1)
-        free = tf.where(bits >= tf.repeat(owns, lengths), ABOVE_ALL, bits)
+        owns = tf.maximum(among.kth_of_each(ranks), np.uint32(1))
+        free = among.below(owns)
         # Where only the floors are kept, the threshold is just above the largest of the other weights.
-        largest = tf.reduce_max(tf.where(free == ABOVE_ALL, 0, free))
-        threshold = tf.minimum(select_bits_near(free, k, guess), largest + 1)
+        threshold = tf.minimum(free.kth(k, guess), free.largest() + np.uint32(1))
         return threshold, tf.minimum(owns, threshold)
 
-    def groups(self) -> list[int]:
-        return [-(-size // 8) for size in self.sizes]
+    def _same(self, threshold: tf.Tensor) -> tf.Tensor:
+        return tf.stack([threshold] * len(self.sizes))
 
 
 @functools.lru_cache(maxsize=16)
-def _traced(selection: FloorSelection) -> Any:
+def _traced(selection: ThresholdSelection, static: bool) -> Any:
     """Returns the selection as one graph, traced once: a step selects in two places, and each fit traces it twice."""
-    scalar = tf.TensorSpec([], tf.int32)
-    length = 8 * sum(selection.groups())
-    signature = [tf.TensorSpec([length], tf.int32), scalar, scalar, tf.TensorSpec([], tf.bool)]
-    return tf.function(selection.limits_in_graph, input_signature=signature, autograph=False)
+
+    def limits(
+        values: list[tf.Tensor], k: tf.Tensor, guess: tf.Tensor, is_bound: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        among = selector(values, static)
+        threshold, own = selection.limits_of(among, k, magnitude_bits(guess), is_bound)
+        return bits_to_float(threshold), bits_to_float(own)
+
+    # On a GPU, XLA makes one kernel of each counting pass.
+    return tf.function(limits, autograph=False, jit_compile=True if static else None)

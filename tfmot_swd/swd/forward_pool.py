@@ -6,11 +6,12 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
-from tfmot_swd.pruning.thresholds import bits_to_float, magnitude_bits
+from tfmot_swd.pruning.magnitude_bits import bits_to_float, magnitude_bits
 from tfmot_swd.pruning.wrapped_models import assign, collect_wrappers
-from tfmot_swd.swd.weight_pool import WeightPool
+from tfmot_swd.swd.weight_pool import WeightPool, is_kept
 from tfmot_swd.swd.wrapper import PruneSelectiveDecay, Target
 
 
@@ -45,7 +46,7 @@ class ForwardPool(WeightPool):
         """Adds the updates of the optimizer to the dense weights; the variables then hold the pruned ones."""
         with self.strategy.scope():
             self._settle(self.strategy)
-            self._use(self.strategy, self._limit_bits(), self.schedule.threshold_power)
+            self._use(self.strategy, self._present_limits(), self.schedule.threshold_power)
 
     def _refresh(self, strategy: tf.distribute.Strategy, step: tf.Tensor) -> tf.Tensor:
         self._settle(strategy)
@@ -58,7 +59,7 @@ class ForwardPool(WeightPool):
     def _choose(self, strategy: tf.distribute.Strategy) -> None:
         self._settle(strategy)
         super()._choose(strategy)
-        limits = self._limit_bits()
+        limits = self._present_limits()
         # A step that is made again for a late layer must not shrink weights that were trained without a threshold.
         tf.cond(
             self.leader.pruning_step.read_value() > self.schedule.end_step,
@@ -80,21 +81,20 @@ class ForwardPool(WeightPool):
         threshold, limits = super()._selected(sparsity)
         # While nothing is targeted, the smallest weight must not be a threshold that shrinks all others.
         begun = sparsity * self.size >= 1.0
-        return tf.where(begun, threshold, 0), tf.where(begun, limits, 0)
+        return tf.where(begun, threshold, 0.0), tf.where(begun, limits, 0.0)
 
     def _keep_limits(self, strategy: tf.distribute.Strategy, limits: tf.Tensor) -> None:
-        values = bits_to_float(limits)
         for wrapper in self.wrappers:
             own = [(place, each.index) for place, each in enumerate(self._targets) if each.wrapper is wrapper]
             if own:
                 places, indices = zip(*own, strict=True)
                 kept = tf.tensor_scatter_nd_update(
-                    wrapper.limits.read_value(), [[index] for index in indices], tf.gather(values, places)
+                    wrapper.limits.read_value(), [[index] for index in indices], tf.gather(limits, places)
                 )
                 assign(strategy, wrapper.limits, kept)
 
-    def _limit_bits(self) -> tf.Tensor:
-        return magnitude_bits(tf.stack([each.wrapper.limits.read_value()[each.index] for each in self._targets]))
+    def _present_limits(self) -> tf.Tensor:
+        return tf.stack([each.wrapper.limits.read_value()[each.index] for each in self._targets])
 
     def _settle(self, strategy: tf.distribute.Strategy) -> None:
         """Adds to the dense weights the updates of the variables since these were written."""
@@ -103,7 +103,7 @@ class ForwardPool(WeightPool):
             strategy,
             dense,
             dense,
-            self._used_limits(self._limit_bits()),
+            self._used_limits(self._present_limits()),
             self._used_by(self.schedule.threshold_power),
             write=lambda variable, weight, used: variable.assign_add(tf.convert_to_tensor(weight) - used),
         )
@@ -117,7 +117,7 @@ class ForwardPool(WeightPool):
     def _used_limits(self, limits: tf.Tensor) -> tf.Tensor:
         """Returns the limits, 0 for layers after their final pruning step, whose dense weights are used directly."""
         finished = tf.stack([each.wrapper.cut.read_value() for each in self._targets])
-        return tf.where(finished, 0, limits)
+        return tf.where(finished, 0.0, limits)
 
     @staticmethod
     def _used_by(power: float) -> Callable[..., list[tf.Tensor]]:
@@ -150,15 +150,16 @@ def used_weights(
     Args:
       dense: θ, tensors of any shape and float dtype.
       pooled: |θ| of each pooled over its blocks, or None for weights without blocks.
-      limits: int32 vector, the magnitude bits of T for each; entries below T become zero, those at T are kept.
+      limits: float32 vector, T for each; entries below T become zero, those at T are kept.
       power: p; infinity does not shrink the entries that are kept.
 
     >>> theta = tf.constant([-3.0, 1.0, 2.0])
-    >>> used_weights([theta], [None], magnitude_bits(tf.constant([1.5])), 1.0)[0].numpy().round(3).tolist()
+    >>> used_weights([theta], [None], tf.constant([1.5]), 1.0)[0].numpy().round(3).tolist()
     [-1.5, 0.0, 0.5]
     """
     # The float before T, as the entry at T would become zero too and the number of zeros be one too high.
-    thresholds = bits_to_float(tf.maximum(limits - 1, 0))
+    one = np.uint32(1)
+    thresholds = bits_to_float(tf.maximum(magnitude_bits(limits), one) - one)
     found = []
     for place, (value, own) in enumerate(zip(dense, pooled, strict=True)):
         threshold = thresholds[place]
@@ -168,6 +169,5 @@ def used_weights(
             factor = (1.0 - (threshold / tf.maximum(size, threshold)) ** power) ** (1.0 / power)
             # 0 / 0, where nothing is pruned yet.
             factor = tf.where(threshold > 0.0, factor, 1.0)
-        kept = magnitude_bits(size) >= limits[place]
-        found.append(tf.where(kept, value * tf.cast(factor, value.dtype), tf.zeros_like(value)))
+        found.append(tf.where(is_kept(size, limits[place]), value * tf.cast(factor, value.dtype), tf.zeros_like(value)))
     return found

@@ -9,9 +9,10 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_swd.keras2.layer_weights import elements, kernels_of
-from tfmot_swd.pruning.thresholds import bits_to_float, concat_magnitude_bits, magnitude_bits, select_bits_near
+from tfmot_swd.pruning.magnitude_bits import magnitude_bits
+from tfmot_swd.pruning.thresholds import needs_static_shapes
 from tfmot_swd.pruning.wrapped_models import assign
-from tfmot_swd.swd.floors import FloorSelection, floors_of
+from tfmot_swd.swd.floors import ThresholdSelection, floors_of
 from tfmot_swd.swd.lost_layers import expected_lost_layers, lost_layers
 from tfmot_swd.swd.pool import DecayPool
 from tfmot_swd.swd.schedules import SelectiveDecay
@@ -39,7 +40,7 @@ class WeightPool(DecayPool[PruneSelectiveDecay]):
         self._places = [place for place, each in enumerate(self._targets) if each.counts]
         # The whole model was checked when it was wrapped; a count may exceed what the rate leaves of the few layers
         # that are trained now.
-        self._selection = kept_floors(self.schedule, self.counted(), self.kernels, capped=True)
+        self._selection = threshold_selection(self.schedule, self.counted(), self.kernels, capped=True)
         # Threshold of each weight, in the order of `_targets`; None where the global one holds for all.
         self._limits: tf.Variable | None = None
 
@@ -67,7 +68,7 @@ class WeightPool(DecayPool[PruneSelectiveDecay]):
 
     def floored(self) -> tuple[str, ...]:
         """Returns the layers with a kernel that keeps weights below the global threshold because of its floor."""
-        limits, threshold = self._limit_bits().numpy(), magnitude_bits(self.leader.threshold).numpy()
+        limits, threshold = self._present_limits().numpy(), self.leader.threshold.numpy()
         names = [self._targets[place].wrapper.layer.name for place in self._places if limits[place] < threshold]
         return tuple(dict.fromkeys(names))
 
@@ -80,16 +81,15 @@ class WeightPool(DecayPool[PruneSelectiveDecay]):
 
     def _kernels(self) -> list[tuple[str, Any, int]]:
         """Returns (layer, values whose magnitudes rank its entries, number of weights kept at least) of each kernel."""
-        floors = [0] * len(self._places) if self._selection is None else self._selection.floors
         return [
             (each.wrapper.layer.name, self._ranked(each), floor)
-            for each, floor in zip(self._counted(), floors, strict=True)
+            for each, floor in zip(self._counted(), self._selection.floors, strict=True)
             if id(each.weight) in self.kernels
         ]
 
     def join(self, optimizer: Any) -> None:
         super().join(optimizer)
-        if self._selection is None:
+        if not self._selection.has_floors:
             return
         kept = vars(self.leader.unsaved)
         if "limits" not in kept or kept["limits"].shape != [len(self._targets)]:
@@ -98,23 +98,19 @@ class WeightPool(DecayPool[PruneSelectiveDecay]):
         self._limits = kept["limits"]
 
     def decayed(self) -> list[tuple[tf.Variable, tf.Tensor]]:
-        limits = self._limit_bits()
-        return [
-            (each.weight, magnitude_bits(self._ranked(each)) >= limits[place])
-            for place, each in enumerate(self._targets)
-        ]
+        limits = self._present_limits()
+        return [(each.weight, is_kept(self._ranked(each), limits[place])) for place, each in enumerate(self._targets)]
 
     def penalty(self, wrapper: PruneSelectiveDecay) -> tf.Tensor:
         """Returns mu · a(step) / 2 · sum of the squared targeted weights of one wrapper, a float32 scalar."""
         step = self._step_now()
         active = self._is_active(step)
-        limits = self._limit_bits()
+        limits = self._present_limits()
         total = tf.zeros([])
         for place, each in enumerate(self._targets):
             if each.wrapper is wrapper:
                 value = tf.cast(each.weight, tf.float32)
-                below = magnitude_bits(wrapper.ranked(value)) < limits[place]
-                total += tf.nn.l2_loss(tf.where(below, value, 0.0))
+                total += tf.nn.l2_loss(tf.where(is_kept(wrapper.ranked(value), limits[place]), 0.0, value))
         return tf.where(active, self.strength.mu * self.schedule.a(step) * total, 0.0)
 
     def _counted(self) -> list[Target]:
@@ -133,58 +129,60 @@ class WeightPool(DecayPool[PruneSelectiveDecay]):
         return np.abs(np.asarray(self._ranked(target), np.float32))
 
     def _refresh(self, strategy: tf.distribute.Strategy, step: tf.Tensor) -> tf.Tensor:
-        """Returns the threshold of each weight as magnitude bits, computed at refreshes and kept between them."""
+        """Returns the threshold of each weight, float32, computed at refreshes and kept between them."""
 
         def compute() -> tf.Tensor:
             return self._select(strategy, self.schedule.sparsity(step))
 
         if self.schedule.frequency == 1:
             return compute()
-        return tf.cond(self.schedule.is_due(step), compute, self._limit_bits)
+        return tf.cond(self.schedule.is_due(step), compute, self._present_limits)
 
     def _select(self, strategy: tf.distribute.Strategy, sparsity: tf.Tensor) -> tf.Tensor:
-        """Sets the thresholds so that int(sparsity · N) weights are below theirs; returns the bits of each."""
+        """Sets the thresholds so that int(sparsity · N) weights are below theirs; returns that of each weight."""
         threshold, limits = self._selected(sparsity)
-        assign(strategy, self.leader.threshold, bits_to_float(threshold))
+        assign(strategy, self.leader.threshold, threshold)
         self._keep_limits(strategy, limits)
         return limits
 
     def _selected(self, sparsity: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns the bits of the global threshold, int32 scalar, and of the threshold of each weight, int32 vector.
+        """Returns the global threshold, float32 scalar, and the threshold of each weight, float32 vector.
 
-        Without a binding floor all are those of sorted(magnitudes)[int(sparsity · N)]; `sparsity` is a float64 scalar.
+        Without a binding floor all are sorted(magnitudes)[int(sparsity · N)]; `sparsity` is a float64 scalar.
         """
         selection, count = self._selection, len(self._targets)
         with tf.name_scope("selective_decay_threshold"):
-            bits = concat_magnitude_bits(
-                [self._ranked(each) for each in self._counted()], aligned=selection is not None
-            )
             rank = tf.cast(sparsity * self.size, tf.int32)
-            guess = magnitude_bits(self.leader.threshold.read_value())
-            if selection is None:
-                chosen = select_bits_near(bits, rank, guess)
-                limits = tf.fill([count], chosen)
-            else:
-                was_bound = tf.reduce_any(self._limit_bits() < guess)
-                chosen, own = selection.limits(bits, rank, guess, was_bound)
-                limits = tf.tensor_scatter_nd_update(tf.fill([count], chosen), np.reshape(self._places, [-1, 1]), own)
-        return chosen, limits
+            guess = self.leader.threshold.read_value()
+            is_bound = tf.constant(False)
+            if selection.has_floors:
+                is_bound = tf.reduce_any(magnitude_bits(self._present_limits()) < magnitude_bits(guess))
+            threshold, own = selection.limits(
+                [self._ranked(each) for each in self._counted()],
+                rank,
+                guess,
+                is_bound,
+                static=needs_static_shapes(self._targets[0].weight),
+            )
+            places = dict(zip(self._places, tf.unstack(own), strict=True))
+            limits = tf.stack([places.get(place, threshold) for place in range(count)])
+        return threshold, limits
 
     def _keep_limits(self, strategy: tf.distribute.Strategy, limits: tf.Tensor) -> None:
         if self._limits is not None:
-            assign(strategy, self._limits, bits_to_float(limits))
+            assign(strategy, self._limits, limits)
 
-    def _limit_bits(self) -> tf.Tensor:
-        """Returns the last threshold of each weight as magnitude bits, int32, in the order of `_targets`."""
+    def _present_limits(self) -> tf.Tensor:
+        """Returns the last threshold of each weight, float32, in the order of `_targets`."""
         if self._limits is None:
-            return tf.fill([len(self._targets)], magnitude_bits(self.leader.threshold.read_value()))
-        return magnitude_bits(self._limits.read_value())
+            return tf.stack([self.leader.threshold.read_value()] * len(self._targets))
+        return self._limits.read_value()
 
     def _initial_limits(self) -> np.ndarray:
         """Returns the thresholds of the weights of a loaded model; they are not saved, and follow from the weights."""
         threshold = float(self.leader.threshold.numpy())
         limits = np.full(len(self._targets), threshold, np.float32)
-        for place, floor in zip(self._places, self._selection.floors if self._selection else (), strict=True):
+        for place, floor in zip(self._places, self._selection.floors, strict=True):
             sizes = self._magnitudes(self._targets[place]).ravel()
             if np.count_nonzero(sizes >= threshold) < floor:
                 own = np.partition(sizes, sizes.size - floor)[sizes.size - floor]
@@ -195,7 +193,7 @@ class WeightPool(DecayPool[PruneSelectiveDecay]):
         factor = 1.0 / (1.0 + shrink_by)
         weights = [each.weight for each in self._targets]
         self._update(
-            strategy, weights, weights, limits, lambda values, pooled, bits: _shrunk(values, pooled, bits, factor)
+            strategy, weights, weights, limits, lambda values, pooled, own: _shrunk(values, pooled, own, factor)
         )
 
     def _update(
@@ -215,7 +213,7 @@ class WeightPool(DecayPool[PruneSelectiveDecay]):
           strategy: to assign with.
           variables: the variable to update, by target.
           sources: the variable that the function reads, by target.
-          limits: int32 vector, the magnitude bits of the threshold of each target.
+          limits: float32 vector, the threshold of each target.
           function: (values, pooled magnitudes or None, limits) → new values.
           write: (variable, weight of the target, new value) → the assignment.
         """
@@ -239,7 +237,7 @@ class WeightPool(DecayPool[PruneSelectiveDecay]):
         limits = self._select(strategy, tf.constant(self.schedule.final_sparsity, tf.float64))
 
         def set_mask(mask: tf.Variable, weight: tf.Tensor, wrapper: PruneSelectiveDecay, limit: tf.Tensor) -> Any:
-            return mask.assign(tf.cast(magnitude_bits(wrapper.ranked(weight)) >= limit, mask.dtype))
+            return mask.assign(tf.cast(is_kept(wrapper.ranked(weight), limit), mask.dtype))
 
         for place, each in enumerate(self._targets):
             strategy.extended.update(each.mask, set_mask, args=(self._compared(each), each.wrapper, limits[place]))
@@ -254,10 +252,10 @@ def distinct_targets(wrappers: Sequence[PruneSelectiveDecay]) -> list[Target]:
     return list(found.values())
 
 
-def kept_floors(
+def threshold_selection(
     schedule: SelectiveDecay, weights: Sequence[tf.Variable], kernels: Collection[int], capped: bool = False
-) -> FloorSelection | None:
-    """Returns the selection with the floors of `minimum_kept`; None without any floor.
+) -> ThresholdSelection:
+    """Returns the selection of a threshold, with the floors of `minimum_kept`.
 
     Args:
       schedule: gives `minimum_kept` and the final sparsity.
@@ -271,7 +269,12 @@ def kept_floors(
     sizes = [int(np.prod(weight.shape)) for weight in weights]
     are_kernels = [id(weight) in kernels for weight in weights]
     floors = floors_of(schedule.minimum_kept, schedule.final_sparsity, sizes, are_kernels, capped)
-    return FloorSelection(tuple(sizes), tuple(floors)) if any(floors) else None
+    return ThresholdSelection(tuple(sizes), tuple(floors))
+
+
+def is_kept(values: tf.Tensor, limit: tf.Tensor) -> tf.Tensor:
+    """Returns where magnitudes are not below a limit, bool; exact for subnormal numbers too."""
+    return magnitude_bits(values) >= magnitude_bits(limit)
 
 
 @tf.function(jit_compile=True)
@@ -282,6 +285,6 @@ def _shrunk(
     shrunk = []
     for place, (value, own) in enumerate(zip(values, pooled, strict=True)):
         wide = tf.cast(value, tf.float32)
-        below = magnitude_bits(wide if own is None else own) < limits[place]
-        shrunk.append(tf.where(below, tf.cast(wide * factor, value.dtype), value))
+        kept = is_kept(wide if own is None else own, limits[place])
+        shrunk.append(tf.where(kept, value, tf.cast(wide * factor, value.dtype)))
     return shrunk

@@ -1,0 +1,103 @@
+"""Selection of the k-th magnitude by counting: static shapes and scalars alone, for GPUs, TPUs and XLA.
+
+The result is found two bits at a time, by counting the magnitudes below three candidates: sixteen passes that XLA fuses
+to one kernel each, without a copy of the weights, a sort, or a tensor whose size depends on data.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tfmot_swd.pruning.magnitude_bits import ABOVE_ALL, BitVectors
+
+_BITS_AT_ONCE = 2
+_FIRST_SHIFT = 30
+
+
+@dataclasses.dataclass(frozen=True)
+class Counting:
+    """Selects among the magnitudes of many tensors; see `thresholds.Selector`.
+
+    Args:
+      bits: of the tensors.
+      tensors: how many they are.
+      caps: uint32 `(tensors,)`, from which on the magnitudes of each count as `ABOVE_ALL`; None without.
+    """
+
+    bits: BitVectors
+    tensors: int
+    caps: tf.Tensor | None = None
+
+    @classmethod
+    def of(cls, tensors: Sequence[tf.Tensor]) -> Counting:
+        return cls(BitVectors.of(tensors), len(tensors))
+
+    def kth(self, k: tf.Tensor, guess: tf.Tensor | None = None) -> tf.Tensor:
+        return _bisected(self._count_below, k)
+
+    def kth_and_counts(self, k: tf.Tensor, guess: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        chosen = self.kth(k)
+        return chosen, self._counts_below(tf.fill([self.tensors], chosen))
+
+    def kth_of_each(self, ranks: Sequence[int | None]) -> tf.Tensor:
+        wanted = np.array([0 if rank is None else rank for rank in ranks], np.int32)
+        found = _bisected(self._counts_below, tf.constant(wanted))
+        return tf.where([rank is None for rank in ranks], np.uint32(ABOVE_ALL), found)
+
+    def below(self, limits: tf.Tensor) -> Counting:
+        return dataclasses.replace(self, caps=limits)
+
+    def largest(self) -> tf.Tensor:
+        found = []
+        for tensor in range(self.tensors):
+            for part in self.bits.of_tensor(tensor):
+                is_free = part < ABOVE_ALL
+                if self.caps is not None:
+                    is_free &= part < self.caps[tensor]
+                found.append(tf.reduce_max(tf.cast(tf.where(is_free, part, np.uint32(0)), tf.int32)))
+        return tf.cast(tf.reduce_max(tf.stack(found)), tf.uint32)
+
+    def _count_below(self, candidate: tf.Tensor) -> tf.Tensor:
+        """Returns how many magnitudes of all tensors are below a candidate, int32."""
+        if self.caps is not None:
+            return tf.reduce_sum(self._counts_below(tf.fill([self.tensors], candidate)))
+        return tf.add_n([_count(vector < candidate) for vector in self.bits.vectors])
+
+    def _counts_below(self, candidates: tf.Tensor) -> tf.Tensor:
+        """Returns how many magnitudes of each tensor are below its candidate, int32 `(tensors,)`."""
+        if self.caps is not None:
+            candidates = tf.minimum(candidates, self.caps)
+        return tf.stack(
+            [
+                tf.add_n([_count(part < candidates[tensor]) for part in self.bits.of_tensor(tensor)])
+                for tensor in range(self.tensors)
+            ]
+        )
+
+
+def _bisected(count_below: Callable[[tf.Tensor], tf.Tensor], rank: tf.Tensor) -> tf.Tensor:
+    """Returns the largest numbers that have no more than `rank` magnitudes below them, uint32 of its shape."""
+
+    def narrowed(shift: tf.Tensor, found: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        step = tf.bitwise.left_shift(tf.constant(1, tf.uint32), tf.cast(shift, tf.uint32))
+        # A candidate with the sign bit is above all, so it never passes.
+        passed = [
+            tf.cast(count_below(found + step * np.uint32(times)) <= rank, tf.uint32)
+            for times in range(1, 1 << _BITS_AT_ONCE)
+        ]
+        return shift - _BITS_AT_ONCE, found + step * (passed[0] + passed[1] + passed[2])
+
+    _, found = tf.while_loop(
+        lambda shift, found: shift >= 0,
+        narrowed,
+        (tf.constant(_FIRST_SHIFT), tf.zeros(rank.shape, tf.uint32)),
+    )
+    return found
+
+
+def _count(flags: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_sum(tf.cast(flags, tf.int32))
