@@ -29,7 +29,6 @@ from tfmot_swd.keras2.graph import (
 from tfmot_swd.keras2.layer_weights import has_bias
 from tfmot_swd.keras2.object_changes import carry_values, check_weights_fit, outside_losses
 from tfmot_swd.keras2.optimizer_state import Slicing
-from tfmot_swd.keras2.weight_values import view_of
 from tfmot_swd.layers.record import PRODUCE, Kept
 
 
@@ -64,7 +63,7 @@ def rebuild(model: Any, trace: Trace, stays: np.ndarray, added_bias: Mapping[int
     smaller = rebuilder.model(model)
     slicings = rebuilder.slicings()
     for slicing in slicings:
-        slicing.target.assign(slicing.of(view_of(slicing.source)))
+        slicing.target.assign(slicing.kept())
     rebuilder.add_biases()
     rebuilder.copy_other_state()
     return Rebuilt(smaller, slicings)

@@ -70,7 +70,8 @@ def nonzeros(weight: Any) -> int:
 
 def is_finite(weight: Any) -> bool:
     """Returns whether all elements are finite as float32."""
-    return all(bool(np.isfinite(piece.astype(np.float32, copy=False)).all()) for (piece,) in pieces(weight))
+    with np.errstate(over="ignore"):
+        return all(bool(np.isfinite(piece.astype(np.float32, copy=False)).all()) for (piece,) in pieces(weight))
 
 
 def largest_magnitude(weight: Any) -> float:
