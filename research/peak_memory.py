@@ -1,7 +1,7 @@
 """Peak memory of a pruning: bytes a weight beyond plain `fit`, by method and phase.
 
     python -m research.peak_memory                      # all; memory does not mind a busy machine
-    python -m research.peak_memory --methods=plain,swd --sizes="30 M" --repeats=1
+    python -m research.peak_memory --methods=plain,swd --sizes=30_M --repeats=1
 
 Each measurement is one process, which builds a network, wraps it, trains a few updates up to and including the final
 pruning step, strips it and counts its zeros. The operating system's own peak of the resident memory (VmHWM) is read
@@ -182,18 +182,22 @@ def measure_apart(method: str, size: str) -> dict[str, Any]:
     """
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "result.json"
-        command = [sys.executable, "-m", "research.peak_memory", f"--methods={method}", f"--sizes={size}"]
-        # The name of a method may have a comma, which separates the entries of these flags.
-        command = [each.replace(", ", "_") for each in command] + [f"--child={path}"]
+        chosen = [f"--methods={_as_flag(method)}", f"--sizes={_as_flag(size)}"]
+        command = [sys.executable, "-m", "research.peak_memory", *chosen, f"--child={path}"]
         done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
         if done.returncode:
             raise RuntimeError(f"{method}, {size} failed. Received: {done.stderr[-3000:]}")
         return dict(json.loads(path.read_text()))
 
 
+def _as_flag(name: str) -> str:
+    """Returns a name without the commas that separate the entries of flags, and without spaces."""
+    return name.replace(", ", "_").replace(" ", "_")
+
+
 def _named(table: dict[str, Any], wanted: list[str] | None) -> list[str]:
     """Returns the names of a table that are asked for, or all of them."""
-    names = {name.replace(", ", "_"): name for name in table}
+    names = {_as_flag(name): name for name in table}
     unknown = set(wanted or ()) - set(names)
     if unknown:
         raise app.UsageError(f"Known are {', '.join(names)}. Received: {', '.join(sorted(unknown))}")
@@ -274,7 +278,7 @@ if __name__ == "__main__":
     # More threads have more arenas of the allocator; a fixed number makes machines comparable.
     tf.config.threading.set_intra_op_parallelism_threads(2)
     flags.DEFINE_list("methods", None, "which methods, as swd_coupled; all by default")
-    flags.DEFINE_list("sizes", None, "which networks; all by default")
+    flags.DEFINE_list("sizes", None, "which networks, as 30_M; all by default")
     flags.DEFINE_integer("repeats", 0, "processes of each; 0 for as many as each network has by default")
     flags.DEFINE_string("journal", str(RESULTS / "peak_memory.jsonl"), "the file of the results")
     flags.DEFINE_string("child", "", "used by this program itself: measure one method and write the result here")
