@@ -8,7 +8,7 @@ import tf_keras as keras
 
 import tfmot_swd
 from tests.pgp.nets import BATCH, X, Y, compiled, network
-from tfmot_swd.swd.removed_weights import VISIBLE_SHARE, removed_shares, visible_shares
+from tfmot_swd.swd.removed_weights import VISIBLE_SHARE, RemovedSums, removed_shares, visible_shares
 
 L = keras.layers
 STEPS = 60
@@ -92,3 +92,20 @@ def test_channels_that_a_gradient_holds_are_told():
     with pytest.warns(tfmot_swd.PruningWarning, match="would change the outputs, judged at update 11.*in layer"):
         model.fit(X, Y, batch_size=BATCH, epochs=3, verbose=0, callbacks=[callback])
     assert max(callback.final_step.removed_shares.values()) > VISIBLE_SHARE
+
+
+def test_sums_over_what_is_removed_and_what_stays_by_hand():
+    values = np.float32([[3.0, -0.5], [4.0, 0.25]])
+    # By columns, as the masks of channels are.
+    sums = RemovedSums.of(values, np.array([[1.0, 0.0]]))
+    assert sums == RemovedSums(removed=2, largest_removed=0.5, squares_removed=0.3125, squares_kept=25.0)
+
+
+def test_sums_are_taken_in_float64():
+    # In float32 2**24 + 1 is 2**24.
+    values = np.ones(2, np.float32) * np.float32([4096.0, 1.0])
+    assert RemovedSums.of(values, np.array([True, True])).squares_kept == 2.0**24 + 1.0
+
+
+def test_sums_of_a_weight_without_entries_are_zero():
+    assert RemovedSums.of(np.zeros((0, 3)), np.zeros((0, 3))) == RemovedSums(0, 0.0, 0.0, 0.0)

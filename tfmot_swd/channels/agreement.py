@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfmot_swd.keras2.compat import variables_of
 from tfmot_swd.keras2.graph import layers_inside, packed_inputs
+from tfmot_swd.keras2.weight_values import pieces, view_of
 from tfmot_swd.layers.macs import count_macs
 from tfmot_swd.layers.sample import SampleWalk
 
@@ -70,14 +71,19 @@ def _drawn(tensor: Any, generator: np.random.Generator) -> tf.Tensor:
 
 def _predicted(model: Any, inputs: list[tf.Tensor]) -> list[np.ndarray]:
     variables = variables_of(model)
-    before = [variable.numpy() for variable in variables]
+    before = [view_of(variable) for variable in variables]
     given = packed_inputs(model, inputs)
     found = [np.asarray(each) for each in tf.nest.flatten(model(given, training=False))]
     for variable, value in zip(variables, before, strict=True):
         # Counters that a layer keeps while it predicts.
-        if not np.array_equal(variable.numpy(), value, equal_nan=value.dtype.kind == "f"):
+        if not _are_equal(variable, value):
             variable.assign(value)
     return found
+
+
+def _are_equal(variable: Any, value: np.ndarray) -> bool:
+    nan = value.dtype.kind == "f"
+    return all(np.array_equal(now, then, equal_nan=nan) for now, then in pieces(variable, value))
 
 
 def _distance(expected: list[np.ndarray], found: list[np.ndarray]) -> float:

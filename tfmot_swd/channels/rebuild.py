@@ -63,7 +63,7 @@ def rebuild(model: Any, trace: Trace, stays: np.ndarray, added_bias: Mapping[int
     smaller = rebuilder.model(model)
     slicings = rebuilder.slicings()
     for slicing in slicings:
-        slicing.target.assign(slicing.of(slicing.source.numpy()))
+        slicing.target.assign(slicing.kept())
     rebuilder.add_biases()
     rebuilder.copy_other_state()
     return Rebuilt(smaller, slicings)

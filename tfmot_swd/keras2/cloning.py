@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,13 +42,13 @@ def copy_layer(layer: Any, edit: Callable[[dict[str, Any]], None] | None = None)
     return made
 
 
-def give_values(layer: Any, copy: Any, values: list[np.ndarray] | None = None) -> None:
+def give_values(layer: Any, copy: Any, values: Sequence[Any] | None = None) -> None:
     """Copies the values of a layer to a built copy of it: its weights, and variables and tensors in its attributes.
 
     Args:
       layer: the original.
       copy: what `copy_layer` returned, built.
-      values: arrays in the order of `layer.weights`, to set in place of the values of the weights.
+      values: arrays or tensors in the order of `layer.weights`, to set in place of the values of the weights.
 
     Raises:
       ValueError: the shapes of the weights differ, as they do not follow from the config.
@@ -57,7 +57,14 @@ def give_values(layer: Any, copy: Any, values: list[np.ndarray] | None = None) -
         for part, twin in zip(layer._flatten_layers(), copy._flatten_layers(), strict=False):
             carry_values(part, twin, copy_layer)
     check_weights_fit(layer, copy)
-    copy.set_weights(layer.get_weights() if values is None else values)
+    if not all(isinstance(each, tf.Variable) for each in (*layer.weights, *copy.weights)):
+        # Keras counts the vocabulary of a lookup as a weight.
+        copy.set_weights(layer.get_weights() if values is None else values)
+        return
+    given = (each.read_value() for each in layer.weights) if values is None else values
+    for target, value in zip(copy.weights, given, strict=True):
+        # Two variables share their values until one of them changes: no copy is made, as set_weights makes two.
+        target.assign(value)
 
 
 def freeze_alike(layer: Any, copied: Any) -> None:

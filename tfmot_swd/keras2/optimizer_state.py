@@ -37,6 +37,14 @@ class Slicing:
             value = np.compress(mask, value, axis)
         return value
 
+    def kept(self) -> tf.Tensor:
+        """Returns the kept slices of the source as it is now; its own memory where all of them are kept."""
+        value = self.source.read_value()
+        for axis, mask in self.masks.items():
+            if not mask.all():
+                value = tf.gather(value, np.flatnonzero(mask), axis=axis)
+        return value
+
 
 def sliced_optimizer(optimizer: Any, slicings: Iterable[Slicing]) -> Any:
     """Returns a new optimizer that continues on smaller variables with the state of `optimizer`, which is unchanged.

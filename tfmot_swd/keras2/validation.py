@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfmot_swd.keras2.compat import Functional, keras, variables_of
 from tfmot_swd.keras2.pruning_warning import PruningWarning as PruningWarning
+from tfmot_swd.keras2.weight_values import is_finite
 
 
 def check_is_model(model: Any, kind: str = "model") -> None:
@@ -72,11 +73,7 @@ def _can_be_cloned(model: Any) -> bool:
 
 def check_finite_weights(model: Any) -> None:
     """Raises a ValueError that names the weights of `model` with NaN or infinity, if there are any."""
-    broken = [
-        weight.name
-        for weight in variables_of(model)
-        if weight.dtype.is_floating and not np.isfinite(np.float32(weight.numpy())).all()
-    ]
+    broken = [weight.name for weight in variables_of(model) if weight.dtype.is_floating and not is_finite(weight)]
     if broken:
         raise ValueError(
             "Weights that are NaN or infinite cannot be ranked by magnitude: training has diverged, or "

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tfmot_swd.keras2.layer_weights import has_bias
+from tfmot_swd.keras2.weight_values import PIECE
 
 Line = np.ndarray
 
@@ -74,12 +75,18 @@ def weighted(line: Line, kernel: np.ndarray, unpadded: bool) -> Line:
 
     An output is NaN where it reads an input that is not constant, or a nonzero constant next to padding.
     """
-    kernel = kernel.reshape(-1, *kernel.shape[-2:]).astype(np.float64)
-    used = (kernel != 0.0).any(axis=0)
-    total = kernel.sum(axis=0)
+    kernel = kernel.reshape(-1, *kernel.shape[-2:])
     settled = (line == 0.0) | (~np.isnan(line) & unpadded)
-    value = np.where(settled, np.nan_to_num(line), 0.0) @ total
-    return np.where((used & ~settled[:, None]).any(axis=0), np.nan, value)
+    constants = np.where(settled, np.nan_to_num(line), 0.0)
+    value, is_open = np.zeros(kernel.shape[-1]), np.zeros(kernel.shape[-1], bool)
+    # In pieces: in float64 a kernel takes twice its memory.
+    step = max(PIECE // (kernel.shape[0] * kernel.shape[-1]), 1)
+    for start in range(0, kernel.shape[1], step):
+        inputs = slice(start, start + step)
+        part = kernel[:, inputs]
+        value += constants[inputs] @ part.sum(axis=0, dtype=np.float64)
+        is_open |= (part[:, ~settled[inputs]] != 0.0).any(axis=(0, 1))
+    return np.where(is_open, np.nan, value)
 
 
 def weighted_each(line: Line, kernel: np.ndarray, unpadded: bool) -> Line:

@@ -9,6 +9,7 @@ import numpy as np
 
 from tfmot_swd.keras2.compat import keras
 from tfmot_swd.keras2.layer_weights import has_bias
+from tfmot_swd.keras2.weight_values import view_of
 from tfmot_swd.layers.call import LayerCall
 from tfmot_swd.layers.constants import Line, Linear, is_unpadded, weighted, weighted_each, with_bias
 from tfmot_swd.layers.labels import Labels
@@ -129,13 +130,13 @@ def _locally_connected_macs(layer: Any, call: CallShapes) -> int:
 
 
 def _convolution_constants(layer: Any, line: Line) -> Line:
-    groups, kernel = getattr(layer, "groups", 1), layer.kernel.numpy()
+    groups, kernel = getattr(layer, "groups", 1), view_of(layer.kernel)
     parts = zip(np.split(line, groups), np.split(kernel, groups, axis=-1), strict=True)
     return with_bias(layer, np.concatenate([weighted(*part, is_unpadded(layer, kernel)) for part in parts]))
 
 
 def _transposed_constants(layer: Any, line: Line) -> Line:
-    return with_bias(layer, weighted(line, np.swapaxes(layer.kernel.numpy(), -1, -2), False))
+    return with_bias(layer, weighted(line, np.swapaxes(view_of(layer.kernel), -1, -2), False))
 
 
 def _depthwise_constants(layer: Any, line: Line) -> Line:
@@ -143,11 +144,11 @@ def _depthwise_constants(layer: Any, line: Line) -> Line:
 
 
 def _separable_constants(layer: Any, line: Line) -> Line:
-    return with_bias(layer, weighted(_depthwise_line(layer, line), layer.pointwise_kernel.numpy(), True))
+    return with_bias(layer, weighted(_depthwise_line(layer, line), view_of(layer.pointwise_kernel), True))
 
 
 def _depthwise_line(layer: Any, line: Line) -> Line:
-    kernel = layer.depthwise_kernel.numpy()
+    kernel = view_of(layer.depthwise_kernel)
     return weighted_each(line, kernel, is_unpadded(layer, kernel))
 
 

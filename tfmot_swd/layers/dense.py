@@ -7,6 +7,7 @@ from typing import Any
 
 from tfmot_swd.keras2.compat import keras
 from tfmot_swd.keras2.layer_weights import has_bias
+from tfmot_swd.keras2.weight_values import view_of
 from tfmot_swd.layers.call import LayerCall
 from tfmot_swd.layers.constants import Line, Linear, weighted, with_bias
 from tfmot_swd.layers.labels import Labels
@@ -99,7 +100,7 @@ def einsum_macs(equation: str, *shapes: Shape) -> int:
 
 
 def _dense_constants(layer: Any, line: Line) -> Line:
-    return with_bias(layer, weighted(line, layer.kernel.numpy(), True))
+    return with_bias(layer, weighted(line, view_of(layer.kernel), True))
 
 
 register_layer(

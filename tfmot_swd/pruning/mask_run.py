@@ -7,10 +7,9 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
-import numpy as np
-
 from tfmot_swd.keras2.layer_weights import elements
 from tfmot_swd.keras2.validation import PruningWarning
+from tfmot_swd.keras2.weight_values import nonzeros
 from tfmot_swd.pruning.mask_pool import MaskPool
 from tfmot_swd.pruning.run import PruningRun, RunOptions, warn_of_frozen
 from tfmot_swd.pruning.status import Chart, ChartLine, Status
@@ -91,10 +90,8 @@ class MaskRun(PruningRun):
         zeros: dict[str, tuple[int, int]] = {}
         for wrapper in self._pool.wrappers:
             weights = [weight for weight, _, _ in wrapper.pruning_vars]
-            zeros[wrapper.layer.name] = (
-                sum(int(np.count_nonzero(each.numpy() == 0)) for each in weights),
-                elements(weights),
-            )
+            size = elements(weights)
+            zeros[wrapper.layer.name] = size - sum(nonzeros(each) for each in weights), size
         count, size = (sum(each[place] for each in zeros.values()) for place in (0, 1))
         shares = {name: found / of for name, (found, of) in zeros.items() if of}
         return MaskStatus(self._pool.step, count / max(size, 1), shares, count, size, self._pool.is_pruned)

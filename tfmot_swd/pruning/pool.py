@@ -173,8 +173,10 @@ class PruningPool(abc.ABC, Generic[Wrapper]):
 
     def _mask(self, strategy: tf.distribute.Strategy) -> tf.Tensor:
         def apply(weight: tf.Variable, mask: tf.Tensor) -> Any:
+            # TensorFlow would make zeros of the weight's shape in every step, also in a branch that is not taken.
+            zero = tf.zeros([], weight.dtype)
             # A product would turn an infinite weight into NaN.
-            return weight.assign(tf.where(mask > 0, weight, tf.zeros_like(weight)))
+            return weight.assign(tf.where(mask > 0, weight, zero))
 
         for weight, mask in self.targets():
             strategy.extended.update(weight, apply, args=(mask,))

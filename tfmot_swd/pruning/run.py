@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import gc
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
@@ -23,6 +24,8 @@ from tfmot_swd.pruning.wrapper import PruningWrapper
 # A dynamic loss scale finds its size by a few skipped updates at the start; more than these are worth a warning.
 _FEW_SKIPPED = 3
 _SMALL_SHARE_SKIPPED = 0.1
+# Of a model of as many, 16 MB in float32, a second copy is worth a fifth of a second to find.
+_MANY_WEIGHTS = 4_000_000
 
 # What Keras evaluates on beside arrays and datasets, and more than once; a generator is at its end after the first.
 _REPEATABLE = keras.utils.Sequence | tf.distribute.DistributedDataset | keras.utils.experimental.DatasetCreator
@@ -141,6 +144,7 @@ class PruningRun(abc.ABC):
     def _watch_optimizer(self) -> None:
         """Starts the check that the counted optimizer trains the wrapped layers."""
         found = collect_wrappers(self.model, self.wrapper_class)
+        _collect_the_original(found)
         found[0].unsaved.clock = self.optimizer
         models = (self.model, *wrapped_graphs(self.model))
         self._optimizer_check = OptimizerCheck(self.optimizer, _trained_weights(found), models)
@@ -217,6 +221,20 @@ def _trained_weights(wrappers: Sequence[PruningWrapper]) -> list[tf.Variable]:
     """Returns the weights that are pruned and trained, as the model is now."""
     trained = frozenset().union(*(wrapper.trained_ids() for wrapper in wrappers))
     return [weight for wrapper in wrappers for weight in wrapper.prunable_weights if id(weight) in trained]
+
+
+def _collect_the_original(wrappers: Sequence[PruningWrapper]) -> None:
+    """Frees the model that was wrapped, once, before the training takes memory, if nothing refers to it any more.
+
+    A Keras model refers to itself, so that Python finds it late; until then its weights stay beside those of the copy.
+    Where they are few, the search takes more time than it is worth.
+    """
+    kept = wrappers[0].unsaved
+    if getattr(kept, "is_alone", False):
+        return
+    kept.is_alone = True
+    if elements(weight for wrapper in wrappers for weight in wrapper.prunable_weights) >= _MANY_WEIGHTS:
+        gc.collect()
 
 
 def warn_of_frozen(model: Any, wrappers: Sequence[PruningWrapper]) -> None:

@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from rich.table import Table
 
 from tfmot_swd.io.deprecation import renamed_attribute
@@ -14,6 +13,7 @@ from tfmot_swd.io.tables import COMPACT, Printable, ResultTable, View
 from tfmot_swd.keras2.compat import master_variable
 from tfmot_swd.keras2.layer_weights import elements, kernels_of, layers_with_weights, weights_inside
 from tfmot_swd.keras2.validation import check_is_built, check_is_model
+from tfmot_swd.keras2.weight_values import nonzeros
 from tfmot_swd.keras3.door import opened
 from tfmot_swd.layers.prunable import counted_weights
 
@@ -186,4 +186,4 @@ def _row(name: str, layer: Any, seen: set[int]) -> LayerSparsity:
 
 
 def _nonzero(weights: list[Any]) -> int:
-    return sum(int(np.count_nonzero(weight.numpy())) for weight in weights)
+    return sum(nonzeros(weight) for weight in weights)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-import numpy as np
-
 from tfmot_swd.channels.dead import remove_dead_channels
 from tfmot_swd.channels.groups import ChannelGroups, channel_groups
 from tfmot_swd.keras2.cloning import clone_with, copy_layer, freeze_alike, give_values
@@ -71,7 +69,7 @@ def _stripped(model: Any, remove_channels: bool) -> Any:
     problem = _unfinished(model)
     if problem:
         raise ValueError(problem)
-    copies: list[tuple[Any, Any, list[np.ndarray]]] = []
+    copies: list[tuple[Any, Any]] = []
     wrapped: list[tuple[PruningWrapper, Any]] = []
 
     def make(layer: Any) -> Any:
@@ -81,14 +79,16 @@ def _stripped(model: Any, remove_channels: bool) -> Any:
             # Without it a Sequential model that began with a wrapper would come back unbuilt.
             carry_input_shape(layer, inner)
             wrapped.append((layer, inner))
-        weights = layer.final_weights() if is_wrapped else layer.get_weights()
-        copies.append((layer.layer if is_wrapped else layer, inner, weights))
+        copies.append((layer, inner))
         return inner
 
     stripped = clone_with(model, make)
-    for layer, inner, weights in copies:
-        freeze_alike(layer, inner)
-        give_values(layer, inner, weights)
+    for layer, inner in copies:
+        is_wrapped = isinstance(layer, PruningWrapper)
+        original = layer.layer if is_wrapped else layer
+        freeze_alike(original, inner)
+        # Of one layer at a time.
+        give_values(original, inner, layer.final_weights() if is_wrapped else None)
     if not remove_channels:
         return stripped
     try:

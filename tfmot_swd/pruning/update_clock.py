@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfmot_swd.keras2 import optimizers
+from tfmot_swd.keras2.weight_values import pieces
 from tfmot_swd.pruning.wrapped_models import assign
 from tfmot_swd.pruning.wrapper import PruningWrapper
 
@@ -129,7 +130,7 @@ class OptimizerCheck:
         return _count(self._optimizer)
 
     def _checksums(self) -> list[int]:
-        return [zlib.crc32(weight.numpy().tobytes()) for weight in self._weights]
+        return [_checksum(weight) for weight in self._weights]
 
     def _others(self) -> list[optimizers.HeldOptimizer]:
         return [each for each in optimizers.held_optimizers(*self._models) if each.optimizer is not self._optimizer]
@@ -147,6 +148,14 @@ class OptimizerCheck:
             f"{type(self._optimizer).__name__} as the clock, with {self._updates() - self._begun_at} updates in this "
             f"training, none of the wrapped layers{found}"
         )
+
+
+def _checksum(weight: Any) -> int:
+    found = 0
+    for (piece,) in pieces(weight):
+        # Arrays of bfloat16 do not lend their bytes.
+        found = zlib.crc32(piece.tobytes(), found)
+    return found
 
 
 def _count(optimizer: Any) -> int:

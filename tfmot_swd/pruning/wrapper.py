@@ -8,7 +8,6 @@ import weakref
 from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
-import numpy as np
 import tensorflow as tf
 
 from tfmot_swd.keras2.compat import (
@@ -243,16 +242,23 @@ class PruningWrapper(PruneLowMagnitude):
         """Returns (weight, mask that broadcasts to it) of the weights that this method prunes; zero where it has."""
         return [(weight, mask.read_value()) for weight, mask, _ in self.pruning_vars]
 
-    def final_weights(self) -> list[np.ndarray]:
+    def final_weights(self) -> list[Any]:
         """Returns the values of the layer's weights for the stripped model, in the order of `layer.weights`.
 
         Masked weights are zero, also where the optimizer has moved them since.
+
+        Returns:
+          Arrays or tensors.
         """
-        masks = {id(weight): mask.numpy() for weight, mask in self.masked_weights()}
+        masks = {id(weight): mask for weight, mask in self.masked_weights()}
         values = []
-        for variable, value in zip(self.layer.weights, self.layer.get_weights(), strict=True):
-            mask = masks.get(id(master_variable(variable)))
-            values.append(value if mask is None else np.where(mask > 0, value, np.zeros_like(value)))
+        for variable in self.layer.weights:
+            weight = master_variable(variable)
+            if not isinstance(weight, tf.Variable):
+                # Keras counts the vocabulary of a lookup as a weight.
+                return self.layer.get_weights()
+            value, mask = weight.read_value(), masks.get(id(weight))
+            values.append(value if mask is None else tf.where(mask > 0, value, tf.zeros([], value.dtype)))
         return values
 
     def channel_states(self) -> list[ChannelState]:

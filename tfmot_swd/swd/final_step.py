@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 
 from tfmot_swd.io.deprecation import deprecated_names, renamed_attribute
+from tfmot_swd.keras2.layer_weights import elements
 from tfmot_swd.keras2.validation import PruningWarning
+from tfmot_swd.keras2.weight_values import nonzeros, view_of
 from tfmot_swd.pruning.run import warn_of_frozen
 from tfmot_swd.pruning.wrapped_models import collect_wrappers
 from tfmot_swd.swd.pool import DecayPool
-from tfmot_swd.swd.removed_weights import removed_shares
+from tfmot_swd.swd.removed_weights import RemovedSums, removed_shares
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,28 +52,33 @@ class FinalStepReport:
 
 def take_final_step(pool: DecayPool[Any]) -> FinalStepReport:
     """Makes the final pruning step, and returns its report."""
-    before = [weight.numpy().astype(np.float64) for weight, _ in pool.targets()]
-    decayed = [(layer, weight, weight.numpy()) for layer, weight, _ in pool.decayed_by_layer()]
+    numbers = _finish(pool)
+    # Once what was there before is let go of.
+    return _report(pool, step=pool.step, **numbers)
+
+
+def _finish(pool: DecayPool[Any]) -> dict[str, Any]:
+    """Makes the final pruning step, and returns the numbers about the weights of before, of which only views exist."""
+    before = [view_of(weight) for weight, _ in pool.targets()]
+    decayed = [(layer, weight, view_of(weight)) for layer, weight, _ in pool.decayed_by_layer()]
     pool.finish()
-    masks = [
-        np.broadcast_to(mask.numpy(), values.shape) for values, (_, mask) in zip(before, pool.targets(), strict=True)
-    ]
-    gone = np.concatenate([values[mask == 0] for values, mask in zip(before, masks, strict=True)])
-    norm = np.sqrt(sum(float((values**2).sum()) for values in before))
-    return _report(
-        pool,
-        step=pool.step,
-        removed=int(gone.size),
-        largest_removed=float(np.abs(gone).max(initial=0.0)),
-        removed_norm=float(np.sqrt((gone**2).sum()) / norm) if norm else 0.0,
-        removed_shares=removed_shares((layer, values, weight.numpy() != 0) for layer, weight, values in decayed),
-    )
+    sums = [RemovedSums.of(values, mask) for values, (_, mask) in zip(before, pool.targets(), strict=True)]
+    squares_removed = sum(each.squares_removed for each in sums)
+    squares = squares_removed + sum(each.squares_kept for each in sums)
+    return {
+        "removed": sum(each.removed for each in sums),
+        "largest_removed": float(np.max([each.largest_removed for each in sums], initial=0.0)),
+        "removed_norm": float(np.sqrt(squares_removed) / np.sqrt(squares)) if squares else 0.0,
+        "removed_shares": removed_shares((layer, values, weight) for layer, weight, values in decayed),
+    }
 
 
 def report_final_step(pool: DecayPool[Any]) -> FinalStepReport:
     """Returns the report of a final pruning step that was made in graph, from its masks and its recorded norms."""
+    # Each entry of a mask stands for as many of the weight as it is broadcast to.
     removed = sum(
-        int(np.count_nonzero(np.broadcast_to(mask.numpy() == 0, weight.shape))) for weight, mask in pool.targets()
+        (elements([mask]) - nonzeros(mask)) * (elements([weight]) // elements([mask]))
+        for weight, mask in pool.targets()
     )
     noted = pool.noted
     squares = noted.squares_kept + noted.squares_removed

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-import numpy as np
+from tfmot_swd.keras2.layer_weights import elements
+from tfmot_swd.keras2.weight_values import largest_magnitude
+from tfmot_swd.pruning.thresholds import kth_magnitude
 
 # Factor by which a layer may grow in training relative to the others, so that it is not lost by its initial size alone.
 # The layers of usual networks, such as a dense one behind convolutions, start within half of it.
@@ -16,24 +19,18 @@ _REMEDY = (
 )
 
 
-def expected_lost_layers(
-    kernels: Sequence[tuple[str, np.ndarray, int]], sizes: Sequence[np.ndarray], rate: float
-) -> list[str]:
+def expected_lost_layers(kernels: Sequence[tuple[str, Any, int]], ranked: Sequence[Any], rate: float) -> list[str]:
     """Returns a warning before training where a kernel starts far below the threshold of the final rate, else nothing.
 
     Args:
-      kernels: (layer, magnitudes, number of weights kept at least) of each kernel.
-      sizes: magnitudes of all prunable tensors.
+      kernels: (layer, values by whose magnitude its entries are ranked, number of weights kept at least) of each
+        kernel.
+      ranked: such values of all prunable tensors.
       rate: final sparsity.
     """
-    magnitudes = np.concatenate([each.ravel() for each in sizes])
-    rank = int(rate * magnitudes.size)
-    threshold = float(np.partition(magnitudes, rank)[rank])
-    lost = {
-        layer: (float(values.max(initial=0.0)), floor)
-        for layer, values, floor in kernels
-        if EXPECTED_GROWTH * values.max(initial=0.0) < threshold
-    }
+    threshold = float(kth_magnitude(ranked, int(rate * elements(ranked))))
+    largest = [(layer, largest_magnitude(values), floor) for layer, values, floor in kernels]
+    lost = {layer: (most, floor) for layer, most, floor in largest if EXPECTED_GROWTH * most < threshold}
     if not lost:
         return []
     found = ", ".join(f"'{layer}' (largest {most:.3g}, {_kept(floor)})" for layer, (most, floor) in lost.items())
@@ -43,14 +40,14 @@ def expected_lost_layers(
     ]
 
 
-def lost_layers(kernels: Sequence[tuple[str, np.ndarray, int]], threshold: float) -> list[str]:
+def lost_layers(kernels: Sequence[tuple[str, Any, int]], threshold: float) -> list[str]:
     """Returns warnings at the final pruning step: of lost layers, and of layers that `minimum_kept` alone keeps.
 
     Args:
-      kernels: (layer, magnitudes, number of weights kept at least) of each kernel, just before the step.
+      kernels: as in `expected_lost_layers`, just before the step.
       threshold: the global one.
     """
-    below = [(layer, floor) for layer, values, floor in kernels if values.max(initial=0.0) < threshold]
+    below = [(layer, floor) for layer, values, floor in kernels if largest_magnitude(values) < threshold]
     found = []
     for title, layers in (
         (

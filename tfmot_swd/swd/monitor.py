@@ -6,12 +6,13 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
-import numpy as np
 import tensorflow as tf
 
 from tfmot_swd.io.deprecation import renamed_attribute
 from tfmot_swd.keras2.layer_weights import elements
+from tfmot_swd.keras2.weight_values import is_finite, nonzeros
 from tfmot_swd.pruning.status import Chart, ChartLine, Status
+from tfmot_swd.swd.bit_sets import BitSets
 from tfmot_swd.swd.pool import DecayPool
 from tfmot_swd.swd.removed_weights import removed_shares
 from tfmot_swd.swd.weight_pool import WeightPool
@@ -118,11 +119,11 @@ def decay_charts(states: Sequence[Mapping[str, Any]]) -> Iterable[Chart]:
 
 
 class Monitor:
-    """Measures the status of a pool; keeps the targeted set to count the weights that enter and leave it."""
+    """Measures the status of a pool; keeps the targeted set, a bit a weight, to count what enters and leaves it."""
 
     def __init__(self, pool: WeightPool) -> None:
         self._pool = pool
-        self._targeted: np.ndarray | None = None
+        self._stays: BitSets | None = None
 
     def status(self) -> PruningStatus:
         """Returns the present status. It reads every weight once: call it at the end of epochs, not of every update."""
@@ -132,14 +133,10 @@ class Monitor:
         step = max(pool.step - 1, 0)
         threshold = float(pool.leader.threshold.numpy())
         counted = pool.counted()
-        weights = [np.asarray(weight.numpy(), np.float32) for weight in counted]
-        targeted = pool.targeted()
-        entered = left = 0
-        if self._targeted is not None:
-            entered = int(np.count_nonzero(targeted & ~self._targeted))
-            left = int(np.count_nonzero(self._targeted & ~targeted))
-        self._targeted = targeted
-        is_kernel = np.repeat([id(each) in pool.kernels for each in counted], [each.size for each in weights])
+        masks = {id(weight): stays for weight, stays in pool.decayed()}
+        stays = BitSets.of(masks[id(weight)] for weight in counted)
+        before, self._stays = self._stays or stays, stays
+        targeted = {id(weight): elements([weight]) - kept for weight, kept in zip(counted, stays.counts(), strict=True)}
         strength, schedule = pool.strength, pool.schedule
         automatic = schedule.is_forward or (schedule.is_automatic and not strength.coupled)
         return PruningStatus(
@@ -149,15 +146,15 @@ class Monitor:
             shrink=None if strength.coupled or schedule.is_forward else float(strength.shrink(step)),
             threshold=threshold,
             prunable_weights=pool.size,
-            targeted=int(np.count_nonzero(targeted)),
-            entered=entered,
-            left=left,
+            targeted=sum(targeted.values()),
+            entered=before.count_without(stays),
+            left=stays.count_without(before),
             penalty=float(sum(pool.penalty(wrapper) for wrapper in pool.wrappers)) if strength.coupled else 0.0,
             kernels=pool.all_kernels,
-            targeted_kernels=int(np.count_nonzero(targeted & is_kernel)),
+            targeted_kernels=sum(count for weight, count in targeted.items() if weight in pool.kernels),
             sparsity=self._sparsity(),
             is_pruned=pool.is_pruned,
-            is_finite=all(bool(np.isfinite(weight).all()) for weight in weights),
+            is_finite=all(is_finite(weight) for weight in counted),
             floored=pool.floored(),
         )
 
@@ -166,9 +163,8 @@ class Monitor:
         for wrapper in self._pool.wrappers:
             counted = self._pool.counted_of(wrapper)
             size = elements(counted)
-            zeros = sum(int(np.count_nonzero(weight.numpy() == 0)) for weight in counted)
             if size:
-                shares[wrapper.layer.name] = zeros / size
+                shares[wrapper.layer.name] = (size - sum(nonzeros(weight) for weight in counted)) / size
         return shares
 
 
@@ -179,10 +175,7 @@ def expected_removed_shares(pool: DecayPool[Any]) -> dict[str, float]:
     `end_step`; the implicit form divides it once more.
     """
     pool.settle()
-    now = removed_shares(
-        (layer, weight.numpy(), np.broadcast_to(stays.numpy(), weight.shape))
-        for layer, weight, stays in pool.decayed_by_layer()
-    )
+    now = removed_shares(pool.decayed_by_layer())
     end = tf.constant(pool.schedule.end_step)
     if pool.strength.coupled:
         left = (1.0 + float(pool.schedule.a(pool.step))) / (1.0 + float(pool.schedule.a(end)))

@@ -73,16 +73,16 @@ class WeightPool(DecayPool[PruneSelectiveDecay]):
         return tuple(dict.fromkeys(names))
 
     def expected_lost_layers(self) -> list[str]:
-        ranked = [self._magnitudes(each) for each in self._counted()]
+        ranked = [self._ranked(each) for each in self._counted()]
         return expected_lost_layers(self._kernels(), ranked, self.schedule.final_sparsity)
 
     def lost_layers(self) -> list[str]:
         return lost_layers(self._kernels(), float(self.leader.threshold.numpy()))
 
-    def _kernels(self) -> list[tuple[str, np.ndarray, int]]:
-        """Returns (layer, magnitudes that rank its entries, number of weights kept at least) of each kernel."""
+    def _kernels(self) -> list[tuple[str, Any, int]]:
+        """Returns (layer, values whose magnitudes rank its entries, number of weights kept at least) of each kernel."""
         return [
-            (each.wrapper.layer.name, self._magnitudes(each), floor)
+            (each.wrapper.layer.name, self._ranked(each), floor)
             for each, floor in zip(self._counted(), self._selection.floors, strict=True)
             if id(each.weight) in self.kernels
         ]
