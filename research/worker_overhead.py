@@ -153,8 +153,7 @@ def in_workers(network: str, steps: int) -> dict[str, Any]:
     for index in range(WORKERS):
         config = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})
         env = {**os.environ, **threads, "TF_CPP_MIN_LOG_LEVEL": "3", "TF_CONFIG": config}
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        processes.append(subprocess.Popen(command, env=env, text=True, **pipes))
+        processes.append(subprocess.Popen(command, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
     said = [process.communicate() for process in processes]
     for process, (_, errors) in zip(processes, said, strict=True):
         if process.returncode:

@@ -34,7 +34,7 @@ def free_ports(count: int) -> list[int]:
 @pytest.fixture(scope="module")
 def one_process() -> list:
     """Returns [one device, two replicas] of each schedule, then two replicas in mixed precision."""
-    return results(start(WORKER, "mirrored", *SCHEDULES))
+    return results(start(WORKER, "mirrored", *SCHEDULES), timeout=540)
 
 
 @pytest.fixture(scope="module")
