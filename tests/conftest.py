@@ -1,5 +1,6 @@
 """What every test needs: a quiet TensorFlow on one thread, and one seed."""
 
+import gc
 import os
 
 import pytest
@@ -13,6 +14,10 @@ from examples.quiet import load_tensorflow
 load_tensorflow()
 
 import tf_keras as keras  # noqa: E402  after TensorFlow
+
+# What the imports have made stays: without this each full collection walks through all of it once more.
+gc.collect()
+gc.freeze()
 
 
 @pytest.fixture(autouse=True)

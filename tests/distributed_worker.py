@@ -1,5 +1,6 @@
-"""One process of a distributed training; prints the stripped model's weights as JSON. Run by the tests."""
+"""One process of a distributed training; prints stripped weights and what it communicates. Run by the tests."""
 
+import dataclasses
 import json
 import os
 import sys
@@ -9,18 +10,10 @@ import tensorflow as tf
 import tf_keras as keras
 
 import tfmot_swd
+from research.collectives import collectives_of
 
 STEPS, BATCH = 20, 16
-
-
-def strategy_named(name: str) -> tf.distribute.Strategy:
-    if name == "mirrored":
-        cpu = tf.config.list_physical_devices("CPU")[0]
-        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-        return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    if name == "multiworker":
-        return tf.distribute.MultiWorkerMirroredStrategy()
-    return tf.distribute.get_strategy()
+CRITERIA = ("rpgp", "feature_taylor", "weight_change")
 
 
 def schedule_named(name: str) -> tfmot_swd.SelectiveDecay | tfmot_swd.StructuredDecay:
@@ -32,11 +25,29 @@ def schedule_named(name: str) -> tfmot_swd.SelectiveDecay | tfmot_swd.Structured
     return tfmot_swd.SelectiveDecay(0.8, STEPS - 5, frequency=2, **changes)
 
 
-def main(strategy_name: str, schedule_names: str, precision: str) -> None:
-    strategy = strategy_named(strategy_name)
-    keras.mixed_precision.set_global_policy(precision)
-    for name in schedule_names.split(","):
-        print("RESULT " + json.dumps(trained(strategy, schedule_named(name))), flush=True)
+def mirrored() -> tf.distribute.Strategy:
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+
+def main(strategy: str, *schedules: str) -> None:
+    if strategy == "multiworker":
+        workers = tf.distribute.MultiWorkerMirroredStrategy()
+        for name in schedules:
+            say(trained(workers, schedule_named(name)))
+        say(communicated(workers))
+        return
+    # Before a strategy is asked for, as it looks for the devices that there are.
+    replicas = mirrored()
+    for name in schedules:
+        say([trained(each, schedule_named(name)) for each in (tf.distribute.get_strategy(), replicas)])
+    keras.mixed_precision.set_global_policy("mixed_float16")
+    say(trained(replicas, schedule_named("implicit")))
+
+
+def say(found: object) -> None:
+    print("RESULT " + json.dumps(found), flush=True)
 
 
 def trained(
@@ -64,6 +75,44 @@ def trained(
         "step": callback.history[-1].step,
         "replicas": strategy.num_replicas_in_sync,
     }
+
+
+def network() -> keras.Model:
+    convolution = keras.layers.Conv2D(4, 3, input_shape=(6, 6, 2), name="conv")
+    head = keras.layers.Dense(3, name="head")
+    return keras.Sequential([convolution, keras.layers.BatchNormalization(), keras.layers.Flatten(), head])
+
+
+def pruned(kind: str) -> keras.Model:
+    if kind == "plain":
+        return network()
+    if kind in CRITERIA:
+        return tfmot_swd.prune_progressive_gradient(network(), tfmot_swd.ProgressiveRate(0.5, epochs=2), kind)
+    model = tfmot_swd.prune_selective_decay(network(), schedule_named("channels" if kind == "channels" else "implicit"))
+    if kind == "finished":
+        tfmot_swd.prune_now(model)
+    return model
+
+
+def communicated(strategy: tf.distribute.Strategy) -> dict[str, list[tuple]]:
+    """Returns the collective operations of a training step by what it prunes; traced, not run."""
+    found = {}
+    for kind in ("plain", "implicit", "channels", "finished", *CRITERIA):
+        with strategy.scope():
+            model = pruned(kind)
+            model.compile(
+                keras.optimizers.SGD(0.1, momentum=0.9), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+            )
+        if kind != "plain":
+            callback = tfmot_swd.UpdatePruningStep(partial_fit=True)
+            callback.set_model(model)
+            callback.on_train_begin()
+        batch = np.zeros((BATCH, 6, 6, 2), np.float32), np.zeros(BATCH, np.int64)
+        data = strategy.experimental_distribute_dataset(tf.data.Dataset.from_tensors(batch).repeat())
+        # All workers trace, as a step makes variables, whose first values are sent.
+        step = model.make_train_function().get_concrete_function(iter(data))
+        found[kind] = [dataclasses.astuple(each) for each in collectives_of(step)]
+    return found
 
 
 if __name__ == "__main__":

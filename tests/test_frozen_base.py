@@ -1,5 +1,6 @@
 """Transfer learning: a model is wrapped while its base is frozen, trained, unfrozen and fine-tuned."""
 
+import functools
 import warnings
 
 import numpy as np
@@ -30,10 +31,18 @@ def small_base() -> keras.Model:
     )
 
 
+@functools.cache
+def mobile_net() -> keras.Model:
+    return keras.applications.MobileNetV2((32, 32, 3), alpha=0.35, include_top=False, weights=None)
+
+
 def mobile_base() -> keras.Model:
     """The beginning of MobileNetV2; the whole of it behaves alike and takes minutes."""
-    whole = keras.applications.MobileNetV2((32, 32, 3), alpha=0.35, include_top=False, weights=None)
-    return keras.Model(whole.input, whole.get_layer("block_2_add").output, name="base")
+    whole = mobile_net()
+    base = keras.Model(whole.input, whole.get_layer("block_2_add").output, name="base")
+    copy = keras.models.clone_model(base)
+    copy.set_weights(base.get_weights())
+    return copy
 
 
 def transfer(base: keras.Model, hidden: int = 0, pinned: bool = True) -> keras.Model:

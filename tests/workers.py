@@ -27,8 +27,3 @@ def results(process: subprocess.Popen, timeout: float = 240) -> list:
     lines = [line.removeprefix("RESULT ") for line in out.splitlines() if line.startswith("RESULT ")]
     assert lines, err[-3000:]
     return [json.loads(line) for line in lines]
-
-
-def result(process: subprocess.Popen) -> dict:
-    """Returns the first thing that a script has said."""
-    return results(process)[0]

@@ -85,7 +85,8 @@ def test_a_script_was_one_of_keras_3_alone_and_two_lines_are_changed(name, tmp_p
 
     before = original(text)
     assert "tfmot_swd" not in before
-    (tmp_path / "before.py").write_text(before)
+    # That it runs is asked, not what it learns.
+    (tmp_path / "before.py").write_text(re.sub(r"epochs=\d+", "epochs=1", before))
     monkeypatch.chdir(tmp_path)
     assert isinstance(runpy.run_path("before.py")["model"], keras.Model)
 

@@ -87,7 +87,11 @@ def fit_adversarial(model: keras.Model, callback: Any) -> None:
     model.fit(data, epochs=EPOCHS, verbose=0, callbacks=[callback])
 
 
-METHODS = pytest.mark.parametrize("method", ["swd", "structured", "progressive"])
+# Each method, and both ways for the one that sees batches and epochs otherwise.
+LOOPS = pytest.mark.parametrize(
+    ("method", "reports_batches"),
+    [("swd", True), ("structured", False), ("progressive", True), ("progressive", False)],
+)
 
 
 class Batches(keras.callbacks.Callback):
@@ -110,7 +114,7 @@ def test_the_wrong_optimizer_is_told_within_two_batches_and_the_right_one_named(
     assert batches.seen <= 2
 
 
-@METHODS
+@pytest.mark.parametrize("method", ["swd", "progressive"])
 def test_a_generator_is_pruned_by_the_optimizer_that_is_named(method):
     model = Adversarial(wrapped(method, generator()))
     fit_adversarial(model, tfmot_swd.UpdatePruningStep(optimizer=model.g_opt))
@@ -147,7 +151,7 @@ class TwoOptimizers(keras.Model):
         return {"loss": loss}
 
 
-@METHODS
+@pytest.mark.parametrize("method", ["structured", "progressive"])
 def test_a_training_step_with_two_optimizers(method):
     model = TwoOptimizers(wrapped(method, generator()))
     callback = tfmot_swd.UpdatePruningStep()
@@ -155,7 +159,7 @@ def test_a_training_step_with_two_optimizers(method):
     check_pruned(method, model.body)
 
 
-@METHODS
+@pytest.mark.parametrize("method", ["swd", "progressive"])
 def test_a_siamese_net_calls_its_wrapped_base_twice(method):
     base = wrapped(method, generator())
     first, second = keras.Input((4,)), keras.Input((4,))
@@ -183,8 +187,7 @@ def loop(model: keras.Model, callback: Any, optimizer_of: Callable[[], Any], rep
     callback.on_train_end()
 
 
-@METHODS
-@pytest.mark.parametrize("reports_batches", [True, False])
+@LOOPS
 def test_a_custom_loop_with_the_optimizer_in_an_attribute(method, reports_batches):
     model = wrapped(method, generator())
     model.mine = adam()
@@ -192,8 +195,7 @@ def test_a_custom_loop_with_the_optimizer_in_an_attribute(method, reports_batche
     check_pruned(method, model)
 
 
-@METHODS
-@pytest.mark.parametrize("reports_batches", [True, False])
+@LOOPS
 def test_a_custom_loop_with_another_optimizer_is_told_before_its_first_epoch_ends(method, reports_batches):
     model, other = wrapped(method, generator()), adam()
     model.compile(adam())

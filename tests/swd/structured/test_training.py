@@ -31,8 +31,14 @@ def trained(plan: StructuredDecay, net=None, callback=None, **options) -> keras.
 
 
 @functools.cache
+def told(plan: StructuredDecay) -> tuple[keras.Model, tfmot_swd.UpdatePruningStep]:
+    """Returns a trained model and its callback; tests only read them."""
+    callback = tfmot_swd.UpdatePruningStep(validation_data=(X, Y))
+    return trained(plan, callback=callback), callback
+
+
 def trained_in_one(plan: StructuredDecay) -> keras.Model:
-    return trained(plan)
+    return told(plan)[0]
 
 
 def assert_same(first: keras.Model, second: keras.Model, tolerance: float = 1e-5) -> None:
@@ -69,9 +75,7 @@ def test_fit_ends_within_the_budget_and_the_small_net_predicts_the_same(build, p
 
 
 def test_the_cut_changes_nothing():
-    callback = tfmot_swd.UpdatePruningStep(validation_data=(X, Y))
-    trained(schedule(), callback=callback)
-    report = callback.final_step
+    report = told(schedule())[1].final_step
     assert report.largest_removed < 1e-4
     assert report.after["loss"] == pytest.approx(report.before["loss"], rel=1e-4)
     assert report.removed > 0
@@ -141,15 +145,13 @@ def test_cut_now_ends_a_training_early():
 
 
 def test_epoch_logs_and_statuses_say_where_it_stands():
-    callback = tfmot_swd.UpdatePruningStep()
-    net = network()
-    model = compiled(prune_selective_decay(net, schedule()))
-    logs = model.fit(X, Y, batch_size=BATCH, epochs=EPOCHS, verbose=0, callbacks=[callback]).history
+    model, callback = told(schedule())
+    logs = model.history.history
     assert {"parameters_left", "channels_left", "threshold", "shrink"} < set(logs)
     assert [status.costs["parameters"] for status in callback.history] == logs["parameters_left"]
     limits = [status.limits["parameters"] for status in callback.history]
     assert limits == sorted(limits, reverse=True)
-    assert limits[-1] == net.count_params() // 2
+    assert limits[-1] == network().count_params() // 2
     last = callback.history[-1]
     assert sum(last.sizes.values()) == last.channels - last.targeted
     assert 0 < last.targeted_share < 1
