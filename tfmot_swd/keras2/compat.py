@@ -129,6 +129,7 @@ __all__ = [
     "carry_policy",
     "forget_gradients",
     "has_backward_config",
+    "identity_with_gradient",
     "is_recording",
     "is_saving",
     "is_tracing_keras_graph",
@@ -198,6 +199,30 @@ def forget_gradients(variables: Iterable[tf.Variable]) -> None:
         graphs = {id(graph): graph for graph in _graphs_behind(registry.lookup(name))}
         if any(id(given) in handles for graph in graphs.values() for given, _ in graph.captures):
             del registry._registry[name]
+
+
+def identity_with_gradient(value: tf.Tensor, backward: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
+    """Returns `value`; a backward pass through it calls `backward` with the gradient, and goes on with what it returns.
+
+    As `tf.custom_gradient`, which registers each gradient that is traced for the life of the process, and with it the
+    graph and its variables. Here the operation holds the function, so that both go with the graph; and tracing it takes
+    a third of the time.
+
+    >>> import tensorflow as tf
+    >>> x = tf.Variable(3.0)
+    >>> with tf.GradientTape() as tape:
+    ...     y = identity_with_gradient(x.read_value(), lambda gradient: -gradient) ** 2
+    >>> float(tape.gradient(y, x))
+    -6.0
+    """
+    with record.stop_recording():
+        same = tf.identity(value)
+    # Asked for by tapes.
+    record.record_operation("identity_with_gradient", [same], [value], lambda gradient: [backward(gradient)])
+    if not tf.executing_eagerly():
+        # Asked for where a traced function is differentiated as a whole.
+        same.op._gradient_function = lambda operation, gradient: backward(gradient)
+    return same
 
 
 def _graphs_behind(function: Callable[..., Any], deep: int = 3) -> Iterator[Any]:
