@@ -35,7 +35,6 @@ def gradient_hook(value: tf.Tensor, hook: Hook) -> tf.Tensor:
     (6.0, 6.0)
     """
 
-
     def backward(gradient: tf.Tensor) -> tf.Tensor:
         done = hook(gradient)
         if done is None or tf.executing_eagerly():
