@@ -128,6 +128,7 @@ __all__ = [
     "canonical_name",
     "carry_policy",
     "forget_gradients",
+    "forget_gradients_of_training",
     "has_backward_config",
     "identity_with_gradient",
     "is_recording",
@@ -194,10 +195,26 @@ def forget_gradients(variables: Iterable[tf.Variable]) -> None:
     """
     parts = [part for variable in variables for part in getattr(variable, "values", (variable,))]
     handles = {id(part.handle) for part in parts}
+    _forget_where(lambda graph: any(id(given) in handles for given, _ in graph.captures))
+
+
+def forget_gradients_of_training(model: Any) -> None:
+    """Unregisters the custom gradients in the traces of a model's training step, which nothing differentiates.
+
+    Keras's optimizers register one in each trace: of the sum over the replicas, for second derivatives. For it the
+    graphs of all models that were ever trained would stay in memory.
+    """
+    function = getattr(model, "train_function", None)
+    if hasattr(function, "_list_all_concrete_functions"):
+        graphs = {id(trace.graph) for trace in function._list_all_concrete_functions()}
+        _forget_where(lambda graph: id(graph) in graphs)
+
+
+def _forget_where(is_meant: Callable[[Any], bool]) -> None:
     registry = ops.gradient_registry
     for name in [each for each in registry.list() if each.startswith("CustomGradient")]:
         graphs = {id(graph): graph for graph in _graphs_behind(registry.lookup(name))}
-        if any(id(given) in handles for graph in graphs.values() for given, _ in graph.captures):
+        if any(map(is_meant, graphs.values())):
             del registry._registry[name]
 
 
