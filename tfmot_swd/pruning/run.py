@@ -61,8 +61,7 @@ class PruningRun(abc.ABC):
       optimizer: trains the wrapped layers; its updates are counted.
 
     Raises:
-      ValueError: the model has no optimizer, is compiled with `jit_compile`, or its wrapped layers are trained by
-        another optimizer.
+      ValueError: the model has no optimizer, or its wrapped layers are trained by another optimizer.
     """
 
     wrapper_class: ClassVar[type[PruningWrapper]]
@@ -79,11 +78,6 @@ class PruningRun(abc.ABC):
                 "An optimizer of Keras 3 cannot train the variables of a tf_keras model: set model.optimizer = "
                 "tfmot_swd.keras3.training_object(optimizer), and apply the gradients with model.optimizer. "
                 f"Received: {type(self.optimizer).__name__} of Keras 3"
-            )
-        if getattr(model, "jit_compile", None):
-            raise ValueError(
-                "XLA cannot compile a training step with pruning: "
-                "compile the model without jit_compile. Received: jit_compile=True"
             )
         mark_pinned(model)
         self.model = model
