@@ -204,7 +204,7 @@ def forget_gradients_of_training(model: Any) -> None:
     Keras's optimizers register one in each trace: of the sum over the replicas, for second derivatives. For it the
     graphs of all models that were ever trained would stay in memory.
     """
-    function = getattr(model, "train_function", None)
+    function: Any = getattr(model, "train_function", None)
     if hasattr(function, "_list_all_concrete_functions"):
         graphs = {id(trace.graph) for trace in function._list_all_concrete_functions()}
         _forget_where(lambda graph: id(graph) in graphs)
