@@ -53,7 +53,7 @@ WIDE_CASES: tuple[tuple[str, dict[str, Any], int, int], ...] = (
     ("vgg8", {"width": 16}, 32, 1_280),
     ("resnet20", {"width": 16}, 32, 1_280),
 )
-WIDE_RATE, WIDE_METHODS = 0.5, ("rpgp_geometric", "rpgp")
+WIDE_RATE, WIDE_METHODS = 0.5, ("rpgp", "rpgp_geometric")
 REMOVAL_CASES: tuple[tuple[str, dict[str, Any]], ...] = (("resnet20", {}), ("resnet20", {"width": 64}), ("vgg8", {}))
 STAGES = ("step", "width", "training", "wide", "removal")
 
