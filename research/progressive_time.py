@@ -1,16 +1,21 @@
 """What removing filters during training saves of its time, and what scoring them costs: against dense training.
 
-    python -m research.progressive_time              # on an otherwise idle machine
-    python -m research.progressive_time --report     # tables of what is there
+    python -m research.progressive_time                       # on an otherwise idle machine
+    python -m research.progressive_time --stages=removal,wide # some of them: step, width, training, wide, removal
+    python -m research.progressive_time --report              # tables of what is there
 
 Two trainings go side by side, an epoch of each in turn, so that a slow moment of the machine falls on both; removals
 and the new traces after them are in their epochs. The step of RPGP is timed before any filter leaves, one step of each
-in turn. Resumable: `research/results/progressive_time.jsonl`.
+in turn. On two cores the stages take about 5 (step), 2 (width), 60 (training), 60 (wide) and 3 minutes (removal). The
+wide networks have many steps of 8 filters between all of them and half; the narrow ones beside them have few, and show
+where nothing is gained. Resumable: `research/results/progressive_time.jsonl`.
 """
 
 from __future__ import annotations
 
+import functools
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +33,7 @@ from examples.networks import NETWORKS, resnet20
 from examples.training import ImageJob
 from research.data import load
 from research.journal import Journal
+from research.removal_time import measure_removal
 from research.step_overhead import stepper
 from research.turns import epoch_of, in_turn
 
@@ -40,6 +46,18 @@ RATES = ((0.5, 8, 1.0), (0.9, 8, 1.0), (0.5, 8, 0.5), (0.9, 8, 0.5), (0.5, 1, 0.
 WIDTHS = (16, 14, 13, 12, 10, 9, 8, 7, 6, 4)
 STEP_CASES = (("lenet5", 120), ("fashion_net", 60), ("vgg8", 30), ("resnet20", 24), ("mobilenet_v1", 60))
 
+# (network, options, batch, images): 360 steps each, of networks with 4 to 16 steps of 8 filters, or with one or two
+WIDE_CASES: tuple[tuple[str, dict[str, Any], int, int], ...] = (
+    ("vgg8", {"width": 64}, 32, 1_280),
+    ("resnet20", {"width": 64}, 32, 1_280),
+    ("vgg8", {"width": 16}, 32, 1_280),
+    ("resnet20", {"width": 16}, 32, 1_280),
+)
+WIDE_RATE, WIDE_METHODS = 0.5, ("rpgp", "rpgp_geometric")
+REMOVAL_CASES: tuple[tuple[str, dict[str, Any]], ...] = (("resnet20", {}), ("resnet20", {"width": 64}), ("vgg8", {}))
+STAGES = ("step", "width", "training", "wide", "removal")
+
+WANTED = flags.DEFINE_list("stages", list(STAGES), f"what to measure: {', '.join(STAGES)}")
 REPORT = flags.DEFINE_bool("report", False, "only print the tables of what is there")
 
 
@@ -50,29 +68,46 @@ def compiled(model: keras.Model) -> keras.Model:
     return model
 
 
-def measure_training(network: str, data: ImageData, rate: float, round_to: int, hard_share: float) -> dict[str, Any]:
+def measure_training(
+    network: str,
+    data: ImageData,
+    rate: float,
+    round_to: int,
+    hard_share: float,
+    *,
+    batch: int = BATCH,
+    method: str = "rpgp_geometric",
+    options: dict[str, Any] | None = None,
+) -> dict[str, Any]:
     """Returns seconds of each epoch, dense and with RPGP, and the sizes that it went through.
 
     Seconds of the processor do not see what else the machine does, or that it is slowed down.
     """
-    recipe = Recipe(EPOCHS, BATCH)
+    recipe = Recipe(EPOCHS, batch)
 
     def build() -> keras.Model:
-        return NETWORKS[network](data.input_shape, data.num_classes, weight_decay=recipe.weight_decay)
+        given = {"weight_decay": recipe.weight_decay, **(options or {})}
+        return NETWORKS[network](data.input_shape, data.num_classes, **given)
 
     keras.utils.set_random_seed(0)
-    schedule = schedule_of(FILTER_TABLE["rpgp_geometric"], rate, EPOCHS)
+    schedule = schedule_of(FILTER_TABLE[method], rate, EPOCHS)
     callback = tfmot_swd.UpdatePruningStep(partial_fit=True)
     pruned = compiled(tfmot_swd.prune_progressive_gradient(build(), schedule, round_to=round_to, hard_share=hard_share))
     job = ImageJob(build(), recipe, rate, [], round_to, data)
+    # Each epoch is a fit, with a history of its own.
+    left: list[int] = []
+    note = keras.callbacks.LambdaCallback(
+        on_train_end=lambda logs: left.append(callback.history[-1].removed if callback.history else 0)
+    )
     ways = {
         "dense": epoch_of(compiled(job.model), job.stream, []),
-        "rpgp": epoch_of(pruned, job.stream, [callback]),
+        "rpgp": epoch_of(pruned, job.stream, [callback, note]),
     }
     times = in_turn(ways, EPOCHS)
     small = tfmot_swd.strip_pruning(pruned)
     return {
         **times,
+        "removals": sum(map(bool, left)),
         "macs": [tfmot_swd.profile(job.model).macs, tfmot_swd.profile(small).macs],
         "parameters": [job.model.count_params(), small.count_params()],
         "activation_bytes": [tfmot_swd.profile(each).activation_bytes for each in (job.model, small)],
@@ -116,10 +151,9 @@ def measure_width(width: int) -> dict[str, Any]:
 
 
 def print_tables(journal: Journal, console: Console) -> None:
-    trainings = Table(title=f"Time of training with RPGP as a share of dense training, {EPOCHS} epochs")
-    for heading in (
-        "network",
-        "data",
+    trainings = table(
+        f"Time of training with RPGP as a share of dense training, {EPOCHS} epochs",
+        ("network", "data"),
         "filters removed",
         "rounded to",
         "leave at once",
@@ -128,60 +162,114 @@ def print_tables(journal: Journal, console: Console) -> None:
         "of processor",
         "last epoch",
         "MACs left",
-    ):
-        trainings.add_column(heading, justify="left" if heading in ("network", "data") else "right")
-    steps = Table(title="One step with RPGP's scores, ratio to a dense one (median of pairs)")
-    for heading in ("network", "dense ms", "ratio"):
-        steps.add_column(heading, justify="left" if heading == "network" else "right")
-    widths = Table(title="A step of a dense ResNet-20 by the width of its first stage")
-    for heading in ("width", "ms"):
-        widths.add_column(heading, justify="right")
+    )
+    wide = table(
+        f"The same on wide and narrow networks, {WIDE_RATE:.0%} of the filters in multiples of 8",
+        ("network", "schedule"),
+        "width",
+        "removals",
+        "dense s",
+        "share",
+        "of processor",
+        "last epoch",
+        "MACs left",
+    )
+    steps = table(
+        "One step with RPGP's scores, ratio to a dense one (median of pairs)", ("network",), "dense ms", "ratio"
+    )
+    widths = table("A step of a dense ResNet-20 by the width of its first stage", (), "width", "ms")
+    removals = table(
+        "Seconds of the processor of one removal, up to the second step after it",
+        ("network",),
+        "soft too",
+        *("ranking", "soft pruning", "smaller model", "its optimizer", "else", "trace", "first run"),
+        "whole",
+        "of a dense net",
+    )
     for record in journal.records():
         key, result = record["key"], record["result"]
+        name = key.get("network", "") + (f"/{key['options']['width']}" if key.get("options") else "")
         if key["what"] == "width":
             widths.add_row(str(key["width"]), f"{1000 * result['seconds']:.0f}")
-            continue
-        if key["what"] == "step":
-            steps.add_row(key["network"], f"{1000 * result['seconds']['dense']:.1f}", f"{result['ratio']:.3f}")
-            continue
-        trainings.add_row(
-            key["network"],
-            key["dataset"],
-            f"{key['rate']:.0%}",
-            str(key["round_to"]),
-            f"{key['hard_share']:.0%}",
-            f"{sum(result['seconds']['dense']):.1f}",
-            *(
-                f"{sum(each['rpgp']) / sum(each['dense']):.3f}" if each else ""
-                for each in (result["seconds"], result.get("processor_seconds"))
-            ),
-            f"{result['seconds']['rpgp'][-1] / result['seconds']['dense'][-1]:.3f}",
-            f"{result['macs'][1] / result['macs'][0]:.1%}",
-        )
-    console.print(trainings)
-    console.print(steps)
-    console.print(widths)
+        elif key["what"] == "step":
+            steps.add_row(name, f"{1000 * result['seconds']['dense']:.1f}", f"{result['ratio']:.3f}")
+        elif key["what"] == "removal":
+            seconds = [f"{each:.2f}" for each in (*result["seconds"].values(), result["whole"], result["dense"])]
+            removals.add_row(name, "no" if key["hard_share"] == 1 else "yes", *seconds)
+        elif key["what"] == "wide":
+            numbers = (str(key["options"]["width"]), str(result["removals"]))
+            wide.add_row(key["network"], FILTER_TABLE[key["method"]].curve, *numbers, *shares(result))
+        else:
+            settings = (f"{key['rate']:.0%}", str(key["round_to"]), f"{key['hard_share']:.0%}")
+            trainings.add_row(name, key["dataset"], *settings, *shares(result))
+    for each in (trainings, wide, steps, widths, removals):
+        console.print(each)
+
+
+def table(title: str, names: tuple[str, ...], *numbers: str) -> Table:
+    made = Table(title=title)
+    for heading in (*names, *numbers):
+        made.add_column(heading, justify="left" if heading in names else "right")
+    return made
+
+
+def shares(result: dict[str, Any]) -> list[str]:
+    """Returns the dense seconds of a training, and the shares of them, of the last epoch and of the MACs."""
+    seconds = result["seconds"]
+    return [
+        f"{sum(seconds['dense']):.1f}",
+        *(
+            f"{sum(each['rpgp']) / sum(each['dense']):.3f}" if each else ""
+            for each in (seconds, result.get("processor_seconds"))
+        ),
+        f"{seconds['rpgp'][-1] / seconds['dense'][-1]:.3f}",
+        f"{result['macs'][1] / result['macs'][0]:.1%}",
+    ]
+
+
+def runs() -> Iterator[tuple[dict[str, Any], Callable[[], dict[str, Any]]]]:
+    """Yields (key, what measures it) of each run of the wanted stages."""
+    wanted = WANTED.value
+    for network, count in STEP_CASES if "step" in wanted else ():
+        key: dict[str, Any] = {"what": "step", "network": network, "batch": BATCH}
+        yield key, functools.partial(measure_step, network, count)
+    for width in WIDTHS if "width" in wanted else ():
+        yield {"what": "width", "width": width, "batch": BATCH}, functools.partial(measure_width, width)
+    for rate, round_to, hard_share in RATES if "training" in wanted else ():
+        for network, dataset in CASES:
+            key = {"what": "training", "network": network, "dataset": dataset, "images": IMAGES}
+            key |= {"batch": BATCH, "epochs": EPOCHS, "rate": rate, "round_to": round_to, "hard_share": hard_share}
+            data = functools.partial(load, dataset, IMAGES)
+            yield key, functools.partial(with_data, measure_training, network, data, rate, round_to, hard_share)
+    for method in WIDE_METHODS if "wide" in wanted else ():
+        for network, options, batch, images in WIDE_CASES:
+            key = {"what": "wide", "network": network, "options": options, "batch": batch, "images": images}
+            key |= {"epochs": EPOCHS, "method": method, "rate": WIDE_RATE}
+            data = functools.partial(load, "cifar10_jpeg", images)
+            more = {"batch": batch, "method": method, "options": options}
+            yield key, functools.partial(with_data, measure_training, network, data, WIDE_RATE, 8, 1.0, **more)
+    for hard_share in (1.0, 0.5) if "removal" in wanted else ():
+        for network, options in REMOVAL_CASES:
+            key = {"what": "removal", "network": network, "options": options, "hard_share": hard_share}
+            yield key, functools.partial(measure_removal, network, options, hard_share)
+
+
+def with_data(
+    measure: Callable[..., dict[str, Any]], network: str, data: Callable[[], ImageData], *args: Any, **kwargs: Any
+) -> dict[str, Any]:
+    """Measures with data that are loaded only now."""
+    return measure(network, data(), *args, **kwargs)
 
 
 def main(_: list[str]) -> None:
     journal, console = Journal(RESULTS), Console(width=130)
-    if not REPORT.value:
-        for network, count in STEP_CASES:
-            key: dict[str, Any] = {"what": "step", "network": network, "batch": BATCH}
-            if not journal.done(key):
-                journal.append(key, measure_step(network, count))
-                console.print(f"Timed a step of {network}")
-        for width in WIDTHS:
-            key = {"what": "width", "width": width, "batch": BATCH}
-            if not journal.done(key):
-                journal.append(key, measure_width(width))
-        for rate, round_to, hard_share in RATES:
-            for network, dataset in CASES:
-                key = {"what": "training", "network": network, "dataset": dataset, "images": IMAGES}
-                key |= {"batch": BATCH, "epochs": EPOCHS, "rate": rate, "round_to": round_to, "hard_share": hard_share}
-                if not journal.done(key):
-                    journal.append(key, measure_training(network, load(dataset, IMAGES), rate, round_to, hard_share))
-                    console.print(f"Timed {network} on {dataset} at {rate:.0%}, rounded to {round_to}")
+    unknown = set(WANTED.value) - set(STAGES)
+    if unknown:
+        raise app.UsageError(f"--stages takes {', '.join(STAGES)}. Received: {', '.join(sorted(unknown))}")
+    for key, measure in () if REPORT.value else runs():
+        if not journal.done(key):
+            journal.append(key, measure())
+            console.print(f"Timed {key}")
     print_tables(journal, console)
 
 

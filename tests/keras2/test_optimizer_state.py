@@ -6,7 +6,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from tfmot_swd.channels.rebuild import Slicing
-from tfmot_swd.keras2.optimizer_state import sliced_optimizer
+from tfmot_swd.keras2.optimizer_state import sliced_optimizer, slots_of
 
 new, old = keras.optimizers, keras.optimizers.legacy
 ROWS, COLUMNS = np.array([True, False, True]), np.array([False, True, True, True])
@@ -339,3 +339,34 @@ def test_state_that_the_config_does_not_bring_back_is_refused():
 def test_no_optimizer_is_refused():
     with pytest.raises(TypeError, match="An optimizer of tf_keras is needed. Received: str"):
         sliced_optimizer("adam", ())
+
+
+def own_class(kind: type) -> type:
+    """Returns a class of the user's that does what one of Keras does."""
+    return type(f"Own{kind.__name__}", (kind,), {"__module__": __name__})
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (keras.optimizers.SGD, {}),
+        (keras.optimizers.SGD, {"momentum": 0.9, "use_ema": True}),
+        (keras.optimizers.Adam, {"amsgrad": True}),
+        (keras.optimizers.RMSprop, {"momentum": 0.9, "centered": True}),
+        (keras.optimizers.Ftrl, {}),
+    ],
+)
+@pytest.mark.parametrize("count", [1, 3])
+def test_slots_are_found_alike_in_the_lists_of_keras_and_by_a_copy(kind, options, count):
+    """The lists are those of Keras's own classes; what a subclass keeps, only a copy of it tells."""
+    variables = [tf.Variable(tf.ones((size, 2))) for size in range(2, 2 + count)]
+    names = []
+    for each in (kind, own_class(kind)):
+        optimizer = each(**options)
+        optimizer.build(variables)
+        found = slots_of(optimizer, [*variables[::-1], tf.Variable(0.0)])
+        places = {id(slot): place for place, slot in enumerate(optimizer.variables)}
+        names.append([[places[id(slot)] for slot in found[id(variable)]] for variable in variables])
+        assert all(slot.shape == variable.shape for variable in variables for slot in found[id(variable)])
+    assert names[0] == names[1]
+    assert sum(map(len, names[0])) == len(optimizer.variables) - 1

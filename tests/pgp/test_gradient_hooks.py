@@ -1,9 +1,14 @@
 """Watching a gradient go by changes nothing that passes."""
 
+import functools
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras as keras
+from tensorflow.python.framework import ops
 
 from tests.pgp.nets import L
 from tfmot_swd.keras2.layer_weights import part_of, weight_at
@@ -105,3 +110,29 @@ def test_a_weight_that_is_computed_cannot_be_watched():
         weight_gradient_hook(layer, "kernel", print),
     ):
         pass
+
+
+def test_nothing_of_a_hook_is_registered_and_its_graph_goes():
+    before = set(ops.gradient_registry.list())
+    x, seen = tf.Variable([3.0, 4.0]), tf.Variable([0.0, 0.0])
+
+    @tf.function
+    def inner(value):
+        return tf.reduce_sum(gradient_hook(value, seen.assign_add) ** 2)
+
+    def gradient_of(function):
+        # Here the gradient is of the traced function as a whole.
+        with tf.GradientTape() as tape:
+            loss = function(x.read_value())
+        return tape.gradient(loss, x)
+
+    outer = tf.function(functools.partial(gradient_of, inner))
+    np.testing.assert_array_equal(outer(), [6.0, 8.0])
+    np.testing.assert_array_equal(seen, [6.0, 8.0])
+    assert set(ops.gradient_registry.list()) == before
+    traces = [*inner._list_all_concrete_functions(), *outer._list_all_concrete_functions()]
+    graphs = [weakref.ref(each.graph) for each in traces]
+    assert len(graphs) >= 2
+    del inner, outer, traces
+    gc.collect()
+    assert [each() for each in graphs] == [None] * len(graphs)

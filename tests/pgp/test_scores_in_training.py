@@ -79,7 +79,10 @@ def test_in_fit(optimizer, seen):
     assert_trained_alike(model, net)
 
 
-@pytest.mark.parametrize("options", [{"steps_per_execution": 4}, {"steps_per_execution": 3}, {"run_eagerly": True}])
+@pytest.mark.parametrize(
+    "options",
+    [{"steps_per_execution": 4}, {"steps_per_execution": 3}, {"run_eagerly": True}, {"jit_compile": True}],
+)
 def test_however_fit_runs_the_step(options, seen):
     net, model = network(), compiled(wrapped(), **options)
     fit(model)

@@ -29,6 +29,7 @@ from tfmot_swd.keras2.graph import (
 from tfmot_swd.keras2.layer_weights import has_bias
 from tfmot_swd.keras2.object_changes import carry_values, check_weights_fit, outside_losses
 from tfmot_swd.keras2.optimizer_state import Slicing
+from tfmot_swd.keras2.symbolic_calls import call_symbolically
 from tfmot_swd.layers.record import PRODUCE, Kept
 
 
@@ -129,7 +130,8 @@ class _Rebuilder:
         """Makes the counterpart of one call in the smaller model."""
         layer = self._layer(call.layer)
         args, kwargs = self._arguments(call, tensors)
-        layer(*args, **kwargs)
+        planned = [self.kept.shape(self.trace.labels[id(each)]) for each in call.outputs]
+        call_symbolically(layer, args, kwargs, call.outputs, planned)
         made = last_call(layer)
         for before, after in zip(call.outputs, made.outputs, strict=True):
             self._check(layer, before, after)

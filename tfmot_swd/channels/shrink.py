@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tfmot_swd.channels.rebuild import rebuild
 from tfmot_swd.channels.removal import Keep, RemovalPlan, plan_removal
+from tfmot_swd.io.collection import collection_paused
 from tfmot_swd.io.deprecation import renamed_arguments
 from tfmot_swd.keras2.compat import forget_gradients, keras, variables_of
 from tfmot_swd.keras2.graph import (
@@ -122,7 +123,7 @@ def shrink_to(plan: RemovalPlan, *, trained_by: Any = None) -> Shrunk:
         return Shrunk(plan, ())
     trainer = model if trained_by is None else trained_by
     # All that can fail comes first: from the graft on, nothing does.
-    with model.distribute_strategy.scope():
+    with collection_paused(), model.distribute_strategy.scope():
         rebuilt = rebuild(model, plan.groups.trace, plan.stays, plan.added_bias)
         slicings = rebuilt.slicings + _outside(trainer, rebuilt.slicings)
         trainers = list({id(model): model, id(trainer): trainer}.values())

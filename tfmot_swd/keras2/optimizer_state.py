@@ -97,15 +97,37 @@ def slots_of(optimizer: Any, variables: Iterable[Any]) -> dict[int, list[Any]]:
     if index is None:
         return found
     by_key = {inner._var_key(each): id(each) for each in variables}
-    # A throwaway copy, built on scalars, tells which variable of the optimizer is whose.
-    scalars = {key: _stand_in(key, (), tf.float32) for key in sorted(index, key=lambda key: index[key])}
-    probe = _unbuilt(inner)
-    owners = _build(probe, scalars, scalars)
-    _check_layout(inner.variables, probe.variables, inner)
+    keys = sorted(index, key=lambda key: index[key])
+    owners = _owners_in_lists(inner, keys) or _owners_in_probe(inner, keys)
     for slot, owner in zip(inner.variables, owners, strict=True):
         if owner in by_key:
             found[by_key[owner]].append(slot)
     return found
+
+
+def _owners_in_lists(optimizer: Any, keys: list[Key]) -> list[Key | None] | None:
+    """Returns the owner of each variable of an optimizer of Keras itself, or None; None in all where lists do not tell.
+
+    Keras's own keep a list of each kind of slot, with one for each model variable in the order of its index.
+    """
+    if not type(optimizer).__module__.startswith("tf_keras."):
+        return None
+    owner_of: dict[int, Key] = {}
+    for value in vars(optimizer).values():
+        if isinstance(value, list) and value is not optimizer._variables and len(value) == len(keys):
+            owner_of |= {id(slot): key for slot, key in zip(value, keys, strict=True)}
+    alone = {id(optimizer.iterations), id(getattr(optimizer, "_learning_rate", None))}
+    known = all(id(each) in owner_of or id(each) in alone for each in optimizer.variables)
+    return [owner_of.get(id(each)) for each in optimizer.variables] if known else None
+
+
+def _owners_in_probe(optimizer: Any, keys: list[Key]) -> list[Key | None]:
+    """Returns the owners by a throwaway copy, built on scalars, which says for which model variable it makes a slot."""
+    scalars = {key: _stand_in(key, (), tf.float32) for key in keys}
+    probe = _unbuilt(optimizer)
+    owners = _build(probe, scalars, scalars)
+    _check_layout(optimizer.variables, probe.variables, optimizer)
+    return owners
 
 
 def _scope_of(optimizer: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 # What a subclass may define and still compute what its ancestor does.
@@ -25,7 +24,7 @@ def replaced_on_object(item: Any, kind: type | None = None) -> dict[str, Any]:
     return {
         name: value
         for name, value in vars(item).items()
-        if _is_computed(inspect.getattr_static(own, name, None)) and not _is_made_by(value, trusted, item)
+        if _is_computed(_static(own, name)) and not _is_made_by(value, trusted, item)
     }
 
 
@@ -57,6 +56,14 @@ def methods_of(kind: type) -> dict[tuple[type, str], Any]:
         for name, value in vars(each).items()
         if _is_computed(value) and not name.startswith("__") and name not in _HARMLESS
     }
+
+
+def _static(kind: type, name: str) -> Any:
+    """Returns an attribute of a class without running descriptors; None where it has none.
+
+    `inspect.getattr_static` looks for metaclasses too, and takes ten times as long: a quarter of the time of a copy.
+    """
+    return next((vars(each)[name] for each in kind.__mro__ if name in vars(each)), None)
 
 
 def _is_property(value: Any) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfmot_swd.keras2.compat import AutoCastVariable, master_variable
+from tfmot_swd.keras2.compat import AutoCastVariable, identity_with_gradient, master_variable
 from tfmot_swd.keras2.layer_weights import part_of
 
 # In a graph it returns the operation that must run, if any.
@@ -35,19 +35,15 @@ def gradient_hook(value: tf.Tensor, hook: Hook) -> tf.Tensor:
     (6.0, 6.0)
     """
 
-    @tf.custom_gradient
-    def identity(value: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-        def backward(gradient: tf.Tensor) -> tf.Tensor:
-            done = hook(gradient)
-            if done is None or tf.executing_eagerly():
-                return gradient
-            # In the backward half of a differentiated tf.function an operation runs only if an output depends on it.
-            with tf.control_dependencies([done]):
-                return tf.identity(gradient)
+    def backward(gradient: tf.Tensor) -> tf.Tensor:
+        done = hook(gradient)
+        if done is None or tf.executing_eagerly():
+            return gradient
+        # In the backward half of a differentiated tf.function an operation runs only if an output depends on it.
+        with tf.control_dependencies([done]):
+            return tf.identity(gradient)
 
-        return tf.identity(value), backward
-
-    return identity(value)
+    return identity_with_gradient(value, backward)
 
 
 @contextlib.contextmanager

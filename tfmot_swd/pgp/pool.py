@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -70,11 +71,11 @@ class ScorePool(PruningPool[PruneProgressiveGradient]):
         made = optimizers.iterations(self.optimizer).numpy() != self.leader.last_iterations.numpy()
         with self.strategy.scope():
             if criterion.extra_pass:
-                self._settle(self.strategy, tf.constant(False))
+                self._settle(self.strategy, tf.constant(True), tf.constant(False))
             elif made:
-                self._settle(self.strategy, self._skipped_updates.last())
+                self._settle(self.strategy, tf.constant(True), self._skipped_updates.last())
             else:
-                self._clear(self.strategy)
+                self._clear(self.strategy, tf.constant(True))
 
     def has_seen_enough(self) -> bool:
         """Returns whether filters can be ranked: criteria of gradients or changes need scores that are not all zero."""
@@ -115,20 +116,32 @@ class ScorePool(PruningPool[PruneProgressiveGradient]):
             return
         now = optimizers.iterations(self.optimizer).read_value()
         last = self.leader.last_iterations.read_value()
-        is_new = tf.not_equal(now, last) & tf.not_equal(last, -1)
-        tf.cond(is_new, lambda: self._settle(strategy, skipped), lambda: tf.constant(True))
+        # Selected and not branched: a branch of a hundred operations takes longer to trace and to optimize.
+        self._settle(strategy, tf.not_equal(now, last) & tf.not_equal(last, -1), skipped)
         assign(strategy, self.leader.last_iterations, now)
 
-    def _settle(self, strategy: tf.distribute.Strategy, skipped: tf.Tensor) -> tf.Tensor:
-        # Read outside the replicas, these are sums over the replicas.
-        updates = [(each, each.update.read_value()) for each in self.scored if each.update is not None]
-        for scored, update in updates:
-            added = self.settings.criterion.settled(update, scored.axis)
-            assign(strategy, scored.total, scored.total.read_value() + tf.where(skipped, tf.zeros_like(added), added))
-        return self._clear(strategy)
+    def _settle(self, strategy: tf.distribute.Strategy, is_new: tf.Tensor, skipped: tf.Tensor) -> None:
+        """Adds the update to the scores unless it was skipped, and clears it; where `is_new` is false nothing changes.
 
-    def _clear(self, strategy: tf.distribute.Strategy) -> tf.Tensor:
+        Args:
+          strategy: to assign with.
+          is_new: bool scalar.
+          skipped: bool scalar.
+        """
+        counts = is_new & ~skipped
         for scored in self.scored:
             if scored.update is not None:
-                assign(strategy, scored.update, tf.zeros(scored.update.shape))
-        return tf.constant(True)
+                # Read outside the replicas, this is a sum over the replicas.
+                added = self.settings.criterion.settled(scored.update.read_value(), scored.axis)
+                added = tf.where(counts, added, tf.zeros([], added.dtype))
+                strategy.extended.update(scored.total, lambda var, more: var.assign_add(more), args=(added,))
+        self._clear(strategy, is_new)
+
+    def _clear(self, strategy: tf.distribute.Strategy, is_new: tf.Tensor) -> None:
+        def clear(update: tf.Variable, is_new: tf.Tensor) -> Any:
+            # Of each replica its own part.
+            return update.assign(tf.where(is_new, tf.zeros([], update.dtype), update))
+
+        for scored in self.scored:
+            if scored.update is not None:
+                strategy.extended.update(scored.update, clear, args=(is_new,))

@@ -34,6 +34,8 @@ def soft_prune(model: Any, pool: ScorePool, decision: Decision, optimizers: list
         kernels = None if pool.settings.soft_reset == "all" else set(scored)
         pruned = _soft_slices(kernels, decision)
         touched = [variables[variable_id] for variable_id in pruned]
+        if not touched:
+            return
         slots: dict[int, list[tuple[Any, float]]] = {id(variable): [] for variable in touched}
         for optimizer in optimizers if pool.settings.reset_slots else []:
             for variable, found in slots_of(optimizer, touched).items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -180,23 +180,34 @@ class PruneProgressiveGradient(PruningWrapper):
         return super().method_config() | {"settings": keras.utils.serialize_keras_object(self.settings)}
 
     def _call_layer(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        if not self._watches_now():
-            return self.layer(inputs, *args, **kwargs)
-        if self.settings.criterion.watches == "output":
+        with self._weight_hooks():
             outputs = self.layer(inputs, *args, **kwargs)
-            (scored,) = self.scored
-            axis = _channel_axis(self.layer, outputs)
-            return gradient_hook(outputs, functools.partial(self._add, scored, outputs, axis))
+        return self._with_output_hook(outputs)
+
+    # AutoGraph would take longer than the tracing. The layer itself may need it, so its call is above.
+    @tf.autograph.experimental.do_not_convert
+    @contextlib.contextmanager
+    def _weight_hooks(self) -> Iterator[None]:
+        """Has the layer compute with hooked weights within the block, where its weights are to be scored."""
         with contextlib.ExitStack() as stack:
-            for scored in self.scored:
+            for scored in self.scored if self._watches_now("weight") else ():
                 weight = weight_at(self.layer, scored.path)
                 hook = functools.partial(self._add, scored, weight, scored.axis)
                 stack.enter_context(weight_gradient_hook(self.layer, scored.path, hook))
-            return self.layer(inputs, *args, **kwargs)
+            yield
 
-    def _watches_now(self) -> bool:
+    @tf.autograph.experimental.do_not_convert
+    def _with_output_hook(self, outputs: Any) -> Any:
+        if not self._watches_now("output"):
+            return outputs
+        (scored,) = self.scored
+        return gradient_hook(outputs, functools.partial(self._add, scored, outputs, _channel_axis(self.layer, outputs)))
+
+    def _watches_now(self, what: str) -> bool:
         criterion = self.settings.criterion
-        if self._pool is None or self._pool.is_done or not criterion.watches or is_saving() or is_tracing_keras_graph():
+        if self._pool is None or self._pool.is_done or criterion.watches != what or is_saving():
+            return False
+        if is_tracing_keras_graph():
             return False
         return self._pool.in_extra_pass if criterion.extra_pass else self._in_training_call
 

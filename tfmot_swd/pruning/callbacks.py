@@ -227,6 +227,7 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
     def on_train_end(self, logs: Any = None) -> None:
         self._begun.check_trace()
         self._begun.on_train_end()
+        _compat.forget_gradients_of_training(self.model)
         if self._backup is not None:
             _compat.set_training_state(self.model, None)
             self._backup.delete()
