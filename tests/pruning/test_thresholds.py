@@ -8,6 +8,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tfmot_swd.pruning import magnitude_bits as magnitude_bits_module
 from tfmot_swd.pruning.compacting import BRACKET
 from tfmot_swd.pruning.magnitude_bits import BitVectors, bits_to_float, magnitude_bits
 from tfmot_swd.pruning.thresholds import kth_magnitude, needs_static_shapes, selector
@@ -166,7 +167,7 @@ def test_a_guess_below_inside_and_above_the_bracket(rank):
 
 def test_small_tensors_share_a_vector_and_what_fills_it_up_is_above_every_magnitude():
     bits = BitVectors.of([tf.constant([np.inf, -1.0]), tf.constant([[0.5]])])
-    (vector,), (pieces,) = bits.vectors, bits.pieces
+    vector, (pieces,) = bits.bits(0), bits.pieces
 
     assert [(piece.tensor, piece.start, piece.size) for piece in pieces] == [(0, 0, 8), (1, 8, 8)]
     assert vector.numpy()[[0, 1, 8]].tolist() == to_bits([np.inf, 1.0, 0.5]).tolist()
@@ -179,12 +180,28 @@ def test_a_large_tensor_is_a_vector_but_for_its_end(form):
     arrays = [rng.normal(size=size).astype(np.float32) for size in (5, (1 << 16) + 3, 1 << 16)]
     bits = BitVectors.of([tf.constant(each) for each in arrays])
 
-    assert [vector.shape[0] for vector in bits.vectors] == [1 << 16, 1 << 16, 16]
+    assert [vector.shape[0] for vector in bits.values] == [1 << 16, 1 << 16, 16]
     assert [[piece.tensor for piece in inside] for inside in bits.pieces] == [[1], [2], [0, 1]]
     for rank in (0, 70_000, 131_079):
         guess = tf.constant(np.float32(0.7))
         found = kth_magnitude([tf.constant(each) for each in arrays], rank, guess=guess, static=form != "compacting")
         assert found.numpy().view(np.uint32) == expected(arrays, rank)
+
+
+def test_a_very_large_tensor_is_several_vectors(monkeypatch):
+    monkeypatch.setattr(magnitude_bits_module, "_ALONE", 8)
+    monkeypatch.setattr(magnitude_bits_module, "_LONGEST", 16)
+    array = np.random.default_rng(4).normal(size=45).astype(np.float32)
+    bits = BitVectors.of([tf.constant(array)])
+
+    assert [vector.shape[0] for vector in bits.values] == [16, 16, 8, 8]
+    for static in (False, True):
+        for rank in range(45):
+            guess = tf.constant(np.float32(0.7))
+            found = kth_magnitude([tf.constant(array)], rank, guess=guess, static=static)
+            assert found.numpy().view(np.uint32) == expected([array], rank)
+        among = selector([tf.constant(array)], static)
+        assert bits_to_float(among.kth_of_each([40])).numpy()[0] == np.sort(np.abs(array))[40]
 
 
 @pytest.mark.parametrize("static", [False, True])
@@ -246,7 +263,7 @@ def test_counts_by_tensor_come_with_the_selection(k, offset, static):
 def test_selection_among_what_is_below_a_limit_of_each_tensor(static):
     among = selector([tf.constant([1.0, -4.0, 3.0]), tf.constant([0.5, 2.0])], static)
     own = among.kth_of_each([1, None])
-    free = among.below(own)
+    free = among.under(own)
 
     assert bits_to_float(own).numpy()[0] == 3.0
     assert [float(bits_to_float(free.kth(tf.constant(k)))) for k in range(3)] == [0.5, 1.0, 2.0]

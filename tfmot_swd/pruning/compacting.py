@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from tfmot_swd.pruning.magnitude_bits import ABOVE_ALL, GROUP, BitVectors
+from tfmot_swd.pruning.magnitude_bits import ABOVE_ALL, GROUP, BitVectors, Piece, in_turn, magnitude_bits
 
 # Highest digit first: 11 bits (exponent and three bits of mantissa), then 10 and 10.
 _DIGITS = ((20, 11), (10, 10), (0, 10))
@@ -38,31 +38,27 @@ class Compacting:
 
     def kth(self, k: tf.Tensor, guess: tf.Tensor | None = None) -> tf.Tensor:
         if guess is None:
-            return _radix(self.bits.vectors, k)
-        near = _Bracket(self.bits.vectors, guess)
-        within = k - near.count_below()
-        return tf.cond(near.holds(within), lambda: near.selected(within), lambda: _radix(self.bits.vectors, k))
+            return _radix(self.bits, k)
+        near = _Bracket(self.bits, self.tensors, guess)
+        within = k - tf.reduce_sum(near.below)
+        return tf.cond(near.holds(within), lambda: near.selected(within), lambda: _radix(self.bits, k))
 
     def kth_and_counts(self, k: tf.Tensor, guess: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        near = _Bracket(self.bits.vectors, guess)
-        below = self._by_tensor(near.below)
-        within = k - tf.reduce_sum(below)
+        near = _Bracket(self.bits, self.tensors, guess)
+        within = k - tf.reduce_sum(near.below)
 
         def hit() -> tuple[tf.Tensor, tf.Tensor]:
             chosen = near.selected(within)
-            # The few numbers in the bracket are counted one by one.
-            between = [tf.reduce_sum(tf.cast((few >= near.low) & (few < chosen), tf.int32), axis=1) for few in near.few]
-            counts = below
-            for groups, found, inside in zip(near.groups, between, self.bits.pieces, strict=True):
-                ends = np.cumsum([piece.size // GROUP for piece in inside])
-                piece = tf.searchsorted(ends, groups, side="right")
-                owner = tf.gather(np.array([each.tensor for each in inside], np.int32), piece)
-                counts += tf.math.unsorted_segment_sum(found, owner, self.tensors)
-            return chosen, counts
+            return chosen, near.below + near.counts_in_bracket(chosen)
 
         def miss() -> tuple[tf.Tensor, tf.Tensor]:
-            chosen = _radix(self.bits.vectors, k)
-            return chosen, self._by_tensor([_counted(_grouped(vector < chosen)) for vector in self.bits.vectors])
+            chosen = _radix(self.bits, k)
+            found: list[list[tf.Tensor]] = [[] for _ in range(self.tensors)]
+            last: list[tf.Tensor] = []
+            for vector, inside in enumerate(self.bits.pieces):
+                with in_turn(last):
+                    last = _by_piece(_grouped(self.bits.bits(vector) < chosen), inside, found)
+            return chosen, _added(found)
 
         return tf.cond(near.holds(within), hit, miss)
 
@@ -75,52 +71,44 @@ class Compacting:
         ]
         return tf.stack(own)
 
-    def below(self, limits: tf.Tensor) -> Compacting:
-        spread = self.bits.spread(limits)
-        vectors = [
-            tf.where(vector >= limit, np.uint32(ABOVE_ALL), vector)
-            for vector, limit in zip(self.bits.vectors, spread, strict=True)
-        ]
-        return Compacting(BitVectors(vectors, self.bits.pieces), self.tensors)
+    def under(self, limits: tf.Tensor) -> Compacting:
+        return Compacting(dataclasses.replace(self.bits, limits=limits), self.tensors)
 
     def largest(self) -> tf.Tensor:
-        found = [
-            tf.reduce_max(tf.cast(tf.where(vector == ABOVE_ALL, np.uint32(0), vector), tf.int32))
-            for vector in self.bits.vectors
-        ]
+        found: list[tf.Tensor] = []
+        for vector in range(len(self.bits.values)):
+            with in_turn(found[-1:]):
+                bits = self.bits.bits(vector)
+                free = tf.where(tf.equal(bits, np.uint32(ABOVE_ALL)), np.uint32(0), bits)
+                found.append(tf.reduce_max(tf.cast(free, tf.int32)))
         return tf.cast(tf.reduce_max(tf.stack(found)), tf.uint32)
-
-    def _by_tensor(self, counts: Sequence[tf.Tensor]) -> tf.Tensor:
-        """Returns the sum of the counts of each tensor, int32 `(tensors,)`, from those of groups of each vector."""
-        found: list[list[tf.Tensor]] = [[] for _ in range(self.tensors)]
-        for count, inside in zip(counts, self.bits.pieces, strict=True):
-            sizes = [piece.size // GROUP for piece in inside]
-            for piece, part in zip(inside, tf.split(count, sizes), strict=True):
-                found[piece.tensor].append(_sum(part))
-        return tf.stack([tf.add_n(each) if each else tf.constant(0) for each in found])
 
 
 class _Bracket:
-    """The numbers in a bracket around a guess, and the count below it, by groups of eight."""
+    """The numbers in a bracket around a guess, and the count of each tensor below it, int32 `(tensors,)`."""
 
-    def __init__(self, vectors: Sequence[tf.Tensor], guess: tf.Tensor) -> None:
+    def __init__(self, bits: BitVectors, tensors: int, guess: tf.Tensor) -> None:
         width = np.uint32(BRACKET)
-        self.low = tf.maximum(guess, width) - width
-        high = self.low + np.uint32(2 * BRACKET)
-        self.below: list[tf.Tensor] = []
-        self.groups: list[tf.Tensor] = []
-        self.few: list[tf.Tensor] = []
-        inside = []
-        for vector in vectors:
-            under, upto = _grouped(vector < self.low), _grouped(vector < high)
-            self.below.append(_counted(under))
-            self.groups.append(tf.where(tf.not_equal(under, upto))[:, 0])
-            self.few.append(tf.gather(tf.reshape(vector, [-1, GROUP]), self.groups[-1]))
-            inside.append(tf.boolean_mask(self.few[-1], (self.few[-1] >= self.low) & (self.few[-1] < high)))
+        self._low = tf.maximum(guess, width) - width
+        high = self._low + np.uint32(2 * BRACKET)
+        self._pieces, self._tensors = bits.pieces, tensors
+        # Of each vector, the groups of eight with a number in the bracket, and their numbers.
+        self._groups: list[tf.Tensor] = []
+        self._few: list[tf.Tensor] = []
+        found: list[list[tf.Tensor]] = [[] for _ in range(tensors)]
+        inside, last = [], []
+        for vector, pieces in enumerate(bits.pieces):
+            with in_turn(last):
+                numbers = bits.bits(vector)
+                under, upto = _grouped(numbers < self._low), _grouped(numbers < high)
+                groups = tf.where(tf.not_equal(under, upto))[:, 0]
+                few = tf.gather(tf.reshape(numbers, [-1, GROUP]), groups)
+                inside.append(tf.boolean_mask(few, (few >= self._low) & (few < high)))
+                last = [*_by_piece(under, pieces, found), inside[-1]]
+            self._groups.append(groups)
+            self._few.append(few)
+        self.below = _added(found)
         self._inside = tf.concat(inside, axis=0)
-
-    def count_below(self) -> tf.Tensor:
-        return tf.add_n([_sum(count) for count in self.below])
 
     def holds(self, within: tf.Tensor) -> tf.Tensor:
         return (within >= 0) & (within < tf.size(self._inside))
@@ -128,20 +116,56 @@ class _Bracket:
     def selected(self, within: tf.Tensor) -> tf.Tensor:
         return tf.cast(tf.sort(tf.cast(self._inside, tf.int32))[within], tf.uint32)
 
+    def counts_in_bracket(self, chosen: tf.Tensor) -> tf.Tensor:
+        """Returns how many numbers of each tensor are in the bracket and below a number in it, int32 `(tensors,)`."""
+        counts = tf.zeros([self._tensors], tf.int32)
+        for groups, few, inside in zip(self._groups, self._few, self._pieces, strict=True):
+            below = tf.reduce_sum(tf.cast((few >= self._low) & (few < chosen), tf.int32), axis=1)
+            ends = np.cumsum([piece.size // GROUP for piece in inside])
+            piece = tf.searchsorted(ends, groups, side="right")
+            owner = tf.gather(np.array([each.tensor for each in inside], np.int32), piece)
+            counts += tf.math.unsorted_segment_sum(below, owner, self._tensors)
+        return counts
+
+
+def _radix(bits: BitVectors, rank: tf.Tensor) -> tf.Tensor:
+    """Returns the number of a rank among all."""
+    limits = None if bits.limits is None else [bits.spread(vector, bits.limits) for vector in range(len(bits.values))]
+    found: tf.Tensor = _radix_of(bits.values, limits, rank)
+    return found
+
 
 # Traced a few times in a process, as the lengths are open: a training step uses it in several places, and Keras traces
 # each step twice.
 @tf.function(autograph=False, reduce_retracing=True)
-def _radix(vectors: Sequence[tf.Tensor], rank: tf.Tensor) -> tf.Tensor:
-    candidates = [tf.cast(vector, tf.int32) for vector in vectors]
+def _radix_of(values: Sequence[tf.Tensor], limits: Sequence[tf.Tensor] | None, rank: tf.Tensor) -> tf.Tensor:
+    def numbers(vector: int) -> tf.Tensor:
+        bits = magnitude_bits(values[vector])
+        if limits is not None:
+            bits = tf.where(bits >= limits[vector], np.uint32(ABOVE_ALL), bits)
+        return tf.cast(bits, tf.int32)
+
+    candidates: list[tf.Tensor] | None = None
     for shift, width in _DIGITS:
         size = 1 << width
-        digits = [tf.bitwise.bitwise_and(tf.bitwise.right_shift(each, shift), size - 1) for each in candidates]
-        counts = [tf.math.bincount(digit, minlength=size, maxlength=size) for digit in digits]
+
+        def digit(number: tf.Tensor, shift: int = shift, size: int = size) -> tf.Tensor:
+            return tf.bitwise.bitwise_and(tf.bitwise.right_shift(number, shift), size - 1)
+
+        counts: list[tf.Tensor] = []
+        for vector in range(len(values)):
+            with in_turn(counts[-1:]):
+                number = numbers(vector) if candidates is None else candidates[vector]
+                counts.append(tf.math.bincount(digit(number), minlength=size, maxlength=size))
         upto = tf.cumsum(tf.add_n(counts))
         chosen = tf.reduce_sum(tf.cast(upto <= rank, tf.int32))
         rank -= tf.where(chosen > 0, upto[tf.maximum(chosen - 1, 0)], 0)
-        candidates = [tf.boolean_mask(each, digit == chosen) for each, digit in zip(candidates, digits, strict=True)]
+        left: list[tf.Tensor] = []
+        for vector in range(len(values)):
+            with in_turn(left[-1:]):
+                number = numbers(vector) if candidates is None else candidates[vector]
+                left.append(tf.boolean_mask(number, tf.equal(digit(number), chosen)))
+        candidates = left
     return tf.cast(tf.concat(candidates, axis=0)[0], tf.uint32)
 
 
@@ -150,10 +174,15 @@ def _grouped(flags: tf.Tensor) -> tf.Tensor:
     return tf.bitcast(tf.reshape(tf.cast(flags, tf.uint8), [-1, GROUP]), tf.int64)
 
 
-def _counted(groups: tf.Tensor) -> tf.Tensor:
-    """Returns how many flags each group has, uint8."""
-    return tf.raw_ops.PopulationCount(x=groups)
+def _by_piece(groups: tf.Tensor, inside: Sequence[Piece], found: list[list[tf.Tensor]]) -> list[tf.Tensor]:
+    """Adds the number of flags of each piece of a vector to those found of its tensor, and returns them."""
+    counts = tf.raw_ops.PopulationCount(x=groups)
+    parts = tf.split(counts, [piece.size // GROUP for piece in inside]) if len(inside) > 1 else [counts]
+    sums = [tf.reduce_sum(tf.cast(part, tf.int32)) for part in parts]
+    for piece, number in zip(inside, sums, strict=True):
+        found[piece.tensor].append(number)
+    return sums
 
 
-def _sum(counts: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_sum(tf.cast(counts, tf.int32))
+def _added(found: Sequence[Sequence[tf.Tensor]]) -> tf.Tensor:
+    return tf.stack([tf.add_n(list(each)) if each else tf.constant(0) for each in found])

@@ -25,12 +25,10 @@ class Counting:
     Args:
       bits: of the tensors.
       tensors: how many they are.
-      caps: uint32 `(tensors,)`, from which on the magnitudes of each count as `ABOVE_ALL`; None without.
     """
 
     bits: BitVectors
     tensors: int
-    caps: tf.Tensor | None = None
 
     @classmethod
     def of(cls, tensors: Sequence[tf.Tensor]) -> Counting:
@@ -48,35 +46,28 @@ class Counting:
         found = _bisected(self._counts_below, tf.constant(wanted))
         return tf.where([rank is None for rank in ranks], np.uint32(ABOVE_ALL), found)
 
-    def below(self, limits: tf.Tensor) -> Counting:
-        return dataclasses.replace(self, caps=limits)
+    def under(self, limits: tf.Tensor) -> Counting:
+        return Counting(dataclasses.replace(self.bits, limits=limits), self.tensors)
 
     def largest(self) -> tf.Tensor:
         found = []
-        for tensor in range(self.tensors):
-            for part in self.bits.of_tensor(tensor):
-                is_free = part < ABOVE_ALL
-                if self.caps is not None:
-                    is_free &= part < self.caps[tensor]
-                found.append(tf.reduce_max(tf.cast(tf.where(is_free, part, np.uint32(0)), tf.int32)))
+        for vector in range(len(self.bits.values)):
+            bits = self.bits.bits(vector)
+            found.append(tf.reduce_max(tf.cast(tf.where(bits < ABOVE_ALL, bits, np.uint32(0)), tf.int32)))
         return tf.cast(tf.reduce_max(tf.stack(found)), tf.uint32)
 
     def _count_below(self, candidate: tf.Tensor) -> tf.Tensor:
         """Returns how many magnitudes of all tensors are below a candidate, int32."""
-        if self.caps is not None:
-            return tf.reduce_sum(self._counts_below(tf.fill([self.tensors], candidate)))
-        return tf.add_n([_count(vector < candidate) for vector in self.bits.vectors])
+        return tf.add_n([_count(self.bits.bits(vector) < candidate) for vector in range(len(self.bits.values))])
 
     def _counts_below(self, candidates: tf.Tensor) -> tf.Tensor:
         """Returns how many magnitudes of each tensor are below its candidate, int32 `(tensors,)`."""
-        if self.caps is not None:
-            candidates = tf.minimum(candidates, self.caps)
-        return tf.stack(
-            [
-                tf.add_n([_count(part < candidates[tensor]) for part in self.bits.of_tensor(tensor)])
-                for tensor in range(self.tensors)
-            ]
-        )
+        found = []
+        for tensor in range(self.tensors):
+            own = self.bits.of_tensor(tensor)
+            counts = [_count(own.bits(vector) < candidates[tensor]) for vector in range(len(own.values))]
+            found.append(tf.add_n(counts) if counts else tf.constant(0))
+        return tf.stack(found)
 
 
 def _bisected(count_below: Callable[[tf.Tensor], tf.Tensor], rank: tf.Tensor) -> tf.Tensor:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -19,8 +20,10 @@ _SIGN = 0x80000000
 ABOVE_ALL = _SIGN - 1
 # Eight flags fill one int64, so groups without a flag are skipped at once.
 GROUP = 8
-# A tensor of this size is a vector by itself; smaller ones are concatenated, which costs a copy and saves operations.
+# A tensor of this size has vectors of its own; smaller ones are concatenated, which costs a copy and saves operations.
 _ALONE = 1 << 16
+# The longest vector: what is computed of a vector at a time is this long at most, whatever the size of the model.
+_LONGEST = 1 << 22
 
 
 def magnitude_bits(tensor: tf.Tensor) -> tf.Tensor:
@@ -57,33 +60,38 @@ class Piece:
 
 @dataclasses.dataclass(frozen=True)
 class BitVectors:
-    """The magnitude bits of many tensors, in few vectors.
+    """The magnitude bits of many tensors, in few vectors, which are computed where they are used.
+
+    So a long list of them needs no more memory than the weights and one vector, if they are used one after the other.
 
     Args:
-      vectors: uint32, of a length that is a multiple of 8.
+      values: float32, of a length that is a multiple of 8.
       pieces: of each vector, what it holds, in order and without gaps.
+      limits: uint32, one for each tensor: magnitudes that are not below it are `ABOVE_ALL`; None without.
     """
 
-    vectors: list[tf.Tensor]
+    values: list[tf.Tensor]
     pieces: list[list[Piece]]
+    limits: tf.Tensor | None = None
 
     @classmethod
     def of(cls, tensors: Sequence[tf.Tensor]) -> BitVectors:
         """Returns the vectors of float tensors of known shapes.
 
-        A large tensor is a vector without a copy of its values, but for less than 8 elements at its end; those and all
+        The vectors of a large tensor are slices without a copy, but for less than 8 elements at its end; those and all
         small tensors are concatenated.
         """
-        vectors, pieces = [], []
+        values, pieces = [], []
         rest: list[tuple[int, tf.Tensor]] = []
         for index, tensor in enumerate(tensors):
             flat = tf.reshape(tf.cast(tensor, tf.float32), [-1])
-            whole = flat.shape[0] // GROUP * GROUP if flat.shape[0] >= _ALONE else 0
-            if whole:
-                # A slice from the beginning shares the memory.
-                vectors.append(magnitude_bits(flat[:whole] if whole < flat.shape[0] else flat))
-                pieces.append([Piece(index, 0, whole)])
-            if whole < flat.shape[0]:
+            size = flat.shape[0]
+            whole = size // GROUP * GROUP if size >= _ALONE else 0
+            for start in range(0, whole, _LONGEST):
+                length = min(_LONGEST, whole - start)
+                values.append(flat if length == size else flat[start : start + length])
+                pieces.append([Piece(index, 0, length)])
+            if whole < size:
                 rest.append((index, flat[whole:] if whole else flat))
         if rest:
             parts, inside, start = [], [], 0
@@ -92,31 +100,38 @@ class BitVectors:
                 parts += [flat, *([tf.constant(_FILLING[:missing])] if missing else [])]
                 inside.append(Piece(index, start, flat.shape[0] + missing))
                 start += inside[-1].size
-            vectors.append(magnitude_bits(tf.concat(parts, axis=0)))
+            values.append(tf.concat(parts, axis=0))
             pieces.append(inside)
-        return cls(vectors, pieces)
+        return cls(values, pieces)
 
-    def of_tensor(self, tensor: int) -> list[tf.Tensor]:
-        """Returns the parts of the vectors that hold one tensor."""
-        return [
-            vector[piece.start : piece.start + piece.size]
-            for vector, inside in zip(self.vectors, self.pieces, strict=True)
-            for piece in inside
-            if piece.tensor == tensor
-        ]
+    def bits(self, vector: int) -> tf.Tensor:
+        """Returns the bits of one vector, uint32."""
+        found = magnitude_bits(self.values[vector])
+        if self.limits is None:
+            return found
+        return tf.where(found >= self.spread(vector, self.limits), np.uint32(ABOVE_ALL), found)
 
-    def spread(self, values: tf.Tensor) -> list[tf.Tensor]:
-        """Returns for each vector the value of the tensor that each element belongs to, or one that broadcasts.
+    def of_tensor(self, tensor: int) -> BitVectors:
+        """Returns the vectors of one tensor, whose number stays."""
+        values, pieces = [], []
+        for vector, inside in zip(self.values, self.pieces, strict=True):
+            for piece in inside:
+                if piece.tensor == tensor:
+                    values.append(vector[piece.start : piece.start + piece.size] if len(inside) > 1 else vector)
+                    pieces.append([dataclasses.replace(piece, start=0)])
+        return BitVectors(values, pieces, self.limits)
 
-        Args:
-          values: one for each tensor.
-        """
-        return [
-            values[inside[0].tensor]
-            if len(inside) == 1
-            else tf.repeat(tf.gather(values, [each.tensor for each in inside]), [each.size for each in inside])
-            for inside in self.pieces
-        ]
+    def spread(self, vector: int, limits: tf.Tensor) -> tf.Tensor:
+        """Returns the limit of the tensor that each element belongs to, or one of shape (1,) that broadcasts."""
+        inside = self.pieces[vector]
+        if len(inside) == 1:
+            return limits[inside[0].tensor : inside[0].tensor + 1]
+        return tf.repeat(tf.gather(limits, [each.tensor for each in inside]), [each.size for each in inside])
+
+
+def in_turn(results: Sequence[tf.Tensor]) -> Any:
+    """Returns a context in which operations wait for these: TensorFlow would work on all vectors at once."""
+    return tf.control_dependencies(list(results))
 
 
 _FILLING = np.full(GROUP - 1, ABOVE_ALL, np.uint32).view(np.float32)

@@ -34,7 +34,7 @@ class Selector(Protocol):
     def kth_of_each(self, ranks: Sequence[int | None]) -> tf.Tensor:
         """Returns sorted(magnitudes)[rank] of each tensor, uint32 `(tensors,)`; `ABOVE_ALL` where the rank is None."""
 
-    def below(self, limits: tf.Tensor) -> Self:
+    def under(self, limits: tf.Tensor) -> Self:
         """Returns a selector in which magnitudes that are not below the limit of their tensor are `ABOVE_ALL`."""
 
     def largest(self) -> tf.Tensor:

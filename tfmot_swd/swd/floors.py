@@ -121,7 +121,7 @@ class ThresholdSelection:
         ranks = [size - floor if floor else None for size, floor in zip(self.sizes, self.floors, strict=True)]
         # A weight that is already zero is not kept: it would take the place of a non-zero one of its kernel.
         owns = tf.maximum(among.kth_of_each(ranks), np.uint32(1))
-        free = among.below(owns)
+        free = among.under(owns)
         # Where only the floors are kept, the threshold is just above the largest of the other weights.
         threshold = tf.minimum(free.kth(k, guess), free.largest() + np.uint32(1))
         return threshold, tf.minimum(owns, threshold)
