@@ -15,7 +15,7 @@ import pytest
 from research import fuzz_kinds
 from research.fuzz_kinds import Kind, fault
 
-MUTANTS = 12
+MUTANTS = 20
 # Of processor time, as other tests run beside these.
 SECONDS = 5
 
