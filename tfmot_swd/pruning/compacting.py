@@ -96,7 +96,8 @@ class _Bracket:
         self._groups: list[tf.Tensor] = []
         self._few: list[tf.Tensor] = []
         found: list[list[tf.Tensor]] = [[] for _ in range(tensors)]
-        inside, last = [], []
+        inside: list[tf.Tensor] = []
+        last: list[tf.Tensor] = []
         for vector, pieces in enumerate(bits.pieces):
             with in_turn(last):
                 numbers = bits.bits(vector)
