@@ -12,7 +12,8 @@ from tfmot_swd.channels.rebuild import rebuild
 from tfmot_swd.channels.removal import Keep, RemovalPlan, plan_removal
 from tfmot_swd.io.collection import collection_paused
 from tfmot_swd.io.deprecation import renamed_arguments
-from tfmot_swd.keras2.compat import forget_gradients, keras, variables_of
+from tfmot_swd.keras2.compat import keras, variables_of
+from tfmot_swd.keras2.gradients import forget_gradients
 from tfmot_swd.keras2.graph import (
     calls_of,
     carry_trainable_state,

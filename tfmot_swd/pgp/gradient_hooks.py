@@ -13,7 +13,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfmot_swd.keras2.compat import AutoCastVariable, identity_with_gradient, master_variable
+from tfmot_swd.keras2.compat import AutoCastVariable, master_variable
+from tfmot_swd.keras2.gradients import identity_with_gradient
 from tfmot_swd.keras2.layer_weights import part_of
 
 # In a graph it returns the operation that must run, if any.

@@ -9,6 +9,7 @@ from typing import Any
 
 from tfmot_swd.io.deprecation import renamed_attribute
 from tfmot_swd.keras2 import compat as _compat
+from tfmot_swd.keras2.gradients import forget_gradients_of_training
 from tfmot_swd.keras3.datasets import readable
 from tfmot_swd.keras3.training_objects import training_object
 from tfmot_swd.pruning.backup import Resumed, TrainingBackup
@@ -227,7 +228,7 @@ class UpdatePruningStep(_compat.UpdatePruningStep):
     def on_train_end(self, logs: Any = None) -> None:
         self._begun.check_trace()
         self._begun.on_train_end()
-        _compat.forget_gradients_of_training(self.model)
+        forget_gradients_of_training(self.model)
         if self._backup is not None:
             _compat.set_training_state(self.model, None)
             self._backup.delete()
