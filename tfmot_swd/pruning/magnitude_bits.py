@@ -23,7 +23,7 @@ GROUP = 8
 # A tensor of this size has vectors of its own; smaller ones are concatenated, which costs a copy and saves operations.
 _ALONE = 1 << 16
 # The longest vector: what is computed of a vector at a time is this long at most, whatever the size of the model.
-_LONGEST = 1 << 20
+_LONGEST = 1 << 22
 
 
 def magnitude_bits(tensor: tf.Tensor) -> tf.Tensor:
