@@ -16,7 +16,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfmot_swd.keras2.compat import PruneLowMagnitude, keras
-from tfmot_swd.keras2.graph import Shape
+from tfmot_swd.keras2.graph import Shape, layers_inside
 from tfmot_swd.keras2.overrides import replaced_on_object
 
 _ROOM = "tf_keras.src.layers."
@@ -106,7 +106,10 @@ def _is_known(layer: Any, args: Any, kwargs: Any, before: Sequence[Any], shapes:
     if len(before) != 1 or len(args) != 1 or not f"{type(own).__module__}.".startswith(_PLAIN) or own.dynamic:
         return False
     given = tf.nest.flatten(args)
-    if not all(map(_is_plain, (*given, *before))) or any(map(keras.backend.is_keras_tensor, tf.nest.flatten(kwargs))):
+    if not all(map(_is_plain, (*given, *before))) or any(map(_is_symbolic, tf.nest.flatten(kwargs))):
+        return False
+    # An activation that is a layer is built by its first call.
+    if layers_inside(own, itself=False):
         return False
     if any(each._activity_regularizer is not None or replaced_on_object(each) for each in (layer, own)):
         return False
@@ -127,6 +130,10 @@ def _is_plain(value: Any) -> bool:
         and value.shape.rank is not None
         and getattr(value, "_keras_mask", None) is None
     )
+
+
+def _is_symbolic(value: Any) -> bool:
+    return type(value).__name__.endswith("KerasTensor")
 
 
 def _dtype_in(layer: Any, tensor: Any) -> Any:
