@@ -274,3 +274,22 @@ def test_the_bias_of_an_einsum_is_no_kernel(recwarn):
     pruned.fit(np.ones((2, 2, 4)), np.ones((2, 2, 2, 3)), 1, verbose=0, callbacks=[tfmot_swd.UpdatePruningStep()])
 
     assert not [each for each in recwarn if "all weights" in str(each.message)]
+
+
+def test_limits_are_those_of_the_layers_that_are_trained_now():
+    model = tfmot_swd.prune_selective_decay(net(), tfmot_swd.SelectiveDecay(0.8, 1000, frequency=50, minimum_kept=4))
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+    small, middle, head = model.layers
+    seen = []
+    for frozen in (head, small):
+        small.trainable = middle.trainable = head.trainable = True
+        frozen.trainable = False
+        pool = WeightPool.of(model)
+        pool.leader.threshold.assign(1e6)
+        pool.join(model.optimizer)
+        # No weight reaches the threshold, so each kernel keeps its floor.
+        kept = [int(mask.numpy().sum()) for weight, mask in pool.decayed() if id(weight) in pool.kernels]
+        seen.append(kept)
+        pool.leave()
+
+    assert seen == [[4, 4], [4, 4]]

@@ -93,7 +93,8 @@ class ThresholdSelection:
           tensors: the values whose magnitudes are ranked.
           k: how many are targeted, an integer scalar.
           guess: an earlier global threshold, float32 scalar.
-          is_bound: whether a floor bound at the last selection; saves a useless selection, changes no result.
+          is_bound: whether a floor bound at the last selection; saves a useless selection, and changes nothing that is
+            kept.
           static: whether shapes must not depend on data; see `needs_static_shapes`.
         """
         values = [tf.cast(each, tf.float32) for each in tensors]

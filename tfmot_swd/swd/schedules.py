@@ -16,9 +16,6 @@ from tfmot_swd.pruning.schedules import check_not_in_tfmots_wrapper
 PENALTIES = ("auto", "coupled", "implicit", "forward")
 TARGETS = ("kernels", "all")
 
-# Of the automatic frequency: the target moves by less than a hundredth of its way between two computations.
-_MOST_UPDATES = 16
-_LEAST_REFRESHES = 500
 # The published schedule of a(t).
 PAPER_A_MIN = 0.1
 PAPER_A_MAX = 1e5
@@ -50,14 +47,13 @@ class DecaySchedule(_Ending):
     shrink_min: float = 0.001
     shrink_max: float = 1e4
     penalty: str = "implicit"
-    frequency: int | None = None
+    frequency: int = 1
 
     def __post_init__(self) -> None:
         _check_number("ramp", self.ramp, 0.0, 1.0)
         _check_number("power", self.power, 1.0, math.inf)
         self._set_count("begin_step", 0)
-        if self.frequency is not None:
-            self._set_count("frequency", 1)
+        self._set_count("frequency", 1)
         if self.epochs is not None:
             self._set_count("epochs", 1, "epochs")
         self._set_end()
@@ -118,18 +114,7 @@ class DecaySchedule(_Ending):
         self._check_has_end()
         step = tf.cast(step, tf.int64)
         since = step - self.begin_step
-        return (since >= 0) & (step <= self.end_step) & (since % self.refresh_every == 0)
-
-    @property
-    def refresh_every(self) -> int:
-        """Updates between two computations of the targets: `frequency`, or by default one that the length allows.
-
-        That is 1 in runs of less than 1,000 updates, and up to 16 in longer ones, so that the targets are computed 500
-        times in a run or more.
-        """
-        if self.frequency is not None:
-            return self.frequency
-        return max(1, min(_MOST_UPDATES, (self.end_step - self.begin_step) // _LEAST_REFRESHES))
+        return (since >= 0) & (step <= self.end_step) & (since % self.frequency == 0)
 
     def progress(self, step: tf.Tensor | int) -> tf.Tensor:
         """Returns t in [0, 1], float64: 0 up to `begin_step`, 1 from `end_step` on."""
@@ -217,8 +202,9 @@ class SelectiveDecay(DecaySchedule):
         (arXiv 2310.02448), hard at infinity.
       targets: "kernels" decays only the prunable weights; "all" applies the threshold to batch-norm
         gamma and beta and to biases too, as the authors' code does.
-      frequency: updates between two computations of the threshold; the decay acts at every update. None, the default,
-        is 1 in runs of less than 1,000 updates, and up to 16 in longer ones (`refresh_every`).
+      frequency: updates between two computations of the threshold; the decay acts at every update. Between two of
+        them a weight that falls below the threshold is decayed beside those that were targeted, and late in a run does
+        not recover.
       minimum_kept: least number of weights that each kernel keeps, as one global threshold may empty a layer whose
         weights are small, so that the model outputs a constant. A float is a share, in [0, 1], of what the kernel
         would keep if all had the same rate, and at least one weight: at 98 % the default 0.1 keeps two in a thousand

@@ -92,10 +92,14 @@ class WeightPool(DecayPool[PruneSelectiveDecay]):
         if not self._selection.has_floors:
             return
         kept = vars(self.leader.unsaved)
-        if "limits" not in kept or kept["limits"].shape != [len(self._targets)]:
-            with self.strategy.scope():
+        targets = tuple(id(each.weight) for each in self._targets)
+        with self.strategy.scope():
+            if "limits" not in kept or kept["limits"].shape != [len(targets)]:
                 kept["limits"] = tf.Variable(self._initial_limits(), trainable=False)
-        self._limits = kept["limits"]
+            elif kept["limits_of"] != targets:
+                # As many weights, but of other layers, which have been unfrozen since.
+                kept["limits"].assign(self._initial_limits())
+        kept["limits_of"], self._limits = targets, kept["limits"]
 
     def decayed(self) -> list[tuple[tf.Variable, tf.Tensor]]:
         limits = self._present_limits()
@@ -134,7 +138,7 @@ class WeightPool(DecayPool[PruneSelectiveDecay]):
         def compute() -> tf.Tensor:
             return self._select(strategy, self.schedule.sparsity(step))
 
-        if self.schedule.refresh_every == 1:
+        if self.schedule.frequency == 1:
             return compute()
         return tf.cond(self.schedule.is_due(step), compute, self._present_limits)
 

@@ -104,7 +104,7 @@ class ChannelPool(DecayPool[PruneStructuredDecay]):
         self._weights = [variables[each] for each in self._decayed]
         self._shrunk = tf.function(self._shrunk_in_one, jit_compile=True)
         self._traced: dict[bool, Any] = {}
-        # The channels to keep as they were computed last, once the pool has joined.
+        # The channels to keep in the present update, once the pool has joined.
         self._kept: tf.Variable | None = None
 
     @classmethod
@@ -136,8 +136,9 @@ class ChannelPool(DecayPool[PruneStructuredDecay]):
 
     def keep(self) -> tf.Tensor:
         """Returns the channels that are not targeted, bool `(channels,)`; before the final pruning step."""
-        if self._kept is not None:
-            return self._kept.read_value()
+        return self._above() if self._kept is None else self._kept.read_value()
+
+    def _above(self) -> tf.Tensor:
         return self.search.above(self.scores(), self.leader.threshold.read_value())
 
     def left(self) -> np.ndarray:
@@ -169,19 +170,20 @@ class ChannelPool(DecayPool[PruneStructuredDecay]):
         with self.strategy.scope():
             if "keep" not in kept or kept["keep"].shape != [self.search.channels]:
                 kept["keep"] = tf.Variable(tf.ones([self.search.channels], tf.bool), trainable=False)
-            kept["keep"].assign(self.keep())
+            kept["keep"].assign(self._above())
         self._kept = kept["keep"]
 
     def _refresh(self, strategy: tf.distribute.Strategy, step: tf.Tensor) -> tf.Tensor:
         def compute() -> tf.Tensor:
             keep, threshold = self._fitted(self.limits_at(step), keep_ties=True)
             assign(strategy, self.leader.threshold, threshold)
-            assign(strategy, self._joined(self._kept), keep)
             return keep
 
-        if self.schedule.refresh_every == 1:
-            return compute()
-        return tf.cond(self.schedule.is_due(step), compute, self.keep)
+        always = self.schedule.frequency == 1
+        keep = compute() if always else tf.cond(self.schedule.is_due(step), compute, self._above)
+        # A coupled penalty reads them, as scores that XLA computes once more may be rounded differently.
+        assign(strategy, self._joined(self._kept), keep)
+        return keep
 
     def _decay(self, strategy: tf.distribute.Strategy, shrink_by: tf.Tensor, targeted: tf.Tensor) -> None:
         factor = 1.0 / (1.0 + shrink_by)
