@@ -281,7 +281,7 @@ def test_limits_are_those_of_the_layers_that_are_trained_now():
     model.compile(keras.optimizers.SGD(0.0), "mse")
     small, middle, head = model.layers
     seen = []
-    for frozen in (head, small):
+    for frozen in (head, middle):
         small.trainable = middle.trainable = head.trainable = True
         frozen.trainable = False
         pool = WeightPool.of(model)
