@@ -86,5 +86,5 @@ def test_pruning_communicates_nothing_more_in_a_step(communicated, kind):
 @pytest.mark.parametrize(("criterion", "elements"), [("rpgp", 3 * 3 * 2 * 4), ("feature_taylor", 4)])
 def test_criteria_of_gradients_add_up_the_scores_of_an_update_over_the_workers(communicated, criterion, elements):
     """One operation more: the norm is that of the sum of the gradients, so RPGP sends them before it is taken."""
-    of_scores = ("CollectiveReduceV2", "float32", elements, True)
+    of_scores = ("CollectiveReduceV2", "float32", elements, False)
     assert communicated[criterion] == sorted([*communicated["plain"], of_scores])
