@@ -13,7 +13,8 @@ def test_nothing_copies_all_weights():
     # Channels have left, so that the removal of channels was measured too.
     assert found["removed"] > 0
     # Bytes a weight of the look-ahead, the final pruning step, the status, stripping and the report beside those of the
-    # training step: 1.9, which are pieces of a fixed size, and 37 when each of them made copies.
-    assert found["beside_the_step"] < 5.0
-    # All of them, the weights, their momentum and the first network included: 44 now.
+    # training step: 8, the weights of the stripped model and of the one without dead channels, and 37 when each step
+    # made copies. (TensorFlow keeps what a training step has freed: a step that takes more leaves them more room.)
+    assert found["beside_the_step"] < 12.0
+    # All of them, the weights, their momentum and the first network included: 49 now, 114 when each step made copies.
     assert found["whole"] < 55.0
