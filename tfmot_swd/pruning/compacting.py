@@ -6,13 +6,13 @@ earlier update is known, it selects among the numbers in a bracket around it, an
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from tfmot_swd.pruning.magnitude_bits import ABOVE_ALL, GROUP, BitVectors, Piece, bits_to_float, in_turn, magnitude_bits
+from tfmot_swd.pruning.magnitude_bits import ABOVE_ALL, GROUP, BitVectors, Piece, bits_below, bits_to_float, in_turn
+from tfmot_swd.pruning.selector import Selector
 
 # Highest digit first: 11 bits (exponent and three bits of mantissa), then 10 and 10.
 _DIGITS = ((20, 11), (10, 10), (0, 10))
@@ -21,21 +21,8 @@ _DIGITS = ((20, 11), (10, 10), (0, 10))
 BRACKET = 1 << 18
 
 
-@dataclasses.dataclass(frozen=True)
-class Compacting:
-    """Selects among the magnitudes of many tensors; see `thresholds.Selector`.
-
-    Args:
-      bits: of the tensors.
-      tensors: how many they are.
-    """
-
-    bits: BitVectors
-    tensors: int
-
-    @classmethod
-    def of(cls, tensors: Sequence[tf.Tensor]) -> Compacting:
-        return cls(BitVectors.of(tensors), len(tensors))
+class Compacting(Selector):
+    """A selector for CPUs."""
 
     def kth(self, k: tf.Tensor, guess: tf.Tensor | None = None) -> tf.Tensor:
         if guess is None:
@@ -72,18 +59,6 @@ class Compacting:
         ]
         return tf.stack(own)
 
-    def under(self, limits: tf.Tensor) -> Compacting:
-        return Compacting(dataclasses.replace(self.bits, limits=limits), self.tensors)
-
-    def largest(self) -> tf.Tensor:
-        found: list[tf.Tensor] = []
-        for vector in range(len(self.bits.values)):
-            with in_turn(found[-1:]):
-                bits = self.bits.bits(vector)
-                free = tf.where(tf.equal(bits, np.uint32(ABOVE_ALL)), np.uint32(0), bits)
-                found.append(tf.reduce_max(tf.cast(free, tf.int32)))
-        return tf.cast(tf.reduce_max(tf.stack(found)), tf.uint32)
-
 
 class _Bracket:
     """The numbers in a bracket around a guess, and the count of each tensor below it, int32 `(tensors,)`."""
@@ -116,7 +91,7 @@ class _Bracket:
         return (within >= 0) & (within < tf.size(self._inside))
 
     def selected(self, within: tf.Tensor) -> tf.Tensor:
-        found: tf.Tensor = _radix_of([bits_to_float(self._inside)], None, within)
+        found: tf.Tensor = _radix_of([bits_to_float(self._inside)], [None], within)
         return found
 
     def counts_in_bracket(self, chosen: tf.Tensor) -> tf.Tensor:
@@ -133,22 +108,20 @@ class _Bracket:
 
 def _radix(bits: BitVectors, rank: tf.Tensor) -> tf.Tensor:
     """Returns the number of a rank among all."""
-    limits = None if bits.limits is None else [bits.spread(vector, bits.limits) for vector in range(len(bits.values))]
-    found: tf.Tensor = _radix_of(bits.values, limits, rank)
+    found: tf.Tensor = _radix_of(bits.values, [bits.limit(vector) for vector in range(len(bits.values))], rank)
     return found
 
 
 # Traced a few times in a process, as the lengths are open: a training step uses it in several places, and Keras traces
 # each step twice.
 @tf.function(autograph=False, reduce_retracing=True)
-def _radix_of(values: Sequence[tf.Tensor], limits: Sequence[tf.Tensor] | None, rank: tf.Tensor) -> tf.Tensor:
-    def numbers(vector: int) -> tf.Tensor:
-        bits = magnitude_bits(values[vector])
-        if limits is not None:
-            bits = tf.where(bits >= limits[vector], np.uint32(ABOVE_ALL), bits)
-        return tf.cast(bits, tf.int32)
+def _radix_of(values: Sequence[tf.Tensor], limits: Sequence[tf.Tensor | None], rank: tf.Tensor) -> tf.Tensor:
+    left: list[tf.Tensor] = []
 
-    candidates: list[tf.Tensor] | None = None
+    def numbers(vector: int, candidates: Sequence[tf.Tensor]) -> tf.Tensor:
+        """Returns what is left of a vector; all of it at first."""
+        return candidates[vector] if candidates else tf.cast(bits_below(values[vector], limits[vector]), tf.int32)
+
     for shift, width in _DIGITS:
         size = 1 << width
 
@@ -158,18 +131,16 @@ def _radix_of(values: Sequence[tf.Tensor], limits: Sequence[tf.Tensor] | None, r
         counts: list[tf.Tensor] = []
         for vector in range(len(values)):
             with in_turn(counts[-1:]):
-                number = numbers(vector) if candidates is None else candidates[vector]
-                counts.append(tf.math.bincount(digit(number), minlength=size, maxlength=size))
+                counts.append(tf.math.bincount(digit(numbers(vector, left)), minlength=size, maxlength=size))
         upto = tf.cumsum(tf.add_n(counts))
         chosen = tf.reduce_sum(tf.cast(upto <= rank, tf.int32))
         rank -= tf.where(chosen > 0, upto[tf.maximum(chosen - 1, 0)], 0)
-        left: list[tf.Tensor] = []
+        candidates, left = left, []
         for vector in range(len(values)):
             with in_turn(left[-1:]):
-                number = numbers(vector) if candidates is None else candidates[vector]
+                number = numbers(vector, candidates)
                 left.append(tf.boolean_mask(number, tf.equal(digit(number), chosen)))
-        candidates = left
-    return tf.cast(tf.concat(candidates, axis=0)[0], tf.uint32)
+    return tf.cast(tf.concat(left, axis=0)[0], tf.uint32)
 
 
 def _grouped(flags: tf.Tensor) -> tf.Tensor:
@@ -179,9 +150,9 @@ def _grouped(flags: tf.Tensor) -> tf.Tensor:
 
 def _by_piece(groups: tf.Tensor, inside: Sequence[Piece], found: list[list[tf.Tensor]]) -> list[tf.Tensor]:
     """Adds the number of flags of each piece of a vector to those found of its tensor, and returns them."""
-    counts = tf.raw_ops.PopulationCount(x=groups)
+    counts = tf.cast(tf.raw_ops.PopulationCount(x=groups), tf.int32)
     parts = tf.split(counts, [piece.size // GROUP for piece in inside]) if len(inside) > 1 else [counts]
-    sums = [tf.reduce_sum(tf.cast(part, tf.int32)) for part in parts]
+    sums = [tf.reduce_sum(part) for part in parts]
     for piece, number in zip(inside, sums, strict=True):
         found[piece.tensor].append(number)
     return sums

@@ -6,33 +6,20 @@ to one kernel each, without a copy of the weights, a sort, or a tensor whose siz
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from tfmot_swd.pruning.magnitude_bits import ABOVE_ALL, BitVectors
+from tfmot_swd.pruning.magnitude_bits import ABOVE_ALL
+from tfmot_swd.pruning.selector import Selector
 
 _BITS_AT_ONCE = 2
 _FIRST_SHIFT = 30
 
 
-@dataclasses.dataclass(frozen=True)
-class Counting:
-    """Selects among the magnitudes of many tensors; see `thresholds.Selector`.
-
-    Args:
-      bits: of the tensors.
-      tensors: how many they are.
-    """
-
-    bits: BitVectors
-    tensors: int
-
-    @classmethod
-    def of(cls, tensors: Sequence[tf.Tensor]) -> Counting:
-        return cls(BitVectors.of(tensors), len(tensors))
+class Counting(Selector):
+    """A selector with static shapes."""
 
     def kth(self, k: tf.Tensor, guess: tf.Tensor | None = None) -> tf.Tensor:
         return _bisected(self._count_below, k)
@@ -45,16 +32,6 @@ class Counting:
         wanted = np.array([0 if rank is None else rank for rank in ranks], np.int32)
         found = _bisected(self._counts_below, tf.constant(wanted))
         return tf.where([rank is None for rank in ranks], np.uint32(ABOVE_ALL), found)
-
-    def under(self, limits: tf.Tensor) -> Counting:
-        return Counting(dataclasses.replace(self.bits, limits=limits), self.tensors)
-
-    def largest(self) -> tf.Tensor:
-        found = []
-        for vector in range(len(self.bits.values)):
-            bits = self.bits.bits(vector)
-            found.append(tf.reduce_max(tf.cast(tf.where(bits < ABOVE_ALL, bits, np.uint32(0)), tf.int32)))
-        return tf.cast(tf.reduce_max(tf.stack(found)), tf.uint32)
 
     def _count_below(self, candidate: tf.Tensor) -> tf.Tensor:
         """Returns how many magnitudes of all tensors are below a candidate, int32."""
@@ -80,7 +57,7 @@ def _bisected(count_below: Callable[[tf.Tensor], tf.Tensor], rank: tf.Tensor) ->
             tf.cast(count_below(found + step * np.uint32(times)) <= rank, tf.uint32)
             for times in range(1, 1 << _BITS_AT_ONCE)
         ]
-        return shift - _BITS_AT_ONCE, found + step * (passed[0] + passed[1] + passed[2])
+        return shift - _BITS_AT_ONCE, found + step * tf.add_n(passed)
 
     _, found = tf.while_loop(
         lambda shift, found: shift >= 0,

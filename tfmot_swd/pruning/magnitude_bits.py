@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-_SIGN = 0x80000000
-# Above the bits of every number, NaN included but for the one with all bits set.
-ABOVE_ALL = _SIGN - 1
+# All bits but the sign: above the bits of every number, NaN included but for the one with all of them set.
+ABOVE_ALL = 0x7FFFFFFF
 # Eight flags fill one int64, so groups without a flag are skipped at once.
 GROUP = 8
 # A tensor of this size has vectors of its own; smaller ones are concatenated, which costs a copy and saves operations.
@@ -106,10 +105,7 @@ class BitVectors:
 
     def bits(self, vector: int) -> tf.Tensor:
         """Returns the bits of one vector, uint32."""
-        found = magnitude_bits(self.values[vector])
-        if self.limits is None:
-            return found
-        return tf.where(found >= self.spread(vector, self.limits), np.uint32(ABOVE_ALL), found)
+        return bits_below(self.values[vector], self.limit(vector))
 
     def of_tensor(self, tensor: int) -> BitVectors:
         """Returns the vectors of one tensor, whose number stays."""
@@ -121,12 +117,20 @@ class BitVectors:
                     pieces.append([dataclasses.replace(piece, start=0)])
         return BitVectors(values, pieces, self.limits)
 
-    def spread(self, vector: int, limits: tf.Tensor) -> tf.Tensor:
-        """Returns the limit of the tensor that each element belongs to, or one of shape (1,) that broadcasts."""
+    def limit(self, vector: int) -> tf.Tensor | None:
+        """Returns the limit of each element of a vector, or one of shape (1,) for all; None without limits."""
         inside = self.pieces[vector]
+        if self.limits is None:
+            return None
         if len(inside) == 1:
-            return limits[inside[0].tensor : inside[0].tensor + 1]
-        return tf.repeat(tf.gather(limits, [each.tensor for each in inside]), [each.size for each in inside])
+            return self.limits[inside[0].tensor : inside[0].tensor + 1]
+        return tf.repeat(tf.gather(self.limits, [each.tensor for each in inside]), [each.size for each in inside])
+
+
+def bits_below(values: tf.Tensor, limit: tf.Tensor | None) -> tf.Tensor:
+    """Returns the magnitude bits of values, `ABOVE_ALL` where they are not below a limit, uint32."""
+    found = magnitude_bits(values)
+    return found if limit is None else tf.where(found >= limit, np.uint32(ABOVE_ALL), found)
 
 
 def in_turn(results: Sequence[tf.Tensor]) -> Any:

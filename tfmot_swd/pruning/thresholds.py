@@ -7,7 +7,7 @@ Two forms agree to the bit: `Compacting` needs few passes and tensors whose size
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, Self
+from typing import Any
 
 import tensorflow as tf
 
@@ -15,30 +15,7 @@ from tfmot_swd.keras2.compat import in_xla_context
 from tfmot_swd.pruning.compacting import Compacting
 from tfmot_swd.pruning.counting import Counting
 from tfmot_swd.pruning.magnitude_bits import bits_to_float, magnitude_bits
-
-
-class Selector(Protocol):
-    """Selection among the magnitudes of many tensors, as uint32 bits (`magnitude_bits`); in graph."""
-
-    def kth(self, k: tf.Tensor, guess: tf.Tensor | None = None) -> tf.Tensor:
-        """Returns sorted(magnitudes of all tensors)[k], a uint32 scalar.
-
-        Args:
-          k: int32 scalar, 0 <= k < N.
-          guess: an earlier result, near which this one may be found sooner; it changes no result.
-        """
-
-    def kth_and_counts(self, k: tf.Tensor, guess: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns `kth`, and the number of elements of each tensor below it, int32 `(tensors,)`."""
-
-    def kth_of_each(self, ranks: Sequence[int | None]) -> tf.Tensor:
-        """Returns sorted(magnitudes)[rank] of each tensor, uint32 `(tensors,)`; `ABOVE_ALL` where the rank is None."""
-
-    def under(self, limits: tf.Tensor) -> Self:
-        """Returns a selector in which magnitudes that are not below the limit of their tensor are `ABOVE_ALL`."""
-
-    def largest(self) -> tf.Tensor:
-        """Returns the largest magnitude below `ABOVE_ALL`, a uint32 scalar; 0 without any."""
+from tfmot_swd.pruning.selector import Selector
 
 
 def selector(tensors: Sequence[tf.Tensor], static: bool) -> Selector:
@@ -85,17 +62,18 @@ def kth_magnitude(
     >>> float(kth_magnitude([tf.constant([0.5, -2.0]), tf.constant([[-1.0]])], 1))
     1.0
     """
-    among = selector(tensors, static)
     count = sum(tensor.shape.num_elements() for tensor in tensors)
-    if isinstance(k, int) and not 0 <= k < count:
+    if tensors and isinstance(k, int) and not 0 <= k < count:
         raise ValueError(f"k must be at least 0 and below the {count} weights. Received: k={k}")
-    rank = tf.cast(k, tf.int32)
-    if static:
-        found: tf.Tensor = _compiled_kth([tf.convert_to_tensor(each) for each in tensors], rank)
-        return found
-    return bits_to_float(among.kth(rank, None if guess is None else magnitude_bits(guess)))
+    find = _compiled_kth if static else _kth
+    found: tf.Tensor = find([tf.convert_to_tensor(each) for each in tensors], tf.cast(k, tf.int32), guess, static)
+    return found
 
 
-@tf.function(jit_compile=True, autograph=False)
-def _compiled_kth(tensors: Sequence[tf.Tensor], k: tf.Tensor) -> tf.Tensor:
-    return bits_to_float(Counting.of(tensors).kth(k))
+def _kth(tensors: Sequence[tf.Tensor], k: tf.Tensor, guess: tf.Tensor | None, static: bool) -> tf.Tensor:
+    near = None if guess is None else magnitude_bits(guess)
+    return bits_to_float(selector(tensors, static).kth(k, near))
+
+
+# On a GPU, XLA makes one kernel of each counting pass.
+_compiled_kth = tf.function(_kth, jit_compile=True, autograph=False)

@@ -17,7 +17,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_swd.pruning.magnitude_bits import bits_to_float, magnitude_bits
-from tfmot_swd.pruning.thresholds import Selector, selector
+from tfmot_swd.pruning.selector import Selector
+from tfmot_swd.pruning.thresholds import selector
 
 
 def floors_of(

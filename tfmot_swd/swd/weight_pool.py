@@ -61,11 +61,6 @@ class WeightPool(DecayPool[PruneSelectiveDecay]):
     def targets(self) -> list[tuple[tf.Variable, tf.Tensor]]:
         return [(each.weight, each.mask.read_value()) for each in self._targets]
 
-    def targeted(self) -> np.ndarray:
-        """Returns for each prunable weight whether it is below its threshold, bool (N,)."""
-        stays = [mask.numpy() for _, mask in self.decayed()]
-        return np.concatenate([~stays[place].ravel() for place in self._places])
-
     def floored(self) -> tuple[str, ...]:
         """Returns the layers with a kernel that keeps weights below the global threshold because of its floor."""
         limits, threshold = self._present_limits().numpy(), self.leader.threshold.numpy()
