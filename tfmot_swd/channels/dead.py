@@ -14,8 +14,8 @@ from tfmot_swd.channels.removal import RemovalPlan, check_nothing_empty, plan_re
 from tfmot_swd.io.deprecation import renamed_arguments
 from tfmot_swd.keras2.compat import variables_of
 from tfmot_swd.keras2.layer_weights import has_bias, weight_at
-from tfmot_swd.keras2.weight_values import PIECE, view_of
-from tfmot_swd.layers.constants import Linear, is_unpadded
+from tfmot_swd.keras2.weight_values import view_of
+from tfmot_swd.layers.constants import Linear, folded, is_unpadded
 from tfmot_swd.layers.record import CONSUME, Cut
 from tfmot_swd.layers.registry import constants_of
 
@@ -191,17 +191,5 @@ class _Search:
             line = np.where(stays[cut.ids], 0.0, np.nan_to_num(lines[0]))
             if line.any():
                 kernel = self.values[cut.variable_id]
-                found[cut.layer_id] = _folded(line, kernel.reshape(-1, *kernel.shape[-2:]))
+                found[cut.layer_id] = folded(line, kernel.reshape(-1, *kernel.shape[-2:]))
         return found
-
-
-def _folded(line: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """Returns what a layer makes of constant inputs, float64 `(out,)`, from a kernel `(positions, in, out)`."""
-    places = np.flatnonzero(line)
-    total = np.zeros(kernel.shape[-1])
-    # In pieces: in float64 a kernel takes twice its memory.
-    step = max(PIECE // (kernel.shape[0] * kernel.shape[-1]), 1)
-    for start in range(0, places.size, step):
-        some = places[start : start + step]
-        total += line[some] @ kernel[:, some].sum(axis=0, dtype=np.float64)
-    return total

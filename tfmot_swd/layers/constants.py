@@ -6,7 +6,7 @@ A `Line` holds the value of each channel, float64 `(channels,)`, NaN where it is
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -77,16 +77,26 @@ def weighted(line: Line, kernel: np.ndarray, unpadded: bool) -> Line:
     """
     kernel = kernel.reshape(-1, *kernel.shape[-2:])
     settled = (line == 0.0) | (~np.isnan(line) & unpadded)
-    constants = np.where(settled, np.nan_to_num(line), 0.0)
-    value, is_open = np.zeros(kernel.shape[-1]), np.zeros(kernel.shape[-1], bool)
-    # In pieces: in float64 a kernel takes twice its memory.
-    step = max(PIECE // (kernel.shape[0] * kernel.shape[-1]), 1)
-    for start in range(0, kernel.shape[1], step):
-        inputs = slice(start, start + step)
-        part = kernel[:, inputs]
-        value += constants[inputs] @ part.sum(axis=0, dtype=np.float64)
-        is_open |= (part[:, ~settled[inputs]] != 0.0).any(axis=(0, 1))
+    value = folded(np.where(settled, np.nan_to_num(line), 0.0), kernel)
+    is_open = np.zeros(kernel.shape[-1], bool)
+    for part in _pieces(kernel, np.flatnonzero(~settled)):
+        is_open |= (kernel[:, part] != 0.0).any(axis=(0, 1))
     return np.where(is_open, np.nan, value)
+
+
+def folded(line: Line, kernel: np.ndarray) -> Line:
+    """Returns what a kernel `(positions, inputs, outputs)` makes of constant inputs, summed over its positions."""
+    total = np.zeros(kernel.shape[-1])
+    for part in _pieces(kernel, np.arange(line.size)):
+        total += line[part] @ kernel[:, part].sum(axis=0, dtype=np.float64)
+    return total
+
+
+def _pieces(kernel: np.ndarray, inputs: np.ndarray) -> Iterator[np.ndarray]:
+    """Yields inputs of a kernel, so many at a time that their part of it is a piece; in float64 it takes twice."""
+    step = max(PIECE // (kernel.shape[0] * kernel.shape[-1]), 1)
+    for start in range(0, inputs.size, step):
+        yield inputs[start : start + step]
 
 
 def weighted_each(line: Line, kernel: np.ndarray, unpadded: bool) -> Line:
