@@ -6,17 +6,13 @@ A module that uses it has the flags of `define_flags`, and where `--child` is gi
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-import tempfile
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from absl import flags
 from rich.console import Console
 
+from research import child
 from research.journal import Journal
 
 
@@ -29,15 +25,9 @@ def measure_apart(module: str, name: str, size: int) -> dict[str, Any]:
         size: side of the input images; 0 for the network's own.
 
     Raises:
-        RuntimeError: with the end of what the process said, where it failed.
+        RuntimeError: as `child.measure_apart`.
     """
-    with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / "result.json"
-        command = [sys.executable, "-m", module, f"--models={name}", f"--size={size}", f"--child={path}"]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
-        if done.returncode:
-            raise RuntimeError(f"{name} failed. Received: {done.stderr[-3000:]}")
-        return dict(json.loads(path.read_text()))
+    return child.measure_apart(module, f"--models={name}", f"--size={size}")
 
 
 def measure_all(

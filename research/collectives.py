@@ -50,12 +50,12 @@ def _walk(graph: Any, conditional: bool) -> Iterator[Collective]:
             elements = tensor.shape.num_elements()
             yield Collective(operation.type, tensor.dtype.name, -1 if elements is None else elements, conditional)
         optional = conditional or operation.type not in ("PartitionedCall", "StatefulPartitionedCall")
-        for name in _called(operation):
-            yield from _walk(graph._get_function(name).graph, optional)
+        for body in called_graphs(graph, operation):
+            yield from _walk(body, optional)
 
 
-def _called(operation: Any) -> Iterator[str]:
-    """Yields the names of the functions among an operation's attributes."""
+def called_graphs(graph: Any, operation: Any) -> Iterator[Any]:
+    """Yields the graphs of the functions among an operation's attributes, such as a call's or a branch's."""
     for value in operation.node_def.attr.values():
         functions = [value.func] if value.WhichOneof("value") == "func" else value.list.func
-        yield from (each.name for each in functions)
+        yield from (graph._get_function(each.name).graph for each in functions)

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import gc
 import json
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 import tfmot_swd
+from research.child import measure_apart
 from research.journal import Journal
 from tfmot_swd.magnitude.entry import prune_magnitude
 
@@ -44,7 +43,8 @@ METHODS: dict[str, Callable[[Any], Any]] = {
 
 REPORT = flags.DEFINE_bool("report", False, "only print the table of what is there")
 COUNT = flags.DEFINE_integer("fits", FITS, "trainings in one process")
-ONE = flags.DEFINE_string("one", None, "measure this case in this process, and print it as JSON")
+ONE = flags.DEFINE_string("one", None, "used by this program itself: the case to measure, as JSON")
+CHILD = flags.DEFINE_string("child", "", "used by this program itself: write the result of one case here")
 
 
 def network(filters: int = 8) -> keras.Model:
@@ -122,14 +122,6 @@ def keys(count: int) -> list[dict[str, Any]]:
     return [*fits, {"what": "removals", "method": "PGP", "clears": False, "count": REMOVALS}]
 
 
-def measure_apart(key: dict[str, Any]) -> dict[str, Any]:
-    """Returns what a process of its own measures."""
-    command = [sys.executable, "-m", "research.memory_growth", f"--one={json.dumps(key)}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
-
-
 def print_table(journal: Journal, console: Console) -> None:
     table = Table(title="Resident memory of one process, MiB")
     for heading in (
@@ -162,15 +154,15 @@ def print_table(journal: Journal, console: Console) -> None:
 
 
 def main(_: list[str]) -> None:
-    if ONE.value:
+    if CHILD.value:
         key = json.loads(ONE.value)
         measure = measure_fits if key["what"] == "fits" else measure_removals
-        print(json.dumps(measure(key["method"], key["clears"], key["count"])))
+        Path(CHILD.value).write_text(json.dumps(measure(key["method"], key["clears"], key["count"])))
         return
     journal, console = Journal(RESULTS), Console(width=130)
     for key in keys(COUNT.value) if not REPORT.value else ():
         if not journal.done(key):
-            journal.append(key, measure_apart(key))
+            journal.append(key, measure_apart("research.memory_growth", f"--one={json.dumps(key)}"))
             console.print(f"Measured {key}")
     print_table(journal, console)
 

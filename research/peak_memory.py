@@ -8,10 +8,11 @@ pruning step, strips it and counts its zeros. The operating system's own peak of
 and reset after each phase, so nothing that TensorFlow, XLA or NumPy allocates is missed. Figures are whole-process
 peaks, less that of plain training of the same network in the same way, over the number of weights.
 
-The memory allocator is left as a user has it (glibc, no variable set). It maps each tensor of more than 32 MB by
-itself and gives it back when it is freed; smaller ones come from arenas that may keep what was freed, which is why
-the network of many layers is measured several times. The plain process imports the same packages. The network that
-was wrapped is let go of, as in `model = prune_selective_decay(model, ...)`: who keeps it holds 4 more bytes a weight.
+The memory allocator is left as a user has it. On a CPU TensorFlow's tensors come from oneDNN's pool, which keeps what
+is freed: a high point of the training step stays, later TensorFlow operations reuse it, and NumPy's copies come on
+top. Other memory comes from glibc, which is why the network of many layers is measured several times. The plain
+process imports the same packages. The network that was wrapped is let go of, as in
+`model = prune_selective_decay(model, ...)`: who keeps it holds 4 more bytes a weight.
 
 Resumable: one line a process in `research/results/peak_memory.jsonl`.
 """
@@ -21,9 +22,6 @@ from __future__ import annotations
 import json
 import resource
 import statistics
-import subprocess
-import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,6 +34,7 @@ from absl import app, flags
 from rich.console import Console
 
 import tfmot_swd
+from research.child import measure_apart
 from research.journal import Journal
 from research.tables import ResultTable, write_markdown
 from tfmot_swd.magnitude import prune_magnitude
@@ -174,25 +173,14 @@ def measure(method: str, size: str) -> dict[str, Any]:
     return {"weights": weights, **peaks.result()}
 
 
-def measure_apart(method: str, size: str) -> dict[str, Any]:
-    """Returns what `measure` does, from a process of its own.
-
-    Raises:
-      RuntimeError: with the end of what the process said, where it failed.
-    """
-    with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / "result.json"
-        chosen = [f"--methods={_as_flag(method)}", f"--sizes={_as_flag(size)}"]
-        command = [sys.executable, "-m", "research.peak_memory", *chosen, f"--child={path}"]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
-        if done.returncode:
-            raise RuntimeError(f"{method}, {size} failed. Received: {done.stderr[-3000:]}")
-        return dict(json.loads(path.read_text()))
-
-
 def _as_flag(name: str) -> str:
     """Returns a name without the commas that separate the entries of flags, and without spaces."""
     return name.replace(", ", "_").replace(" ", "_")
+
+
+def _chosen(method: str, size: str) -> tuple[str, str]:
+    """Returns the flags that choose one method and network."""
+    return f"--methods={_as_flag(method)}", f"--sizes={_as_flag(size)}"
 
 
 def _named(table: dict[str, Any], wanted: list[str] | None) -> list[str]:
@@ -257,7 +245,7 @@ def main(_: list[str]) -> None:
                 if journal.done(key):
                     continue
                 try:
-                    journal.append(key, measure_apart(method, size))
+                    journal.append(key, measure_apart("research.peak_memory", *_chosen(method, size)))
                 except RuntimeError as error:
                     failed.append(f"{method}, {size}")
                     console.print(str(error), markup=False)

@@ -35,7 +35,7 @@ from research.data import load
 from research.journal import Journal
 from research.removal_time import measure_removal
 from research.step_overhead import stepper
-from research.turns import epoch_of, in_turn
+from research.turns import epoch_of, in_turn, steps_in_turn
 
 RESULTS = Path(__file__).parent / "results" / "progressive_time.jsonl"
 BATCH, EPOCHS, IMAGES = 128, 9, 12_800
@@ -126,15 +126,8 @@ def measure_step(network: str, steps: int) -> dict[str, Any]:
     callback.set_model(models["rpgp"])
     callback.on_train_begin()
     run = {name: stepper(model, x, y) for name, model in models.items()}
-    times: dict[str, list[float]] = {name: [] for name in run}
-    for step in range(steps + 3):
-        for name in list(run)[:: 1 if step % 2 else -1]:
-            start = time.perf_counter()
-            run[name]()
-            if step >= 3:
-                times[name].append(time.perf_counter() - start)
-    dense, scored = np.array(times["dense"]), np.array(times["rpgp"])
-    return {"seconds": {"dense": float(np.median(dense))}, "ratio": float(np.median(scored / dense)), "steps": steps}
+    found = steps_in_turn(run, steps)
+    return {"seconds": {"dense": found["seconds"]["dense"]}, "ratio": found["ratio"]["rpgp"], "steps": steps}
 
 
 def measure_width(width: int) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from rich.table import Table
 import tfmot_swd
 from examples.networks import NETWORKS
 from research.journal import Journal
+from research.turns import steps_in_turn
 from tfmot_swd.pruning.thresholds import kth_magnitude
 
 RESULTS = Path(__file__).parent / "results" / "step_overhead.jsonl"
@@ -114,22 +115,7 @@ def measure_steps(name: str, others: tuple[str, ...]) -> dict[str, Any]:
         model = build(shape, classes, weight_decay=5e-4)
         parameters = model.count_params()
         run[kind] = stepper(wrapped(kind, model), x, y)
-    times: dict[str, list[float]] = {kind: [] for kind in kinds}
-    for step in range(steps + 3):
-        # The order turns, so that no kind always runs after the same other.
-        for kind in kinds[step % len(kinds) :] + kinds[: step % len(kinds)]:
-            start = time.perf_counter()
-            run[kind]()
-            if step >= 3:
-                times[kind].append(time.perf_counter() - start)
-    dense = np.array(times["dense"])
-    return {
-        "parameters": parameters,
-        "batch": batch,
-        "steps": steps,
-        "seconds": {kind: float(np.median(values)) for kind, values in times.items()},
-        "ratio": {kind: float(np.median(np.array(values) / dense)) for kind, values in times.items()},
-    }
+    return {"parameters": parameters, "batch": batch, "steps": steps, **steps_in_turn(run, steps)}
 
 
 def measure_threshold(count: int) -> dict[str, Any]:

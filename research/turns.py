@@ -1,4 +1,4 @@
-"""Trainings side by side, an epoch of each in turn, so that a slow moment of the machine falls on all."""
+"""Trainings side by side, an epoch or a step of each in turn, so that a slow moment of the machine falls on all."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import tf_keras as keras
 
+# Steps that are made and not timed.
+WARM_UP = 3
 # Trains one epoch, of this number, and returns its seconds, on the clock and of the processor.
 Epoch = Callable[[int], tuple[float, float]]
 
@@ -35,3 +38,24 @@ def in_turn(ways: Mapping[str, Epoch], epochs: int) -> dict[str, dict[str, list[
             for kept, found in zip((seconds[name], processor[name]), ways[name](epoch), strict=True):
                 kept.append(found)
     return {"seconds": seconds, "processor_seconds": processor}
+
+
+def steps_in_turn(ways: Mapping[str, Callable[[], Any]], steps: int) -> dict[str, dict[str, float]]:
+    """Returns the median `seconds` of a step of each way, and the median `ratio` to the step of the first beside it.
+
+    The order turns from step to step, so that no way always follows the same other.
+    """
+    names = list(ways)
+    times: dict[str, list[float]] = {name: [] for name in names}
+    for step in range(WARM_UP + steps):
+        first = step % len(names)
+        for name in names[first:] + names[:first]:
+            start = time.perf_counter()
+            ways[name]()
+            if step >= WARM_UP:
+                times[name].append(time.perf_counter() - start)
+    beside = np.array(times[names[0]])
+    return {
+        "seconds": {name: float(np.median(values)) for name, values in times.items()},
+        "ratio": {name: float(np.median(np.array(values) / beside)) for name, values in times.items()},
+    }

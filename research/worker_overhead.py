@@ -16,7 +16,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,12 +31,12 @@ import tfmot_swd
 from examples.networks import NETWORKS
 from research.collectives import Collective, collectives_of
 from research.journal import Journal
+from research.turns import steps_in_turn
 
 RESULTS = Path(__file__).parent / "results" / "worker_overhead.jsonl"
 WORKERS = 2
 # All stand in the middle of a run of this many updates: the target climbs, the decay is at work.
 RATE, RUN, MIDDLE = 0.9, 8_000, 4_000
-WARM_UP = 3
 # network: (input shape, samples a worker and step, steps of each kind)
 CASES: dict[str, tuple[tuple[int, int, int], int, int]] = {
     "lenet5": ((28, 28, 1), 64, 200),
@@ -110,22 +109,11 @@ def measure(network: str, steps: int) -> dict[str, Any]:
         run[kind], sent[kind] = stepper(model, strategy, data)
         if kind == "plain":
             parameters = model.count_params()
-    times: dict[str, list[float]] = {kind: [] for kind in KINDS}
-    for step in range(steps + WARM_UP):
-        # The order turns, so that no kind always runs after the same other.
-        first = step % len(KINDS)
-        for kind in KINDS[first:] + KINDS[:first]:
-            start = time.perf_counter()
-            run[kind]()
-            if step >= WARM_UP:
-                times[kind].append(time.perf_counter() - start)
-    plain = np.array(times["plain"])
     return {
         "replicas": strategy.num_replicas_in_sync,
         "parameters": parameters,
         "batch": batch,
-        "seconds": {kind: float(np.median(values)) for kind, values in times.items()},
-        "ratio": {kind: float(np.median(np.array(values) / plain)) for kind, values in times.items()},
+        **steps_in_turn(run, steps),
         "collectives": {kind: [[each.kind, each.dtype, each.elements] for each in sent[kind]] for kind in KINDS},
         "bytes": {kind: sum(each.bytes for each in sent[kind]) for kind in KINDS},
     }

@@ -13,6 +13,8 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.python.framework import kernels, op_def_registry
 
+from research.collectives import called_graphs
+
 # What calls functions: their bodies are walked, and their int32 arguments and results are in host memory.
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall", "If", "StatelessIf", "While", "StatelessWhile", "Case")
 # Bound to no kernel: inputs and outputs of functions, and constants, which are placed where they are used.
@@ -70,26 +72,14 @@ def operators(function: Any) -> set[str]:
     return {operation.type for operation in _operations(function.graph, set())}
 
 
-def _operations(graph: Any, seen: set[str]) -> Iterator[Any]:
+def _operations(graph: Any, seen: set[int]) -> Iterator[Any]:
+    seen.add(id(graph))
     for operation in graph.get_operations():
         yield operation
-        if _is_compiled(operation):
-            continue
-        for attribute in operation.node_def.attr.values():
-            names = [attribute.func.name] if attribute.HasField("func") else [each.name for each in attribute.list.func]
-            for name in names:
-                if name and name not in seen:
-                    seen.add(name)
-                    yield from _operations(_body(graph, name), seen)
-
-
-def _body(graph: Any, name: str) -> Any:
-    """Returns the graph of a function, with its shapes."""
-    while graph is not None:
-        if name in graph._functions:
-            return graph._functions[name].graph
-        graph = getattr(graph, "outer_graph", None)
-    raise KeyError(f"A graph calls a function that it does not know. Received: {name}")
+        if not _is_compiled(operation):
+            for body in called_graphs(graph, operation):
+                if id(body) not in seen:
+                    yield from _operations(body, seen)
 
 
 def _is_compiled(operation: Any) -> bool:
