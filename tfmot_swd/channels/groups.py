@@ -132,8 +132,8 @@ class ChannelGroups(Printable, Mapping[str, ChannelGroup]):
 
     @property
     def channels(self) -> int:
-        """The number of channels that can be removed."""
-        return sum(group.size for group in self.values())
+        """The number of channels in groups of which some can be removed; of a group of one, none can."""
+        return sum(group.size for group in self.values() if group.size > 1)
 
     def tables(self, view: View = COMPACT) -> tuple[Table, ...]:
         table = ResultTable(f"{len(self)} groups, {self.channels:,} channels that can leave")
@@ -144,7 +144,8 @@ class ChannelGroups(Printable, Mapping[str, ChannelGroup]):
         groups, other_groups = view.split(list(self.values()), lambda group: group.size)
         for group in groups:
             made, read = (layer_names(members, view) for members in (group.producers, group.consumers))
-            table.add_row(group.name, f"{group.size:,}", made, read)
+            size = f"{group.size:,}" if group.size > 1 else "1, which stays"
+            table.add_row(group.name, size, made, read)
         if other_groups:
             table.add_row(f"and {len(other_groups)} more", f"{sum(group.size for group in other_groups):,}")
         barriers, other_barriers = view.split(self.barriers, lambda barrier: barrier.channels)

@@ -275,6 +275,8 @@ _HEAVY = (
     "nn.conv",
     "nn.depthwise",
     "nn.separable",
+    "numpy_function",
+    "py_function",
     "signal.",
     "sparse.",
     "tensordot",
