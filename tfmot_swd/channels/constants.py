@@ -14,7 +14,7 @@ import tensorflow as tf
 from tfmot_swd.channels.walk import Trace
 from tfmot_swd.keras2.compat import keras
 from tfmot_swd.keras2.graph import GraphCall, propagate
-from tfmot_swd.layers.activations import mixes_channels
+from tfmot_swd.layers.activations import is_elementwise
 from tfmot_swd.layers.call import LayerCall
 from tfmot_swd.layers.constants import Linear, Moves, PerElement
 from tfmot_swd.layers.labels import Labels, Ties
@@ -90,7 +90,10 @@ def _called(
             return unknown
         line = np.broadcast_to(inputs[0].reshape(-1), (size,))
         found.setdefault((id(layer), rule.weight), []).append(line)
-        return [_activated(layer, rule.outputs(layer, line)).reshape(outputs[0].ids.shape)]
+        value = rule.outputs(layer, line)
+        return [_activated(layer, value, trace.records[id(layer)]).reshape(outputs[0].ids.shape)]
+    if isinstance(rule, PerElement) and not _is_elementwise(rule.function, trace.records[id(layer)]):
+        return unknown
     if all(np.isnan(value).all() for value in inputs):
         return unknown
     made = _moved(call, inputs, trace, rule) if isinstance(rule, Moves) else [_evaluated(call, inputs, rule)]
@@ -149,11 +152,16 @@ def _evaluated(call: GraphCall, inputs: list[np.ndarray], constants: PerElement)
     return np.where(zero, 0.0, found) if constants.zero_wins else found
 
 
-def _activated(layer: Any, line: np.ndarray) -> np.ndarray:
+def _activated(layer: Any, line: np.ndarray, record: LayerRecord) -> np.ndarray:
     activation = getattr(layer, "activation", None)
     if activation is None:
         return line
-    if mixes_channels(activation, Labels(np.zeros((1, line.size), np.int64) + np.arange(line.size), (None, line.size))):
+    if not _is_elementwise(activation, record):
         return np.full(line.shape, np.nan)
     result = np.asarray(activation(tf.constant(np.nan_to_num(line), tf.float32)), np.float64)
     return np.where(np.isnan(line), np.nan, result)
+
+
+def _is_elementwise(function: Any, record: LayerRecord) -> bool:
+    """Returns whether a function acts on each element alone, as is known of it or was found in the walk."""
+    return is_elementwise(function) or id(function) in record.elementwise

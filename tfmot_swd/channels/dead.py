@@ -131,7 +131,7 @@ class _Search:
     def nothing_empty(self, stays: np.ndarray) -> np.ndarray:
         """Returns `stays` with the first channel added of each tensor that would have none."""
         stays, root = stays.copy(), self.trace.classes.root
-        everything = [cut.ids for cut in self.trace.cuts] + [labels.ids for labels in self.trace.labels.values()]
+        everything = [cut.ids for cut in self.trace.cuts] + [labels.ids for labels in self.trace.tensors()]
         for ids in everything:
             if ids.size and not stays[ids].any():
                 stays[root == root[ids.reshape(-1)[0]]] = True

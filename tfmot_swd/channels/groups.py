@@ -263,7 +263,7 @@ def parts_of(groups: ChannelGroups) -> dict[str, list[np.ndarray]]:
         owner[group.ids] = number
         place[group.ids] = np.arange(group.size)
     names, found = list(groups), {}
-    for ids in (*(cut.ids for cut in groups.trace.cuts), *(each.ids for each in groups.trace.labels.values())):
+    for ids in (*(cut.ids for cut in groups.trace.cuts), *(each.ids for each in groups.trace.tensors())):
         channels = np.unique(classes.of(ids))
         owners = np.unique(owner[channels])
         # What stays, as an input does, or what has another group too, is not empty without them.

@@ -250,7 +250,7 @@ def check_nothing_empty(groups: ChannelGroups, stays: np.ndarray) -> None:
                 f"Nothing would be left of {cut.weight!r} of layer {cut.layer!r}: keep at least one of the channels "
                 f"that it has slices for. Received: a keep-mask without any of its {len(cut.ids)} channels"
             )
-    for labels in groups.trace.labels.values():
+    for labels in groups.trace.tensors():
         if not stays[labels.ids].any():
             raise ValueError(
                 "A tensor inside the model would have no channel left (part of a split or a slice): keep at least "

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from tfmot_swd.channels.function_sizes import follows_sizes
 from tfmot_swd.keras2.compat import Functional, SlicingOpLambda, keras, variables_of
+from tfmot_swd.keras2.function_graphs import NotTraced, graph_of
 from tfmot_swd.keras2.graph import GraphCall, has_graph, propagate, shape_of
 from tfmot_swd.keras2.layer_weights import unwrapped
 from tfmot_swd.keras2.overrides import replaced_on_object
+from tfmot_swd.layers.activations import name_of
 from tfmot_swd.layers.call import LayerCall
+from tfmot_swd.layers.constants import PerElement
 from tfmot_swd.layers.labels import Classes, Labels, Shape, Sizes, Ties
 from tfmot_swd.layers.record import ArgumentEdit, Cut, Kept, LayerRecord, NoRule
-from tfmot_swd.layers.registry import ChannelRule, find_rule, said_of
+from tfmot_swd.layers.registry import ChannelRule, constants_of, find_rule, said_of
 
 # Where the layer classes of Keras, TFMOT and this package are.
 _KNOWN_HOMES = ("tf_keras.", "tensorflow_model_optimization.", "tfmot_swd.")
@@ -32,6 +37,7 @@ class Trace:
       argument_edits: key of a `GraphCall` → edits of its arguments.
       classes: classes of coupled channels.
       failures: messages of failed rules, each also the reason of a barrier.
+      inside: labels of the tensors inside functions of the user's.
     """
 
     cuts: tuple[Cut, ...]
@@ -40,6 +46,12 @@ class Trace:
     argument_edits: dict[int, list[ArgumentEdit]]
     classes: Classes
     failures: list[str]
+    inside: tuple[Labels, ...] = ()
+
+    def tensors(self) -> Iterator[Labels]:
+        """Yields the labels of all tensors, none of which must become empty."""
+        yield from self.labels.values()
+        yield from self.inside
 
 
 def trace_channels(model: Any) -> Trace:
@@ -52,16 +64,19 @@ def trace_channels(model: Any) -> Trace:
     check_paths_apart(walk.records)
     check_weights_have_one_layer(walk.records)
     cuts = tuple(cut for record in walk.records.values() for cut in record.cuts.values())
-    return Trace(cuts, walk.records, walk.labels, walk.argument_edits, walk.ties.resolve(), walk.failures)
+    classes = walk.ties.resolve()
+    return Trace(cuts, walk.records, walk.labels, walk.argument_edits, classes, walk.failures, tuple(walk.inside))
 
 
 class _Walk:
-    def __init__(self) -> None:
-        self.ties = Ties()
+    def __init__(self, ties: Ties | None = None) -> None:
+        self.ties = Ties() if ties is None else ties
         self.records: dict[int, LayerRecord] = {}
         self.labels: dict[int, Labels] = {}
         self.argument_edits: dict[int, list[ArgumentEdit]] = {}
         self.failures: list[str] = []
+        self.inside: list[Labels] = []
+        self._graphs: dict[str, Functional] = {}
         self._models: dict[int, tuple[list[Labels], list[Labels]]] = {}
 
     def stays(self, shape: Shape, reason: str) -> Labels:
@@ -105,7 +120,7 @@ class _Walk:
             reason = f"{path}: a tensor of unknown rank"
             return [self._conformed(labels, shape, reason) for labels, shape in zip(found, shapes, strict=True)]
         record = self.records.setdefault(id(layer), LayerRecord(path, layer))
-        call = LayerCall(record, inputs, shapes, {}, self.ties)
+        call = LayerCall(record, inputs, shapes, {}, self.ties, walk_function=self._function)
         rule, reason = find_rule(layer)
         if rule is None:
             return call.barrier(reason)
@@ -117,6 +132,34 @@ class _Walk:
         if not record.blocked:
             self.argument_edits[made.key] = call.argument_edits
             record.met += [labels.ids for labels in (*inputs, *outputs)]
+        return outputs
+
+    def _function(self, record: LayerRecord, function: Any, inputs: Any, arguments: Mapping[str, Any]) -> list[Labels]:
+        """Propagates labels through what a function of the user's computes; see `LayerCall.through`."""
+        dtype, name = record.layer.compute_dtype, name_of(function)
+        specs = tf.nest.map_structure(lambda labels: tf.TensorSpec(labels.shape, dtype), inputs)
+        # The function itself stays alive while its layer does.
+        key = f"{id(function)} {specs} {arguments}"
+        try:
+            if key not in self._graphs:
+                self._graphs[key] = graph_of(function, specs, arguments)
+        except NotTraced as error:
+            raise NoRule(f"nothing is known of function {name}: {error}") from error
+        graph, prefix = self._graphs[key], f"{record.path}/{name}/"
+        inner = _Walk(self.ties)
+        outputs = inner.model(graph, tf.nest.flatten(inputs), prefix)
+        if any(variables_of(each.layer) for each in inner.records.values()):
+            raise NoRule(f"function {name} makes layers with weights")
+        if (any(inner.argument_edits.values()) or any(each.edits for each in inner.records.values())) and not (
+            follows_sizes(
+                function, inputs, arguments, dtype, lambda ties, labels: _Walk(ties).model(graph, labels, prefix)
+            )
+        ):
+            raise NoRule(f"function {name} would not follow another number of channels")
+        if all(isinstance(constants_of(each.layer), PerElement) for each in inner.records.values()):
+            record.elementwise.add(id(function))
+        self.inside += [*inner.labels.values(), *inner.inside]
+        self.failures += inner.failures
         return outputs
 
     def _ruled(self, rule: ChannelRule, call: LayerCall, made: GraphCall, known: dict[int, Labels]) -> list[Labels]:

@@ -37,6 +37,9 @@ def copy_layer(layer: Any, edit: Callable[[dict[str, Any]], None] | None = None)
         if edit is not None:
             edit(config)
         made = type(layer).from_config(config)
+    if isinstance(layer, keras.layers.Lambda):
+        # A config holds the name or the bytecode of a function, not the function.
+        made.function, made.mask = layer.function, layer.mask
     if layer.built and is_changed(layer):
         carry_changes(layer, made, copy_layer)
     return made
@@ -186,7 +189,7 @@ def _named_inside(layer: Any) -> dict[str, Any]:
         for name, each in getattr(part, "custom_objects", dict)().items():
             named.setdefault(name, set()).add(each)
         for key, value in vars(part).items():
-            if isinstance(value, types.FunctionType):
+            if isinstance(value, types.FunctionType) or hasattr(value, "python_function"):
                 named.setdefault(value.__name__, set()).add(value)
             elif key.endswith(_KINDS) and value is not None:
                 named.setdefault(type(value).__name__, set()).add(type(value))

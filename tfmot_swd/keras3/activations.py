@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfmot_swd.keras2.compat import keras as keras2
 from tfmot_swd.keras3.compat import keras as keras3
-from tfmot_swd.layers.activations import register_elementwise
+from tfmot_swd.layers.activations import register_function
 
 Function = Callable[[Any], Any]
 
@@ -77,7 +77,7 @@ def _registered(name: str, function: Function) -> Function:
     function.__name__ = f"keras3_{name}"
     made: Function = keras2.utils.register_keras_serializable("tfmot_swd")(function)
     if name != "log_softmax":
-        register_elementwise(made)
+        register_function(made)
     return made
 
 

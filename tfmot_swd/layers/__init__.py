@@ -8,6 +8,7 @@ from tfmot_swd.layers import (  # noqa: F401
     channelwise,
     convolution,
     dense,
+    functions,
     merging,
     normalization,
     operators,
@@ -16,6 +17,7 @@ from tfmot_swd.layers import (  # noqa: F401
     structure,
     wrapping,
 )
+from tfmot_swd.layers.activations import register_function
 from tfmot_swd.layers.registry import LayerFamily, register_layer
 
-__all__ = ["LayerFamily", "register_layer"]
+__all__ = ["LayerFamily", "register_function", "register_layer"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import tensorflow as tf
 
 from tfmot_swd.keras2.compat import keras, master_variable, variables_of
 from tfmot_swd.keras2.overrides import computes_as
-from tfmot_swd.layers.activations import mixes_channels
+from tfmot_swd.layers.activations import is_unknown, mixes_channels, name_of
 from tfmot_swd.layers.labels import Labels, Shape, Sizes, Ties
 from tfmot_swd.layers.record import (
     CONSUME,
@@ -24,6 +25,9 @@ from tfmot_swd.layers.record import (
     LayerRecord,
     NoRule,
 )
+
+# (record, function, structure of labels, other arguments) → labels of the flattened results; it raises NoRule.
+FunctionWalk = Callable[[LayerRecord, Any, Any, Mapping[str, Any]], list[Labels]]
 
 
 class LayerCall:
@@ -49,6 +53,7 @@ class LayerCall:
       ties: of the model.
       prefix: of the names of weights, for the call of an inner layer: "cell.".
       config_path: keys that lead to the config of the inner layer.
+      walk_function: what `through` asks, of the walk through the model.
     """
 
     def __init__(
@@ -61,6 +66,7 @@ class LayerCall:
         *,
         prefix: str = "",
         config_path: tuple[str, ...] = (),
+        walk_function: FunctionWalk | None = None,
     ) -> None:
         self.record = record
         self.layer = record.layer
@@ -72,6 +78,7 @@ class LayerCall:
         self._own_weights = {id(each) for each in variables_of(record.layer)}
         self._prefix = prefix
         self._config_path = config_path
+        self._walk_function = walk_function
 
     @property
     def input(self) -> Labels:
@@ -242,6 +249,7 @@ class LayerCall:
             self.ties,
             prefix=f"{self._prefix}{part}.",
             config_path=(*self._config_path, key or part),
+            walk_function=self._walk_function,
         )
         call.layer = getattr(self.layer, part)
         return call
@@ -255,14 +263,47 @@ class LayerCall:
         return Labels(labels.ids, self.output_shapes[index])
 
     def activated(self, labels: Labels, activation: Any) -> Labels:
-        """Returns the labels behind an activation function; one that mixes channels makes them stay."""
+        """Returns the labels behind an activation function; one that mixes channels makes them stay.
+
+        What a function of the user's does is found by `through`.
+        """
         if isinstance(activation, keras.layers.Layer):
             # Its weights keep their size.
             self.record.known.update(id(each) for each in variables_of(activation))
         reason = mixes_channels(activation, labels)
+        if reason and is_unknown(activation):
+            reason = self._reason_inside(activation, labels)
         if reason:
             self.ties.pin(labels.ids, f"{self.record.path}: {reason}")
         return labels
+
+    def _reason_inside(self, activation: Any, labels: Labels) -> str:
+        """Returns why a function of the user's makes channels stay; "" where it need not, or an operation in it did."""
+        try:
+            found = self.through(activation, labels)
+        except NoRule as error:
+            return str(error)
+        (first, *_) = found
+        in_place = len(found) == 1 and first.shape == labels.shape and np.array_equal(first.ids, labels.ids)
+        return "" if in_place or self.ties.are_pinned(first.ids) else f"activation {name_of(activation)} moves channels"
+
+    def through(self, function: Any, inputs: Any, arguments: Mapping[str, Any] | None = None) -> list[Labels]:
+        """Returns the labels of the tensors that a function of the user's returns, by the rules for its operations.
+
+        The function is called on symbolic tensors. It is called as it is in the smaller model, so numbers of channels
+        inside it must be those of the tensors that it gets.
+
+        Args:
+          function: of a tensor or a structure of tensors.
+          inputs: labels of these, in the structure.
+          arguments: its other arguments by name.
+
+        Raises:
+          NoRule: it cannot be followed.
+        """
+        if self._walk_function is None:
+            raise NoRule(f"function {name_of(function)} is not followed here")
+        return self._walk_function(self.record, function, inputs, dict(arguments or {}))
 
     def barrier(self, reason: str) -> list[Labels]:
         """Makes all channels stay that go in or come out; returns the labels of all outputs.

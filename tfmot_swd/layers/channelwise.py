@@ -47,11 +47,6 @@ def masking(call: LayerCall) -> Labels:
     return call.same(call.operand)
 
 
-def activation(call: LayerCall) -> Labels:
-    """Passes the channels on where the function acts on each alone."""
-    return call.activated(call.same(call.operand), call.layer.activation)
-
-
 def softmax(call: LayerCall) -> Labels:
     """Passes channels on that do not lie on the normalized axes."""
     given: Any = call.layer.axis
@@ -109,10 +104,6 @@ def _channel_axis(call: LayerCall) -> int:
     return 1 if getattr(call.layer, "data_format", None) == "channels_first" else call.operand.rank - 1
 
 
-def _is_linear(layer: Any) -> bool:
-    return layer.activation is keras.activations.linear
-
-
 register_layer(
     layers.ReLU, layers.LeakyReLU, layers.ELU, layers.ThresholdedReLU, channels=passes, constants=PerElement()
 )
@@ -132,7 +123,6 @@ register_layer(
 )
 register_layer(StochasticDepth, channels=passes, constants=PerElement())
 register_layer(layers.Masking, channels=masking)
-register_layer(layers.Activation, channels=activation, constants=PerElement(), view=_is_linear)
 register_layer(layers.Softmax, channels=softmax)
 register_layer(layers.PReLU, channels=prelu, constants=PerElement(), macs=lambda layer, call: 0)
 register_layer(layers.Rescaling, channels=rescaling, constants=PerElement())

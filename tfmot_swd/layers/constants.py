@@ -52,9 +52,12 @@ class PerElement:
 
     Args:
       zero_wins: whether the result is zero where one input is a constant zero, as in a product.
+      function: what it computes with, where that may be any function; the constants stay unknown unless it acts on each
+        element alone.
     """
 
     zero_wins: bool = False
+    function: Any = None
 
 
 ConstantsRule = Linear | Moves | PerElement

@@ -129,6 +129,10 @@ class Ties:
         """Marks channels that must stay, with the reason."""
         self._pins.append((np.unique(self._checked(ids)), reason))
 
+    def are_pinned(self, ids: np.ndarray) -> bool:
+        """Returns whether any of these channels itself was marked to stay; of those tied to it nothing is known yet."""
+        return any(bool(np.isin(pinned, ids).any()) for pinned, _ in reversed(self._pins))
+
     def _checked(self, ids: np.ndarray) -> np.ndarray:
         """Returns ids as an array; raises a ValueError where they are no channels."""
         ids = np.asarray(ids)

@@ -223,7 +223,10 @@ def _operator_constants(layer: Any) -> ConstantsRule | None:
     name = function_name(layer)
     if name in _MOVING:
         return Moves()
-    return PerElement(zero_wins=name == "math.multiply") if OPERATORS.get(name) is elementwise else None
+    # A dropout in the graph draws anew at every call.
+    if OPERATORS.get(name) is not elementwise or name == "nn.dropout":
+        return None
+    return PerElement(zero_wins=name == "math.multiply")
 
 
 def _operator_macs(layer: Any, call: CallShapes) -> int | None:

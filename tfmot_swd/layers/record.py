@@ -87,6 +87,7 @@ class LayerRecord:
       known: identities of the weights that its rule has declared.
       met: channels of all inputs and outputs so far.
       blocked: why all of these must stay; "" where they need not.
+      elementwise: identities of functions that it calls and that were found to act on each element alone.
     """
 
     path: str
@@ -98,6 +99,7 @@ class LayerRecord:
     known: set[int] = dataclasses.field(default_factory=set)
     met: list[np.ndarray] = dataclasses.field(default_factory=list)
     blocked: str = ""
+    elementwise: set[int] = dataclasses.field(default_factory=set)
 
     def before(self) -> LayerRecord:
         """Returns a snapshot, for `forget`."""

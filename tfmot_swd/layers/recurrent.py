@@ -47,7 +47,8 @@ def recurrent(call: LayerCall) -> list[Labels]:
             call.ties.tie(call.channels(state, -1), units)
     outputs = [call.output(units, -1, index) for index in range(len(call.output_shapes))]
     for name in ("activation", "recurrent_activation"):
-        call.activated(outputs[0], getattr(layer.cell, name, None))
+        # They act on the units of one step.
+        call.activated(Labels.on_axis(units, -1, (None, len(units))), getattr(layer.cell, name, None))
     return outputs
 
 
