@@ -20,7 +20,7 @@ from tfmot_swd.layers.dense import einsum_macs
 from tfmot_swd.layers.labels import Labels, Sizes
 from tfmot_swd.layers.merging import tied
 from tfmot_swd.layers.rearranging import REARRANGING, without_axes
-from tfmot_swd.layers.record import Kept
+from tfmot_swd.layers.record import Kept, axes_with_channels
 from tfmot_swd.layers.registry import register_layer
 from tfmot_swd.layers.sample import CallShapes, shape_of_argument
 
@@ -90,26 +90,18 @@ def _cut_constant(call: LayerCall, name: str, value: Any, labels: Labels) -> boo
     shape = np.shape(value)
     if len(shape) > labels.rank:
         return False
-    first = labels.rank - len(shape)
-    axes = [axis - first for axis in labels.varying if axis >= first and shape[axis - first] > 1]
-    if any(shape[axis] != labels.ids.shape[axis + first] for axis in axes):
+    axes = axes_with_channels(shape, labels)
+    if any(shape[axis] != labels.ids.shape[axis] for axis in axes):
         return False
 
     def edit(arguments: dict[str, Any], kept: Kept) -> None:
-        constant = np.asarray(arguments[name])
-        for axis in axes:
-            constant = np.compress(_stays(labels, axis + first, kept), constant, axis)
         like = arguments[name]
+        constant = kept.part_of(like, labels)
         arguments[name] = tf.constant(constant, like.dtype) if isinstance(like, tf.Tensor) else constant.tolist()
 
     if axes:
         call.edit_arguments(edit)
     return True
-
-
-def _stays(labels: Labels, axis: int, kept: Kept) -> np.ndarray:
-    others = tuple(each for each in range(labels.ids.ndim) if each != axis)
-    return np.asarray(kept.mask(labels.ids).any(axis=others))
 
 
 def _softmax(call: LayerCall) -> Found:
