@@ -291,7 +291,7 @@ def test_a_pool_along_the_channels_is_a_barrier():
     x = L.MaxPooling1D(name="pool")(L.Permute((2, 1))(L.Conv1D(6, 1, name="a")(image)))
     model = keras.Model(image, L.Dense(2)(L.Flatten()(x)))
 
-    assert reasons(model) == {"a": ("pool needs channels on axis 2 alone",)}
+    assert reasons(model) == {"a": ("pool needs channels on axis 2 alone, and they lie on axis 1",)}
     assert_removal_is_exact(model)
 
 

@@ -130,7 +130,8 @@ class LayerCall:
         """Returns the channel ids along `axis`, `(size,)`; where they vary along another axis too, all must stay."""
         axis %= labels.rank
         if any(each != axis for each in labels.varying):
-            reason = f"{self.record.path} needs channels on axis {axis} alone"
+            others = " and ".join(str(each) for each in labels.varying if each != axis)
+            reason = f"{self.record.path} needs channels on axis {axis} alone, and they lie on axis {others}"
             self.ties.pin(labels.ids, reason)
             return np.repeat(self.ties.new_pinned(reason), labels.shape[axis] or 1)
         return labels.along(axis)
