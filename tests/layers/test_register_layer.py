@@ -223,7 +223,7 @@ def test_a_prunable_weight_that_the_layer_does_not_have_is_an_error():
     ("arguments", "error", "message"),
     [
         ({}, ValueError, r"give like=, .* or at least one of prunable, .*Received: no argument but classes"),
-        ({"like": L.Lambda}, ValueError, r"Received: like=Lambda, an unknown class"),
+        ({"like": L.HashedCrossing}, ValueError, r"Received: like=HashedCrossing, an unknown class"),
         ({"like": "Conv2D"}, TypeError, r"like must be a class of tf_keras layers.* Received: 'Conv2D'"),
         ({"like": L.Conv2D(1, 1)}, TypeError, r"like must be a class"),
         ({"prunable": "kernel"}, TypeError, r"as \['kernel'\], or a function of a layer. Received: 'kernel'"),

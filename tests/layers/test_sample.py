@@ -52,4 +52,7 @@ def test_macs_of_a_model_are_unknown_where_those_of_a_layer_are():
     dense = [L.Dense(3, input_shape=(4,)), L.Dense(2)]
 
     assert macs_of_model(keras.Sequential(dense)) == 4 * 3 + 3 * 2
-    assert macs_of_model(keras.Sequential([*dense, L.Lambda(tf.abs)])) is None
+    assert macs_of_model(keras.Sequential([*dense, L.Lambda(tf.abs)])) == 18
+    # It may hold a product of matrices.
+    opaque = L.Lambda(lambda x: tf.ensure_shape(tf.numpy_function(abs, [x], x.dtype), x.shape))
+    assert macs_of_model(keras.Sequential([*dense, opaque])) is None

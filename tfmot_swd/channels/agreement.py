@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,14 +33,10 @@ def check_agreement(larger: Any, smaller: Any) -> None:
       larger: the model before channels were removed.
       smaller: the model after.
     """
-    if not tf.executing_eagerly() or larger.stateful or _macs(larger) > _MOST_MACS:
+    drawn = _drawn_inputs(larger)
+    if drawn is None:
         return
-    generator = np.random.default_rng(0)
-    try:
-        inputs = [_drawn(tensor, generator) for tensor in larger.inputs]
-        expected = _predicted(larger, inputs)
-    except Exception:  # The larger model does not take such inputs: there is nothing to compare with.
-        return
+    inputs, expected = drawn
     found = _predicted(smaller, inputs)
     if _distance(expected, found) <= _tolerance(larger):
         return
@@ -52,6 +49,34 @@ def check_agreement(larger: Any, smaller: Any) -> None:
             f"(tfmot_swd.register_layer). Received: predictions of {larger.name!r} that differ by "
             f"{_distance(expected, found):.2g} of the largest"
         )
+
+
+def differences(model: Any, others: Sequence[Callable[[], Any]]) -> list[float] | None:
+    """Returns how far the predictions of other models are from those of a model, for two random samples.
+
+    Each is the largest difference as a share of the largest output; None where `check_agreement` would compare nothing.
+
+    Args:
+      model: the model to compare with.
+      others: each returns a model, in turn, so that one model can be changed in between.
+    """
+    drawn = _drawn_inputs(model)
+    if drawn is None:
+        return None
+    inputs, expected = drawn
+    return [_distance(expected, _predicted(each(), inputs)) for each in others]
+
+
+def _drawn_inputs(model: Any) -> tuple[list[tf.Tensor], list[np.ndarray]] | None:
+    """Returns random inputs and what a model predicts for them; None where that is too dear, or random numbers fail."""
+    if not tf.executing_eagerly() or model.stateful or _macs(model) > _MOST_MACS:
+        return None
+    generator = np.random.default_rng(0)
+    try:
+        inputs = [_drawn(tensor, generator) for tensor in model.inputs]
+        return inputs, _predicted(model, inputs)
+    except Exception:  # The model does not take such inputs: there is nothing to compare with.
+        return None
 
 
 def _macs(model: Any) -> int:

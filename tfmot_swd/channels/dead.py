@@ -76,7 +76,13 @@ def plan_dead_removal(
 
     The graph is traced once, or not at all with `groups=channel_groups(model)` of a tf_keras model.
     """
-    search = _Search(groups_of(model, groups))
+    groups = groups_of(model, groups)
+    if groups.trace.approximate:
+        raise ValueError(
+            "Removing dead channels leaves predictions as they are, which groups found with approximate=True cannot: "
+            "pass channel_groups(model). Received: approximate groups"
+        )
+    search = _Search(groups)
     stays = search.alive()
     while True:
         keep = {group.name: search.with_one(group.ids, stays) for group in search.groups.values()}

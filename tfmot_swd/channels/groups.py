@@ -132,8 +132,8 @@ class ChannelGroups(Printable, Mapping[str, ChannelGroup]):
 
     @property
     def channels(self) -> int:
-        """The number of channels that can be removed."""
-        return sum(group.size for group in self.values())
+        """The number of channels in groups of which some can be removed; of a group of one, none can."""
+        return sum(group.size for group in self.values() if group.size > 1)
 
     def tables(self, view: View = COMPACT) -> tuple[Table, ...]:
         table = ResultTable(f"{len(self)} groups, {self.channels:,} channels that can leave")
@@ -144,7 +144,8 @@ class ChannelGroups(Printable, Mapping[str, ChannelGroup]):
         groups, other_groups = view.split(list(self.values()), lambda group: group.size)
         for group in groups:
             made, read = (layer_names(members, view) for members in (group.producers, group.consumers))
-            table.add_row(group.name, f"{group.size:,}", made, read)
+            size = f"{group.size:,}" if group.size > 1 else "1, which stays"
+            table.add_row(group.name, size, made, read)
         if other_groups:
             table.add_row(f"and {len(other_groups)} more", f"{sum(group.size for group in other_groups):,}")
         barriers, other_barriers = view.split(self.barriers, lambda barrier: barrier.channels)
@@ -172,7 +173,7 @@ def sum_of_barriers(barriers: Sequence[Barrier]) -> tuple[int, str]:
     return sum(barrier.channels for barrier in barriers), counted("; ".join(each.reasons) for each in barriers)
 
 
-def channel_groups(model: Any) -> ChannelGroups:
+def channel_groups(model: Any, *, approximate: bool = False) -> ChannelGroups:
     """Returns the groups of coupled channels of `model` that can be removed, and the barriers with their reasons.
 
     Channels are coupled where removing one requires removing the others, as for the filters that a residual sum adds
@@ -183,6 +184,10 @@ def channel_groups(model: Any) -> ChannelGroups:
 
     Args:
       model: a built tf_keras or Keras 3 Sequential or Functional model.
+      approximate: whether channels are removable, too, that a normalization takes its statistics over, as the stream of
+        a transformer behind `LayerNormalization`. Without some of them the statistics are those of what is left, so
+        predictions change beyond what the channels themselves give, and fine-tuning is needed. Removal with these
+        groups warns of that, with the error that it has measured; without, it is exact.
 
     Raises:
       TypeError: not a model of tf_keras or Keras 3.
@@ -196,17 +201,18 @@ def channel_groups(model: Any) -> ChannelGroups:
     """
     opened_model = opened(model)
     check_keras_model(opened_model)
-    return trace_groups(opened_model, keras3=None if opened_model is model else model)
+    return trace_groups(opened_model, keras3=None if opened_model is model else model, approximate=approximate)
 
 
-def trace_groups(model: Any, *, keras3: Any = None) -> ChannelGroups:
+def trace_groups(model: Any, *, keras3: Any = None, approximate: bool = False) -> ChannelGroups:
     """Returns what `channel_groups` does, for a model that `check_keras_model` has passed already.
 
     Args:
       model: the tf_keras model.
       keras3: the Keras 3 model that it was converted from, if it was.
+      approximate: as for `channel_groups`.
     """
-    trace = trace_channels(model)
+    trace = trace_channels(model, approximate=approximate)
     classes = trace.classes
     produced = [cut for cut in trace.cuts if cut.role == PRODUCE]
     group_of: dict[int, int] = {}
@@ -243,7 +249,7 @@ def groups_of(model: Any, groups: ChannelGroups | None) -> ChannelGroups:
       TypeError, ValueError: as `channel_groups`; `groups` are those of another model.
     """
     if groups is None or (groups.keras3 is not None and groups.keras3 is model):
-        return channel_groups(model)
+        return channel_groups(model, approximate=groups is not None and groups.trace.approximate)
     if groups.model is not model:
         raise ValueError(
             f"groups must be those of the model itself. Received: groups of {groups.model.name!r} for {model.name!r}"

@@ -10,8 +10,9 @@ import numpy as np
 from rich.table import Table
 
 from tfmot_swd.channels.agreement import check_agreement
+from tfmot_swd.channels.approximation import settle_approximation
 from tfmot_swd.channels.criteria import ChannelCriterion, resolve_criterion
-from tfmot_swd.channels.groups import ChannelGroups, groups_of, sum_of_barriers
+from tfmot_swd.channels.groups import ChannelGroups, channel_groups, groups_of, sum_of_barriers
 from tfmot_swd.channels.rebuild import rebuild
 from tfmot_swd.channels.scores import group_scores
 from tfmot_swd.io.deprecation import renamed_arguments, warn_deprecated
@@ -85,6 +86,8 @@ class RemovalPlan(Printable):
     def apply(self, *, keras2: bool = False) -> Any:
         """Returns the smaller model; the model of the plan is unchanged.
 
+        Where groups were found with `approximate=True`, the error is measured and a `PruningWarning` has it.
+
         Args:
           keras2: whether the result for a Keras 3 model is a tf_keras model; by default it is a Keras 3 model too.
 
@@ -92,9 +95,12 @@ class RemovalPlan(Printable):
           RuntimeError: a channel rule is wrong: a layer does not have the planned output shape, or with
             `keeps_predictions` the predictions for random inputs differ.
         """
-        smaller = rebuild(self.groups.model, self.groups.trace, self.stays, self.added_bias).model
+        rebuilt = rebuild(self.groups.model, self.groups.trace, self.stays, self.added_bias)
+        smaller = rebuilt.model
         if self.keeps_predictions and self.removed_channels:
             check_agreement(self.groups.model, smaller)
+        elif self.groups.trace.approximate:
+            settle_approximation(self.groups.model, self.groups.trace, self.stays, rebuilt)
         return smaller if keras2 or self.groups.keras3 is None else to_keras3(smaller)
 
     def tables(self, view: View = COMPACT) -> tuple[Table, ...]:
@@ -218,16 +224,18 @@ def remove_channels(
     minimum: int = 1,
     skip: Collection[str] = (),
     criterion: str | ChannelCriterion = "filter_norm",
+    approximate: bool = False,
     keras2: bool = False,
 ) -> Any:
     """Returns a smaller plain Keras model without the channels that `keep` leaves out; `model` is unchanged.
 
-    It computes what `model` computes with every weight slice that reads such a channel set to zero. Arguments and
-    errors are those of `plan_removal`.
+    It computes what `model` computes with every weight slice that reads such a channel set to zero, exactly unless
+    `approximate` is true. Other arguments and errors are those of `plan_removal`.
 
     Args:
       model: a built tf_keras or Keras 3 Sequential or Functional model.
       keep, round_to, minimum, skip, criterion: as for `plan_removal`.
+      approximate: as for `channel_groups`, whose group names `keep` then has.
       keras2: whether the result for a Keras 3 model is a tf_keras model.
 
     Returns:
@@ -238,8 +246,9 @@ def remove_channels(
     >>> remove_channels(net, {"hidden": [True, False, True]}).get_layer("hidden").units
     2
     """
-    plan = plan_removal(model, keep, round_to=round_to, minimum=minimum, skip=skip, criterion=criterion)
-    return plan.apply(keras2=keras2)
+    groups = channel_groups(model, approximate=True) if approximate else None
+    options: dict[str, Any] = {"round_to": round_to, "minimum": minimum, "skip": skip, "criterion": criterion}
+    return plan_removal(model, keep, groups=groups, **options).apply(keras2=keras2)
 
 
 def check_nothing_empty(groups: ChannelGroups, stays: np.ndarray) -> None:

@@ -38,6 +38,7 @@ class Trace:
       classes: classes of coupled channels.
       failures: messages of failed rules, each also the reason of a barrier.
       inside: labels of the tensors inside functions of the user's.
+      approximate: whether channels may leave where that changes more than what reads them.
     """
 
     cuts: tuple[Cut, ...]
@@ -47,17 +48,27 @@ class Trace:
     classes: Classes
     failures: list[str]
     inside: tuple[Labels, ...] = ()
+    approximate: bool = False
 
     def tensors(self) -> Iterator[Labels]:
         """Yields the labels of all tensors, none of which must become empty."""
         yield from self.labels.values()
         yield from self.inside
 
+    def approximations(self) -> dict[str, tuple[str, ...]]:
+        """Returns what the removal of channels changes beyond what reads them, by the path of the layer."""
+        return {each.path: tuple(each.approximations) for each in self.records.values() if each.approximations}
 
-def trace_channels(model: Any) -> Trace:
-    """Propagates channel labels through a model, and returns which channels are coupled."""
+
+def trace_channels(model: Any, *, approximate: bool = False) -> Trace:
+    """Propagates channel labels through a model, and returns which channels are coupled.
+
+    Args:
+      model: a Sequential or Functional model.
+      approximate: whether channels may leave where that changes more than what reads them.
+    """
     check_is_its_graph(model)
-    walk = _Walk()
+    walk = _Walk(approximate=approximate)
     inputs = [walk.stays(shape_of(tensor), "model input") for tensor in model.inputs]
     for labels in walk.model(model, inputs, ""):
         walk.ties.pin(labels.of.ids if isinstance(labels, Sizes) else labels.ids, "model output")
@@ -65,11 +76,13 @@ def trace_channels(model: Any) -> Trace:
     check_weights_have_one_layer(walk.records)
     cuts = tuple(cut for record in walk.records.values() for cut in record.cuts.values())
     classes = walk.ties.resolve()
-    return Trace(cuts, walk.records, walk.labels, walk.argument_edits, classes, walk.failures, tuple(walk.inside))
+    found = walk.records, walk.labels, walk.argument_edits, classes, walk.failures, tuple(walk.inside)
+    return Trace(cuts, *found, approximate)
 
 
 class _Walk:
-    def __init__(self, ties: Ties | None = None) -> None:
+    def __init__(self, ties: Ties | None = None, *, approximate: bool = False) -> None:
+        self.approximate = approximate
         self.ties = Ties() if ties is None else ties
         self.records: dict[int, LayerRecord] = {}
         self.labels: dict[int, Labels] = {}
@@ -120,7 +133,9 @@ class _Walk:
             reason = f"{path}: a tensor of unknown rank"
             return [self._conformed(labels, shape, reason) for labels, shape in zip(found, shapes, strict=True)]
         record = self.records.setdefault(id(layer), LayerRecord(path, layer))
-        call = LayerCall(record, inputs, shapes, {}, self.ties, walk_function=self._function)
+        call = LayerCall(
+            record, inputs, shapes, {}, self.ties, walk_function=self._function, approximate=self.approximate
+        )
         rule, reason = find_rule(layer)
         if rule is None:
             return call.barrier(reason)
@@ -146,7 +161,7 @@ class _Walk:
         except NotTraced as error:
             raise NoRule(f"nothing is known of function {name}: {error}") from error
         graph, prefix = self._graphs[key], f"{record.path}/{name}/"
-        inner = _Walk(self.ties)
+        inner = _Walk(self.ties, approximate=self.approximate)
         outputs = inner.model(graph, tf.nest.flatten(inputs), prefix)
         if any(variables_of(each.layer) for each in inner.records.values()):
             raise NoRule(f"function {name} makes layers with weights")
@@ -158,6 +173,8 @@ class _Walk:
             raise NoRule(f"function {name} would not follow another number of channels")
         if all(isinstance(constants_of(each.layer), PerElement) for each in inner.records.values()):
             record.elementwise.add(id(function))
+        for each in inner.records.values():
+            record.approximations |= each.approximations
         self.inside += [*inner.labels.values(), *inner.inside]
         self.failures += inner.failures
         return outputs

@@ -92,7 +92,7 @@ def mixes_channels(activation: Any, labels: Labels) -> str:
     name = _KNOWN[id(activation)][0] if id(activation) in _KNOWN else ""
     if name in ACROSS:
         return f"activation {name} looks across channels" if labels.rank - 1 in labels.varying else ""
-    if name == PER_CHANNEL:
+    if acts_per_channel(activation):
         aside = set(labels.varying) - {labels.rank - 1}
         return f"function {name_of(activation)} needs channels on the last axis" if aside else ""
     return f"activation {name_of(activation)} is not known to act on each channel alone"
@@ -103,6 +103,11 @@ def is_elementwise(activation: Any) -> bool:
     if activation is None or (type(activation) in _LAYERS and computes_as(activation, type(activation))):
         return True
     return id(activation) in _KNOWN and _KNOWN[id(activation)][0] in ELEMENTWISE
+
+
+def acts_per_channel(function: Any) -> bool:
+    """Returns whether a function was declared to act on each channel alone, but not on each element."""
+    return id(function) in _KNOWN and _KNOWN[id(function)][0] == PER_CHANNEL
 
 
 def is_unknown(activation: Any) -> bool:

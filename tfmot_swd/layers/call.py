@@ -55,6 +55,7 @@ class LayerCall:
       prefix: of the names of weights, for the call of an inner layer: "cell.".
       config_path: keys, and places in lists, that lead to the config of the inner layer.
       walk_function: what `through` asks, of the walk through the model.
+      approximate: whether channels may leave where that changes more than what reads them.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class LayerCall:
         prefix: str = "",
         config_path: tuple[str | int, ...] = (),
         walk_function: FunctionWalk | None = None,
+        approximate: bool = False,
     ) -> None:
         self.record = record
         self.layer = record.layer
@@ -80,6 +82,7 @@ class LayerCall:
         self._prefix = prefix
         self._config_path = config_path
         self._walk_function = walk_function
+        self._approximate = approximate
 
     @property
     def input(self) -> Labels:
@@ -261,6 +264,7 @@ class LayerCall:
             prefix=f"{self._prefix}{part}.",
             config_path=(*self._config_path, *((key,) if isinstance(key, str) else key or (part,))),
             walk_function=self._walk_function,
+            approximate=self._approximate,
         )
         call.layer = attribute_at(self.layer, part)
         return call
@@ -272,6 +276,18 @@ class LayerCall:
     def same(self, labels: Labels, index: int = 0) -> Labels:
         """Returns the labels of an output with the channels of an input on the same axes; other sizes may differ."""
         return Labels(labels.ids, self.output_shapes[index])
+
+    def may_approximate(self, change: str) -> bool:
+        """Returns whether channels may leave although that changes more than what reads them.
+
+        It is asked for by the user (`channel_groups(model, approximate=True)`), and never so by default.
+
+        Args:
+          change: what it changes, as plans show it.
+        """
+        if self._approximate:
+            self.record.approximations[change] = None
+        return self._approximate
 
     def activated(self, labels: Labels, activation: Any) -> Labels:
         """Returns the labels behind an activation function; one that mixes channels makes them stay.

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfmot_swd.keras2.compat import keras
 from tfmot_swd.keras2.function_graphs import NotTraced, graph_of
-from tfmot_swd.layers.activations import is_elementwise, is_unknown
+from tfmot_swd.layers.activations import acts_per_channel, is_elementwise, is_unknown
 from tfmot_swd.layers.call import LayerCall
 from tfmot_swd.layers.constants import PerElement
 from tfmot_swd.layers.labels import Labels
@@ -59,10 +59,12 @@ def function_layer(call: LayerCall) -> Labels | list[Labels]:
 
 def declared(call: LayerCall, function: Any) -> Labels:
     """Returns the labels of what a function makes whose kind is known (`activations.register_function`)."""
-    if not is_elementwise(function):
-        labels = call.activated(call.operand, function)
-        return call.output(call.channels(labels, -1), -1) if labels.varying else call.same(labels)
-    return tied(call, call.inputs, call.output_shape)
+    if is_elementwise(function):
+        return tied(call, call.inputs, call.output_shape)
+    labels = call.activated(call.operand, function)
+    if acts_per_channel(function) and labels.varying:
+        return call.output(call.channels(labels, -1), -1)
+    return call.same(labels)
 
 
 def _has_training_flag(layer: Any) -> bool:

@@ -14,6 +14,7 @@ from tfmot_swd.layers.sample import CallShapes
 
 layers = keras.layers
 SHARED = "its statistics are taken across channels"
+APPROXIMATION = "statistics over the channels that are left"
 
 
 def _axes(axis: int | Sequence[int], rank: int) -> list[int]:
@@ -35,16 +36,26 @@ def batch_normalization(call: LayerCall) -> Labels:
 
 
 def layer_normalization(call: LayerCall) -> Labels:
-    """Passes channels on that do not lie on the normalized axes."""
+    """Passes channels on that do not lie on the normalized axes; the others only where that may be approximate."""
     axes = _axes(call.layer.axis, call.operand.rank)
     call.whole("gamma", "beta")
-    return call.barrier(SHARED)[0] if set(axes) & set(call.operand.varying) else call.same(call.operand)
+    if not set(axes) & set(call.operand.varying):
+        return call.same(call.operand)
+    if len(axes) > 1 or not call.may_approximate(APPROXIMATION):
+        return call.barrier(SHARED)[0]
+    ids = call.channels(call.operand, axes[0])
+    for weight in ("gamma", "beta"):
+        if getattr(call.layer, weight, None) is not None:
+            call.follow(weight, 0, ids)
+    return call.output(ids, axes[0])
 
 
 def unit_normalization(call: LayerCall) -> Labels:
-    """Passes channels on that do not lie on the normalized axes."""
+    """Passes channels on that do not lie on the normalized axes; the others only where that may be approximate."""
     axes = _axes(call.layer.axis, call.operand.rank)
-    return call.barrier(SHARED)[0] if set(axes) & set(call.operand.varying) else call.same(call.operand)
+    if set(axes) & set(call.operand.varying) and not call.may_approximate(APPROXIMATION):
+        return call.barrier(SHARED)[0]
+    return call.same(call.operand)
 
 
 def group_normalization(call: LayerCall) -> Labels:

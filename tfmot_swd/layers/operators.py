@@ -19,6 +19,7 @@ from tfmot_swd.layers.constants import ConstantsRule, Moves, PerElement
 from tfmot_swd.layers.dense import einsum_macs
 from tfmot_swd.layers.labels import Labels, Sizes
 from tfmot_swd.layers.merging import tied
+from tfmot_swd.layers.normalization import APPROXIMATION
 from tfmot_swd.layers.rearranging import REARRANGING, without_axes
 from tfmot_swd.layers.record import Kept, axes_with_channels
 from tfmot_swd.layers.registry import register_layer
@@ -129,8 +130,15 @@ def _reduce(call: LayerCall) -> Found:
     labels, axis = call.operand, call.arguments.get("axis")
     axes = range(labels.rank) if axis is None else np.atleast_1d(axis).tolist()
     gone = {each % labels.rank for each in axes}
-    if gone & set(labels.varying) or (not labels.varying and labels.rank - 1 in gone):
+    across = gone & set(labels.varying)
+    is_mean = function_name(call.layer) in _MEANS
+    if across and not (is_mean and across == set(labels.varying) and call.may_approximate(APPROXIMATION)):
         return call.barrier("a reduction over channels")
+    if not labels.varying and labels.rank - 1 in gone:
+        return call.barrier("a reduction over channels")
+    if across:
+        ids = call.ties.new_pinned(f"{call.record.path}: numbers, no channels")
+        return Labels(ids.reshape((1,) * len(call.output_shape)), call.output_shape)
     if call.arguments.get("keepdims"):
         return call.same(labels)
     return without_axes(labels, gone, call.output_shape)
@@ -174,6 +182,8 @@ _REDUCTIONS = """
     math.reduce_mean math.reduce_sum math.reduce_max math.reduce_min math.reduce_prod math.reduce_std
     math.reduce_variance math.reduce_logsumexp math.reduce_any math.reduce_all
 """
+# Those that stay near what they were over all channels.
+_MEANS = ("math.reduce_mean", "math.reduce_variance", "math.reduce_std")
 OPERATORS: dict[str, OperatorRule] = {
     **dict.fromkeys(_ELEMENTWISE.split(), elementwise),
     "nn.softmax": _softmax,
@@ -205,6 +215,8 @@ _HEAVY = (
     "nn.conv",
     "nn.depthwise",
     "nn.separable",
+    "numpy_function",
+    "py_function",
     "signal.",
     "sparse.",
     "tensordot",

@@ -108,6 +108,7 @@ class LayerRecord:
       known: identities of the weights that its rule has declared.
       met: channels of all inputs and outputs so far.
       blocked: why all of these must stay; "" where they need not.
+      approximations: what the removal of channels changes beyond what reads them; only where that is allowed.
       elementwise: identities of functions that it calls and that were found to act on each element alone.
     """
 
@@ -120,17 +121,18 @@ class LayerRecord:
     known: set[int] = dataclasses.field(default_factory=set)
     met: list[np.ndarray] = dataclasses.field(default_factory=list)
     blocked: str = ""
+    approximations: dict[str, None] = dataclasses.field(default_factory=dict)
     elementwise: set[int] = dataclasses.field(default_factory=set)
 
     def before(self) -> LayerRecord:
         """Returns a snapshot, for `forget`."""
-        own = ("cuts", "fresh", "edits", "shared", "known", "met")
+        own = ("cuts", "fresh", "edits", "shared", "known", "met", "approximations")
         return dataclasses.replace(self, **{name: type(held)(held) for name in own for held in [getattr(self, name)]})
 
     def forget(self, before: LayerRecord) -> None:
         """Restores a snapshot, after a rule has failed."""
         self.cuts, self.fresh, self.edits = before.cuts, before.fresh, before.edits
-        self.shared, self.known = before.shared, before.known
+        self.shared, self.known, self.approximations = before.shared, before.known, before.approximations
 
     def unknown_weights(self) -> list[str]:
         """Returns the names of the weights that the rule has not declared."""
