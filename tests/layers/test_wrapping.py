@@ -8,6 +8,7 @@ import tf_keras as keras
 
 import tfmot_swd
 from tests.channels.exactness import assert_removal_is_exact, members, reasons, sizes
+from tfmot_swd.channels.groups import channel_groups
 from tfmot_swd.swd.wrapper import PruneSelectiveDecay
 
 L = keras.layers
@@ -177,4 +178,14 @@ def test_spectral_normalization_of_what_has_no_rule_is_a_barrier():
     model = keras.Model(x, L.Dense(2)(L.SpectralNormalization(Own(4), name="s")(L.Dense(3, name="a")(x))))
 
     assert reasons(model)["a"] == ("s: no channel rule for Own",)
+    assert_removal_is_exact(model)
+
+
+def test_a_first_layer_without_a_rule_is_listed_with_the_reason():
+    video = L.Input((3, 8, 8, 3))
+    inner = keras.Sequential([L.Conv2D(6, 3, input_shape=(8, 8, 3)), L.Conv2D(5, 3), L.GlobalAveragePooling2D()])
+    model = keras.Model(video, L.Dense(2)(L.TimeDistributed(inner, name="t")(video)))
+
+    (barrier,) = [each for each in channel_groups(model).barriers if each.layer == "t"]
+    assert (barrier.total_channels, barrier.reasons) == (5, ("t: no channel rule for Sequential at each step",))
     assert_removal_is_exact(model)
