@@ -62,3 +62,14 @@ def test_a_model_of_open_sizes_is_named(run, net, tmp_path):
     assert code == 1
     assert "every size but the batch's is fixed" in err
     assert err.rstrip().endswith(f", from {str(path)!r}")
+
+
+def test_sizes_that_a_model_leaves_open_are_given(run, tmp_path):
+    path = tmp_path / "open.keras"
+    keras.Sequential([keras.layers.Input((None, None, 3)), keras.layers.Conv2D(2, 1)]).save(path)
+    code, _, err = run("profile", path, f"--json={tmp_path / 'costs.json'}", "--input_shape=5,4,3")
+    assert (code, err) == (0, "")
+    assert json.loads((tmp_path / "costs.json").read_text())["macs"] == 5 * 4 * 3 * 2
+    code, _, err = run("profile", path, "--input_shape=five,4,3")
+    assert code == 2
+    assert "--input_shape takes whole numbers, as 224,224,3. Received: five,4,3" in err

@@ -1,5 +1,6 @@
 """What acts on each channel alone: activations, dropout, scaling, pooling, padding, cropping, resizing."""
 
+import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras as keras
@@ -134,9 +135,29 @@ def test_the_name_of_a_known_function_is_not_enough():
 
 def test_a_layer_as_an_activation():
     assert reasons(between(L.Conv2D(5, 1, activation=L.LeakyReLU(0.3), name="c"))) == {}
-    model = between(L.Conv2D(5, 1, activation=L.PReLU(), name="c"))
-    assert list(reasons(model)) == ["c"]
+    model = between(L.Conv2D(5, 1, activation=L.Softmax(), name="c"))
+    assert reasons(model) == {"c": ("c: activation Softmax is not known to act on each channel alone",)}
     assert_removal_is_exact(model)
+
+
+@pytest.mark.parametrize("shared", [None, [1, 2], [1, 2, 3]], ids=str)
+def test_slopes_of_an_activation_leave_with_the_filters(shared):
+    model = between(L.Conv2D(5, 1, activation=L.PReLU("uniform", shared_axes=shared), name="c"))
+
+    follow = members(model, "c", "follow")
+    assert follow == ({} if shared == [1, 2, 3] else {"c.activation.alpha[2]": [0, 1, 2, 3, 4]})
+    assert_removal_is_exact(model, train=True, save=True)
+
+
+def test_slopes_of_an_activation_at_each_step():
+    x = L.Input((3, 5))
+    hidden = L.TimeDistributed(L.Dense(4, activation=L.PReLU("uniform")), name="t")(x)
+    model = keras.Model(x, L.Dense(2)(L.LSTM(3, activation=L.PReLU("uniform"), name="r")(hidden)))
+
+    assert sorted(sizes(model).values()) == [3, 4]
+    assert_removal_is_exact(model)
+    other = keras.Model(x, L.Dense(2)(L.LSTM(3, recurrent_activation=L.PReLU("uniform"), name="r")(x)))
+    assert reasons(other) == {"r": ("r: activation PReLU is not known to act on each channel alone",)}
 
 
 @pytest.mark.parametrize("shared", [None, [1, 2], [1, 2, 3], [3]], ids=str)
@@ -157,11 +178,31 @@ def test_prelu_behind_flatten_has_a_slope_for_each_place():
     assert_removal_is_exact(model)
 
 
-def test_a_rescaling_for_each_channel_is_a_barrier():
-    model = between(L.Rescaling([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], name="r"))
+@pytest.mark.parametrize("scale", [[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], np.arange(96.0).reshape(4, 4, 6) / 50.0], ids=len)
+def test_a_rescaling_for_each_channel(scale):
+    model = between(L.Rescaling(scale, offset=(0.5, 0.25, -0.5, 0.0, 1.0, 2.0), name="r"))
 
-    assert reasons(model) == {"a": ("r: a scale for each channel has no rule",)}
+    assert sizes(model) == {"a": 6, "b": 3}
+    keep = {"a": [True, False] * 3, "b": [True] * 3}
+    small = assert_removal_is_exact(model, keep, save=True, tflite=True)
+    assert list(small.get_layer("r").offset) == [0.5, -0.5, 1.0]
+
+
+def test_a_rescaling_called_twice_ties_the_channels():
+    image, layer = L.Input((4, 4, 3)), L.Rescaling([1.0, 2.0, 3.0, 4.0], name="r")
+    parts = [layer(L.Conv2D(4, 1, name=name)(image)) for name in "ab"]
+    model = keras.Model(image, [L.Conv2D(2, 1)(part) for part in parts])
+
+    assert sizes(model) == {"a": 4}
     assert_removal_is_exact(model)
+
+
+def test_a_rescaling_of_more_axes_than_its_input_is_a_barrier():
+    x = L.Input((6,), batch_size=2)
+    hidden = L.Rescaling(np.ones((3, 1, 6)), name="r")(L.Dense(6, name="a")(x))
+    model = keras.Model(x, L.Dense(2)(hidden))
+
+    assert reasons(model) == {"a": ("r: scale has more axes than the tensor",)}
 
 
 def test_layer_scale():
@@ -243,7 +284,7 @@ def test_a_pool_along_the_channels_is_a_barrier():
     x = L.MaxPooling1D(name="pool")(L.Permute((2, 1))(L.Conv1D(6, 1, name="a")(image)))
     model = keras.Model(image, L.Dense(2)(L.Flatten()(x)))
 
-    assert reasons(model) == {"a": ("pool needs channels on axis 2 alone",)}
+    assert reasons(model) == {"a": ("pool needs channels on axis 2 alone, and they lie on axis 1",)}
     assert_removal_is_exact(model)
 
 

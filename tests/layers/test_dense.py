@@ -35,7 +35,7 @@ def test_a_dense_layer_along_another_axis_than_the_channels_is_a_barrier():
     x = L.Input((5, 4))
     model = keras.Model(x, L.Dense(3, name="mix")(L.Permute((2, 1))(L.Dense(6, name="a")(x))))
 
-    assert reasons(model) == {"a": ("mix needs channels on axis 2 alone",)}
+    assert reasons(model) == {"a": ("mix needs channels on axis 2 alone, and they lie on axis 1",)}
 
 
 @pytest.mark.parametrize("activation", ["softmax", "log_softmax"])

@@ -57,7 +57,7 @@ def test_batch_normalization_on_the_axis_of_the_channels():
 def test_batch_normalization_on_another_axis_is_a_barrier():
     model = between(L.BatchNormalization(axis=1, name="n"))
 
-    assert reasons(model) == {"a": ("n needs channels on axis 1 alone",)}
+    assert reasons(model) == {"a": ("n needs channels on axis 1 alone, and they lie on axis 3",)}
     assert_removal_is_exact(model)
 
 

@@ -195,10 +195,98 @@ def test_bidirectional_barriers(layer):
     assert_removal_is_exact(model)
 
 
-@pytest.mark.parametrize("layer", [lambda: L.RNN(L.LSTMCell(5), name="r"), lambda: L.RNN([L.GRUCell(3)] * 1, name="r")])
-def test_cells_of_ones_own_are_a_barrier(layer):
+@pytest.mark.parametrize("cell", [L.LSTMCell, L.GRUCell, L.SimpleRNNCell])
+def test_units_of_a_cell_leave(cell):
+    x, start = L.Input((3, 4)), L.Input((2,))
+    output, *states = L.RNN(cell(5), return_state=True, name="r")(L.Dense(4, name="a")(x))
+    again = L.RNN(cell(5), name="s")(x, initial_state=states)
+    model = keras.Model([x, start], [L.Dense(2)(output), L.Dense(2)(again)])
+
+    assert sizes(model) == {"a": 4, "r": 5}
+    small = assert_removal_is_exact(model, save=True, train=True)
+    assert small.get_layer("r").cell.units == small.get_layer("s").cell.units
+
+
+def test_units_of_stacked_cells_leave():
+    x = L.Input((3, 4))
+    output, *states = L.RNN(
+        [L.LSTMCell(6), L.GRUCell(5, use_bias=False), L.SimpleRNNCell(3)], return_state=True, name="r"
+    )(L.Dense(4, name="a")(x))
+    model = keras.Model(x, [L.Dense(2)(each) for each in tf.nest.flatten([output, states])])
+
+    assert sorted(sizes(model).values()) == [3, 4, 5, 6]
+    first = next(name for name, size in sizes(model).items() if size == 6)
+    assert members(model, first, "produce")["r.cell.cells.0.kernel[1]"] == [*range(6)] * 4
+    assert members(model, first, "consume")["r.cell.cells.1.kernel[0]"] == [*range(6)]
+    assert_removal_is_exact(model, save=True)
+    assert_removal_is_exact(model, train=True)
+
+
+class OwnCell(L.GRUCell):
+    def call(self, inputs, states, training=None):
+        return super().call(inputs[..., ::-1], states, training)
+
+
+@pytest.mark.parametrize(
+    ("layer", "reason"),
+    [
+        (lambda: L.RNN(OwnCell(5), name="r"), "cells other than LSTMCell, GRUCell and SimpleRNNCell have no rule"),
+        (lambda: L.RNN([L.LSTMCell(4), OwnCell(3)], name="r"), "cells other than LSTMCell"),
+    ],
+)
+def test_other_cells_are_a_barrier(layer, reason):
     x = L.Input((3, 4))
     model = keras.Model(x, L.Dense(2)(layer()(L.Dense(4, name="a")(x))))
 
-    assert reasons(model) == {"a": ("r: no channel rule for RNN",)}
+    assert list(sizes(model)) == []
+    assert reason in reasons(model)["a"][0]
     assert_removal_is_exact(model)
+
+
+def test_a_cell_used_twice_is_a_barrier():
+    """Keras itself cannot copy it from its config."""
+    x, cell = L.Input((3, 4)), L.GRUCell(4)
+    model = keras.Model(x, L.Dense(2)(L.RNN([cell, cell], name="r")(L.Dense(4, name="a")(x))))
+
+    assert "a cell that is used twice" in reasons(model)["a"][0]
+
+
+def test_stacked_cells_that_are_given_states_are_a_barrier():
+    x, start = L.Input((3, 4)), L.Input((5,))
+    hidden = L.RNN([L.GRUCell(5), L.GRUCell(5)], name="r")(L.Dense(4, name="a")(x), initial_state=[start, start])
+    model = keras.Model([x, start], L.Dense(2)(hidden))
+
+    assert "stacked cells that are given states" in reasons(model)["a"][0]
+    assert_removal_is_exact(model)
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+@pytest.mark.parametrize("options", [{}, {"return_sequences": True, "use_bias": False}], ids=str)
+def test_filters_of_a_convolutional_lstm_leave(dims, options):
+    x = L.Input((2, *(3,) * dims, 4))
+    hidden = getattr(L, f"ConvLSTM{dims}D")(5, 2, name="r", **options)(L.Dense(4, name="a")(x))
+    model = keras.Model(x, L.Dense(2)(L.Flatten()(hidden)))
+
+    assert sizes(model) == {"a": 4, "r": 5}
+    assert members(model, "r", "produce")[f"r.cell.kernel[{dims + 1}]"] == [*range(5)] * 4
+    assert_removal_is_exact(model, train=not options, save=dims == 2)
+
+
+def test_states_of_a_convolutional_lstm_are_its_filters():
+    x = L.Input((2, 4, 4, 3))
+    _, *states = L.ConvLSTM2D(5, 3, padding="same", return_state=True, name="encoder")(x)
+    hidden = L.ConvLSTM2D(5, 3, padding="same", return_sequences=True, name="decoder")(x, initial_state=states)
+    model = keras.Model(x, L.Dense(2)(L.Flatten()(hidden)))
+
+    assert sizes(model) == {"encoder": 5}
+    assert_removal_is_exact(model, save=True)
+
+
+def test_a_convolutional_lstm_with_channels_first():
+    """It cannot run on a CPU: which axes are whose is compared with channels last."""
+    x = L.Input((2, 4, 6, 6))
+    hidden = L.ConvLSTM2D(5, 3, data_format="channels_first", return_sequences=True, name="r")(x)
+    model = keras.Model(x, L.Dense(2)(L.Flatten()(L.Permute((1, 3, 4, 2))(hidden))))
+
+    assert sizes(model) == {"r": 5}
+    assert members(model, "r", "consume")["r.cell.recurrent_kernel[2]"] == [*range(5)]

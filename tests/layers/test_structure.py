@@ -158,6 +158,47 @@ def test_a_feature_map_from_a_vector_has_its_channels_on_the_last_axis(shape, si
     assert_removal_is_exact(model)
 
 
+@pytest.mark.parametrize(
+    "turned",
+    [
+        lambda x: L.Permute((2, 3, 1))(x),
+        lambda x: L.Permute((2, 3, 1))(L.ReLU()(x)),
+        lambda x: tf.transpose(x, [0, 2, 3, 1]),
+        lambda x: tf.transpose(tf.nn.relu(x), (0, 2, 3, 1)),
+    ],
+)
+def test_a_feature_map_from_a_vector_that_is_turned_has_its_channels_first(turned):
+    x = L.Input((4,))
+    hidden = turned(L.Reshape((5, 2, 2))(L.Dense(20, name="a")(x)))
+    model = keras.Model(x, L.Dense(2)(L.Flatten()(L.Conv2DTranspose(4, 2, name="b")(hidden))))
+
+    assert sizes(model) == {"a": 5, "b": 4}
+    assert members(model, "a", "produce")["a.kernel[1]"] == [0] * 4 + [1] * 4 + [2] * 4 + [3] * 4 + [4] * 4
+    assert_removal_is_exact(model, train=True)
+
+
+def test_a_feature_map_with_channels_first():
+    x = L.Input((4,))
+    hidden = L.Reshape((5, 2, 2))(L.Dense(20, name="a")(x))
+    model = keras.Model(x, L.Dense(2)(L.GlobalAveragePooling2D("channels_first")(hidden)))
+    assert sizes(model) == {"a": 5}
+    assert_removal_is_exact(model)
+
+
+def test_efficient_channel_attention_reads_channels_as_places():
+    """ECA: a convolution over the channels as a sequence, in which each reads its neighbours."""
+    image = L.Input((4, 4, 3))
+    x = L.Conv2D(6, 1, name="a")(image)
+    gate = L.Conv1D(1, 3, padding="same", activation="sigmoid", name="c")(
+        L.Reshape((6, 1))(L.GlobalAveragePooling2D()(x))
+    )
+    model = keras.Model(image, L.Dense(2)(L.GlobalAveragePooling2D()(x * L.Reshape((1, 1, 6))(gate))))
+
+    assert sizes(model) == {}
+    assert reasons(model)["a"] == ("c needs channels on axis 2 alone, and they lie on axis 1",)
+    assert_removal_is_exact(model)
+
+
 def test_one_channel_flattens_to_one():
     model = between(L.Flatten(), L.Dense(3, name="d"), L.Dense(2), filters=1)
 

@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tensorflow_model_optimization as tfmot
 import tf_keras as keras
 
 import tfmot_swd
 from tests.channels.exactness import assert_removal_is_exact, members, reasons, sizes
+from tfmot_swd.channels.groups import channel_groups
 from tfmot_swd.swd.wrapper import PruneSelectiveDecay
 
 L = keras.layers
@@ -137,3 +139,53 @@ def test_a_wrapper_without_a_rule_is_a_barrier():
     model = keras.Model(image, L.Dense(2)(L.Flatten()(x)))
 
     assert reasons(model) == {"a": ("s: no channel rule for Around",)}
+
+
+@pytest.fixture
+def legacy_keras(monkeypatch):
+    """SpectralNormalization of tf_keras asks tf.keras for a class, which is Keras 3 without TF_USE_LEGACY_KERAS."""
+    monkeypatch.setattr(tf.keras.layers, "InputSpec", L.InputSpec)
+
+
+@pytest.mark.usefixtures("legacy_keras")
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda: L.Conv2D(8, 3, name="inner", activation="relu"),
+        lambda: L.Conv2D(8, 1, groups=2, name="inner"),
+        lambda: L.Conv2DTranspose(8, 3, name="inner"),
+        lambda: L.Dense(8, name="inner"),
+    ],
+)
+def test_spectral_normalization(layer):
+    image, inner = L.Input((5, 5, 3)), layer()
+    x = L.SpectralNormalization(inner, name="s")(L.Conv2D(4, 1, name="a")(image))
+    model = keras.Model(image, L.Dense(2)(L.GlobalAveragePooling2D()(x)))
+
+    assert set(sizes(model).values()) == ({2} if getattr(inner, "groups", 1) == 2 else {4, 8})
+    # Keras itself cannot load it from a file.
+    small = assert_removal_is_exact(model)
+    assert small.get_layer("s").vector_u.shape[1] == small.get_layer("s").layer.kernel.shape[-1]
+
+
+@pytest.mark.usefixtures("legacy_keras")
+def test_spectral_normalization_of_what_has_no_rule_is_a_barrier():
+    class Own(L.Dense):
+        def call(self, inputs):
+            return tf.nn.softmax(super().call(inputs))
+
+    x = L.Input((5,))
+    model = keras.Model(x, L.Dense(2)(L.SpectralNormalization(Own(4), name="s")(L.Dense(3, name="a")(x))))
+
+    assert reasons(model)["a"] == ("s: no channel rule for Own",)
+    assert_removal_is_exact(model)
+
+
+def test_a_first_layer_without_a_rule_is_listed_with_the_reason():
+    video = L.Input((3, 8, 8, 3))
+    inner = keras.Sequential([L.Conv2D(6, 3, input_shape=(8, 8, 3)), L.Conv2D(5, 3), L.GlobalAveragePooling2D()])
+    model = keras.Model(video, L.Dense(2)(L.TimeDistributed(inner, name="t")(video)))
+
+    (barrier,) = [each for each in channel_groups(model).barriers if each.layer == "t"]
+    assert (barrier.total_channels, barrier.reasons) == (5, ("t: no channel rule for Sequential at each step",))
+    assert_removal_is_exact(model)

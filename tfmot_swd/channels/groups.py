@@ -236,8 +236,23 @@ def trace_groups(model: Any, *, keras3: Any = None, approximate: bool = False) -
         members += [each for each in roots if each not in group_of]
         for each in members:
             group_of[each] = home
+    barriers += _unsaid(trace, barriers)
     classes_of = [np.array(roots, np.int64) for _, roots in sorted(merged.items())]
     return ChannelGroups(model, trace, _named_apart(_groups(trace, classes_of)), barriers, keras3)
+
+
+def _unsaid(trace: Trace, barriers: Sequence[Barrier]) -> list[Barrier]:
+    """Returns a barrier for each layer with kernels but without a rule that is the reason of no other barrier.
+
+    Such as the first layer of a model, which no channels reach: nothing would say why its own stay.
+    """
+    said, found = {reason for barrier in barriers for reason in barrier.reasons}, []
+    for record in trace.records.values():
+        kernels = [weight for weight in record.layer.trainable_weights if weight.shape.rank >= 2]
+        if record.blocked and record.blocked not in said and kernels:
+            channels = int(kernels[-1].shape[-1])
+            found.append(Barrier(record.path, channels, channels, (record.blocked,)))
+    return found
 
 
 def groups_of(model: Any, groups: ChannelGroups | None) -> ChannelGroups:

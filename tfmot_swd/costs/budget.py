@@ -11,6 +11,7 @@ import numpy as np
 from tfmot_swd.costs.cost import BUILT_IN, Cost, check_cost_name, find_cost
 from tfmot_swd.keras2.compat import keras
 from tfmot_swd.keras2.serialization import as_entry, check_registered, config_key, from_entry
+from tfmot_swd.layers.sample import InputShape
 
 RECIPES = ("int8", "float32")
 
@@ -35,6 +36,8 @@ class Budget:
       sparsity: share of the parameters to remove, in [0, 1): Budget(sparsity=0.9) is Budget(parameters=0.1).
       recipe: of the file that `bytes` refers to, "int8" (default) or "float32".
       custom_costs: costs by name, for limits of costs that are not registered.
+      input_shape: the shape of the model's input without the batch axis, as (224, 224, 3), for which costs are counted
+        where the model leaves sizes open; for several inputs a list of shapes, in the order of model.inputs.
       limits: limits of other costs by name. Choose a unit in which a model costs more than 1, such as microseconds, as
         smaller floats are shares.
 
@@ -52,6 +55,7 @@ class Budget:
     sparsity: float | None
     recipe: str
     custom_costs: Mapping[str, Cost]
+    input_shape: InputShape | None
     other_limits: Mapping[str, float | int]
 
     def __init__(
@@ -63,6 +67,7 @@ class Budget:
         recipe: str = "int8",
         *,
         custom_costs: Mapping[str, Cost] | None = None,
+        input_shape: InputShape | None = None,
         **limits: float | int | None,
     ) -> None:
         others = {name: _plain(value) for name, value in limits.items() if value is not None}
@@ -71,6 +76,7 @@ class Budget:
         own = {"parameters": parameters, "macs": macs, "bytes": bytes, "sparsity": sparsity}
         fields = {name: _plain(value) for name, value in own.items()}
         fields |= {"recipe": recipe, "custom_costs": custom, "other_limits": others}
+        fields["input_shape"] = None if input_shape is None else as_tuples(input_shape)
         for name, value in fields.items():
             object.__setattr__(self, name, value)
         for name in BUILT_IN:
@@ -128,6 +134,8 @@ class Budget:
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments, with custom costs by their registered classes and configs."""
         config = {name: getattr(self, name) for name in (*BUILT_IN, "sparsity", "recipe")}
+        if self.input_shape is not None:
+            config["input_shape"] = self.input_shape
         # Where there is none, the config is that of the versions that knew no other costs.
         if self.other_limits:
             config |= self.other_limits
@@ -141,6 +149,7 @@ class Budget:
 
     def __repr__(self) -> str:
         given = {name: getattr(self, name) for name in (*BUILT_IN, "sparsity")} | dict(self.other_limits)
+        given["input_shape"] = self.input_shape
         said = [f"{name}={value!r}" for name, value in given.items() if value is not None]
         return f"Budget({', '.join(said)}, recipe={self.recipe!r})"
 
@@ -178,6 +187,11 @@ def _check_limit(name: str, value: Any, is_integral: bool) -> None:
         raise ValueError(
             f"{name} must be {kind}, or a share of the whole model's, a float in (0, 1]. Received: {name}={value!r}"
         )
+
+
+def as_tuples(shape: Any) -> Any:
+    """Returns an input shape, or a list of them, with tuples in place of lists, as JSON has them."""
+    return tuple(map(as_tuples, shape)) if isinstance(shape, list | tuple) else _plain(shape)
 
 
 def _is_share(value: float | int) -> bool:

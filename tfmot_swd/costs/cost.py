@@ -16,9 +16,10 @@ from tfmot_swd.costs.terms import CostTerms
 from tfmot_swd.keras2.layer_weights import distinct, elements, layers_with_weights, weights_inside
 from tfmot_swd.keras2.serialization import config_key
 from tfmot_swd.keras3.door import opened
+from tfmot_swd.layers.sample import InputShape
 
 # Arguments of a budget that are not costs.
-_TAKEN = ("sparsity", "recipe", "custom_costs")
+_TAKEN = ("sparsity", "recipe", "custom_costs", "input_shape")
 
 
 class Cost(abc.ABC):
@@ -52,9 +53,14 @@ class Cost(abc.ABC):
         Factors must not be negative, as a cost must not fall where channels are added.
         """
 
-    def of(self, model: Any) -> float:
-        """Returns the cost of a built tf_keras or Keras 3 Sequential or Functional model as it is."""
-        costs = ChannelCosts(channel_groups(model))
+    def of(self, model: Any, input_shape: InputShape | None = None) -> float:
+        """Returns the cost of a built tf_keras or Keras 3 Sequential or Functional model as it is.
+
+        Args:
+          model: the model.
+          input_shape: the sizes of its inputs where it leaves some open, as for `profile`.
+        """
+        costs = ChannelCosts(channel_groups(model), input_shape)
         return count_terms(self, costs).count(costs.sizes())
 
     def for_recipe(self, recipe: str) -> Cost:
@@ -104,21 +110,21 @@ class Parameters(Cost):
     def terms(self, model: ChannelCosts) -> CostTerms:
         return model.elements(*model.weights)
 
-    def of(self, model: Any) -> int:
+    def of(self, model: Any, input_shape: InputShape | None = None) -> int:
         layers = layers_with_weights(opened(model))
         return elements(distinct(each for _, layer in layers for each in weights_inside(layer)))
 
 
 class Macs(Cost):
-    """The multiply-accumulates for one sample (`tfmot_swd.layers.macs`); model inputs need fixed sizes."""
+    """The multiply-accumulates for one sample (`tfmot_swd.layers.macs`), for inputs of known sizes."""
 
     integral = True
 
     def terms(self, model: ChannelCosts) -> CostTerms:
         return sum((call.macs for call in model.calls), start=CostTerms.of([]))
 
-    def of(self, model: Any) -> int:
-        return profile(model).macs
+    def of(self, model: Any, input_shape: InputShape | None = None) -> int:
+        return profile(model, input_shape=input_shape).macs
 
 
 _COSTS: dict[str, Cost] = {}

@@ -16,6 +16,7 @@ from tfmot_swd.keras2.compat import master_variable
 from tfmot_swd.keras2.graph import class_name
 from tfmot_swd.keras2.layer_weights import own_weights, weights_inside
 from tfmot_swd.layers.macs import count_macs, macs_by_weight
+from tfmot_swd.layers.sample import InputShape
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,18 +45,20 @@ class ChannelCosts:
     """The weights and calls of a model, with sizes that depend on the channels that are kept.
 
     Exact for parameters, and for the MACs of layers that multiply with a weight. Products of two tensors, such as
-    attention scores, count as in the unpruned model, an upper bound. MACs need model inputs of fixed sizes.
+    attention scores, count as in the unpruned model, an upper bound.
 
     Args:
       groups: `channel_groups` of the model.
+      input_shape: the sizes of the model's inputs where it leaves some open, for MACs, as for `profile`.
 
     Attributes:
       lines: class of the channel at each index of each numbered axis, axis 1 first.
       unknown: paths of layers with unknown MACs, which count 0; set once `calls` was read.
     """
 
-    def __init__(self, groups: ChannelGroups) -> None:
+    def __init__(self, groups: ChannelGroups, input_shape: InputShape | None = None) -> None:
         self.groups = groups
+        self._input_shape = input_shape
         self.lines: list[np.ndarray] = []
         self._numbers: dict[bytes, int] = {}
         self._axes: dict[int, dict[int, int]] = {}
@@ -74,9 +77,9 @@ class ChannelCosts:
         """The calls of layers, in the order in which Keras makes them.
 
         Raises:
-          ValueError: a size of a model input is not fixed.
+          ValueError: a size of a model input is neither fixed nor given.
         """
-        trace = CallTrace(self.groups.model, 1)
+        trace = CallTrace(self.groups.model, 1, self._input_shape)
         unknown = (step.path for step in trace.steps if count_macs(step.layer, step.call) is None)
         self.unknown = tuple(dict.fromkeys(unknown))
         return [self._call(step) for step in trace.steps]

@@ -14,7 +14,7 @@ from tfmot_swd.channels.criteria import ChannelCriterion
 from tfmot_swd.channels.groups import ChannelGroups, groups_of
 from tfmot_swd.channels.removal import plan_removal
 from tfmot_swd.channels.scores import channel_scores
-from tfmot_swd.costs.budget import Budget, as_budget
+from tfmot_swd.costs.budget import Budget, as_budget, as_tuples
 from tfmot_swd.costs.cost import BUILT_IN, Cost, count_terms, find_cost
 from tfmot_swd.costs.counts import ChannelCosts
 from tfmot_swd.costs.search import ChannelSearch
@@ -23,6 +23,7 @@ from tfmot_swd.io.deprecation import warn_deprecated
 from tfmot_swd.keras2.compat import keras
 from tfmot_swd.keras2.serialization import as_entry, from_entry
 from tfmot_swd.keras2.validation import PruningWarning
+from tfmot_swd.layers.sample import InputShape
 
 # Where a model costs more than was estimated, the estimate is made right for it, and the search made again.
 _CONVERSIONS = 6
@@ -37,11 +38,13 @@ class CostLimits:
       whole: costs of the unpruned model, by name.
       final: limits of the pruned model, by name.
       costs: the costs by name, with calibrated estimates; missing names are looked up in the registry.
+      input_shape: the sizes of the model's inputs that the costs hold for, where it leaves some open.
     """
 
     whole: Mapping[str, Any]
     final: Mapping[str, Any]
     costs: Mapping[str, Cost] = dataclasses.field(default_factory=dict)
+    input_shape: InputShape | None = None
 
     def terms(self, costs: ChannelCosts) -> list[CostTerms]:
         """Returns the terms of each cost, in the order of `final`."""
@@ -83,14 +86,15 @@ class CostLimits:
             "file": file and list(file.get_config().values()),
         }
         entries = {name: as_entry(cost) for name, cost in self.costs.items() if name not in BUILT_IN}
-        return {**config, "costs": entries} if entries else config
+        sizes = {"input_shape": self.input_shape} if self.input_shape else {}
+        return {**config, "costs": entries, **sizes} if entries else {**config, **sizes}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> CostLimits:
         costs = {name: from_entry(entry) for name, entry in config.get("costs", {}).items()}
         if config["file"]:
             costs["bytes"] = type(find_cost("bytes"))(*config["file"])
-        return cls(config["whole"], config["final"], costs)
+        return cls(config["whole"], config["final"], costs, as_tuples(config.get("input_shape")))
 
 
 def resolve_limits(
@@ -124,7 +128,7 @@ def resolve_limits(
         )
     search = ChannelSearch(costs.groups, names, terms, costs, minimum=minimum, round_to=round_to)
     whole = dict(zip(budget.costs, search.costs_of(np.ones(search.channels, bool)), strict=True))
-    limits = CostLimits(whole, budget.limits(whole), objects)
+    limits = CostLimits(whole, budget.limits(whole), objects, budget.input_shape)
     least = dict(zip(budget.costs, search.costs_of(np.concatenate(list(search.smallest().values()))), strict=True))
     over = {name: cost for name, cost in least.items() if cost > limits.final[name]}
     if over:
@@ -215,8 +219,9 @@ def fit_budget(
     if isinstance(scores, str | ChannelCriterion):
         scores = channel_scores(groups.model, scores)
     values = _checked_scores(groups, scores)
-    costs = ChannelCosts(groups)
-    limits = resolve_limits(as_budget(budget), costs, list(scores), minimum=minimum, round_to=round_to)
+    budget = as_budget(budget)
+    costs = ChannelCosts(groups, budget.input_shape)
+    limits = resolve_limits(budget, costs, list(scores), minimum=minimum, round_to=round_to)
     for _ in range(_CONVERSIONS):
         search = ChannelSearch(groups, list(scores), limits.terms(costs), costs, minimum=minimum, round_to=round_to)
         fitted = search.within(tf.constant(values), limits.at(tf.zeros([], tf.float64)), keep_ties=False)

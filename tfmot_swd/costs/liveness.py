@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 from tfmot_swd.layers.registry import is_view
-from tfmot_swd.layers.sample import SampleCall, SampleTensor, SampleWalk
+from tfmot_swd.layers.sample import InputShape, SampleCall, SampleTensor, SampleWalk
 
 
 @dataclasses.dataclass
@@ -30,15 +30,16 @@ class CallTrace:
     """The calls of a model in the order in which Keras runs them, those of nested models in their place.
 
     Args:
-      model: a Sequential or Functional model of fixed input sizes.
+      model: a Sequential or Functional model.
       batch_size: samples in a batch.
+      input_shape: the sizes of its inputs where it leaves some open, as for `SampleWalk`.
     """
 
-    def __init__(self, model: Any, batch_size: int) -> None:
+    def __init__(self, model: Any, batch_size: int, input_shape: InputShape | None = None) -> None:
         self.steps: list[Step] = []
         self._buffers: list[Buffer] = []
         self._batch_size = batch_size
-        walk = SampleWalk(model)
+        walk = SampleWalk(model, input_shape)
         known: dict[SampleTensor, Buffer] = {}
         for index, call in enumerate(walk.calls):
             born = 0 if index < len(model.inputs) else index

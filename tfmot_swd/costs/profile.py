@@ -19,6 +19,7 @@ from tfmot_swd.keras2.layer_weights import weights_inside
 from tfmot_swd.keras2.validation import check_keras_model
 from tfmot_swd.keras3.door import opened
 from tfmot_swd.layers.macs import Shape, count_macs
+from tfmot_swd.layers.sample import InputShape
 
 _COSTS = ("parameters", "macs", "activation_bytes")
 
@@ -259,7 +260,7 @@ def _short(count: int) -> str:
     return f"{count / 1000**unit:.3g}{('', 'k', 'M', 'G', 'T', 'P')[unit]}"
 
 
-def profile(model: Any, batch_size: int = 1) -> Profile:
+def profile(model: Any, batch_size: int = 1, input_shape: InputShape | None = None) -> Profile:
     """Returns the parameters, multiply-accumulates and activation bytes of a model by layer, without running it.
 
     Use it to find out where a model is expensive, and `profile(a).against(profile(b))` to compare two.
@@ -276,14 +277,16 @@ def profile(model: Any, batch_size: int = 1) -> Profile:
     worse.
 
     Args:
-      model: a built tf_keras or Keras 3 Sequential or Functional model of fixed input sizes, plain, wrapped for pruning
-        or quantization-aware.
+      model: a built tf_keras or Keras 3 Sequential or Functional model, plain, wrapped for pruning or
+        quantization-aware.
       batch_size: batch size for the activation bytes, also if the model's inputs have a fixed one.
+      input_shape: the shape of the input without the batch axis, as (224, 224, 3), for a model that leaves sizes open;
+        for several inputs a list of shapes, in the order of model.inputs.
 
     Raises:
       TypeError: `model` is not a model of tf_keras or Keras 3, or `batch_size` not an int.
-      ValueError: the model is subclassed or not built; a size other than the batch size is not fixed; a nested model is
-        called on another size than it was built for; or `batch_size` is below 1.
+      ValueError: the model is subclassed or not built; a size other than the batch size is neither fixed nor given, or
+        given as another; a nested model is called on another size than it was built for; or `batch_size` is below 1.
 
     >>> import tf_keras as keras
     >>> net = keras.Sequential([keras.layers.Dense(2, input_shape=(3,)), keras.layers.ReLU()])
@@ -297,7 +300,7 @@ def profile(model: Any, batch_size: int = 1) -> Profile:
         raise TypeError(f"batch_size must be an int, a number of samples. Received: {batch_size!r}")
     if batch_size < 1:
         raise ValueError(f"batch_size must be 1 or more. Received: {batch_size}")
-    trace = CallTrace(model, batch_size)
+    trace = CallTrace(model, batch_size, input_shape)
     steps: dict[int, list[Step]] = {}
     for step in trace.steps:
         steps.setdefault(id(step.layer), []).append(step)

@@ -121,15 +121,19 @@ def made_trainable(layer: Any) -> list[Any]:
     return [weight for part in layers_inside(layer) for weight in part._trainable_weights]
 
 
+def attribute_at(item: Any, path: str) -> Any:
+    """Returns the attribute of `item` at a dotted path; a number is a place in a list, as in cell.cells.0.kernel."""
+    for name in path.split("."):
+        item = item[int(name)] if name.isdigit() else getattr(item, name)
+    return item
+
+
 def part_of(layer: Any, path: str) -> tuple[Any, str]:
     """Returns the object inside `layer` that owns the weight at a dotted path, and the name of its attribute."""
-    *parents, name = path.split(".")
-    for parent in parents:
-        layer = getattr(layer, parent)
-    return layer, name
+    parents, _, name = path.rpartition(".")
+    return attribute_at(layer, parents) if parents else layer, name
 
 
 def weight_at(layer: Any, path: str) -> Any:
     """Returns the variable at a dotted path, in full precision."""
-    owner, name = part_of(layer, path)
-    return master_variable(getattr(owner, name))
+    return master_variable(attribute_at(layer, path))

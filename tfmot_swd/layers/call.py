@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_swd.keras2.compat import keras, master_variable, variables_of
+from tfmot_swd.keras2.layer_weights import attribute_at
 from tfmot_swd.keras2.overrides import computes_as
 from tfmot_swd.layers.activations import is_unknown, mixes_channels, name_of
 from tfmot_swd.layers.labels import Labels, Shape, Sizes, Ties
@@ -52,7 +53,7 @@ class LayerCall:
       arguments: all arguments of the call by name, tensors replaced by their `Labels`.
       ties: of the model.
       prefix: of the names of weights, for the call of an inner layer: "cell.".
-      config_path: keys that lead to the config of the inner layer.
+      config_path: keys, and places in lists, that lead to the config of the inner layer.
       walk_function: what `through` asks, of the walk through the model.
       approximate: whether channels may leave where that changes more than what reads them.
     """
@@ -66,7 +67,7 @@ class LayerCall:
         ties: Ties,
         *,
         prefix: str = "",
-        config_path: tuple[str, ...] = (),
+        config_path: tuple[str | int, ...] = (),
         walk_function: FunctionWalk | None = None,
         approximate: bool = False,
     ) -> None:
@@ -132,7 +133,8 @@ class LayerCall:
         """Returns the channel ids along `axis`, `(size,)`; where they vary along another axis too, all must stay."""
         axis %= labels.rank
         if any(each != axis for each in labels.varying):
-            reason = f"{self.record.path} needs channels on axis {axis} alone"
+            others = " and ".join(str(each) for each in labels.varying if each != axis)
+            reason = f"{self.record.path} needs channels on axis {axis} alone, and they lie on axis {others}"
             self.ties.pin(labels.ids, reason)
             return np.repeat(self.ties.new_pinned(reason), labels.shape[axis] or 1)
         return labels.along(axis)
@@ -148,6 +150,18 @@ class LayerCall:
     def consume(self, weight: str, axis: int, ids: np.ndarray) -> None:
         """Declares that the slices of this weight along `axis` read these channels; a slice of zeros reads nothing."""
         self._cut(weight, axis, ids, CONSUME)
+
+    def scaled_by(self, weight: str, labels: Labels) -> Labels:
+        """Declares a weight with a number for each element of one sample, or one for all along shared axes.
+
+        Returns the labels of what it acts on.
+        """
+        self.whole(attribute_at(self.layer, weight))
+        shape = (1, *attribute_at(self.layer, weight).shape)
+        axes = [axis for axis in labels.varying if shape[axis] > 1]
+        for axis in axes:
+            self.follow(weight, axis - 1, self.channels(labels, axis))
+        return labels
 
     def whole(self, *weights: Any) -> None:
         """Declares weights that no channel owns a slice of: variables, or names of attributes.
@@ -165,13 +179,13 @@ class LayerCall:
         Raises:
           NoRule: it is of another class, or computes something else than its class does.
         """
-        found = self._resolve(name)
+        found = attribute_at(self.layer, name)
         if not any(type(found) is kind and computes_as(found, kind) for kind in kinds):
             raise NoRule(f"another {name} than {' or '.join(kind.__name__ for kind in kinds)} makes it has no rule")
         return found
 
     def _cut(self, weight: str, axis: int, ids: np.ndarray, role: str) -> None:
-        variable = self._resolve(weight)
+        variable = attribute_at(self.layer, weight)
         if not _is_plain_variable(variable) or id(master_variable(variable)) not in self._own_weights:
             raise NoRule(f"{weight} is no weight of the layer but computed, or kept by something else")
         axis %= len(variable.shape)
@@ -202,12 +216,6 @@ class LayerCall:
                 )
                 self.record.cuts.setdefault((name, own_axis), like)
 
-    def _resolve(self, weight: str) -> Any:
-        found = self.layer
-        for name in weight.split("."):
-            found = getattr(found, name)
-        return found
-
     def resize(self, key: str, ids: np.ndarray) -> None:
         """Declares that this entry of the layer's config is the number of these channels."""
         self.reconfigure(key, lambda config, kept: config.__setitem__(key, kept.count(ids)), ids)
@@ -230,11 +238,12 @@ class LayerCall:
                 self.ties.tie(first, ids)
 
         def inside(config: dict[str, Any], kept: Kept) -> None:
+            found: Any = config
             for part in path:
-                if part not in config:
+                if isinstance(part, str) and part not in found:
                     return
-                config = config[part]["config"]
-            edit(config, kept)
+                found = found[part]["config"] if isinstance(found[part], dict) else found[part]
+            edit(found, kept)
 
         self.record.edits.setdefault(self._prefix + key, inside)
 
@@ -242,8 +251,10 @@ class LayerCall:
         """Declares how the arguments of this call change: `edit` gets them by name and modifies them in place."""
         self.argument_edits.append(edit)
 
-    def inner(self, part: str, inputs: list[Labels], output_shapes: list[Shape], key: str | None = None) -> LayerCall:
-        """Returns the call of the inner layer in attribute `part`, whose config is under `key`, by default `part`."""
+    def inner(
+        self, part: str, inputs: list[Labels], output_shapes: list[Shape], key: str | tuple[str | int, ...] = ()
+    ) -> LayerCall:
+        """Returns the call of the inner layer in attribute `part`, with its config under `key`, by default `part`."""
         call = LayerCall(
             self.record,
             inputs,
@@ -251,11 +262,11 @@ class LayerCall:
             self.arguments,
             self.ties,
             prefix=f"{self._prefix}{part}.",
-            config_path=(*self._config_path, key or part),
+            config_path=(*self._config_path, *((key,) if isinstance(key, str) else key or (part,))),
             walk_function=self._walk_function,
             approximate=self._approximate,
         )
-        call.layer = getattr(self.layer, part)
+        call.layer = attribute_at(self.layer, part)
         return call
 
     def output(self, ids: np.ndarray, axis: int, index: int = 0) -> Labels:
@@ -283,6 +294,9 @@ class LayerCall:
 
         What a function of the user's does is found by `through`.
         """
+        slopes = type(activation) is keras.layers.PReLU and computes_as(activation, keras.layers.PReLU)
+        if slopes and activation is getattr(self.layer, "activation", None):
+            return self.scaled_by("activation.alpha", labels)
         if isinstance(activation, keras.layers.Layer):
             # Its weights keep their size.
             self.record.known.update(id(each) for each in variables_of(activation))

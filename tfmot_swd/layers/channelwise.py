@@ -11,7 +11,7 @@ from tfmot_swd.layers.call import LayerCall
 from tfmot_swd.layers.constants import Moves, PerElement
 from tfmot_swd.layers.labels import Labels
 from tfmot_swd.layers.merging import tied
-from tfmot_swd.layers.record import Kept
+from tfmot_swd.layers.record import ConfigEdit, Kept, axes_with_channels
 from tfmot_swd.layers.registry import register_layer
 
 layers = keras.layers
@@ -58,19 +58,26 @@ def softmax(call: LayerCall) -> Labels:
 
 def prelu(call: LayerCall) -> Labels:
     """Declares the slopes, one for each element but along shared axes."""
-    labels = call.operand
-    call.whole("alpha")
-    for axis in labels.varying:
-        if call.layer.alpha.shape[axis - 1] != 1:
-            call.follow("alpha", axis - 1, call.channels(labels, axis))
-    return call.same(labels)
+    return call.scaled_by("alpha", call.same(call.operand))
 
 
 def rescaling(call: LayerCall) -> Labels:
-    """Passes the channels on where scale and offset are scalars."""
-    if np.size(call.layer.scale) > 1 or np.size(call.layer.offset) > 1:
-        return call.barrier("a scale for each channel has no rule")[0]
-    return call.same(call.operand)
+    """Passes the channels on; a scale or an offset for each channel is sliced in the config."""
+    labels = call.operand
+    for name in ("scale", "offset"):
+        value = getattr(call.layer, name)
+        if np.ndim(value) > labels.rank:
+            return call.barrier(f"{name} has more axes than the tensor")[0]
+        if axes_with_channels(np.shape(value), labels):
+            call.reconfigure(name, _sliced(name, labels), labels.ids)
+    return call.same(labels)
+
+
+def _sliced(name: str, labels: Labels) -> ConfigEdit:
+    def edit(config: dict[str, Any], kept: Kept) -> None:
+        config[name] = kept.part_of(config[name], labels).tolist()
+
+    return edit
 
 
 def layer_scale(call: LayerCall) -> Labels:

@@ -14,14 +14,14 @@ import tensorflow as tf
 
 from tfmot_swd.keras2.compat import TFOpLambda
 from tfmot_swd.keras2.graph import function_name, operator_name
-from tfmot_swd.layers import structure
 from tfmot_swd.layers.call import LayerCall
 from tfmot_swd.layers.constants import ConstantsRule, Moves, PerElement
 from tfmot_swd.layers.dense import einsum_macs
 from tfmot_swd.layers.labels import Labels, Sizes
-from tfmot_swd.layers.merging import joined, tied
+from tfmot_swd.layers.merging import tied
 from tfmot_swd.layers.normalization import APPROXIMATION
-from tfmot_swd.layers.record import Kept
+from tfmot_swd.layers.rearranging import REARRANGING, without_axes
+from tfmot_swd.layers.record import Kept, axes_with_channels
 from tfmot_swd.layers.registry import register_layer
 from tfmot_swd.layers.sample import CallShapes, shape_of_argument
 
@@ -29,6 +29,7 @@ Found = Labels | list[Labels]
 OperatorRule = Callable[[LayerCall], Found]
 
 
+_NUMBERS = bool | int | float | np.number | np.bool_
 # Arguments of TensorFlow 1 that stand for others, and how the noise of a dropout is shared.
 _WITHOUT_RULE = ("keep_dims", "reduction_indices", "squeeze_dims", "dim", "keep_prob", "noise_shape")
 
@@ -62,7 +63,7 @@ def elementwise(call: LayerCall) -> Found:
     operands = [value for value in given.values() if isinstance(value, Labels)]
     found = tied(call, call.inputs if is_sum else operands, call.output_shape)
     for name, value in (call.arguments if is_sum else given).items():
-        if all(isinstance(each, str | bool | int | float | tf.DType | Labels | None) for each in _parts(value)):
+        if all(isinstance(each, _NUMBERS | str | tf.DType | Labels | None) for each in _parts(value)):
             continue
         if not isinstance(value, np.ndarray | tf.Tensor | list | tuple):
             return call.barrier(f"argument {name!r} of class {type(value).__name__}")
@@ -90,26 +91,18 @@ def _cut_constant(call: LayerCall, name: str, value: Any, labels: Labels) -> boo
     shape = np.shape(value)
     if len(shape) > labels.rank:
         return False
-    first = labels.rank - len(shape)
-    axes = [axis - first for axis in labels.varying if axis >= first and shape[axis - first] > 1]
-    if any(shape[axis] != labels.ids.shape[axis + first] for axis in axes):
+    axes = axes_with_channels(shape, labels)
+    if any(shape[axis] != labels.ids.shape[axis] for axis in axes):
         return False
 
     def edit(arguments: dict[str, Any], kept: Kept) -> None:
-        constant = np.asarray(arguments[name])
-        for axis in axes:
-            constant = np.compress(_stays(labels, axis + first, kept), constant, axis)
         like = arguments[name]
+        constant = kept.part_of(like, labels)
         arguments[name] = tf.constant(constant, like.dtype) if isinstance(like, tf.Tensor) else constant.tolist()
 
     if axes:
         call.edit_arguments(edit)
     return True
-
-
-def _stays(labels: Labels, axis: int, kept: Kept) -> np.ndarray:
-    others = tuple(each for each in range(labels.ids.ndim) if each != axis)
-    return np.asarray(kept.mask(labels.ids).any(axis=others))
 
 
 def _softmax(call: LayerCall) -> Found:
@@ -119,27 +112,18 @@ def _softmax(call: LayerCall) -> Found:
     return call.same(call.operand)
 
 
-def _concat(call: LayerCall) -> Found:
-    values = call.arguments["values"]
-    if not isinstance(values, list | tuple) or not all(isinstance(each, Labels) for each in values):
-        return call.barrier("concatenation with a constant has no rule")
-    return joined(call, list(values), int(call.arguments.get("axis", 0)), call.output_shape)
+def _cumulative(call: LayerCall) -> Found:
+    if int(call.arguments.get("axis", 0)) % call.operand.rank in call.operand.varying:
+        return call.barrier("a sum or product that runs along the channels")
+    return call.same(call.operand)
 
 
-def _split(call: LayerCall) -> Found:
-    axis = int(call.arguments.get("axis", 0)) % call.operand.rank
-    if axis not in call.operand.varying:
-        return [call.same(call.operand, index) for index in range(len(call.output_shapes))]
-    sizes = [shape[axis] for shape in call.output_shapes]
-    if len(call.operand.varying) > 1 or None in sizes:
-        return call.barrier("a split of channels on several axes, or into parts of unknown size")
-    parts = np.split(call.operand.along(axis), np.cumsum(sizes)[:-1])  # type: ignore[arg-type]
-
-    def edit(arguments: dict[str, Any], kept: Kept) -> None:
-        arguments["num_or_size_splits"] = [kept.count(part) for part in parts]
-
-    call.edit_arguments(edit)
-    return [call.output(part, axis, index) for index, part in enumerate(parts)]
+def _l2_normalize(call: LayerCall) -> Found:
+    axis, rank = call.arguments.get("axis"), call.operand.rank
+    axes = range(rank) if axis is None else np.atleast_1d(axis).tolist()
+    if {each % rank for each in axes} & set(call.operand.varying):
+        return call.barrier("l2_normalize looks across channels")
+    return call.same(call.operand)
 
 
 def _reduce(call: LayerCall) -> Found:
@@ -157,48 +141,7 @@ def _reduce(call: LayerCall) -> Found:
         return Labels(ids.reshape((1,) * len(call.output_shape)), call.output_shape)
     if call.arguments.get("keepdims"):
         return call.same(labels)
-    return Labels(
-        labels.ids.reshape([s for each, s in enumerate(labels.ids.shape) if each not in gone]), call.output_shape
-    )
-
-
-def _reshape(call: LayerCall) -> Found:
-    if isinstance(call.arguments["shape"], Labels):
-        return call.barrier("a reshape to a computed shape")
-    found = structure.reshaped(call, call.operand, call.output_shape)
-
-    def edit(arguments: dict[str, Any], kept: Kept) -> None:
-        given = arguments["shape"]
-        given = np.asarray(given).tolist() if isinstance(given, tf.Tensor | np.ndarray) else list(given)
-        arguments["shape"] = list(structure.smaller_shape(given, found, kept))
-
-    call.edit_arguments(edit)
-    return found
-
-
-def _transpose(call: LayerCall) -> Found:
-    order = call.arguments.get("perm")
-    order = tuple(reversed(range(call.operand.rank))) if order is None else tuple(int(each) for each in order)
-    return structure.transposed(call.operand, order)
-
-
-def _squeeze(call: LayerCall) -> Found:
-    labels, axis = call.operand, call.arguments.get("axis")
-    if axis is None or not np.size(axis):
-        gone = {each for each, size in enumerate(labels.shape) if size == 1}
-    else:
-        gone = {each % labels.rank for each in np.atleast_1d(axis).tolist()}
-    if not gone:
-        return call.barrier("a squeeze that finds nothing might find channels where one stays")
-    # Without axes given, the channels would go too where one stays.
-    call.edit_arguments(lambda arguments, kept: arguments.__setitem__("axis", sorted(gone)))
-    return Labels(
-        labels.ids.reshape([s for each, s in enumerate(labels.ids.shape) if each not in gone]), call.output_shape
-    )
-
-
-def _expand_dims(call: LayerCall) -> Found:
-    return Labels(np.expand_dims(call.operand.ids, int(call.arguments["axis"])), call.output_shape)
+    return without_axes(labels, gone, call.output_shape)
 
 
 def _per_channel(call: LayerCall) -> Found:
@@ -245,15 +188,15 @@ OPERATORS: dict[str, OperatorRule] = {
     **dict.fromkeys(_ELEMENTWISE.split(), elementwise),
     "nn.softmax": _softmax,
     "nn.log_softmax": _softmax,
-    "concat": _concat,
-    "split": _split,
+    "math.cumsum": _cumulative,
+    "math.cumprod": _cumulative,
+    "math.l2_normalize": _l2_normalize,
+    **REARRANGING,
     **dict.fromkeys(_REDUCTIONS.split(), _reduce),
-    "reshape": _reshape,
-    "transpose": _transpose,
-    "squeeze": _squeeze,
-    "expand_dims": _expand_dims,
     "pad": _pad,
     "image.resize": _per_channel,
+    "image.flip_left_right": _per_channel,
+    "image.flip_up_down": _per_channel,
     "nn.max_pool": _per_channel,
     "nn.avg_pool": _per_channel,
     "nn.max_pool2d": _per_channel,
@@ -262,10 +205,7 @@ OPERATORS: dict[str, OperatorRule] = {
 }
 
 
-_MOVING = frozenset(
-    {"concat", "split", "reshape", "transpose", "squeeze", "expand_dims"}
-    | {f"math.reduce_{name}" for name in ("mean", "max", "min")}
-)
+_MOVING = frozenset(REARRANGING.keys() | {f"math.reduce_{name}" for name in ("mean", "max", "min")})
 _VIEWS = frozenset({"reshape", "identity", "squeeze", "expand_dims", "stop_gradient"})
 # Operators without a rule that are, or may be, products of matrices.
 _HEAVY = (

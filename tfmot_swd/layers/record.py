@@ -54,8 +54,18 @@ class Kept:
 
     def count_along(self, labels: Labels, axis: int) -> int:
         """Returns how many indices of an axis are kept: those with at least one kept element."""
+        return int(np.count_nonzero(self._along(labels, axis)))
+
+    def part_of(self, constant: Any, labels: Labels) -> np.ndarray:
+        """Returns what is left of a constant that broadcasts with a tensor, as a number for each channel."""
+        constant = np.asarray(constant)
+        for axis in axes_with_channels(constant.shape, labels):
+            constant = np.compress(self._along(labels, axis + labels.rank), constant, axis)
+        return constant
+
+    def _along(self, labels: Labels, axis: int) -> np.ndarray:
         others = tuple(each for each in range(labels.ids.ndim) if each != axis)
-        return int(np.count_nonzero(self._stays[labels.ids].any(axis=others)))
+        return np.asarray(self._stays[labels.ids].any(axis=others))
 
     def shape(self, labels: Labels) -> Shape:
         """Returns the shape of a tensor without the removed channels."""
@@ -63,6 +73,17 @@ class Kept:
             size if labels.ids.shape[axis] == 1 else self.count_along(labels, axis)
             for axis, size in enumerate(labels.shape)
         )
+
+
+def axes_with_channels(shape: tuple[int, ...], labels: Labels) -> list[int]:
+    """Returns the axes, counted from the last, on which a constant has a number for each channel of a tensor.
+
+    Args:
+      shape: of the constant, which broadcasts with the tensor and has not more axes.
+      labels: of the tensor.
+    """
+    axes = [axis - labels.rank for axis in labels.varying]
+    return [axis for axis in axes if axis >= -len(shape) and shape[axis] > 1]
 
 
 ConfigEdit = Callable[[dict[str, Any], Kept], None]

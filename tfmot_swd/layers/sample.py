@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,8 @@ from tfmot_swd.keras2.graph import GraphCall, argument_names, layer_behind, mode
 from tfmot_swd.keras2.layer_weights import unwrapped
 
 Shape = tuple[int, ...]
+# Of the only model input, without the batch axis; or of each input, in the order of `model.inputs`.
+InputShape = Sequence[int] | Sequence[Sequence[int]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,11 +75,13 @@ class SampleTensor:
       shape: its shape for one sample, see `CallShapes`.
       batched: whether its first axis is the batch axis, so that it grows with the batch.
       itemsize: bytes per element.
+      traced: the tensor of a trace with given input sizes, where the model leaves sizes open.
     """
 
     shape: Shape
     batched: bool
     itemsize: int
+    traced: Any = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,23 +108,35 @@ class SampleWalk:
     """The calls of a model in the order in which Keras makes them, its inputs first.
 
     Args:
-      model: a Sequential or Functional model of fixed input sizes.
+      model: a Sequential or Functional model.
+      input_shape: the sizes of its inputs where it leaves some open, see `InputShape`: its layers are then called once
+        more, in a trace of their own, for the sizes of the other tensors.
 
     Attributes:
       calls: one per model input and per call of a layer, those of nested models in their place.
       outputs: the tensors that the model returns.
 
     Raises:
-      ValueError: a size other than the batch size is not fixed, or a nested model is called on another size than it
-        was built for.
+      ValueError: a size other than the batch size is not fixed, or `input_shape` is another one; or a nested model is
+        called on another size than it was built for.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, input_shape: InputShape | None = None) -> None:
         self.calls: list[SampleCall] = []
+        self.outputs: list[SampleTensor] = []
+        self._is_traced = input_shape is not None
+        if input_shape is None:
+            self._start(model, model.inputs)
+        else:
+            specs = _input_specs(model, input_shape)
+            trace = tf.function(lambda *tensors: self._start(model, tensors), autograph=False)
+            trace.get_concrete_function(*specs)
+
+    def _start(self, model: Any, tensors: Iterable[Any]) -> None:
         inputs = []
-        for tensor in model.inputs:
+        for given, tensor in zip(tensors, model.inputs, strict=True):
             layer = layer_behind(tensor)
-            read = _made(tensor, _fixed_batch(model), 1, layer.name)
+            read = self._made(given, _fixed_batch(model), 1, layer.name)
             self.calls.append(SampleCall(layer.name, layer, layer, CallShapes((), (read.shape,)), (), (read,)))
             inputs.append(read)
         self.outputs = self._run(model, inputs, "")
@@ -151,10 +167,10 @@ class SampleWalk:
 
         merged = max((read.shape[0] for read in reads if read.batched), default=1)
         writes = []
-        for tensor in made.outputs:
+        for tensor in self._traced_outputs(made, known) if self._is_traced else made.outputs:
             if operator_name(layer) == "reshape" and reads[0].batched:
                 merged = math.prod(reads[0].shape) // max(math.prod(size or 1 for size in tensor.shape[1:]), 1)
-            writes.append(_made(tensor, batch, merged, path))
+            writes.append(self._made(tensor, batch, merged, path))
         call = CallShapes(
             tuple(read.shape for read in reads),
             tuple(write.shape for write in writes),
@@ -163,13 +179,50 @@ class SampleWalk:
         self.calls.append(SampleCall(path, layer, made.layer, call, tuple(reads), tuple(writes)))
         return writes
 
+    def _traced_outputs(self, made: GraphCall, known: dict[int, SampleTensor]) -> list[Any]:
+        """Calls a layer in the trace, where no size but the batch's is open."""
+
+        def traced(value: Any) -> Any:
+            return known[id(value)].traced if id(value) in known else value
+
+        args, kwargs = tf.nest.map_structure(traced, (made.args, made.kwargs))
+        return list(tf.nest.flatten(made.layer(*args, **kwargs)))
+
+    def _made(self, tensor: Any, batch: int | None, merged: int, path: str) -> SampleTensor:
+        """Returns the `SampleTensor` of a tensor of the model, or of the trace."""
+        found = _made(tensor, batch, merged, path)
+        return dataclasses.replace(found, traced=tensor) if self._is_traced else found
+
+
+def _input_specs(model: Any, input_shape: InputShape) -> list[tf.TensorSpec]:
+    """Returns the inputs of a model with the given sizes, and the batch size that the model has."""
+    several = [list(each) for each in input_shape if isinstance(each, Sequence)]
+    several = several or [[each for each in input_shape if not isinstance(each, Sequence)]]
+    expected = [tuple(tensor.shape[1:]) for tensor in model.inputs]
+    fits = len(several) == len(expected) and all(
+        len(given) == len(sizes)
+        and all(isinstance(one, int | np.integer) and one > 0 for one in given)
+        and all(size in (None, one) for one, size in zip(given, sizes, strict=True))
+        for given, sizes in zip(several, expected, strict=True)
+    )
+    if not fits:
+        raise ValueError(
+            "input_shape must be the shape of a model's input without the batch axis, as (224, 224, 3), with the sizes "
+            "that the model fixes; for several inputs a list of shapes in the order of model.inputs. "
+            f"Received: {input_shape!r} for inputs of shapes {', '.join(map(str, expected))}"
+        )
+    return [
+        tf.TensorSpec((tensor.shape[0], *given), tensor.dtype)
+        for tensor, given in zip(model.inputs, several, strict=True)
+    ]
+
 
 def _inner_inputs(model: Any, made: GraphCall, known: dict[int, SampleTensor], prefix: str) -> list[SampleTensor]:
     """Returns the tensors that a call passes to a nested model."""
     reads = []
     for tensor, inner in zip(model_operands(made, model), model.inputs, strict=True):
         # A constant is part of the model: no activation.
-        read = known[id(tensor)] if id(tensor) in known else SampleTensor(tuple(tensor.shape), False, 0)
+        read = known[id(tensor)] if id(tensor) in known else SampleTensor(tuple(tensor.shape), False, 0, tensor)
         expected = tuple(inner.shape)
         if None not in expected[1:] and expected[1:] != read.shape[1:]:
             raise ValueError(
@@ -187,7 +240,8 @@ def _made(tensor: Any, batch: int | None, merged: int, path: str) -> SampleTenso
     if rank is None or None in tensor.shape[1:]:
         raise ValueError(
             "Activations and multiply-accumulates can be counted only where every size but the batch's is fixed: "
-            "build the model for a fixed input size, such as keras.Input((224, 224, 3)). "
+            "give profile, or the Budget, the shape to count for, as input_shape=(224, 224, 3), or build the model for "
+            "a fixed input size. "
             f"Received: {path!r} with a tensor of shape {tensor.shape}"
         )
     shape = tuple(tensor.shape)

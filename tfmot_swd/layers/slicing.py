@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,14 +11,19 @@ from tfmot_swd.keras2.compat import SlicingOpLambda
 from tfmot_swd.layers.call import LayerCall
 from tfmot_swd.layers.constants import Moves
 from tfmot_swd.layers.labels import Labels, Sizes
-from tfmot_swd.layers.record import Kept
+from tfmot_swd.layers.rearranging import one_channel_stays
+from tfmot_swd.layers.record import Kept, NoRule
 from tfmot_swd.layers.registry import register_layer
 
 Found = Labels | list[Labels]
+ItemEdit = Callable[[Any, Kept], Any]
 
 
 def slicing(call: LayerCall) -> Found:
-    """Passes channels through a slice such as x[:, 1:3, ..., None, :8]; along the channels it must be contiguous."""
+    """Passes channels through a slice such as x[:, 1:3, ..., None, :8], x[..., ::-1] or x[..., 1::2].
+
+    One channel that is taken by its number, as x[..., 3], stays.
+    """
     given = call.arguments["slice_spec"]
     parts = _parts_of_slice(given, call.operand.rank)
     if parts is None:
@@ -25,17 +31,21 @@ def slicing(call: LayerCall) -> Found:
     if isinstance(call.operand, Sizes):
         return _slice_of_sizes(call, call.operand, parts)
     ids, axis = call.operand.ids, 0
-    edits: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+    edits: dict[int, ItemEdit] = {}
     for place, part in parts:
         if part is None:
             ids = np.expand_dims(ids, axis)
         elif ids.shape[axis] > 1 and part != slice(None):
-            if isinstance(part, int) or part.step not in (None, 1) or len(call.operand.varying) > 1:
-                return call.barrier("a slice that takes single channels, or every other one")
-            start, stop, _ = part.indices(ids.shape[axis])
+            if len(call.operand.varying) > 1:
+                return call.barrier("a slice of channels that lie on several axes has no rule")
             line = call.operand.along(call.operand.varying[0])
-            edits[place] = line[:start], line[start:stop]
-            ids = np.take(ids, np.arange(start, stop), axis)
+            if isinstance(part, int):
+                one_channel_stays(call, line[part])
+                edits[place] = _renumbered(line[: part % line.size])
+                ids = np.take(ids, part, axis)
+                continue
+            edits[place] = _slice_of_channels(call, part, line)
+            ids = np.take(ids, np.arange(line.size)[part], axis)
         elif isinstance(part, int):
             ids = np.take(ids, 0, axis)
             continue
@@ -46,14 +56,37 @@ def slicing(call: LayerCall) -> Found:
     def edit(arguments: dict[str, Any], kept: Kept) -> None:
         several = isinstance(given, list | tuple)
         items = list(arguments["slice_spec"]) if several else [arguments["slice_spec"]]
-        for place, (before, inside) in edits.items():
-            first = kept.count(before)
-            items[place] = _like(items[place], first, first + kept.count(inside))
+        for place, change in edits.items():
+            items[place] = change(items[place], kept)
         arguments["slice_spec"] = tuple(items) if several else items[0]
 
     if edits:
         call.edit_arguments(edit)
     return Labels(ids, call.output_shape)
+
+
+def _renumbered(before: np.ndarray) -> ItemEdit:
+    """Returns the edit of a number: that of the kept channels before it."""
+    return lambda item, kept: kept.count(before)
+
+
+def _slice_of_channels(call: LayerCall, part: slice, line: np.ndarray) -> ItemEdit:
+    """Returns how a slice along the channels changes with them.
+
+    A contiguous one gets the bounds of what is kept, and one of all channels backwards none. In a strided one, channels
+    leave in blocks as long as the stride, so that those that stay keep their place in their block.
+    """
+    start, stop, step = part.indices(line.size)
+    if step == 1:
+        before, inside = line[:start], line[start:stop]
+        return lambda item, kept: _bounded(item, kept.count(before), kept.count(before) + kept.count(inside))
+    if step == -1 and start == line.size - 1 and stop == -1:
+        return lambda item, kept: _bounded(item, None, None)
+    if not 0 <= start < step or stop < line.size:
+        raise NoRule("a strided slice that skips whole blocks of channels at one end, or goes backwards, has no rule")
+    for first in range(0, line.size, step):
+        call.ties.tie(line[first : first + step], line[first])
+    return lambda item, kept: _bounded(item, start, None)
 
 
 def _parts_of_slice(spec: Any, rank: int) -> list[tuple[int, slice | int | None]] | None:
@@ -83,10 +116,11 @@ def _parts_of_slice(spec: Any, rank: int) -> list[tuple[int, slice | int | None]
     return found
 
 
-def _like(item: Any, start: int, stop: int) -> Any:
+def _bounded(item: Any, start: int | None, stop: int | None) -> Any:
+    """Returns a slice, or the dictionary that Keras records for one, with other bounds and the same step."""
     if isinstance(item, dict):
         return {**item, "start": start, "stop": stop}
-    return slice(start, stop, None)
+    return slice(start, stop, item.step)
 
 
 def _slice_of_sizes(call: LayerCall, sizes: Sizes, parts: list[tuple[int, slice | int | None]]) -> Found:

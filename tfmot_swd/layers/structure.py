@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from tfmot_swd.keras2.compat import keras
+from tfmot_swd.keras2.graph import GraphCall, operator_name
 from tfmot_swd.layers.call import LayerCall
-from tfmot_swd.layers.constants import Moves
+from tfmot_swd.layers.constants import Moves, PerElement
 from tfmot_swd.layers.labels import Labels, Shape
 from tfmot_swd.layers.record import Kept
-from tfmot_swd.layers.registry import register_layer
+from tfmot_swd.layers.registry import constants_of, register_layer
 
 layers = keras.layers
 
@@ -82,25 +83,47 @@ def reshaped(call: LayerCall, labels: Labels, shape: Shape) -> Labels:
     ids = labels.ids.reshape(labels.ids.shape[labels.rank - before :])
     whole = np.broadcast_to(ids, sizes).reshape([1] * (len(shape) - after) + [size or 0 for size in shape[-after:]])
     found = Labels.compressed(whole, shape)
-    return rectangular(call, found)
+    return rectangular(call, found, _channel_axis_behind(call.layer))
 
 
-def rectangular(call: LayerCall, labels: Labels) -> Labels:
+def rectangular(call: LayerCall, labels: Labels, meant: int = -1) -> Labels:
     """Ties channels that lie on several axes along all of these but one, and returns labels that vary along it alone.
 
-    It is the last axis where all but the batch axis have channels, as in a feature map made from a vector; otherwise
-    the longest.
+    It is the longest one; but axis `meant`, by default the last, where all but the batch axis have channels, as in a
+    feature map made from a vector.
     """
     if not labels.varying:
         return labels
-    ids, last = labels.ids, labels.rank - 1
+    ids = labels.ids
     whole = labels.varying == tuple(range(1, labels.rank))
-    chosen = last if whole else max(labels.varying, key=lambda axis: (ids.shape[axis], axis))
+    chosen = meant % labels.rank if whole else max(labels.varying, key=lambda axis: (ids.shape[axis], axis))
     for axis in labels.varying:
         if axis != chosen:
             call.ties.tie_along(ids, axis)
             ids = np.take(ids, [0], axis)
     return Labels(ids, labels.shape)
+
+
+def _channel_axis_behind(layer: Any) -> int:
+    """Returns the axis of a layer's output that the layers behind it take for the channels, as far as that shows.
+
+    The first axis of places where a convolution has channels first; the axis that a transposition makes the last one.
+    """
+    while True:
+        readers = [GraphCall(node) for node in layer.outbound_nodes]
+        if len(readers) != 1:
+            return -1
+        (reader,) = readers
+        layer = reader.layer
+        if getattr(layer, "data_format", None) == "channels_first":
+            return 1
+        if isinstance(layer, layers.Permute):
+            return int(layer.dims[-1])
+        if operator_name(layer) == "transpose":
+            order = reader.bind().arguments.get("perm")
+            return int(order[-1]) if isinstance(order, list | tuple | np.ndarray) else -1
+        if not isinstance(constants_of(layer), PerElement):
+            return -1
 
 
 def _common_suffix(first: Shape, second: Shape) -> tuple[int | None, int]:

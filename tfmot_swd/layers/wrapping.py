@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tfmot_swd.keras2.compat import Functional, QuantizeLayer, keras
+from tfmot_swd.keras2.compat import Functional, QuantizeLayer, keras, master_variable
 from tfmot_swd.layers.call import LayerCall
 from tfmot_swd.layers.labels import Labels
 from tfmot_swd.layers.macs import count_macs, macs_of_model
@@ -31,6 +31,30 @@ def time_distributed(call: LayerCall) -> Labels | list[Labels]:
         Labels(np.expand_dims(labels.ids, 1), shape)
         for labels, shape in zip([found] if isinstance(found, Labels) else found, call.output_shapes, strict=True)
     ]
+
+
+def spectral_normalization(call: LayerCall) -> Labels | list[Labels]:
+    """Applies the rule of the inner layer, whose kernel is normalized by its largest singular value in training.
+
+    Its estimate of the singular vector has an entry for each index of the kernel's last axis. The smaller kernel, whose
+    largest singular value is another, has the larger one's values until it is trained.
+    """
+    rule, reason = find_rule(call.layer.layer)
+    if rule is None:
+        return call.barrier(reason)
+    inner = call.inner("layer", call.inputs, call.output_shapes)
+    inner.arguments = {"inputs": call.operand}
+    found = rule(inner)
+    kernel = master_variable(call.layer.kernel)
+    last = [
+        cut.ids
+        for cut in call.record.cuts.values()
+        if cut.variable_id == id(kernel) and cut.axis == kernel.shape.rank - 1
+    ]
+    call.whole("vector_u")
+    for ids in last:
+        call.follow("vector_u", 1, ids)
+    return found
 
 
 def _step_weights(layer: Any) -> list[Any]:
@@ -61,5 +85,6 @@ def _no_macs(layer: Any, call: CallShapes) -> int:
 
 register_layer(keras.layers.Wrapper, macs=_wrapped_macs)
 register_layer(keras.layers.TimeDistributed, prunable=_step_weights, channels=time_distributed, macs=_step_macs)
+register_layer(keras.layers.SpectralNormalization, channels=spectral_normalization)
 register_layer(Functional, macs=_model_macs)
 register_layer(QuantizeLayer, macs=_no_macs)

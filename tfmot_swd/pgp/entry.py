@@ -152,7 +152,7 @@ def with_rate(schedule: ProgressiveRate, settings: ProgressiveSettings, plan: Ch
             f"number. Received: scope={settings.scope!r} with {budget}"
         )
     names = [row.group for row in plan.wrapped]
-    costs = ChannelCosts(plan.groups)
+    costs = ChannelCosts(plan.groups, budget.input_shape)
     limits = resolve_limits(budget, costs, names, minimum=settings.minimum, round_to=settings.round_to)
     search = ChannelSearch(plan.groups, names, limits.terms(costs), costs)
     # The channels of the largest marginal cost may have the best scores: the budget must hold then, too.

@@ -14,6 +14,7 @@ from tfmot_swd.costs.counts import ChannelCosts
 from tfmot_swd.costs.terms import CostTerms
 from tfmot_swd.keras2.compat import keras
 from tfmot_swd.layers.record import FOLLOW, PRODUCE
+from tfmot_swd.layers.sample import InputShape
 from tfmot_swd.tflite.export import file_bytes
 
 # Of each element of a matrix, and of each channel that one makes: an int32 bias with its scale and zero point, and
@@ -44,7 +45,7 @@ class FileSize(Cost):
     def terms(self, model: ChannelCosts) -> CostTerms:
         return _counted(model, self.recipe).scaled(self.scale, self.offset)
 
-    def of(self, model: Any) -> int:
+    def of(self, model: Any, input_shape: InputShape | None = None) -> int:
         """Returns the bytes of the file; conversion takes seconds, and minutes for very large models."""
         return file_bytes(model, self.recipe)
 

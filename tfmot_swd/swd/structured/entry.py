@@ -38,10 +38,9 @@ def wrap_channels(model: Any, schedule: StructuredDecay, choice: LayerChoice) ->
     if not plan.wrapped:
         raise ValueError(f"No channel of this model can be removed. Received: {plan.summary()}")
     names = [row.group for row in plan.wrapped]
-    costs = ChannelCosts(plan.groups)
-    limits = resolve_limits(
-        as_budget(schedule.budget), costs, names, minimum=schedule.minimum, round_to=schedule.round_to
-    )
+    budget = as_budget(schedule.budget)
+    costs = ChannelCosts(plan.groups, budget.input_shape)
+    limits = resolve_limits(budget, costs, names, minimum=schedule.minimum, round_to=schedule.round_to)
     layers = {record.path: record.layer for record in plan.groups.trace.records.values()}
     owned: dict[int, dict[tuple[str, int], np.ndarray]] = {}
     for name in names:

@@ -77,7 +77,7 @@ class ChannelPool(DecayPool[PruneStructuredDecay]):
                 "first phase of a training that unfreezes them later. "
                 f"Received: {sum(each.trainable for each in wrappers)} of {len(wrappers)} layers trainable"
             )
-        costs = ChannelCosts(groups)
+        costs = ChannelCosts(groups, self.limits.input_shape)
         self.search = ChannelSearch(
             groups,
             [group.name for group in ranked],

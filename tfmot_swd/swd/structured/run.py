@@ -74,4 +74,6 @@ def over_budget(pool: ChannelPool) -> tuple[str, ...]:
 def _built_costs(small: Any, limits: CostLimits) -> dict[str, Any]:
     """Returns the limited costs of a built network, without those that are estimates."""
     costs = {name: limits.cost(name) for name in limits.final}
-    return {name: cost.of(small) for name, cost in costs.items() if not cost.estimated}
+    # A user's own cost may count without sizes.
+    sizes = () if limits.input_shape is None else (limits.input_shape,)
+    return {name: cost.of(small, *sizes) for name, cost in costs.items() if not cost.estimated}
