@@ -35,9 +35,10 @@ def assert_removal_is_exact(
     """Asserts that the model without some channels computes what `model` computes when nothing reads them.
 
     The weights of `model` become random. It is run with zeros in all slices that read a removed channel, and again
-    with zeros in those that make one too; what only follows, such as batch normalization, is left as it is. Both
-    must agree with the smaller model. Its class, layer names, dtypes and weights are compared too, and `model` must
-    come out as it went in.
+    with zeros in those that make one too; what only follows, such as batch normalization, is left as it is. Channels
+    that a product of two tensors sums over have no slices that read them: what makes or follows them is zero each
+    time. Both must agree with the smaller model. Its class, layer names, dtypes and weights are compared too, and
+    `model` must come out as it went in.
 
     Args:
       keep: group → bool mask; by default random, with at least one channel of every tensor.
@@ -231,14 +232,21 @@ def sliced(model: Any, values: list[np.ndarray], masks: Mapping[tuple[int, int],
 def without_channels(
     model: Any, groups: ChannelGroups, keep: Mapping[str, np.ndarray], roles: tuple[str, ...]
 ) -> Iterator[None]:
-    """Within it, the slices of removed channels are zero in weights of these roles."""
+    """Within it, the slices of removed channels are zero in weights of these roles.
+
+    Those of channels that a product of two tensors sums over are zero in all weights.
+    """
+    summed = np.zeros(len(groups.trace.classes.root), bool)
+    for product in (each for products in groups.trace.products.values() for each in products):
+        summed[groups.trace.classes.of(product.sums)] = True
     before = values_of(model)
     variables = {id(master_variable(weight)): master_variable(weight) for weight in variables_of(model)}
     for group in groups.values():
         gone = ~keep[group.name]
-        for member in (each for role in roles for each in group.by_role(role)):
+        for member in group.members:
+            zero = gone if member.role in roles else gone & summed[group.ids]
             value = variables[member.variable_id].numpy()
-            np.moveaxis(value, member.axis, 0)[(member.channels >= 0) & gone[member.channels]] = 0
+            np.moveaxis(value, member.axis, 0)[(member.channels >= 0) & zero[member.channels]] = 0
             variables[member.variable_id].assign(value)
     try:
         yield

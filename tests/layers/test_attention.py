@@ -6,6 +6,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from tests.channels.exactness import assert_removal_is_exact, members, reasons, sizes
+from tfmot_swd.channels import channel_groups
 
 L = keras.layers
 
@@ -129,10 +130,83 @@ def test_barriers(call):
     assert_removal_is_exact(model)
 
 
-def test_attention_without_weights_is_a_barrier():
-    x = L.Input((4, 3))
-    hidden = L.Dense(6, name="a")(x)
-    model = keras.Model(x, L.Dense(2)(L.Attention(name="m")([hidden, hidden])))
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda: L.Attention(name="m"),
+        lambda: L.Attention(use_scale=True, name="m"),
+        lambda: L.Attention(use_scale=True, score_mode="concat", name="m"),
+        lambda: L.AdditiveAttention(use_scale=False, name="m"),
+    ],
+    ids=["dot", "scaled", "concat", "additive"],
+)
+@pytest.mark.parametrize("causal", [False, True])
+def test_attention_without_projections(layer, causal):
+    x, y = L.Input((4, 3)), L.Input((5, 2))
+    query, value, key = L.Dense(6, name="q")(x), L.Dense(7, name="v")(y), L.Dense(6, name="k")(y)
+    found = layer()([query, value, key], use_causal_mask=causal)
+    model = keras.Model([x, y], L.Dense(2)(found))
 
-    assert reasons(model) == {"a": ("m: no channel rule for Attention",)}
+    assert sizes(model) == {"q": 6, "v": 7}
+    assert list(members(model, "q", "produce")) == ["q.kernel[1]", "q.bias[0]", "k.kernel[1]", "k.bias[0]"]
+    assert channel_groups(model)["q"].multiplied_in == ("m",)
+    assert channel_groups(model)["v"].multiplied_in == ()
+    assert_removal_is_exact(model, save=True, tflite=True, train=True)
+
+
+def test_attention_with_values_as_keys():
+    x = L.Input((4, 3))
+    query, value = L.Dense(6, name="q")(x), L.Dense(6, name="v")(x)
+    model = keras.Model(x, L.Dense(2)(L.Attention(name="m")([query, value])))
+
+    assert sizes(model) == {"q": 6}
+    assert_removal_is_exact(model, save=True)
+
+
+def test_additive_attention_has_a_weight_for_each_channel():
+    x, y = L.Input((4, 3)), L.Input((5, 2))
+    query, value, key = L.Dense(6, name="q")(x), L.Dense(6, name="v")(y), L.Dense(6, name="k")(y)
+    model = keras.Model([x, y], L.Dense(2)(L.AdditiveAttention(name="m")([query, value, key])))
+
+    assert sizes(model) == {"q": 6}
+    assert "m.scale[0]" in members(model, "q", "consume")
+    assert channel_groups(model)["q"].multiplied_in == ()
+    assert_removal_is_exact(model, save=True, tflite=True, train=True)
+
+
+def test_scores_that_are_given_back_have_no_channels():
+    x = L.Input((4, 3))
+    query, value = L.Dense(6, name="q")(x), L.Dense(6, name="v")(x)
+    found, scores = L.Attention(name="m")([query, value], return_attention_scores=True)
+    model = keras.Model(x, [L.Dense(2)(found), L.Dense(2)(scores)])
+
+    assert sizes(model) == {"q": 6}
+    assert_removal_is_exact(model, save=True)
+
+
+def test_masks_of_attention_stay():
+    x, mask = L.Input((4, 3)), L.Input((4,), dtype="bool")
+    query, value = L.Dense(6, name="q")(x), L.Dense(6, name="v")(x)
+    model = keras.Model([x, mask], L.Dense(2)(L.Attention(name="m")([query, value], mask=[mask, mask])))
+
+    assert sizes(model) == {"q": 6}
+    assert_removal_is_exact(model)
+
+
+def test_queries_that_are_an_input_keep_the_keys():
+    x, y = L.Input((4, 6)), L.Input((5, 2))
+    value, key = L.Dense(7, name="v")(y), L.Dense(6, name="k")(y)
+    model = keras.Model([x, y], L.Dense(2)(L.Attention(name="m")([x, value, key])))
+
+    assert sizes(model) == {"v": 7}
+    assert reasons(model) == {"k": ("model input",)}
+    assert_removal_is_exact(model)
+
+
+def test_attention_to_a_constant_keeps_the_queries():
+    x = L.Input((4, 3))
+    query = L.Dense(6, name="q")(x)
+    model = keras.Model(x, L.Dense(2)(L.Attention(name="m")([query, tf.ones((1, 5, 6))])))
+
+    assert reasons(model) == {"q": ("m: a constant",)}
     assert_removal_is_exact(model)

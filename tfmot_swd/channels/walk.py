@@ -14,7 +14,7 @@ from tfmot_swd.keras2.layer_weights import unwrapped
 from tfmot_swd.keras2.overrides import replaced_on_object
 from tfmot_swd.layers.call import LayerCall
 from tfmot_swd.layers.labels import Classes, Labels, Shape, Sizes, Ties
-from tfmot_swd.layers.record import ArgumentEdit, Cut, Kept, LayerRecord, NoRule
+from tfmot_swd.layers.record import ArgumentEdit, Cut, Kept, LayerRecord, NoRule, Product
 from tfmot_swd.layers.registry import ChannelRule, find_rule, said_of
 
 # Where the layer classes of Keras, TFMOT and this package are.
@@ -30,6 +30,7 @@ class Trace:
       records: identity of a layer → declarations of its rule.
       labels: identity of a symbolic tensor → its labels.
       argument_edits: key of a `GraphCall` → edits of its arguments.
+      products: key of a `GraphCall` → its products of tensors.
       classes: classes of coupled channels.
       failures: messages of failed rules, each also the reason of a barrier.
     """
@@ -38,6 +39,7 @@ class Trace:
     records: dict[int, LayerRecord]
     labels: dict[int, Labels]
     argument_edits: dict[int, list[ArgumentEdit]]
+    products: dict[int, list[Product]]
     classes: Classes
     failures: list[str]
 
@@ -52,7 +54,8 @@ def trace_channels(model: Any) -> Trace:
     check_paths_apart(walk.records)
     check_weights_have_one_layer(walk.records)
     cuts = tuple(cut for record in walk.records.values() for cut in record.cuts.values())
-    return Trace(cuts, walk.records, walk.labels, walk.argument_edits, walk.ties.resolve(), walk.failures)
+    classes = walk.ties.resolve()
+    return Trace(cuts, walk.records, walk.labels, walk.argument_edits, walk.products, classes, walk.failures)
 
 
 class _Walk:
@@ -61,6 +64,7 @@ class _Walk:
         self.records: dict[int, LayerRecord] = {}
         self.labels: dict[int, Labels] = {}
         self.argument_edits: dict[int, list[ArgumentEdit]] = {}
+        self.products: dict[int, list[Product]] = {}
         self.failures: list[str] = []
         self._models: dict[int, tuple[list[Labels], list[Labels]]] = {}
 
@@ -115,7 +119,7 @@ class _Walk:
             return call.barrier("a tensor of unknown rank")
         outputs = self._ruled(rule, call, made, known)
         if not record.blocked:
-            self.argument_edits[made.key] = call.argument_edits
+            self.argument_edits[made.key], self.products[made.key] = call.argument_edits, call.products
             record.met += [labels.ids for labels in (*inputs, *outputs)]
         return outputs
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from tfmot_swd.layers.record import (
     Kept,
     LayerRecord,
     NoRule,
+    Product,
 )
 
 
@@ -69,6 +71,7 @@ class LayerCall:
         self.arguments = arguments
         self.ties = ties
         self.argument_edits: list[ArgumentEdit] = []
+        self.products: list[Product] = []
         self._own_weights = {id(each) for each in variables_of(record.layer)}
         self._prefix = prefix
         self._config_path = config_path
@@ -138,6 +141,25 @@ class LayerCall:
     def consume(self, weight: str, axis: int, ids: np.ndarray) -> None:
         """Declares that the slices of this weight along `axis` read these channels; a slice of zeros reads nothing."""
         self._cut(weight, axis, ids, CONSUME)
+
+    def multiply(self, *axes: np.ndarray, summed: Sequence[tuple[Labels, int]] = ()) -> None:
+        """Declares a product of two tensors, for the channels that it reads without a weight and for its cost.
+
+        A channel that it sums over is read unless one of the factors is zero there.
+
+        Args:
+          axes: the channel at each index of each axis with channels; its multiply-accumulates are proportional to
+            their sizes.
+          summed: (labels, axis) of each factor with the channels that it sums over, which the rule has tied.
+        """
+        places = [next((n for n, each in enumerate(self.inputs) if each is labels), None) for labels, _ in summed]
+        factors = tuple(
+            (place, axis % labels.rank - labels.rank)
+            for place, (labels, axis) in zip(places, summed, strict=True)
+            if place is not None
+        )
+        sums = summed[0][0].along(summed[0][1]) if summed else np.zeros(0, np.int64)
+        self.products.append(Product(self.record.path, sums, factors, axes))
 
     def whole(self, *weights: Any) -> None:
         """Declares weights that no channel owns a slice of: variables, or names of attributes.
@@ -243,7 +265,7 @@ class LayerCall:
             prefix=f"{self._prefix}{part}.",
             config_path=(*self._config_path, key or part),
         )
-        call.layer = getattr(self.layer, part)
+        call.layer, call.products = getattr(self.layer, part), self.products
         return call
 
     def output(self, ids: np.ndarray, axis: int, index: int = 0) -> Labels:

@@ -20,6 +20,7 @@ from tfmot_swd.layers.constants import ConstantsRule, Moves, PerElement
 from tfmot_swd.layers.dense import einsum_macs
 from tfmot_swd.layers.labels import Labels, Sizes
 from tfmot_swd.layers.merging import joined, tied
+from tfmot_swd.layers.products import PRODUCTS
 from tfmot_swd.layers.record import Kept
 from tfmot_swd.layers.registry import register_layer
 from tfmot_swd.layers.sample import CallShapes, shape_of_argument
@@ -249,6 +250,7 @@ OPERATORS: dict[str, OperatorRule] = {
     "nn.max_pool2d": _per_channel,
     "nn.avg_pool2d": _per_channel,
     "shape": _sizes,
+    **PRODUCTS,
 }
 
 

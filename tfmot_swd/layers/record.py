@@ -38,6 +38,25 @@ class Cut:
     role: str
 
 
+@dataclasses.dataclass(frozen=True)
+class Product:
+    """A product of two tensors in one call of a layer, such as that of queries and keys.
+
+    Args:
+      layer: path of the layer.
+      sums: the channels that it sums over, which no weight reads, in order; empty where it sums over none.
+      factors: those of its factors that have these channels, as (place among the operands of the call, axis from the
+        end): where one of them is zero, nothing is read of the other.
+      axes: the channel at each index of each axis with channels; its multiply-accumulates are proportional to their
+        sizes. Empty where another product of the call has its cost.
+    """
+
+    layer: str
+    sums: np.ndarray
+    factors: tuple[tuple[int, int], ...]
+    axes: tuple[np.ndarray, ...]
+
+
 class Kept:
     """The channels that are kept, from which rules compute the sizes of the smaller layers."""
 
