@@ -16,6 +16,7 @@ from ai_edge_litert.interpreter import Interpreter
 from tfmot_swd.channels.groups import ChannelGroups, channel_groups
 from tfmot_swd.channels.removal import plan_removal
 from tfmot_swd.keras2.compat import master_variable
+from tfmot_swd.layers.record import Kept
 
 POSITIVE = ("gamma", "variance", "scale")
 
@@ -66,8 +67,9 @@ def assert_removal_is_exact(
     assert_equal(values_of(model), before, "the original model has changed")
     assert small is not model
     assert_same_architecture(model, small)
-    masks = slice_masks(groups, plan.keep())
-    assert_equal(values_of(small), sliced(model, values_of(model), masks), "the smaller weights are not slices")
+    masks, scales = slice_masks(groups, plan.keep()), scales_of(groups, plan.stays)
+    kept = scaled(model, sliced(model, values_of(model), masks), scales)
+    assert_equal(values_of(small), kept, "the smaller weights are not slices")
     assert (size_of(small) < size_of(model)) == any(not mask.all() for _, mask in masks.values())
 
     found = outputs(small, inputs)
@@ -83,7 +85,7 @@ def assert_removal_is_exact(
     if tflite:
         close(tflite_outputs(small, inputs), found, 1e-4, "in TFLite")
     if train:
-        assert_same_training_step(model, small, groups, plan.keep(), masks, inputs)
+        assert_same_training_step(model, small, groups, plan.keep(), masks, scales, inputs)
     return small
 
 
@@ -228,6 +230,22 @@ def sliced(model: Any, values: list[np.ndarray], masks: Mapping[tuple[int, int],
     return found
 
 
+def scales_of(groups: ChannelGroups, stays: np.ndarray) -> dict[int, float]:
+    """Returns, by identity of a variable, what its slices are multiplied with, where that is not one."""
+    found = (record.scales.items() for record in groups.trace.records.values())
+    scales = {variable_id: scale(Kept(stays)) for each in found for variable_id, scale in each}
+    return {variable_id: scale for variable_id, scale in scales.items() if scale != 1.0}
+
+
+def scaled(model: Any, values: list[np.ndarray], scales: Mapping[int, float]) -> list[np.ndarray]:
+    """Returns arrays in the order of the model's weights times the scales of these."""
+    factors = (scales.get(id(master_variable(weight))) for weight in variables_of(model))
+    return [
+        value if factor is None else value * np.asarray(factor, value.dtype)
+        for value, factor in zip(values, factors, strict=True)
+    ]
+
+
 @contextlib.contextmanager
 def without_channels(
     model: Any, groups: ChannelGroups, keep: Mapping[str, np.ndarray], roles: tuple[str, ...]
@@ -278,13 +296,20 @@ def assert_same_training_step(
     groups: ChannelGroups,
     keep: Mapping[str, np.ndarray],
     masks: Mapping[tuple[int, int], tuple[int, np.ndarray]],
+    scales: Mapping[int, float],
     inputs: Any,
 ) -> None:
-    """Asserts that one step of SGD with momentum leaves the smaller model with slices of the larger one."""
+    """Asserts that one step of SGD with momentum leaves the smaller model with slices of the larger one.
+
+    A weight that is multiplied with a scale has a gradient that is divided by it.
+    """
     kept = values_of(small)
     with without_channels(model, groups, keep, ("produce", "consume")):
+        before = sliced(model, values_of(model), masks)
         step(model, inputs)
-        expected = sliced(model, values_of(model), masks)
+        moves = [now - then for now, then in zip(sliced(model, values_of(model), masks), before, strict=True)]
+        moves = scaled(model, moves, {variable_id: 1.0 / scale for variable_id, scale in scales.items()})
+        expected = [then + move for then, move in zip(scaled(model, before, scales), moves, strict=True)]
     step(small, inputs)
     moved = [np.abs(now - then).max() > 0 for now, then in zip(values_of(small), kept, strict=True) if now.size]
     assert sum(moved) >= len(small.trainable_weights) / 2, "the training step trains next to nothing"

@@ -167,12 +167,16 @@ class _Search:
 
     def _vanishes(self, call: int, product: Product) -> np.ndarray:
         """Returns for each channel that a product sums over whether a factor is zero there, bool `(sums,)`."""
+        # All slices count, also those that read what has left: what is found dead later is removed by another plan.
         zero = np.zeros(len(product.sums), bool)
         for place, axis in product.factors:
             made = self.inputs.get((call, place))
             if made is not None:
                 lines = (np.moveaxis(value, axis, -1).reshape(-1, value.shape[axis]) for value in made)
                 zero |= np.logical_and.reduce([(line == 0.0).all(axis=0) for line in lines])
+        for factor in product.made:
+            slices = (np.moveaxis(self.values[variable], axis, 0) for variable, axis in factor)
+            zero |= np.logical_and.reduce([(each.reshape(len(each), -1) == 0.0).all(axis=1) for each in slices])
         return zero
 
     def _settled_input(self, cut: Cut) -> np.ndarray:

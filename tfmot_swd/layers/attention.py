@@ -1,4 +1,4 @@
-"""Attention: that of several heads, of which whole ones can be removed, and that of tensors without projections."""
+"""Attention: that of several heads, which can become fewer and smaller, and that of tensors without projections."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ layers = keras.layers
 def multi_head_attention(call: LayerCall) -> Labels | list[Labels]:
     """Declares the kernels `(in, heads, size)` of query, key and value, and `(heads, size, out)` of the output.
 
-    Heads are only added up by the output projection, so each can be removed alone. The size of a head cannot change:
-    it scales the scores.
+    Heads are only added up by the output projection, so each can be removed alone, and so can the features of a head,
+    the same ones of all heads: those of queries and keys jointly, as a product sums over them. Keras divides the scores
+    by the square root of their number: the queries of a smaller layer are scaled down to keep what the larger one has
+    divided by.
     """
     layer, arguments = AttentionParts(call.layer), call.arguments
     for name in PROJECTIONS:
@@ -46,11 +48,24 @@ def multi_head_attention(call: LayerCall) -> Labels | list[Labels]:
         call.produce(f"{name}.kernel", 1, heads)
         if layer.use_bias:
             call.produce(f"{name}.bias", 0, heads)
+    scored, weighed = call.new(layer.head_sizes[0], "scored"), call.new(layer.head_sizes[1], "weighed")
+    for name, size in ((KEY, scored), (QUERY, scored), (VALUE, weighed)):
+        call.produce(f"{name}.kernel", 2, size)
+        if layer.use_bias:
+            call.produce(f"{name}.bias", 1, size)
+    call.consume(f"{OUTPUT}.kernel", 1, weighed)
+    made = [[(f"{name}.kernel", 2), *[(f"{name}.bias", 1)] * layer.use_bias] for name in (QUERY, KEY)]
+    call.multiply_inside(scored, heads, scored, made=made)
+    call.multiply(heads, weighed)
+    for weight in ("kernel", "bias")[: 1 + layer.use_bias]:
+        call.rescale(f"{QUERY}.{weight}", lambda kept: math.sqrt(kept.count(scored) / len(scored)))
     call.consume(f"{OUTPUT}.kernel", 0, heads)
     call.produce(f"{OUTPUT}.kernel", 2, target)
     if layer.use_bias:
         call.produce(f"{OUTPUT}.bias", 0, target)
     call.resize("num_heads", heads)
+    call.resize("key_dim", scored)
+    call.resize("value_dim", weighed)
 
     def resize(config: dict, kept: Kept) -> None:
         config["output_shape"] = (kept.count(target),)

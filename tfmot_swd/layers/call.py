@@ -25,6 +25,7 @@ from tfmot_swd.layers.record import (
     LayerRecord,
     NoRule,
     Product,
+    Scale,
 )
 
 
@@ -161,6 +162,30 @@ class LayerCall:
         sums = summed[0][0].along(summed[0][1]) if summed else np.zeros(0, np.int64)
         self.products.append(Product(self.record.path, sums, factors, axes))
 
+    def multiply_inside(self, ids: np.ndarray, *axes: np.ndarray, made: Sequence[Sequence[tuple[str, int]]]) -> None:
+        """Declares a product of two tensors that the layer makes itself, as attention makes queries and keys.
+
+        Args:
+          ids: the channels that it sums over.
+          axes: as for `multiply`.
+          made: for each factor, the (weight, axis) pairs whose slices make these channels, with no activation behind.
+        """
+        found = tuple(
+            tuple((id(master_variable(self._resolve(weight))), axis) for weight, axis in factor) for factor in made
+        )
+        self.products.append(Product(self.record.path, ids, (), axes, found))
+
+    def rescale(self, weight: str, factor: Scale) -> None:
+        """Declares what the kept slices of a weight are multiplied with, where a layer divides by its own size.
+
+        Moving averages that an optimizer keeps of its gradients are only sliced.
+
+        Args:
+          weight: attribute of the weight.
+          factor: `Kept` → positive number, 1 where all channels are kept.
+        """
+        self.record.scales[id(master_variable(self._resolve(weight)))] = factor
+
     def whole(self, *weights: Any) -> None:
         """Declares weights that no channel owns a slice of: variables, or names of attributes.
 
@@ -203,9 +228,19 @@ class LayerCall:
         path = self.record.path
         self.record.cuts[key] = Cut(path, id(self.record.layer), key[0], variable_id, axis, ids, role)
 
-    def mirror(self, weight: Any, state: Any, axis: int | None = None) -> None:
-        """Declares that `state` is sliced like a weight: a variable of its shape, or a vector along one axis of it."""
+    def mirror(self, weight: Any, state: Any, axis: int | None = None, *, is_copy: bool = False) -> None:
+        """Declares that `state` is sliced like a weight: a variable of its shape, or a vector along one axis of it.
+
+        Args:
+          weight: the weight.
+          state: the other variable.
+          axis: that of the weight along which the state is a vector; None where it has the weight's shape.
+          is_copy: whether it holds values of the weight, which are rescaled with it.
+        """
         self.record.known.add(id(master_variable(state)))
+        scale = self.record.scales.get(id(master_variable(weight)))
+        if is_copy and scale is not None:
+            self.record.scales[id(master_variable(state))] = scale
         for cut in list(self.record.cuts.values()):
             if cut.variable_id == id(master_variable(weight)) and axis in (None, cut.axis):
                 name, own_axis = f"{cut.weight}:{state.name}", cut.axis if axis is None else 0
@@ -298,6 +333,7 @@ class LayerCall:
         record = self.record
         record.blocked = record.blocked or reason
         record.edits.clear()
+        record.scales.clear()
         own = [labels.of.ids if isinstance(labels, Sizes) else labels.ids for labels in self.inputs]
         for ids in (*own, *record.met, *(cut.ids for cut in record.cuts.values()), *record.fresh.values()):
             self.ties.pin(ids, reason)

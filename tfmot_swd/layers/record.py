@@ -49,12 +49,15 @@ class Product:
         end): where one of them is zero, nothing is read of the other.
       axes: the channel at each index of each axis with channels; its multiply-accumulates are proportional to their
         sizes. Empty where another product of the call has its cost.
+      made: the factors that the layer makes itself, each as the axes of weights, (identity of the variable, axis),
+        whose slices make these channels and nothing else: it is zero where all of them are.
     """
 
     layer: str
     sums: np.ndarray
     factors: tuple[tuple[int, int], ...]
     axes: tuple[np.ndarray, ...]
+    made: tuple[tuple[tuple[int, int], ...], ...] = ()
 
 
 class Kept:
@@ -84,6 +87,7 @@ class Kept:
         )
 
 
+Scale = Callable[[Kept], float]
 ConfigEdit = Callable[[dict[str, Any], Kept], None]
 ArgumentEdit = Callable[[dict[str, Any], Kept], None]
 
@@ -102,6 +106,7 @@ class LayerRecord:
       cuts: axes of its weights that belong to channels, by weight and axis.
       fresh: channels that it makes, by name.
       edits: edits of its config, by key.
+      scales: what the kept slices of a weight are multiplied with, by the identity of the variable.
       shared: channels that an entry of the config depends on, common to all calls.
       known: identities of the weights that its rule has declared.
       met: channels of all inputs and outputs so far.
@@ -113,6 +118,7 @@ class LayerRecord:
     cuts: dict[tuple[str, int], Cut] = dataclasses.field(default_factory=dict)
     fresh: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     edits: dict[str, ConfigEdit] = dataclasses.field(default_factory=dict)
+    scales: dict[int, Scale] = dataclasses.field(default_factory=dict)
     shared: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     known: set[int] = dataclasses.field(default_factory=set)
     met: list[np.ndarray] = dataclasses.field(default_factory=list)
@@ -120,12 +126,13 @@ class LayerRecord:
 
     def before(self) -> LayerRecord:
         """Returns a snapshot, for `forget`."""
-        own = ("cuts", "fresh", "edits", "shared", "known", "met")
+        own = ("cuts", "fresh", "edits", "scales", "shared", "known", "met")
         return dataclasses.replace(self, **{name: type(held)(held) for name in own for held in [getattr(self, name)]})
 
     def forget(self, before: LayerRecord) -> None:
         """Restores a snapshot, after a rule has failed."""
-        self.cuts, self.fresh, self.edits = before.cuts, before.fresh, before.edits
+        self.cuts, self.fresh = before.cuts, before.fresh
+        self.edits, self.scales = before.edits, before.scales
         self.shared, self.known = before.shared, before.known
 
     def unknown_weights(self) -> list[str]:
