@@ -91,23 +91,34 @@ def random_plan(model: keras.Model, rng: np.random.Generator, groups: ChannelGro
 
 @contextmanager
 def masked(model: keras.Model, plan: RemovalPlan) -> Iterator[None]:
-    """Holds at zero every slice of weights that reads a channel that leaves."""
+    """Holds at zero every slice of weights that reads a channel that leaves.
+
+    What a product of two tensors sums over, such as queries and keys, is read by no weight: there all slices of such a
+    channel are held at zero, so that it is zero itself. An activation that makes another number of zero shows as a
+    difference.
+    """
     variables = {id(master_variable(each)): master_variable(each) for each in model.weights}
-    originals: dict[int, np.ndarray] = {}
+    summed = np.zeros(len(plan.stays), bool)
+    for product in (each for products in plan.groups.trace.products.values() for each in products):
+        summed[plan.groups.trace.classes.of(product.sums)] = True
+    originals: dict[int, tuple[np.ndarray, np.ndarray]] = {}
     for cut in plan.groups.trace.cuts:
         gone = ~plan.stays[cut.ids]
-        if cut.role == CONSUME and gone.any():
+        if cut.role != CONSUME:
+            gone &= summed[plan.groups.trace.classes.of(cut.ids)]
+        if gone.any():
             variable = variables[cut.variable_id]
             value = variable.numpy()
-            originals.setdefault(cut.variable_id, value)
-            value = value.copy()
-            np.moveaxis(value, cut.axis, 0)[gone] = 0
+            _, zero = originals.setdefault(cut.variable_id, (value.copy(), np.zeros(value.shape, bool)))
+            np.moveaxis(zero, cut.axis, 0)[gone] = True
+            value[zero] = 0
             variable.assign(value)
     try:
         yield
     finally:
-        for identity, value in originals.items():
-            variables[identity].assign(value)
+        for identity, (value, zero) in originals.items():
+            # What has been estimated again meanwhile, such as statistics of other channels, stays.
+            variables[identity].assign(np.where(zero, value, variables[identity].numpy()))
 
 
 def compare(model: keras.Model, plan: RemovalPlan, smaller: keras.Model, x: np.ndarray) -> Exactness:

@@ -16,6 +16,7 @@ from ai_edge_litert.interpreter import Interpreter
 from tfmot_swd.channels.groups import ChannelGroups, channel_groups
 from tfmot_swd.channels.removal import plan_removal
 from tfmot_swd.keras2.compat import master_variable
+from tfmot_swd.layers.record import Kept
 
 POSITIVE = ("gamma", "variance", "scale")
 
@@ -35,9 +36,10 @@ def assert_removal_is_exact(
     """Asserts that the model without some channels computes what `model` computes when nothing reads them.
 
     The weights of `model` become random. It is run with zeros in all slices that read a removed channel, and again
-    with zeros in those that make one too; what only follows, such as batch normalization, is left as it is. Both
-    must agree with the smaller model. Its class, layer names, dtypes and weights are compared too, and `model` must
-    come out as it went in.
+    with zeros in those that make one too; what only follows, such as batch normalization, is left as it is. Channels
+    that a product of two tensors sums over have no slices that read them: what makes or follows them is zero each
+    time. Both must agree with the smaller model. Its class, layer names, dtypes and weights are compared too, and
+    `model` must come out as it went in.
 
     Args:
       keep: group → bool mask; by default random, with at least one channel of every tensor.
@@ -65,8 +67,9 @@ def assert_removal_is_exact(
     assert_equal(values_of(model), before, "the original model has changed")
     assert small is not model
     assert_same_architecture(model, small)
-    masks = slice_masks(groups, plan.keep())
-    assert_equal(values_of(small), sliced(model, values_of(model), masks), "the smaller weights are not slices")
+    masks, scales = slice_masks(groups, plan.keep()), scales_of(groups, plan.stays)
+    kept = scaled(model, sliced(model, values_of(model), masks), scales)
+    assert_equal(values_of(small), kept, "the smaller weights are not slices")
     assert (size_of(small) < size_of(model)) == any(not mask.all() for _, mask in masks.values())
 
     found = outputs(small, inputs)
@@ -82,7 +85,7 @@ def assert_removal_is_exact(
     if tflite:
         close(tflite_outputs(small, inputs), found, 1e-4, "in TFLite")
     if train:
-        assert_same_training_step(model, small, groups, plan.keep(), masks, inputs)
+        assert_same_training_step(model, small, groups, plan.keep(), masks, scales, inputs)
     return small
 
 
@@ -227,18 +230,41 @@ def sliced(model: Any, values: list[np.ndarray], masks: Mapping[tuple[int, int],
     return found
 
 
+def scales_of(groups: ChannelGroups, stays: np.ndarray) -> dict[int, float]:
+    """Returns, by identity of a variable, what its slices are multiplied with, where that is not one."""
+    found = (record.scales.items() for record in groups.trace.records.values())
+    scales = {variable_id: scale(Kept(stays)) for each in found for variable_id, scale in each}
+    return {variable_id: scale for variable_id, scale in scales.items() if scale != 1.0}
+
+
+def scaled(model: Any, values: list[np.ndarray], scales: Mapping[int, float]) -> list[np.ndarray]:
+    """Returns arrays in the order of the model's weights times the scales of these."""
+    factors = (scales.get(id(master_variable(weight))) for weight in variables_of(model))
+    return [
+        value if factor is None else value * np.asarray(factor, value.dtype)
+        for value, factor in zip(values, factors, strict=True)
+    ]
+
+
 @contextlib.contextmanager
 def without_channels(
     model: Any, groups: ChannelGroups, keep: Mapping[str, np.ndarray], roles: tuple[str, ...]
 ) -> Iterator[None]:
-    """Within it, the slices of removed channels are zero in weights of these roles."""
+    """Within it, the slices of removed channels are zero in weights of these roles.
+
+    Those of channels that a product of two tensors sums over are zero in all weights.
+    """
+    summed = np.zeros(len(groups.trace.classes.root), bool)
+    for product in (each for products in groups.trace.products.values() for each in products):
+        summed[groups.trace.classes.of(product.sums)] = True
     before = values_of(model)
     variables = {id(master_variable(weight)): master_variable(weight) for weight in variables_of(model)}
     for group in groups.values():
         gone = ~keep[group.name]
-        for member in (each for role in roles for each in group.by_role(role)):
+        for member in group.members:
+            zero = gone if member.role in roles else gone & summed[group.ids]
             value = variables[member.variable_id].numpy()
-            np.moveaxis(value, member.axis, 0)[(member.channels >= 0) & gone[member.channels]] = 0
+            np.moveaxis(value, member.axis, 0)[(member.channels >= 0) & zero[member.channels]] = 0
             variables[member.variable_id].assign(value)
     try:
         yield
@@ -270,13 +296,20 @@ def assert_same_training_step(
     groups: ChannelGroups,
     keep: Mapping[str, np.ndarray],
     masks: Mapping[tuple[int, int], tuple[int, np.ndarray]],
+    scales: Mapping[int, float],
     inputs: Any,
 ) -> None:
-    """Asserts that one step of SGD with momentum leaves the smaller model with slices of the larger one."""
+    """Asserts that one step of SGD with momentum leaves the smaller model with slices of the larger one.
+
+    A weight that is multiplied with a scale has a gradient that is divided by it.
+    """
     kept = values_of(small)
     with without_channels(model, groups, keep, ("produce", "consume")):
+        before = sliced(model, values_of(model), masks)
         step(model, inputs)
-        expected = sliced(model, values_of(model), masks)
+        moves = [now - then for now, then in zip(sliced(model, values_of(model), masks), before, strict=True)]
+        moves = scaled(model, moves, {variable_id: 1.0 / scale for variable_id, scale in scales.items()})
+        expected = [then + move for then, move in zip(scaled(model, before, scales), moves, strict=True)]
     step(small, inputs)
     moved = [np.abs(now - then).max() > 0 for now, then in zip(values_of(small), kept, strict=True) if now.size]
     assert sum(moved) >= len(small.trainable_weights) / 2, "the training step trains next to nothing"

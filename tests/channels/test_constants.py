@@ -180,3 +180,11 @@ def test_a_dense_layer_that_computes_something_else_makes_no_constants():
     made.call = lambda x: plain(x) * tf.reduce_sum(x)
 
     np.testing.assert_array_equal(read_by_last(model), [NAN])
+
+
+def test_a_constant_of_all_heads_is_one_of_their_channel():
+    """Two heads of three: what they have in common, channel by channel."""
+    first = dense([[0, 0, 1, 0, 0, 0]], [2, 5, 0, 2, 6, 0])
+    model = after(first, L.Reshape((2, 3)), L.Permute((2, 1)), L.Permute((2, 1)), shape=(1,))
+
+    np.testing.assert_array_equal(read_by_last(model), [2, NAN, NAN])

@@ -81,7 +81,8 @@ def test_groups_of_one_layer_are_told_apart_by_weight_and_axis():
     x = L.Input((4, 3))
     model = keras.Model(x, L.Dense(2, name="d")(L.MultiHeadAttention(3, 2, name="m")(x, x)))
 
-    assert list(channel_groups(model)) == ["m:_query_dense.kernel", "m:_output_dense.kernel"]
+    parts = ("query", "key", "value", "output")
+    assert list(channel_groups(model)) == [f"m:_{part}_dense.kernel" for part in parts]
 
 
 def test_a_layer_that_makes_two_kinds_with_one_weight(monkeypatch):

@@ -152,7 +152,8 @@ def test_heads_of_attention_on_request():
     plan = plan_channels(keras.Model(inputs, L.Dense(2)(x)), layers="all")
     weights = [member.weight for row in plan.ranked for member in row.scored]
     assert [each for each in weights if "bias" in each] == []
-    assert [row.channels for row in plan.ranked] == [6, 3, 6]
+    # Heads, features of queries and keys, and features of values lie between.
+    assert [row.channels for row in plan.ranked] == [6, 3, 2, 2, 6]
 
 
 def test_unknown_kinds_of_layers_are_refused():

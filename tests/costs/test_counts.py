@@ -76,9 +76,7 @@ def test_costs_are_those_of_the_smaller_model(net):
         plan = plan_removal(model, keep, groups=groups)
         found = profile(plan.apply())
         assert counted(costs, "parameters", plan.stays) == found.parameters
-        # Products of queries and keys, and of those with values, count as in the whole model.
-        heads = 3 - (plan.apply().get_layer("attention")._num_heads if net == "attention" else 3)
-        assert counted(costs, "macs", plan.stays) == found.macs + heads * 5 * 7 * (4 + 5)
+        assert counted(costs, "macs", plan.stays) == found.macs
 
 
 def test_parameters_need_no_sizes_of_images():

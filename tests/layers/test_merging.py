@@ -169,13 +169,6 @@ def test_dense_net(image):
         assert_removal_is_exact(model, seed=seed)
 
 
-def test_dot_is_a_barrier(image):
-    parts = [L.Dense(4, name=name)(L.Flatten()(image)) for name in "ab"]
-    model = keras.Model(image, L.Dot(-1, name="dot")(parts))
-
-    assert reasons(model) == dict.fromkeys("ab", ("dot: no channel rule for Dot",))
-
-
 def test_broadcast_over_the_batch():
     x, single = L.Input((4,)), L.Input((4,), batch_size=1)
     model = keras.Model([x, single], L.Dense(2)(L.Add()([L.Dense(5, name="a")(x), L.Dense(5, name="b")(single)])))

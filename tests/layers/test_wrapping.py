@@ -72,7 +72,7 @@ def test_attention_under_selective_decay():
     hidden = L.MultiHeadAttention(3, 2, name="m")(hidden, hidden)
     model = tfmot_swd.prune_selective_decay(keras.Model(x, L.Dense(2)(hidden)), SCHEDULE)
 
-    assert list(sizes(model).values()) == [6, 3, 6]
+    assert list(sizes(model).values()) == [6, 3, 2, 2, 6]
     assert_removal_is_exact(model)
 
 

@@ -198,7 +198,9 @@ def test_units_of_dense_and_recurrent_layers_and_heads():
     model = cut(net, {"hidden": [8, 1, 7, 2, 6, 3, 5, 4]}, layers="all")
     np.testing.assert_allclose(layer_of(model, "hidden").kernel[0] * 6, [8, 7, 6, 5], rtol=1e-6)
     assert layer_of(model, "lstm").cell.recurrent_kernel.shape == (3, 12)
-    assert layer_of(model, "attention").get_config()["num_heads"] == 2
+    config = layer_of(model, "attention").get_config()
+    # Each kernel of attention is ranked along one axis: whole heads leave, and their features stay.
+    assert (config["num_heads"], config["key_dim"], config["value_dim"]) == (2, 2, 2)
     assert model(np.zeros((2, 5, 4))).shape == (2, 5, 3)
 
 

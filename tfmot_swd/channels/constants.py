@@ -17,17 +17,19 @@ from tfmot_swd.keras2.graph import GraphCall, propagate
 from tfmot_swd.layers.activations import is_elementwise
 from tfmot_swd.layers.call import LayerCall
 from tfmot_swd.layers.constants import Linear, Moves, PerElement
-from tfmot_swd.layers.labels import Labels, Ties
+from tfmot_swd.layers.labels import Classes, Labels, Ties
 from tfmot_swd.layers.record import LayerRecord
 from tfmot_swd.layers.registry import constants_of, rule_of
 
-Inputs = dict[tuple[int, str], list[np.ndarray]]
+Inputs = dict[tuple[int, str | int], list[np.ndarray]]
 
 
 def constant_inputs(model: Any, trace: Trace) -> Inputs:
     """Returns the constants that each consuming weight reads: (layer identity, weight) → one array per call.
 
     An array has the value of each channel along the weight's consuming axis, float64, NaN where it is not constant.
+    The constant factors of products of tensors are there too: (call key, place among its operands) → one array of the
+    shape of the operand's ids each time that the call is made.
     Nothing is known of the inputs of weights that are missing. Where a value cannot be computed it is NaN, and
     `trace.failures` has the reason.
 
@@ -64,6 +66,8 @@ def _guarded(
     record = trace.records[id(call.layer)]
     if record.blocked:
         return [_unknown(labels) for labels in outputs]
+    for place in {place for product in trace.products[call.key] for place, _ in product.factors}:
+        found.setdefault((call.key, place), []).append(inputs[place])
     try:
         return _called(call, inputs, outputs, trace, found)
     except Exception as error:  # An unknown constant keeps a channel that could be removed; an error would stop it all.
@@ -123,12 +127,26 @@ def _moved(made: GraphCall, inputs: list[np.ndarray], trace: Trace, constants: M
         raise ValueError(f"No channel rule. Received: {made.layer.name!r}")
     result = rule(call)
     result = [result] if isinstance(result, Labels) else result
-    # Tied labels are channels of several tensors side by side, as in a concatenation along the height: two values.
-    if ties.ties_anything:
-        return []
     known = np.concatenate([table, np.full(ties.count - table.size, np.nan)])
+    if ties.ties_anything:
+        known = _joined(known, ties.resolve())
     values = [known[labels.ids] for labels in result]
     return [np.where(value == 0.0, 0.0, np.nan) for value in values] if constants.pads_with_zeros else values
+
+
+def _joined(values: np.ndarray, classes: Classes) -> np.ndarray:
+    """Returns the value of each label where labels are tied: that of all, or NaN where they differ.
+
+    Tied labels are channels of several places or tensors side by side, as of the heads of an attention, or in a
+    concatenation along the height.
+    """
+    lowest, highest = np.full(values.shape, np.inf), np.full(values.shape, -np.inf)
+    # What is not a number makes the minimum of its class one that is none.
+    with np.errstate(invalid="ignore"):
+        np.minimum.at(lowest, classes.root, values)
+        np.maximum.at(highest, classes.root, values)
+    same = np.where((lowest == highest) & ~classes.is_pinned(np.arange(values.size)), lowest, np.nan)
+    return np.asarray(same[classes.root])
 
 
 def _evaluated(call: GraphCall, inputs: list[np.ndarray], constants: PerElement) -> np.ndarray:

@@ -16,7 +16,7 @@ from tfmot_swd.keras2.compat import variables_of
 from tfmot_swd.keras2.layer_weights import has_bias, weight_at
 from tfmot_swd.keras2.weight_values import view_of
 from tfmot_swd.layers.constants import Linear, folded, is_unpadded
-from tfmot_swd.layers.record import CONSUME, Cut
+from tfmot_swd.layers.record import CONSUME, Cut, Product
 from tfmot_swd.layers.registry import constants_of
 
 
@@ -34,9 +34,10 @@ def remove_dead_channels(
 
     Use it after unstructured pruning, which leaves whole filters of zeros; `strip_pruning` calls it. A channel is
     removed if every layer that reads it provably ignores it: the weight slice that reads it is zero, or the channel is
-    zero for all inputs. A nonzero constant is folded into the bias of the layer that reads it where that is exact
-    (dense layers, unpadded convolutions; a missing bias is created), and keeps the channel otherwise. Removal is
-    repeated until no more channels are dead.
+    zero for all inputs, or, in a product of two tensors that sums over it, that of the other factor is. A nonzero
+    constant is folded into the bias of the layer that reads it where that is exact (dense layers, unpadded
+    convolutions; a missing bias is created), and keeps the channel otherwise. Removal is repeated until no more
+    channels are dead.
 
     Predictions agree up to float32 rounding. Training may differ, as batch normalization then uses batch statistics.
 
@@ -155,6 +156,9 @@ class _Search:
         for cut in self.readers:
             reads = self._reads(cut, stays) & ~self._settled_input(cut)
             needed[root[cut.ids[reads]]] = True
+        for call, products in self.trace.products.items():
+            for product in products:
+                needed[root[product.sums[~self._vanishes(call, product)]]] = True
         return needed[root]
 
     def _reads(self, cut: Cut, stays: np.ndarray) -> np.ndarray:
@@ -166,6 +170,20 @@ class _Search:
                 shape[other.axis] = -1
                 value &= stays[other.ids].reshape(shape)
         return value.any(axis=tuple(axis for axis in range(value.ndim) if axis != cut.axis))
+
+    def _vanishes(self, call: int, product: Product) -> np.ndarray:
+        """Returns for each channel that a product sums over whether a factor is zero there, bool `(sums,)`."""
+        # All slices count, also those that read what has left: what is found dead later is removed by another plan.
+        zero = np.zeros(len(product.sums), bool)
+        for place, axis in product.factors:
+            made = self.inputs.get((call, place))
+            if made is not None:
+                lines = (np.moveaxis(value, axis, -1).reshape(-1, value.shape[axis]) for value in made)
+                zero |= np.logical_and.reduce([(line == 0.0).all(axis=0) for line in lines])
+        for factor in product.made:
+            slices = (np.moveaxis(self.values[variable], axis, 0) for variable, axis in factor)
+            zero |= np.logical_and.reduce([(each.reshape(len(each), -1) == 0.0).all(axis=1) for each in slices])
+        return zero
 
     def _settled_input(self, cut: Cut) -> np.ndarray:
         """Returns for each index whether the value read there is zero, or a constant that can be folded into a bias."""

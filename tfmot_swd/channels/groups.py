@@ -49,12 +49,15 @@ class ChannelGroup:
         as one channel: one filter of each layer of a residual sum, or a whole group of a grouped convolution.
       members: axes of weights with slices that belong to the channels, in the order of the graph.
       ids: int64 `(size,)`, class of each channel in the trace.
+      multiplied_in: paths of the layers that sum products of the channels with those of another tensor, such as a
+        product of queries and keys.
     """
 
     name: str
     size: int
     members: tuple[Member, ...]
     ids: np.ndarray = dataclasses.field(repr=False)
+    multiplied_in: tuple[str, ...] = ()
 
     def by_role(self, role: str) -> tuple[Member, ...]:
         """Returns the members with a role: "produce", "follow" or "consume"."""
@@ -143,7 +146,8 @@ class ChannelGroups(Printable, Mapping[str, ChannelGroup]):
         table.add_column("read by", overflow="fold")
         groups, other_groups = view.split(list(self.values()), lambda group: group.size)
         for group in groups:
-            made, read = (layer_names(members, view) for members in (group.producers, group.consumers))
+            made = layer_names((member.layer for member in group.producers), view)
+            read = layer_names([*(member.layer for member in group.consumers), *group.multiplied_in], view)
             size = f"{group.size:,}" if group.size > 1 else "1, which stays"
             table.add_row(group.name, size, made, read)
         if other_groups:
@@ -161,9 +165,9 @@ class ChannelGroups(Printable, Mapping[str, ChannelGroup]):
         return (table,)
 
 
-def layer_names(members: Iterable[Member], view: View, most: int = 4) -> str:
-    """Returns the layer names of some members, each once; in a compact view the first `most` of them."""
-    names = list(dict.fromkeys(member.layer for member in members))
+def layer_names(layers: Iterable[str], view: View, most: int = 4) -> str:
+    """Returns the names of some layers, each once; in a compact view the first `most` of them."""
+    names = list(dict.fromkeys(layers))
     left = 0 if view.most is None else max(len(names) - most, 0)
     return ", ".join(names[: len(names) - left]) + (f" and {left} more" if left else "")
 
@@ -309,9 +313,16 @@ def _groups(trace: Trace, classes_of: list[np.ndarray]) -> list[ChannelGroup]:
         for number in np.unique(owners[owners >= 0]).tolist():
             channels = np.where(owners == number, place_of[found], -1)
             members[number].append(Member(cut.layer, cut.weight, cut.axis, channels, cut.role, cut.variable_id))
+    readers: list[dict[str, None]] = [{} for _ in classes_of]
+    for product in (each for products in trace.products.values() for each in products):
+        owners = group_of[trace.classes.of(product.sums)]
+        for number in np.unique(owners[owners >= 0]).tolist():
+            readers[number][product.layer] = None
     return [
-        ChannelGroup(next(each.layer for each in mine if each.role == PRODUCE), len(roots), tuple(mine), roots)
-        for mine, roots in zip(members, classes_of, strict=True)
+        ChannelGroup(
+            next(each.layer for each in mine if each.role == PRODUCE), len(roots), tuple(mine), roots, tuple(by)
+        )
+        for mine, roots, by in zip(members, classes_of, readers, strict=True)
     ]
 
 

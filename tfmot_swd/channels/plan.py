@@ -92,7 +92,9 @@ class ChannelPlan(Printable):
         table.add_column("stays whole because", overflow="fold")
         rows, other_rows = view.split(self.rows, lambda row: (bool(row.reason), row.channels))
         for row in rows:
-            table.add_row(row.group, f"{row.channels:,}", layer_names(row.scored, view), row.told())
+            table.add_row(
+                row.group, f"{row.channels:,}", layer_names((member.layer for member in row.scored), view), row.told()
+            )
         if other_rows:
             channels = sum(row.channels for row in other_rows)
             reasons = counted(row.told() for row in other_rows)

@@ -184,6 +184,8 @@ class _Rebuilder:
         masks: dict[int, dict[int, np.ndarray]] = {}
         for cut in self.trace.cuts:
             masks.setdefault(cut.variable_id, {})[cut.axis] = self.kept.mask(cut.ids)
+        records = self.trace.records.values()
+        scales = {variable: scale(self.kept) for record in records for variable, scale in record.scales.items()}
         found = []
         for layer, smaller in self._pairs:
             if len(outside_losses(smaller)) < len(outside_losses(layer)):
@@ -204,7 +206,7 @@ class _Rebuilder:
                 source, target = master_variable(source), master_variable(target)
                 # Keras counts the vocabulary of a lookup as a weight.
                 if isinstance(source, tf.Variable):
-                    found.append(Slicing(source, target, masks.get(id(source), {})))
+                    found.append(Slicing(source, target, masks.get(id(source), {}), scales.get(id(source), 1.0)))
         return tuple(found)
 
     def add_biases(self) -> None:

@@ -229,8 +229,9 @@ def remove_channels(
 ) -> Any:
     """Returns a smaller plain Keras model without the channels that `keep` leaves out; `model` is unchanged.
 
-    It computes what `model` computes with every weight slice that reads such a channel set to zero, exactly unless
-    `approximate` is true. Other arguments and errors are those of `plan_removal`.
+    It computes what `model` computes with every weight slice that reads such a channel set to zero, and with every
+    product of two tensors, such as attention's of queries and keys, summed over the other channels alone; exactly,
+    unless `approximate` is true. Other arguments and errors are those of `plan_removal`.
 
     Args:
       model: a built tf_keras or Keras 3 Sequential or Functional model.

@@ -19,7 +19,7 @@ from tfmot_swd.layers.activations import name_of
 from tfmot_swd.layers.call import LayerCall
 from tfmot_swd.layers.constants import PerElement
 from tfmot_swd.layers.labels import Classes, Labels, Shape, Sizes, Ties
-from tfmot_swd.layers.record import ArgumentEdit, Cut, Kept, LayerRecord, NoRule
+from tfmot_swd.layers.record import ArgumentEdit, Cut, Kept, LayerRecord, NoRule, Product
 from tfmot_swd.layers.registry import ChannelRule, constants_of, find_rule, said_of
 
 # Where the layer classes of Keras, TFMOT and this package are.
@@ -35,6 +35,7 @@ class Trace:
       records: identity of a layer → declarations of its rule.
       labels: identity of a symbolic tensor → its labels.
       argument_edits: key of a `GraphCall` → edits of its arguments.
+      products: key of a `GraphCall` → its products of tensors.
       classes: classes of coupled channels.
       failures: messages of failed rules, each also the reason of a barrier.
       inside: labels of the tensors inside functions of the user's.
@@ -45,6 +46,7 @@ class Trace:
     records: dict[int, LayerRecord]
     labels: dict[int, Labels]
     argument_edits: dict[int, list[ArgumentEdit]]
+    products: dict[int, list[Product]]
     classes: Classes
     failures: list[str]
     inside: tuple[Labels, ...] = ()
@@ -76,8 +78,8 @@ def trace_channels(model: Any, *, approximate: bool = False) -> Trace:
     check_weights_have_one_layer(walk.records)
     cuts = tuple(cut for record in walk.records.values() for cut in record.cuts.values())
     classes = walk.ties.resolve()
-    found = walk.records, walk.labels, walk.argument_edits, classes, walk.failures, tuple(walk.inside)
-    return Trace(cuts, *found, approximate)
+    found = walk.argument_edits, walk.products, classes, walk.failures, tuple(walk.inside)
+    return Trace(cuts, walk.records, walk.labels, *found, approximate)
 
 
 class _Walk:
@@ -87,6 +89,7 @@ class _Walk:
         self.records: dict[int, LayerRecord] = {}
         self.labels: dict[int, Labels] = {}
         self.argument_edits: dict[int, list[ArgumentEdit]] = {}
+        self.products: dict[int, list[Product]] = {}
         self.failures: list[str] = []
         self.inside: list[Labels] = []
         self._graphs: dict[str, Functional] = {}
@@ -145,11 +148,13 @@ class _Walk:
             return call.barrier("a tensor of unknown rank")
         outputs = self._ruled(rule, call, made, known)
         if not record.blocked:
-            self.argument_edits[made.key] = call.argument_edits
+            self.argument_edits[made.key], self.products[made.key] = call.argument_edits, call.products
             record.met += [labels.ids for labels in (*inputs, *outputs)]
         return outputs
 
-    def _function(self, record: LayerRecord, function: Any, inputs: Any, arguments: Mapping[str, Any]) -> list[Labels]:
+    def _function(
+        self, record: LayerRecord, function: Any, inputs: Any, arguments: Mapping[str, Any]
+    ) -> tuple[list[Labels], list[Product]]:
         """Propagates labels through what a function of the user's computes; see `LayerCall.through`."""
         dtype, name = record.layer.compute_dtype, name_of(function)
         specs = tf.nest.map_structure(lambda labels: tf.TensorSpec(labels.shape, dtype), inputs)
@@ -177,7 +182,9 @@ class _Walk:
             record.approximations |= each.approximations
         self.inside += [*inner.labels.values(), *inner.inside]
         self.failures += inner.failures
-        return outputs
+        # Nothing is known of the values inside.
+        products = [dataclasses.replace(each, factors=()) for found in inner.products.values() for each in found]
+        return outputs, products
 
     def _ruled(self, rule: ChannelRule, call: LayerCall, made: GraphCall, known: dict[int, Labels]) -> list[Labels]:
         """Applies a rule to a call; if it fails or leaves out a weight, the layer is a barrier with the reason."""

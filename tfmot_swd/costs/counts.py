@@ -45,7 +45,8 @@ class ChannelCosts:
     """The weights and calls of a model, with sizes that depend on the channels that are kept.
 
     Exact for parameters, and for the MACs of layers that multiply with a weight. Products of two tensors, such as
-    attention scores, count as in the unpruned model, an upper bound.
+    attention scores, are exact where their channel rule has declared the axes with channels; others count as in the
+    unpruned model, an upper bound.
 
     Args:
       groups: `channel_groups` of the model.
@@ -65,6 +66,10 @@ class ChannelCosts:
         classes = groups.trace.classes
         for cut in groups.trace.cuts:
             self._axes.setdefault(cut.variable_id, {})[cut.axis] = self._number(classes.of(cut.ids))
+        self._products = {
+            call: [[self._number(classes.of(ids)) for ids in product.axes] for product in products]
+            for call, products in groups.trace.products.items()
+        }
         self.unknown: tuple[str, ...] = ()
 
     @cached_property
@@ -109,8 +114,17 @@ class ChannelCosts:
 
     def _call(self, step: Step) -> CountedCall:
         by_weight, fixed = macs_by_weight(step.layer, step.call)
-        macs = CostTerms.of([*(self.product(weight, each) for weight, each in by_weight), (float(fixed), [])])
+        macs = CostTerms.of(
+            [*(self.product(weight, each) for weight, each in by_weight), *self._of_products(step, fixed)]
+        )
         return CountedCall(step.path, step.layer, macs, self.elements(*weights_inside(step.wrapper)))
+
+    def _of_products(self, step: Step, fixed: int) -> list[tuple[float, list[int]]]:
+        """Returns the MACs of a call's products of tensors as (coefficient, numbers of axes)."""
+        products = [] if step.key is None else [axes for axes in self._products.get(step.key, []) if axes]
+        products = products or [[]]
+        whole = [math.prod(len(self.lines[axis - 1]) for axis in axes) for axes in products]
+        return [(fixed / sum(whole), axes) for axes in products]
 
     def _number(self, line: np.ndarray) -> int:
         key = line.tobytes()

@@ -23,7 +23,7 @@ class Buffer:
 class Step(SampleCall):
     """One call of a layer other than a nested model, with the bytes that it writes for a batch."""
 
-    activation_bytes: int
+    activation_bytes: int = 0
 
 
 class CallTrace:

@@ -25,11 +25,13 @@ class Slicing:
       source: the variable of the larger model.
       target: that of the smaller one.
       masks: axis → bool array of its length, true where a slice is kept; other axes are kept whole.
+      scale: what the kept slices are multiplied with; slots of optimizers are not.
     """
 
     source: Any
     target: Any
     masks: dict[int, np.ndarray]
+    scale: float = 1.0
 
     def of(self, value: np.ndarray) -> np.ndarray:
         """Returns the kept slices of an array of the source's shape."""
@@ -38,12 +40,12 @@ class Slicing:
         return value
 
     def kept(self) -> tf.Tensor:
-        """Returns the kept slices of the source as it is now; its own memory where all of them are kept."""
+        """Returns the kept slices of the source as it is now, scaled; its own memory where all of them are kept."""
         value = self.source.read_value()
         for axis, mask in self.masks.items():
             if not mask.all():
                 value = tf.gather(value, np.flatnonzero(mask), axis=axis)
-        return value
+        return value if self.scale == 1.0 else value * tf.cast(self.scale, value.dtype)
 
 
 def sliced_optimizer(optimizer: Any, slicings: Iterable[Slicing]) -> Any:

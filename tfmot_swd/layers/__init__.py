@@ -12,6 +12,7 @@ from tfmot_swd.layers import (  # noqa: F401
     merging,
     normalization,
     operators,
+    products,
     recurrent,
     slicing,
     structure,

@@ -1,37 +1,26 @@
-"""Layer calls as channel rules see them: labels of the inputs and outputs, and declarations about weights."""
+"""Layer calls as channel rules see them: labels of the inputs and outputs, beside what a rule declares."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
-from tfmot_swd.keras2.compat import keras, master_variable, variables_of
+from tfmot_swd.keras2.compat import keras, variables_of
 from tfmot_swd.keras2.layer_weights import attribute_at
 from tfmot_swd.keras2.overrides import computes_as
 from tfmot_swd.layers.activations import is_unknown, mixes_channels, name_of
+from tfmot_swd.layers.declarations import Declarations
 from tfmot_swd.layers.labels import Labels, Shape, Sizes, Ties
-from tfmot_swd.layers.record import (
-    CONSUME,
-    FOLLOW,
-    PRODUCE,
-    STATE,
-    ArgumentEdit,
-    ConfigEdit,
-    Cut,
-    Kept,
-    LayerRecord,
-    NoRule,
-)
+from tfmot_swd.layers.record import LayerRecord, NoRule, Product
 
-# (record, function, structure of labels, other arguments) → labels of the flattened results; it raises NoRule.
-FunctionWalk = Callable[[LayerRecord, Any, Any, Mapping[str, Any]], list[Labels]]
+# (record, function, structure of labels, other arguments) → labels of the flattened results, and the products of
+# tensors inside; it raises NoRule.
+FunctionWalk = Callable[[LayerRecord, Any, Any, Mapping[str, Any]], tuple[list[Labels], list[Product]]]
 
 
-class LayerCall:
+class LayerCall(Declarations):
     """One call of one layer.
 
     A rule reads `layer`, `inputs` and `output_shapes`, declares which axes of which weights belong to which channels
@@ -71,16 +60,9 @@ class LayerCall:
         walk_function: FunctionWalk | None = None,
         approximate: bool = False,
     ) -> None:
-        self.record = record
-        self.layer = record.layer
-        self.inputs = inputs
+        super().__init__(record, inputs, ties, prefix=prefix, config_path=config_path)
         self.output_shapes = output_shapes
         self.arguments = arguments
-        self.ties = ties
-        self.argument_edits: list[ArgumentEdit] = []
-        self._own_weights = {id(each) for each in variables_of(record.layer)}
-        self._prefix = prefix
-        self._config_path = config_path
         self._walk_function = walk_function
         self._approximate = approximate
 
@@ -129,128 +111,6 @@ class LayerCall:
             self.record.fresh[key] = self.ties.new(count)
         return self.record.fresh[key]
 
-    def channels(self, labels: Labels, axis: int) -> np.ndarray:
-        """Returns the channel ids along `axis`, `(size,)`; where they vary along another axis too, all must stay."""
-        axis %= labels.rank
-        if any(each != axis for each in labels.varying):
-            others = " and ".join(str(each) for each in labels.varying if each != axis)
-            reason = f"{self.record.path} needs channels on axis {axis} alone, and they lie on axis {others}"
-            self.ties.pin(labels.ids, reason)
-            return np.repeat(self.ties.new_pinned(reason), labels.shape[axis] or 1)
-        return labels.along(axis)
-
-    def produce(self, weight: str, axis: int, ids: np.ndarray) -> None:
-        """Declares that the slices of this weight along `axis` make these channels."""
-        self._cut(weight, axis, ids, PRODUCE)
-
-    def follow(self, weight: str, axis: int, ids: np.ndarray) -> None:
-        """Declares that the slices of this weight along `axis` act on these channels, each slice on one."""
-        self._cut(weight, axis, ids, FOLLOW)
-
-    def consume(self, weight: str, axis: int, ids: np.ndarray) -> None:
-        """Declares that the slices of this weight along `axis` read these channels; a slice of zeros reads nothing."""
-        self._cut(weight, axis, ids, CONSUME)
-
-    def scaled_by(self, weight: str, labels: Labels) -> Labels:
-        """Declares a weight with a number for each element of one sample, or one for all along shared axes.
-
-        Returns the labels of what it acts on.
-        """
-        self.whole(attribute_at(self.layer, weight))
-        shape = (1, *attribute_at(self.layer, weight).shape)
-        axes = [axis for axis in labels.varying if shape[axis] > 1]
-        for axis in axes:
-            self.follow(weight, axis - 1, self.channels(labels, axis))
-        return labels
-
-    def whole(self, *weights: Any) -> None:
-        """Declares weights that no channel owns a slice of: variables, or names of attributes.
-
-        Absent attributes and None are skipped. A rule holds only if it declares every weight of its layer.
-        """
-        for weight in weights:
-            found = getattr(self.layer, weight, None) if isinstance(weight, str) else weight
-            if found is not None:
-                self.record.known.add(id(master_variable(found)))
-
-    def part(self, name: str, *kinds: type) -> Any:
-        """Returns the layer in an attribute, which must be of one of these classes.
-
-        Raises:
-          NoRule: it is of another class, or computes something else than its class does.
-        """
-        found = attribute_at(self.layer, name)
-        if not any(type(found) is kind and computes_as(found, kind) for kind in kinds):
-            raise NoRule(f"another {name} than {' or '.join(kind.__name__ for kind in kinds)} makes it has no rule")
-        return found
-
-    def _cut(self, weight: str, axis: int, ids: np.ndarray, role: str) -> None:
-        variable = attribute_at(self.layer, weight)
-        if not _is_plain_variable(variable) or id(master_variable(variable)) not in self._own_weights:
-            raise NoRule(f"{weight} is no weight of the layer but computed, or kept by something else")
-        axis %= len(variable.shape)
-        if len(ids) != variable.shape[axis]:
-            raise ValueError(
-                f"The channel rule of {type(self.layer).__name__} gives axis {axis} of {weight!r} as many channels as "
-                f"it has slices. Received: {len(ids)} channels for shape {tuple(variable.shape)} in "
-                f"{self.record.path!r}"
-            )
-        self.record.known.add(id(master_variable(variable)))
-        key = (self._prefix + weight, axis)
-        known = self.record.cuts.get(key)
-        if known is not None:
-            self.ties.tie(known.ids, ids)
-            return
-        variable_id = id(master_variable(variable))
-        path = self.record.path
-        self.record.cuts[key] = Cut(path, id(self.record.layer), key[0], variable_id, axis, ids, role)
-
-    def mirror(self, weight: Any, state: Any, axis: int | None = None) -> None:
-        """Declares that `state` is sliced like a weight: a variable of its shape, or a vector along one axis of it."""
-        self.record.known.add(id(master_variable(state)))
-        for cut in list(self.record.cuts.values()):
-            if cut.variable_id == id(master_variable(weight)) and axis in (None, cut.axis):
-                name, own_axis = f"{cut.weight}:{state.name}", cut.axis if axis is None else 0
-                like = dataclasses.replace(
-                    cut, weight=name, variable_id=id(master_variable(state)), axis=own_axis, role=STATE
-                )
-                self.record.cuts.setdefault((name, own_axis), like)
-
-    def resize(self, key: str, ids: np.ndarray) -> None:
-        """Declares that this entry of the layer's config is the number of these channels."""
-        self.reconfigure(key, lambda config, kept: config.__setitem__(key, kept.count(ids)), ids)
-
-    def reconfigure(self, key: str, edit: ConfigEdit, ids: np.ndarray | None = None) -> None:
-        """Declares how an entry of the config changes for the smaller layer; the first edit of a key holds.
-
-        A layer has one config: where it is called several times, `ids`, the channels that the entry depends on, are
-        tied to those of the first call.
-
-        Args:
-          key: of the entry.
-          edit: (config, `Kept`) → None, modifies the config in place.
-          ids: the channels that the entry depends on.
-        """
-        path = self._config_path
-        if ids is not None:
-            first = self.record.shared.setdefault(self._prefix + key, ids)
-            if first is not ids:
-                self.ties.tie(first, ids)
-
-        def inside(config: dict[str, Any], kept: Kept) -> None:
-            found: Any = config
-            for part in path:
-                if isinstance(part, str) and part not in found:
-                    return
-                found = found[part]["config"] if isinstance(found[part], dict) else found[part]
-            edit(found, kept)
-
-        self.record.edits.setdefault(self._prefix + key, inside)
-
-    def edit_arguments(self, edit: ArgumentEdit) -> None:
-        """Declares how the arguments of this call change: `edit` gets them by name and modifies them in place."""
-        self.argument_edits.append(edit)
-
     def inner(
         self, part: str, inputs: list[Labels], output_shapes: list[Shape], key: str | tuple[str | int, ...] = ()
     ) -> LayerCall:
@@ -266,7 +126,7 @@ class LayerCall:
             walk_function=self._walk_function,
             approximate=self._approximate,
         )
-        call.layer = attribute_at(self.layer, part)
+        call.layer, call.products = attribute_at(self.layer, part), self.products
         return call
 
     def output(self, ids: np.ndarray, axis: int, index: int = 0) -> Labels:
@@ -333,7 +193,9 @@ class LayerCall:
         """
         if self._walk_function is None:
             raise NoRule(f"function {name_of(function)} is not followed here")
-        return self._walk_function(self.record, function, inputs, dict(arguments or {}))
+        found, products = self._walk_function(self.record, function, inputs, dict(arguments or {}))
+        self.products += products
+        return found
 
     def barrier(self, reason: str) -> list[Labels]:
         """Makes all channels stay that go in or come out; returns the labels of all outputs.
@@ -347,13 +209,8 @@ class LayerCall:
         record = self.record
         record.blocked = record.blocked or reason
         record.edits.clear()
+        record.scales.clear()
         own = [labels.of.ids if isinstance(labels, Sizes) else labels.ids for labels in self.inputs]
         for ids in (*own, *record.met, *(cut.ids for cut in record.cuts.values()), *record.fresh.values()):
             self.ties.pin(ids, reason)
         return [Labels(self.ties.new_pinned(reason).reshape((1,) * len(shape)), shape) for shape in self.output_shapes]
-
-
-def _is_plain_variable(found: Any) -> bool:
-    """Returns whether an object is a variable of TensorFlow or Keras, which returns the value assigned to it."""
-    module = type(found).__module__
-    return isinstance(master_variable(found), tf.Variable) and module.startswith(("tensorflow.", "tf_keras."))

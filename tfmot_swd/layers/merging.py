@@ -1,9 +1,6 @@
-"""Layers of several inputs: sums and products, which tie channels, concatenation and dot products."""
+"""Layers of several inputs: sums and elementwise products, which tie channels, and concatenation."""
 
 from __future__ import annotations
-
-import math
-from typing import Any
 
 import numpy as np
 
@@ -12,7 +9,6 @@ from tfmot_swd.layers.call import LayerCall
 from tfmot_swd.layers.constants import Moves, PerElement
 from tfmot_swd.layers.labels import Labels, Shape
 from tfmot_swd.layers.registry import register_layer
-from tfmot_swd.layers.sample import CallShapes
 from tfmot_swd.layers.structure import rectangular
 
 layers = keras.layers
@@ -80,11 +76,6 @@ def joined(call: LayerCall, inputs: list[Labels], axis: int, shape: Shape) -> La
     return tied(call, inputs, shape)
 
 
-def _dot_macs(layer: Any, call: CallShapes) -> int:
-    axis = layer.axes if isinstance(layer.axes, int) else layer.axes[0]
-    return math.prod(call.outputs[0]) * call.operands(layer)[0][axis]
-
-
 register_layer(
     layers.Add,
     layers.Subtract,
@@ -96,4 +87,3 @@ register_layer(
 )
 register_layer(layers.Multiply, channels=elementwise_merge, constants=PerElement(zero_wins=True))
 register_layer(layers.Concatenate, channels=concatenate, constants=Moves())
-register_layer(layers.Dot, macs=_dot_macs)

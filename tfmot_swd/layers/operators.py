@@ -20,6 +20,7 @@ from tfmot_swd.layers.dense import einsum_macs
 from tfmot_swd.layers.labels import Labels, Sizes
 from tfmot_swd.layers.merging import tied
 from tfmot_swd.layers.normalization import APPROXIMATION
+from tfmot_swd.layers.products import PRODUCTS
 from tfmot_swd.layers.rearranging import REARRANGING, without_axes
 from tfmot_swd.layers.record import Kept, axes_with_channels
 from tfmot_swd.layers.registry import register_layer
@@ -202,6 +203,7 @@ OPERATORS: dict[str, OperatorRule] = {
     "nn.max_pool2d": _per_channel,
     "nn.avg_pool2d": _per_channel,
     "shape": _sizes,
+    **PRODUCTS,
 }
 
 

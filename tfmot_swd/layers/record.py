@@ -38,6 +38,28 @@ class Cut:
     role: str
 
 
+@dataclasses.dataclass(frozen=True)
+class Product:
+    """A product of two tensors in one call of a layer, such as that of queries and keys.
+
+    Args:
+      layer: path of the layer.
+      sums: the channels that it sums over, which no weight reads, in order; empty where it sums over none.
+      factors: those of its factors that have these channels, as (place among the operands of the call, axis from the
+        end): where one of them is zero, nothing is read of the other.
+      axes: the channel at each index of each axis with channels; its multiply-accumulates are proportional to their
+        sizes. Empty where another product of the call has its cost.
+      made: the factors that the layer makes itself, each as the axes of weights, (identity of the variable, axis),
+        whose slices make these channels and nothing else: it is zero where all of them are.
+    """
+
+    layer: str
+    sums: np.ndarray
+    factors: tuple[tuple[int, int], ...]
+    axes: tuple[np.ndarray, ...]
+    made: tuple[tuple[tuple[int, int], ...], ...] = ()
+
+
 class Kept:
     """The channels that are kept, from which rules compute the sizes of the smaller layers."""
 
@@ -86,6 +108,7 @@ def axes_with_channels(shape: tuple[int, ...], labels: Labels) -> list[int]:
     return [axis for axis in axes if axis >= -len(shape) and shape[axis] > 1]
 
 
+Scale = Callable[[Kept], float]
 ConfigEdit = Callable[[dict[str, Any], Kept], None]
 ArgumentEdit = Callable[[dict[str, Any], Kept], None]
 
@@ -104,6 +127,7 @@ class LayerRecord:
       cuts: axes of its weights that belong to channels, by weight and axis.
       fresh: channels that it makes, by name.
       edits: edits of its config, by key.
+      scales: what the kept slices of a weight are multiplied with, by the identity of the variable.
       shared: channels that an entry of the config depends on, common to all calls.
       known: identities of the weights that its rule has declared.
       met: channels of all inputs and outputs so far.
@@ -117,6 +141,7 @@ class LayerRecord:
     cuts: dict[tuple[str, int], Cut] = dataclasses.field(default_factory=dict)
     fresh: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     edits: dict[str, ConfigEdit] = dataclasses.field(default_factory=dict)
+    scales: dict[int, Scale] = dataclasses.field(default_factory=dict)
     shared: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     known: set[int] = dataclasses.field(default_factory=set)
     met: list[np.ndarray] = dataclasses.field(default_factory=list)
@@ -126,12 +151,13 @@ class LayerRecord:
 
     def before(self) -> LayerRecord:
         """Returns a snapshot, for `forget`."""
-        own = ("cuts", "fresh", "edits", "shared", "known", "met", "approximations")
+        own = ("cuts", "fresh", "edits", "scales", "shared", "known", "met", "approximations")
         return dataclasses.replace(self, **{name: type(held)(held) for name in own for held in [getattr(self, name)]})
 
     def forget(self, before: LayerRecord) -> None:
         """Restores a snapshot, after a rule has failed."""
-        self.cuts, self.fresh, self.edits = before.cuts, before.fresh, before.edits
+        self.cuts, self.fresh = before.cuts, before.fresh
+        self.edits, self.scales = before.edits, before.scales
         self.shared, self.known, self.approximations = before.shared, before.known, before.approximations
 
     def unknown_weights(self) -> list[str]:

@@ -94,6 +94,7 @@ class SampleCall:
       wrapper: the layer that the model calls.
       call: its shapes.
       reads, writes: the tensors between layers that it reads and returns.
+      key: of its `GraphCall`; None for a model input.
     """
 
     path: str
@@ -102,6 +103,7 @@ class SampleCall:
     call: CallShapes
     reads: tuple[SampleTensor, ...]
     writes: tuple[SampleTensor, ...]
+    key: int | None = None
 
 
 class SampleWalk:
@@ -176,7 +178,7 @@ class SampleWalk:
             tuple(write.shape for write in writes),
             *tf.nest.map_structure(spec, (made.args, made.kwargs)),
         )
-        self.calls.append(SampleCall(path, layer, made.layer, call, tuple(reads), tuple(writes)))
+        self.calls.append(SampleCall(path, layer, made.layer, call, tuple(reads), tuple(writes), made.key))
         return writes
 
     def _traced_outputs(self, made: GraphCall, known: dict[int, SampleTensor]) -> list[Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import warnings
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -115,7 +114,7 @@ def prune_progressive_gradient(
     )
     given, model = model, opened(model)
     check_can_wrap(model)
-    plan = channel_plan(model, layers=layers, skip=skip, only=only)
+    plan = _one_axis_each(channel_plan(model, layers=layers, skip=skip, only=only))
     if not plan.wrapped:
         raise ValueError(f"No filter of this model can be pruned. Received: {plan.summary()}")
     pruned = _wrap(model, with_rate(schedule, settings, plan), settings, plan)
@@ -219,6 +218,24 @@ def _wrap(model: Any, schedule: ProgressiveRate, settings: ProgressiveSettings, 
     return pruned
 
 
+def _one_axis_each(plan: ChannelPlan) -> ChannelPlan:
+    """Returns a plan in which the slices of each weight are ranked along one axis alone, that of the first group.
+
+    A kernel of attention makes whole heads along one axis and the features of all heads along another.
+    """
+    axes: dict[int, int] = {}
+    rows = []
+    for row in plan.rows:
+        free = tuple(each for each in row.scored if axes.setdefault(each.variable_id, each.axis) == each.axis)
+        reason = "its weights are ranked along another axis" if row.scored and not free else row.reason
+        rows.append(dataclasses.replace(row, scored=free, reason=reason))
+    return dataclasses.replace(plan, rows=tuple(rows))
+
+
+def _plan_all(model: Any, **layers: Any) -> ChannelPlan:
+    return _one_axis_each(plan_channels(model, layers="all", **layers))
+
+
 def _wrap_to(model: Any, target: Target, **layers: Any) -> Any:
     final: Any = target.rate if target.budget is None else target.budget
     schedule = ProgressiveRate(final, max(round(_PRUNING_SHARE * target.epochs), 1), "geometric")
@@ -236,7 +253,7 @@ METHOD = register_method(
         wrap=prune_progressive_gradient,
         wrap_layer=None,
         wrap_to=_wrap_to,
-        plan=functools.partial(plan_channels, layers="all"),
+        plan=_plan_all,
         rate_of="the filters of each layer",
         takes_budget=True,
         summary="filters are removed, by their gradients",

@@ -31,7 +31,7 @@ def pruning_wrapper(call: LayerCall) -> Labels | list[Labels]:
         else [ChannelState(weight, mask) for weight, mask, _ in wrapper.pruning_vars]
     )
     for each in states:
-        call.mirror(each.weight, each.state, each.axis)
+        call.mirror(each.weight, each.state, each.axis, is_copy=each.is_copy)
     # What is left is the wrapper's clock and the like.
     followed = {id(each) for each in variables_of(wrapper.layer)} | {id(each.state) for each in states}
     call.whole(*(each for each in variables_of(wrapper) if id(each) not in followed))

@@ -32,11 +32,13 @@ class ChannelState:
       weight: of the wrapped layer.
       state: variable of the weight's shape, or a vector along one of its axes.
       axis: axis of the weight that a vector runs along; None for a variable of the weight's shape.
+      is_copy: whether it holds values of the weight.
     """
 
     weight: Any
     state: Any
     axis: int | None = None
+    is_copy: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

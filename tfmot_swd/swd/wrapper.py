@@ -100,7 +100,9 @@ class PruneSelectiveDecay(DecayWrapper):
         return [(weight, self._dense[id(weight)]) for weight in self.prunable_weights if id(weight) in self._dense]
 
     def channel_states(self) -> list[ChannelState]:
-        return super().channel_states() + [ChannelState(weight, dense) for weight, dense in self.dense_copies]
+        return super().channel_states() + [
+            ChannelState(weight, dense, is_copy=True) for weight, dense in self.dense_copies
+        ]
 
     def held_axes(self, layer: Any) -> list[tuple[Any, int]]:
         return self.blocks.axes_of(counted_weights(layer))
