@@ -103,3 +103,21 @@ def test_a_network_that_runs_on_no_random_data_is_refused_with_the_reason():
 
     with pytest.raises(ValueError, match=r"could not be compared.*RuntimeError: .*only batches of three"):
         from_keras3(keras.Sequential([keras.Input((4,)), keras.layers.Dense(2), Picky()]))
+
+
+def test_a_network_that_makes_much_of_rounding_may_differ_by_as_much(monkeypatch):
+    layers = keras.layers
+    # The standard deviation of equal numbers is rounding alone; the exponential makes it large.
+    close = [layers.Rescaling(1e-6, offset=1.0), layers.LayerNormalization(epsilon=1e-14), layers.Dense(4)]
+    model = keras.Sequential([keras.Input((4,)), *close])
+    found = []
+    first = proof._first_difference
+
+    def differs(*given):
+        found.append(first(*given))
+        return found[-1]
+
+    monkeypatch.setattr(proof, "_first_difference", differs)
+    from_keras3(model)
+
+    assert [name is None for name, _ in found] == [False, True, True]
