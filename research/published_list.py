@@ -12,33 +12,23 @@ _ATTENTION = {
         "botnet.BotNet26T",
         "convnext.ConvNeXtTiny",
         "convnext.ConvNeXtV2Atto",
-        "cspnext.CSPNeXtTiny",
         "fasternet.FasterNetT0",
         "fbnetv3.FBNetV3B",
         "ghostnet.GhostNet_050",
         "ghostnet.GhostNetV2_100",
         "halonet.HaloNet26T",
-        "inceptionnext.InceptionNeXtTiny",
         "lcnet.LCNet050",
         "mlp_mixer.MLPMixerS32",
         "mobilenetv3.MobileNetV3Small050",
-        "moganet.MogaNetXtiny",
-        "nfnets.NFNetL0",
         "nfnets.ECA_NFNetL0",
         "regnet.RegNetZB16",
         "resnest.ResNest50",
         "resnet_deep.ResNet50D",
-        "resnet_quad.ResNet51Q",
-        "resnext.ResNeXt50",
-        "res_mlp.ResMLP12",
         "tinynet.TinyNetE",
         "vanillanet.VanillaNet5",
-        "wave_mlp.WaveMLP_T",
         "gated_mlp.GMLPTiny16",
         "repvit.RepViT_M09",
-        "cotnet.CotNetSE50D",
     ),
-    96: ("regnet.RegNetY040",),
     128: (
         "beit.ViTTinyPatch16",
         "caformer.CAFormerS18",
@@ -48,13 +38,10 @@ _ATTENTION = {
         "davit.DaViT_T",
         "edgenext.EdgeNeXt_XX_Small",
         "efficientformer.EfficientFormerL1",
-        "efficientformer.EfficientFormerV2S0",
         "efficientvit_b.EfficientViT_B0",
         "efficientvit_m.EfficientViT_M0",
         "fastvit.FastViT_T8",
         "gcvit.GCViT_XXTiny",
-        "gpvit.GPViT_L1",
-        "hiera.HieraTiny",
         "hornet.HorNetTiny",
         "iformer.IFormerSmall",
         "levit.LeViT128S",
@@ -69,14 +56,12 @@ _ATTENTION = {
         "uniformer.UniformerSmall32",
         "volo.VOLO_d1",
         "efficientdet.EfficientDetD0",
-        "efficientdet.EfficientDetLite0",
         "yolox.YOLOXNano",
         "yolor.YOLOR_CSP",
         "yolov7.YOLOV7_Tiny",
         "yolov8.YOLOV8_N",
         "yolo_nas.YOLO_NAS_S",
     ),
-    224: ("fastervit.FasterViT0",),
 }
 _UNETS: dict[str, dict[str, Any]] = {
     "unet_2d": {},
@@ -108,16 +93,14 @@ _TCN: tuple[dict[str, Any], ...] = (
 
 def _all() -> list[Network]:
     found: list[Network] = []
-    for name in ("resnet18", "seresnet18", "resnext50", "seresnext50", "senet154"):
+    for name in ("resnet18", "seresnet18", "seresnext50"):
         found.append(Network("image-classifiers", name, (64, 64, 3)))
     for name, backbone in (
         ("Unet", "resnet18"),
         ("Unet", "seresnet18"),
         ("Unet", "efficientnetb0"),
         ("FPN", "mobilenetv2"),
-        ("FPN", "efficientnetb0"),
         ("Linknet", "resnet18"),
-        ("Linknet", "vgg16"),
         ("PSPNet", "resnet18"),
     ):
         size = 96 if name == "PSPNet" else 64
@@ -125,16 +108,16 @@ def _all() -> list[Network]:
     for name, options in _UNETS.items():
         more = {"filter_num": [8, 16, 32, 64], **options} if name in _FILTERS else options
         found.append(Network("keras-unet-collection", name, (64, 64, 3), more))
-    found += [Network("efficientnet", name, (64, 64, 3)) for name in ("EfficientNetB0", "EfficientNetB1")]
-    for name in ("EfficientNetV2B0", "EfficientNetV2S", "EfficientNetV1B0"):
+    found += [Network("efficientnet", name, (64, 64, 3)) for name in ("EfficientNetB0",)]
+    for name in ("EfficientNetV2B0", "EfficientNetV1B0"):
         found.append(Network("keras-efficientnet-v2", name, (64, 64, 3)))
     found.append(Network("keras-tcn", "TCN", (64, 8), _TCN[0]))
     found.append(Network("keras-tcn", "TCN", (64, 8), _TCN[1]))
     for name, size in (("build_pnet", 24), ("build_rnet", 24), ("build_onet", 48)):
         found.append(Network("mtcnn", name, (size, size, 3)))
     found.append(Network("vit-keras", "vit_b32", (64, 64, 3), {"pretrained": False}))
-    found += [Network("keras-resnet", name, (64, 64, 3)) for name in ("ResNet2D18", "ResNet2D50")]
-    for backbone in ("resnet50", "mobilenet128_0.25"):
+    found += [Network("keras-resnet", name, (64, 64, 3)) for name in ("ResNet2D18",)]
+    for backbone in ("mobilenet128_0.25",):
         found.append(Network("keras-retinanet", "retinanet", (128, 128, 3), {"backbone": backbone}))
     for name in ("unet.unet_mini", "unet.mobilenet_unet", "segnet.segnet", "fcn.fcn_8"):
         size = 224 if "mobilenet" in name else 64

@@ -247,7 +247,7 @@ def note() -> str:
         "network computes what the whole one does with every weight zero that reads a channel that left, to "
         f"{TOLERANCE:.0e} of the output's scale in float32 or {TOLERANCE_FLOAT64:.0e} in float64. Dead removal: with "
         "what makes those channels zeroed, `remove_dead_channels` keeps the predictions; strip: so does "
-        "`strip_pruning` after SWD to half of the weights. Seconds of one CPU core."
+        "`strip_pruning` after half of the weights left by magnitude. Seconds of one CPU core."
     )
 
 
