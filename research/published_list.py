@@ -93,7 +93,7 @@ _TCN: tuple[dict[str, Any], ...] = (
 
 def _all() -> list[Network]:
     found: list[Network] = []
-    for name in ("resnet18", "seresnet18", "seresnext50"):
+    for name in ("resnet18", "seresnet18"):
         found.append(Network("image-classifiers", name, (64, 64, 3)))
     for name, backbone in (
         ("Unet", "resnet18"),
@@ -126,6 +126,8 @@ def _all() -> list[Network]:
         found.append(Network("keras-unet", name, (64, 64, 3)))
     for size, names in _ATTENTION.items():
         found += [Network("keras-cv-attention-models", name, (size, size, 3)) for name in names]
+    # Each of its convolutions in groups is 32 of their own: thousands of layers.
+    found.append(Network("image-classifiers", "seresnext50", (64, 64, 3)))
     return found
 
 

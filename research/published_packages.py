@@ -100,23 +100,26 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 def _alias(name: str) -> types.ModuleType:
     """Returns a module with the names of a module of Keras, as tf_keras has them."""
     made = types.ModuleType(f"keras.{name}".rstrip("."))
-    for place in ("tf_keras", "tf_keras.src", "tf_keras.api._v2.keras"):
+    found = False
+    for place in ("tf_keras.api._v2.keras", "tf_keras.src", "tf_keras"):
         try:
-            found = importlib.import_module(f"{place}.{name}".rstrip("."))
+            module = importlib.import_module(f"{place}.{name}".rstrip("."))
         except ModuleNotFoundError:
             continue
-        made.__dict__.update({key: value for key, value in vars(found).items() if not key.startswith("__")})
-        made.__dict__["__version__"] = keras.__version__
-        break
-    else:
-        if name not in _MOVED:
-            raise ModuleNotFoundError(f"tf_keras has no {name}", name=f"keras.{name}")
+        found = True
+        made.__dict__.update({key: value for key, value in vars(module).items() if not key.startswith("__")})
+    if name in _MOVED:
+        found = True
         made.__dict__.update(_MOVED[name]())
+    if not found:
+        raise ModuleNotFoundError(f"tf_keras has no {name}", name=f"keras.{name}")
+    made.__dict__["__version__"] = keras.__version__
     return made
 
 
 # What once had a module of its own.
 _MOVED: dict[str, Callable[[], dict[str, Any]]] = {
+    "utils.generic_utils": lambda: {"get_custom_objects": keras.utils.get_custom_objects},
     "layers.merge": lambda: vars(keras.layers),
     "engine.topology": lambda: {"get_source_inputs": keras.utils.get_source_inputs},
 }
