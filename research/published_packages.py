@@ -179,8 +179,10 @@ def _named(module: str, name: str) -> Any:
 
 def _attention_models(network: Network) -> keras.Model:
     function = _named("keras_cv_attention_models", network.name)
-    # Some hand what they do not know on to a function that has these.
     options = {"pretrained": None, "classifier_activation": None, **network.options}
+    if network.name.startswith(("volo", "yolox")):
+        # These have no such argument.
+        del options["classifier_activation"]
     return function(input_shape=network.shape, **options)
 
 
