@@ -183,6 +183,9 @@ def _attention_models(network: Network) -> keras.Model:
     if network.name.startswith(("volo", "yolox")):
         # These have no such argument.
         del options["classifier_activation"]
+    if network.name.startswith("efficientdet"):
+        # Where this is None, the backbone asks for weights of its own; of this name there are none.
+        options["pretrained"] = "none"
     return function(input_shape=network.shape, **options)
 
 
