@@ -41,11 +41,19 @@ OUTPUT_ONLY = "model output"
 
 
 def shares(groups: ChannelGroups) -> tuple[float, float]:
-    """Returns which share of the channels that layers make, and of all parameters, belongs to removable groups."""
+    """Returns which share of the channels that layers make, and of all parameters, belongs to removable groups.
+
+    What leaves together or not at all cannot leave, as it is all that its tensors have.
+    """
+    root = groups.trace.classes.root
+    alone = np.zeros(len(root), bool)
+    for group in groups.values():
+        if group.size == 1:
+            alone[root[group.ids]] = True
     made: dict[str, np.ndarray] = {}
     staying: dict[int, dict[int, float]] = {}
     for cut in groups.trace.cuts:
-        stays = groups.trace.classes.is_pinned(cut.ids)
+        stays = groups.trace.classes.is_pinned(cut.ids) | alone[root[cut.ids]]
         staying.setdefault(cut.variable_id, {})[cut.axis] = float(stays.mean())
         if cut.role == PRODUCE:
             # The kernel's: biases are made of the same channels.
@@ -87,7 +95,7 @@ def measure(build: Callable[[], keras.Model], *, pixels: bool, zeros: bool = Tru
     plan = random_plan(model, rng, groups)
     times.append(time.process_time())
     channels, parameters = shares(groups)
-    before = profile(model)
+    before = _counts(model)
     found = {
         "input": list(model.input_shape[1:]),
         "layers": len(groups.trace.records),
@@ -95,7 +103,7 @@ def measure(build: Callable[[], keras.Model], *, pixels: bool, zeros: bool = Tru
         "channels": groups.channels,
         "share_of_channels": channels,
         "share_of_parameters": parameters,
-        "macs_unknown": sorted({row.kind for row in before.rows if not row.macs_known}),
+        **before,
         "barriers": barriers(groups),
         "failures": [str(failure) for failure in groups.trace.failures],
     }
@@ -107,17 +115,26 @@ def measure(build: Callable[[], keras.Model], *, pixels: bool, zeros: bool = Tru
     smaller = plan.apply()
     removal = time.process_time() - start
     exactness = compare(model, plan, smaller, x[:2])
-    after = profile(smaller)
+    after = _counts(smaller)
     return {
         **found,
         # Where nothing leaves, the mask has no effect.
-        "exact": exactness.exact or (not len(groups) and exactness.difference == 0),
+        "exact": exactness.exact or (bool(plan.stays.all()) and exactness.difference == 0),
         **dataclasses.asdict(exactness),
-        "parameters": [before.parameters, after.parameters],
-        "macs": [before.macs, after.macs],
+        "parameters": [model.count_params(), smaller.count_params()],
+        "macs": [before["macs"], after["macs"]],
         **(_after_zeros(model, plan, x[:2]) if zeros else {}),
         "seconds": {"build": times[1] - times[0], "plan": times[2] - times[1], "removal": removal},
     }
+
+
+def _counts(model: keras.Model) -> dict[str, Any]:
+    """Returns the MACs, and the layers whose MACs are not known; or why they cannot be counted."""
+    try:
+        found = profile(model)
+    except ValueError as error:
+        return {"macs": None, "macs_unknown": [], "macs_error": str(error)[:600]}
+    return {"macs": found.macs, "macs_unknown": sorted({row.kind for row in found.rows if not row.macs_known})}
 
 
 def _samples(shape: tuple[int, ...], rng: np.random.Generator, pixels: bool) -> np.ndarray:

@@ -65,7 +65,7 @@ _ATTENTION = {
 }
 _UNETS: dict[str, dict[str, Any]] = {
     "unet_2d": {},
-    "vnet_2d": {},
+    "vnet_2d": {"pool": False, "unpool": False},
     "unet_plus_2d": {},
     "r2_unet_2d": {},
     "att_unet_2d": {},
@@ -115,15 +115,16 @@ def _all() -> list[Network]:
     found.append(Network("keras-tcn", "TCN", (64, 8), _TCN[1]))
     for name, size in (("build_pnet", 24), ("build_rnet", 24), ("build_onet", 48)):
         found.append(Network("mtcnn", name, (size, size, 3)))
-    found.append(Network("vit-keras", "vit_b32", (64, 64, 3), {"pretrained": False}))
+    found.append(Network("vit-keras", "vit_b32", (64, 64, 3), {"pretrained": False, "pretrained_top": False}))
     found += [Network("keras-resnet", name, (64, 64, 3)) for name in ("ResNet2D18",)]
     for backbone in ("mobilenet128_0.25",):
         found.append(Network("keras-retinanet", "retinanet", (128, 128, 3), {"backbone": backbone}))
-    for name in ("unet.unet_mini", "unet.mobilenet_unet", "segnet.segnet", "fcn.fcn_8"):
-        size = 224 if "mobilenet" in name else 64
-        found.append(Network("keras-segmentation", name, (size, size, 3)))
+    for name in ("unet.unet_mini", "unet.unet", "segnet.segnet", "fcn.fcn_8"):
+        found.append(Network("keras-segmentation", name, (64, 64, 3)))
     for name in ("vanilla_unet", "custom_unet", "satellite_unet"):
-        found.append(Network("keras-unet", name, (64, 64, 3)))
+        # Without padding, less than this leaves nothing of an image.
+        size = 188 if name == "vanilla_unet" else 64
+        found.append(Network("keras-unet", name, (size, size, 3)))
     for size, names in _ATTENTION.items():
         found += [Network("keras-cv-attention-models", name, (size, size, 3)) for name in names]
     # Each of its convolutions in groups is 32 of their own: thousands of layers.

@@ -88,11 +88,11 @@ def build(network: Network) -> keras.Model:
         raise NotBuiltError(_told(error)) from error
 
 
-def measured(network: Network) -> dict[str, Any]:
-    """Returns what the journal keeps of a network, also why it failed."""
+def measured(network: Network, zeros: bool = True) -> dict[str, Any]:
+    """Returns what the journal keeps of a network, also why it failed; `zeros` as for `measure`."""
     failed = {"exact": False, "difference": None}
     try:
-        return measure_exactly(lambda: measure(lambda: build(network), pixels=False, zeros=ZEROS.value))
+        return measure_exactly(lambda: measure(lambda: build(network), pixels=False, zeros=zeros))
     except NotBuiltError as error:
         return {**failed, "not_built": str(error)}
     except Exception as error:
@@ -118,7 +118,7 @@ def _measured_on_one_core(network: Network) -> dict[str, Any]:
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     add_to_path(Path(PACKAGES.value))
-    return measured(network)
+    return measured(network, ZEROS.value)
 
 
 def _cpu_seconds() -> int:

@@ -164,7 +164,18 @@ class Network:
     def build(self) -> keras.Model:
         """Returns the network with the initial weights of its package."""
         with tf_keras_as_keras():
-            return _BUILDERS[self.package](self)
+            model = _BUILDERS[self.package](self)
+        if keras.backend.floatx() == "float64" and any(layer.compute_dtype == "float32" for layer in model.layers):
+            # A classifier that is float32 under any policy would round what float64 is to tell from rounding.
+            return keras.models.clone_model(model, clone_function=_in_float64)
+        return model
+
+
+def _in_float64(layer: keras.layers.Layer) -> keras.layers.Layer:
+    config = layer.get_config()
+    if layer.compute_dtype == "float32" and "dtype" in config:
+        config["dtype"] = "float64"
+    return type(layer).from_config(config)
 
 
 def _named(module: str, name: str) -> Any:
@@ -223,8 +234,12 @@ def _tcn(network: Network) -> keras.Model:
 
 
 def _mtcnn(network: Network) -> keras.Model:
-    factory = _named("mtcnn.network.factory", "NetworkFactory")()
-    return getattr(factory, network.name)(network.shape)
+    model = getattr(_named("mtcnn.network.factory", "NetworkFactory")(), network.name)(network.shape)
+    makers = {id(layer.output): layer for layer in model.layers}
+    found = [makers[id(output)] for output in model.outputs]
+    # A softmax of random logits is 0 or 1.
+    outputs = [each.input if isinstance(each, keras.layers.Softmax) else each.output for each in found]
+    return keras.Model(model.inputs, outputs)
 
 
 def _vit(network: Network) -> keras.Model:

@@ -23,6 +23,16 @@ def test_shares_count_what_can_leave():
     assert coverage.shares(channel_groups(model)) == pytest.approx((3 / 5, 33 / 35))
 
 
+def test_channels_that_leave_all_or_none_do_not_count():
+    inputs = keras.Input((4,))
+    first, second = (layers.Dense(3)(inputs) for _ in range(2))
+    outer = keras.layers.Reshape((9,))(keras.backend.expand_dims(first, 2) * keras.backend.expand_dims(second, 1))
+    groups = channel_groups(keras.Model(inputs, layers.Dense(1)(outer)))
+    # Each of nine products ties a channel of the one to one of the other.
+    assert all(group.size == 1 for group in groups.values())
+    assert coverage.shares(groups)[0] == 0
+
+
 def test_barriers_of_one_kind_are_one_row():
     x = inputs = keras.Input((4,))
     for width in (3, 5):
