@@ -13,9 +13,7 @@ that miss it are compared again in float64, where rounding is a billion times sm
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -26,21 +24,13 @@ import tf_keras as keras
 from absl import app, flags
 from rich.console import Console
 
-from research import by_network
-from research.exactness import SHARE, TOLERANCE, compare, masked, random_images, random_plan, randomize
+from research import by_network, coverage
+from research.coverage import SEED, TOLERANCE_FLOAT64, difference_text, measure_exactly, stays_text, verdict_of
+from research.exactness import SHARE, TOLERANCE
 from research.journal import Journal
 from research.tables import ResultTable, save_figure, write_markdown
-from tfmot_swd.channels.groups import ChannelGroups, channel_groups
-from tfmot_swd.costs.profile import profile
-from tfmot_swd.keras2.compat import master_variable
-from tfmot_swd.layers.record import PRODUCE
-from tfmot_swd.pruning.statistics import reestimate_batch_norm
 
 RESULTS = Path(__file__).parent / "results"
-SEED = 0
-OUTPUT_ONLY = "model output"
-# Of the output's scale, in float64: what makes 1e-5 of float32's rounding makes less than 1e-13 there.
-TOLERANCE_FLOAT64 = 1e-10
 
 
 def network_names() -> list[str]:
@@ -56,90 +46,14 @@ def build(name: str, size: int = 0, classes: int = 1000) -> keras.Model:
     return getattr(keras.applications, name)(weights=None, classes=classes, classifier_activation=None, **options)
 
 
-def shares(groups: ChannelGroups) -> tuple[float, float]:
-    """Returns which share of the channels that layers make, and of all parameters, belongs to removable groups."""
-    made: dict[str, np.ndarray] = {}
-    staying: dict[int, dict[int, float]] = {}
-    for cut in groups.trace.cuts:
-        stays = groups.trace.classes.is_pinned(cut.ids)
-        staying.setdefault(cut.variable_id, {})[cut.axis] = float(stays.mean())
-        if cut.role == PRODUCE:
-            # The kernel's: biases are made of the same channels.
-            made.setdefault(cut.layer, stays)
-    parameters = leaving = 0.0
-    for weight in groups.model.weights:
-        variable = master_variable(weight)
-        size = np.prod(variable.shape)
-        parameters += size
-        leaving += size * (1 - np.prod(list(staying.get(id(variable), {}).values())))
-    return 1 - float(np.concatenate(list(made.values())).mean()), float(leaving / parameters)
-
-
-def barriers(groups: ChannelGroups) -> list[dict[str, Any]]:
-    """Returns the barriers, those of the same kinds of reasons as one."""
-    found: dict[tuple[str, ...], dict[str, Any]] = {}
-    for barrier in groups.barriers:
-        kinds = tuple(sorted({reason.rpartition(": ")[2] for reason in barrier.reasons}))
-        row = found.setdefault(kinds, {"reason": "; ".join(kinds), "layers": 0, "channels": 0})
-        row["layers"] += 1
-        row["channels"] += barrier.channels
-    return list(found.values())
-
-
 def measure(name: str, size: int = 0, classes: int = 1000) -> dict[str, Any]:
     """Returns all that the journal keeps of one network."""
-    keras.utils.set_random_seed(SEED)
-    rng = np.random.default_rng(SEED)
-    times = [time.process_time()]
-    model = build(name, size, classes)
-    times.append(time.process_time())
-    groups = channel_groups(model)
-    plan = random_plan(model, rng, groups)
-    times.append(time.process_time())
-    randomize(model, rng)
-    # Statistics of a few values would make the network chaotic, and most networks end in maps of 1/32 of the size.
-    height, width = (size // 32 for size in model.input_shape[1:3])
-    x = random_images(model.input_shape[1:], rng, count=max(2, -(-32 // (height * width))))
-    with masked(model, plan):
-        reestimate_batch_norm(model, [x])
-    start = time.process_time()
-    smaller = plan.apply()
-    removal = time.process_time() - start
-    exactness = compare(model, plan, smaller, x[:2])
-    before, after = profile(model), profile(smaller)
-    channels, parameters = shares(groups)
-    return {
-        "input": list(model.input_shape[1:]),
-        "layers": len(groups.trace.records),
-        "exact": exactness.exact,
-        **dataclasses.asdict(exactness),
-        "groups": len(groups),
-        "channels": groups.channels,
-        "share_of_channels": channels,
-        "share_of_parameters": parameters,
-        "parameters": [before.parameters, after.parameters],
-        "macs": [before.macs, after.macs],
-        "macs_unknown": sorted({row.kind for row in before.rows if not row.macs_known}),
-        "barriers": barriers(groups),
-        "seconds": {"build": times[1] - times[0], "plan": times[2] - times[1], "removal": removal},
-    }
-
-
-def measure_exactly(name: str, size: int) -> dict[str, Any]:
-    """Returns what `measure` does, with `difference_float64` where float32 leaves it open."""
-    found = measure(name, size)
-    if not found["exact"]:
-        keras.backend.clear_session()
-        keras.backend.set_floatx("float64")
-        again = measure(name, size)
-        found["difference_float64"] = again["difference"]
-        found["exact"] = again["exact"] and again["difference"] <= TOLERANCE_FLOAT64
-    return found
+    return coverage.measure(lambda: build(name, size, classes), pixels=True)
 
 
 HEADING = (
     *("network", "input", "exact", "difference", "layers", "groups", "can leave", "of channels"),
-    *("of parameters", "parameters, M", "MACs, G", "plan, s", "removal, s", "what stays"),
+    *("of parameters", "dead removal", "strip", "parameters, M", "MACs, G", "plan, s", "removal, s", "what stays"),
 )
 NOTE = (
     "Random weights and statistics. The smaller network beside the whole one in which every weight that reads a "
@@ -153,37 +67,28 @@ def table_of(journal: Journal) -> ResultTable:
     rows = []
     for record in sorted(journal.records(), key=lambda each: each["key"]["network"]):
         result = record["result"]
-        stays = [
-            f"{row['channels']:,} of {row['layers']} layers: {row['reason']}"
-            for row in result["barriers"]
-            if row["reason"] != OUTPUT_ONLY
-        ]
         macs = " → ".join(f"{count / 1e9:.3g}" for count in result["macs"])
         rows.append(
             (
                 record["key"]["network"],
                 str(result["input"][0]),
                 "yes" if result["exact"] else "NO",
-                _difference(result),
+                difference_text(result),
                 str(result["layers"]),
                 str(result["groups"]),
                 f"{result['channels']:,}",
                 f"{result['share_of_channels']:.1%}",
                 f"{result['share_of_parameters']:.1%}",
+                verdict_of(result.get("dead")),
+                verdict_of(result.get("strip")),
                 " → ".join(f"{count / 1e6:.3g}" for count in result["parameters"]),
                 macs + ("*" if result["macs_unknown"] else ""),
                 f"{result['seconds']['plan']:.2f}",
                 f"{result['seconds']['removal']:.2f}",
-                "; ".join(stays) or "the outputs",
+                stays_text(result) or "the outputs",
             )
         )
     return ResultTable(summary(journal), HEADING, tuple(rows), left=("network", "what stays"), notes=(NOTE,))
-
-
-def _difference(result: dict[str, Any]) -> str:
-    found = [result["difference"], result.get("difference_float64", 0.0)]
-    texts = ["not finite" if each is None else f"{each:.0e}" for each in found]
-    return f"{texts[0]}; {texts[1]} in float64" if "difference_float64" in result else texts[0]
 
 
 def summary(journal: Journal) -> str:
@@ -218,7 +123,9 @@ def main(_: list[str]) -> None:
     if flags.FLAGS.child:
         tf.config.threading.set_intra_op_parallelism_threads(1)
         tf.config.threading.set_inter_op_parallelism_threads(1)
-        Path(flags.FLAGS.child).write_text(json.dumps(measure_exactly(flags.FLAGS.models[0], flags.FLAGS.size)))
+        Path(flags.FLAGS.child).write_text(
+            json.dumps(measure_exactly(lambda: measure(flags.FLAGS.models[0], flags.FLAGS.size)))
+        )
         return
     journal = Journal(RESULTS / "applications_coverage.jsonl")
     console = Console(width=200)

@@ -59,6 +59,9 @@ def randomize(model: keras.Model, rng: np.random.Generator) -> None:
     """Gives every weight a random value, at a scale that keeps the signal alive where half of the inputs are gone."""
     for variable in model.weights:
         shape, kind = tuple(variable.shape), variable.name.rpartition("/")[2]
+        if not variable.dtype.is_floating:
+            # Indices, which say where something stands.
+            continue
         if len(shape) > 1:
             depthwise = "depthwise" in kind
             fan_in = np.prod(shape[:2]) if depthwise else SHARE * np.prod(shape[:-1])
@@ -121,19 +124,33 @@ def masked(model: keras.Model, plan: RemovalPlan) -> Iterator[None]:
             variables[identity].assign(np.where(zero, value, variables[identity].numpy()))
 
 
+def outputs_of(model: keras.Model, x: np.ndarray) -> list[np.ndarray]:
+    """Returns the outputs for a batch, one or more arrays."""
+    return [each.numpy() for each in tf.nest.flatten(model(x, training=False))]
+
+
+def largest_difference(expected: list[np.ndarray], found: list[np.ndarray]) -> float:
+    """Returns the largest difference of an output as a share of its scale; NaN where something is not finite."""
+    with np.errstate(invalid="ignore"):
+        pairs = zip(expected, found, strict=True)
+        return float(np.max([np.abs(b - a).max() / np.abs(a).max() for a, b in pairs]))
+
+
 def compare(model: keras.Model, plan: RemovalPlan, smaller: keras.Model, x: np.ndarray) -> Exactness:
-    """Compares the smaller model with the masked one on a batch of two or more samples.
+    """Compares the smaller model with the masked one on a batch of two or more samples, each output by itself.
 
     What makes the channels keeps its weights: nothing of what leaves may be read, whatever its value.
     """
     with masked(model, plan):
-        expected = model(x, training=False).numpy()
-    whole, found = (each(x, training=False).numpy() for each in (model, smaller))
+        expected = outputs_of(model, x)
+    whole, found = outputs_of(model, x), outputs_of(smaller, x)
+    scales = [max(np.abs(a).max(), np.abs(b).max()) for a, b in zip(expected, whole, strict=True)]
     # What is not finite makes NaN, which is not exact.
     with np.errstate(invalid="ignore"):
-        scale = np.abs(expected).max()
         return Exactness(
-            difference=float(np.abs(found - expected).max() / scale),
-            mask_effect=float(np.abs(whole - expected).max() / max(scale, np.abs(whole).max())),
-            input_effect=float(np.abs(expected[1:] - expected[:1]).max() / scale),
+            difference=largest_difference(expected, found),
+            mask_effect=float(
+                np.min([np.abs(b - a).max() / s for a, b, s in zip(expected, whole, scales, strict=True)])
+            ),
+            input_effect=float(np.min([np.abs(a[1:] - a[:1]).max() / np.abs(a).max() for a in expected])),
         )
