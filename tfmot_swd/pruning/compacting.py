@@ -11,11 +11,21 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from tfmot_swd.pruning.magnitude_bits import ABOVE_ALL, GROUP, BitVectors, Piece, bits_below, bits_to_float, in_turn
+from tfmot_swd.pruning.magnitude_bits import (
+    ABOVE_ALL,
+    GROUP,
+    BitVectors,
+    Piece,
+    bits_below,
+    bits_to_float,
+    in_turn,
+    magnitude_bits,
+)
 from tfmot_swd.pruning.selector import Selector
 
-# Highest digit first: 11 bits (exponent and three bits of mantissa), then 10 and 10.
-_DIGITS = ((20, 11), (10, 10), (0, 10))
+# Highest digit first, as (shift, mask): 11 bits (exponent and three bits of mantissa), then 10 and 10.
+_DIGITS = ((20, 0x7FF), (10, 0x3FF), (0, 0x3FF))
+_DIGIT_VALUES = 0x800
 # Half the width of the bracket, in units of the last place: 2**18 of 2**23 is 3 to 6 % of the value. Where decayed
 # weights have left a gap below the threshold, it moves by 1 to 3 % in an update.
 BRACKET = 1 << 18
@@ -45,7 +55,8 @@ class Compacting(Selector):
             last: list[tf.Tensor] = []
             for vector, inside in enumerate(self.bits.pieces):
                 with in_turn(last):
-                    last = _by_piece(_grouped(self.bits.bits(vector) < chosen), inside, found)
+                    groups = _groups_below(self.bits.values[vector], _limit(self.bits, vector), chosen)
+                    last = _by_piece(groups, inside, found)
             return chosen, _added(found)
 
         return tf.cond(near.holds(within), hit, miss)
@@ -76,12 +87,11 @@ class _Bracket:
         last: list[tf.Tensor] = []
         for vector, pieces in enumerate(bits.pieces):
             with in_turn(last):
-                numbers = bits.bits(vector)
-                under, upto = _grouped(numbers < self._low), _grouped(numbers < high)
-                groups = tf.where(tf.not_equal(under, upto))[:, 0]
-                few = tf.gather(tf.reshape(numbers, [-1, GROUP]), groups)
-                inside.append(tf.boolean_mask(few, (few >= self._low) & (few < high)))
-                last = [*_by_piece(under, pieces, found), inside[-1]]
+                limit = bits.limit(vector)
+                given = [bits.values[vector], self._low, high]
+                under, groups, few, held = _near(*given) if limit is None else _near_of_limited(*given, limit)
+                inside.append(held)
+                last = [*_by_piece(under, pieces, found), held]
             self._groups.append(groups)
             self._few.append(few)
         self.below = _added(found)
@@ -91,7 +101,7 @@ class _Bracket:
         return (within >= 0) & (within < tf.size(self._inside))
 
     def selected(self, within: tf.Tensor) -> tf.Tensor:
-        found: tf.Tensor = _radix_of([bits_to_float(self._inside)], [None], within)
+        found: tf.Tensor = _radix_of([bits_to_float(self._inside)], [_NO_LIMIT], within)
         return found
 
     def counts_in_bracket(self, chosen: tf.Tensor) -> tf.Tensor:
@@ -108,39 +118,92 @@ class _Bracket:
 
 def _radix(bits: BitVectors, rank: tf.Tensor) -> tf.Tensor:
     """Returns the number of a rank among all."""
-    found: tf.Tensor = _radix_of(bits.values, [bits.limit(vector) for vector in range(len(bits.values))], rank)
+    found: tf.Tensor = _radix_of(bits.values, [_limit(bits, vector) for vector in range(len(bits.values))], rank)
     return found
 
 
-# Traced a few times in a process, as the lengths are open: a training step uses it in several places, and Keras traces
-# each step twice.
-@tf.function(autograph=False, reduce_retracing=True)
-def _radix_of(values: Sequence[tf.Tensor], limits: Sequence[tf.Tensor | None], rank: tf.Tensor) -> tf.Tensor:
-    left: list[tf.Tensor] = []
+def _limit(bits: BitVectors, vector: int) -> tf.Tensor:
+    """Returns the limit of a vector's elements, above all magnitudes where there is none."""
+    found = bits.limit(vector)
+    return _NO_LIMIT if found is None else found
 
-    def numbers(vector: int, candidates: Sequence[tf.Tensor]) -> tf.Tensor:
-        """Returns what is left of a vector; all of it at first."""
-        return candidates[vector] if candidates else tf.cast(bits_below(values[vector], limits[vector]), tf.int32)
 
-    for shift, width in _DIGITS:
-        size = 1 << width
+# Operations on one vector are functions, traced once in a process: a model has many vectors, a training step selects
+# in several places, Keras traces each step twice, and an operation takes Python a millisecond.
+_VALUES, _BITS = tf.TensorSpec([None], tf.float32), tf.TensorSpec([None], tf.uint32)
+_WORD, _NUMBER = tf.TensorSpec([], tf.uint32), tf.TensorSpec([], tf.int32)
+_NO_LIMIT = np.array([ABOVE_ALL + 1], np.uint32)
 
-        def digit(number: tf.Tensor, shift: int = shift, size: int = size) -> tf.Tensor:
-            return tf.bitwise.bitwise_and(tf.bitwise.right_shift(number, shift), size - 1)
 
+# Where a bracket holds the threshold none of it runs, so it stays a function in TensorFlow's graph too, which would
+# otherwise be optimized with the step.
+@tf.function(autograph=False, reduce_retracing=True, experimental_attributes={"_noinline": True})
+def _radix_of(values: Sequence[tf.Tensor], limits: Sequence[tf.Tensor], rank: tf.Tensor) -> tf.Tensor:
+    left = list(zip(values, limits, strict=True))
+    for shift, mask in _DIGITS:
         counts: list[tf.Tensor] = []
-        for vector in range(len(values)):
+        for value, limit in left:
             with in_turn(counts[-1:]):
-                counts.append(tf.math.bincount(digit(numbers(vector, left)), minlength=size, maxlength=size))
+                counts.append(_digit_counts(value, limit, shift, mask))
         upto = tf.cumsum(tf.add_n(counts))
         chosen = tf.reduce_sum(tf.cast(upto <= rank, tf.int32))
         rank -= tf.where(chosen > 0, upto[tf.maximum(chosen - 1, 0)], 0)
         candidates, left = left, []
-        for vector in range(len(values)):
-            with in_turn(left[-1:]):
-                number = numbers(vector, candidates)
-                left.append(tf.boolean_mask(number, tf.equal(digit(number), chosen)))
-    return tf.cast(tf.concat(left, axis=0)[0], tf.uint32)
+        for value, limit in candidates:
+            with in_turn([each for each, _ in left[-1:]]):
+                left.append((_with_digit(value, limit, shift, mask, chosen), _NO_LIMIT))
+    return magnitude_bits(tf.concat([each for each, _ in left], axis=0)[0])
+
+
+@tf.function(autograph=False, input_signature=[_VALUES, _BITS, _NUMBER, _NUMBER])
+def _digit_counts(values: tf.Tensor, limit: tf.Tensor, shift: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+    """Returns how many numbers have each value of a digit, int32."""
+    digits = _digits(values, limit, shift, mask)
+    return tf.raw_ops.DenseBincount(input=digits, size=_DIGIT_VALUES, weights=tf.constant([], tf.int32))
+
+
+@tf.function(autograph=False, input_signature=[_VALUES, _BITS, _NUMBER, _NUMBER, _NUMBER])
+def _with_digit(values: tf.Tensor, limit: tf.Tensor, shift: tf.Tensor, mask: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:
+    """Returns the values with one value of a digit, `ABOVE_ALL` in place of those that are not below their limit."""
+    chosen_ones = tf.where(tf.equal(_digits(values, limit, shift, mask), chosen))[:, 0]
+    return bits_to_float(tf.gather(bits_below(values, limit), chosen_ones))
+
+
+def _digits(values: tf.Tensor, limit: tf.Tensor, shift: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+    number = tf.cast(bits_below(values, limit), tf.int32)
+    return tf.bitwise.bitwise_and(tf.bitwise.right_shift(number, shift), mask)
+
+
+@tf.function(autograph=False, input_signature=[_VALUES, _BITS, _WORD], experimental_attributes={"_noinline": True})
+def _groups_below(values: tf.Tensor, limit: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:
+    """Returns how many of each eight numbers are below one, int32."""
+    return _population(_grouped(bits_below(values, limit) < chosen))
+
+
+@tf.function(autograph=False, input_signature=[_VALUES, _WORD, _WORD])
+def _near(values: tf.Tensor, low: tf.Tensor, high: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Returns what is below and in a bracket.
+
+    (How many of each eight numbers are below it, the groups of eight with numbers in it, the numbers of these groups,
+    the numbers in it.)
+    """
+    return _split_at(magnitude_bits(values), low, high)
+
+
+@tf.function(autograph=False, input_signature=[_VALUES, _WORD, _WORD, _BITS])
+def _near_of_limited(
+    values: tf.Tensor, low: tf.Tensor, high: tf.Tensor, limit: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Returns what `_near` does, of the numbers below a limit."""
+    return _split_at(bits_below(values, limit), low, high)
+
+
+def _split_at(numbers: tf.Tensor, low: tf.Tensor, high: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    under, upto = _grouped(numbers < low), _grouped(numbers < high)
+    groups = tf.where(tf.not_equal(under, upto))[:, 0]
+    few = tf.gather(tf.reshape(numbers, [-1, GROUP]), groups)
+    held = tf.gather_nd(few, tf.where((few >= low) & (few < high)))
+    return _population(under), groups, few, held
 
 
 def _grouped(flags: tf.Tensor) -> tf.Tensor:
@@ -148,9 +211,12 @@ def _grouped(flags: tf.Tensor) -> tf.Tensor:
     return tf.bitcast(tf.reshape(tf.cast(flags, tf.uint8), [-1, GROUP]), tf.int64)
 
 
-def _by_piece(groups: tf.Tensor, inside: Sequence[Piece], found: list[list[tf.Tensor]]) -> list[tf.Tensor]:
-    """Adds the number of flags of each piece of a vector to those found of its tensor, and returns them."""
-    counts = tf.cast(tf.raw_ops.PopulationCount(x=groups), tf.int32)
+def _population(groups: tf.Tensor) -> tf.Tensor:
+    return tf.cast(tf.raw_ops.PopulationCount(x=groups), tf.int32)
+
+
+def _by_piece(counts: tf.Tensor, inside: Sequence[Piece], found: list[list[tf.Tensor]]) -> list[tf.Tensor]:
+    """Adds the sum of the counts of each piece of a vector to those found of its tensor, and returns them."""
     parts = tf.split(counts, [piece.size // GROUP for piece in inside]) if len(inside) > 1 else [counts]
     sums = [tf.reduce_sum(part) for part in parts]
     for piece, number in zip(inside, sums, strict=True):
