@@ -106,31 +106,30 @@ def test_a_network_that_runs_on_no_random_data_is_refused_with_the_reason():
         from_keras3(keras.Sequential([keras.Input((4,)), keras.layers.Dense(2), Picky()]))
 
 
-class Wave3(keras.layers.Layer):
+class Almost3(keras.layers.Layer):
     def call(self, x):
-        return keras.ops.sin(3000.0 * x)
+        return 1.0 * x
 
 
-class Wave2(tf_keras.layers.Layer):
-    """The same wave for inputs that are off by a share of themselves."""
-
-    off = 0.0
+class Almost2(tf_keras.layers.Layer):
+    """The same but for a ten thousandth of its tolerance, as rounding may be."""
 
     def call(self, x):
-        return tf.sin(3000.0 * (x + self.off * x))
+        return 1.00000001 * x + tf.constant([0.0, 3e-5, 0.0, 0.0])
 
 
 @pytest.mark.usefixtures("_table")
-def test_a_layer_may_differ_by_what_it_makes_of_rounding():
-    register_layer_pair(Wave3, Wave2)
-    model = keras.Sequential([keras.Input((4,)), Wave3(name="wave")])
-    try:
-        # 3000 · 1e-7 is more than a ten thousandth, and less than what a change of a millionth makes.
-        Wave2.off = 1e-7
-        from_keras3(model)
-        # One per cent is the most.
-        Wave2.off = 2e-5
-        with pytest.raises(ValueError, match="whose 'wave' differs"):
-            from_keras3(model)
-    finally:
-        Wave2.off = 0.0
+def test_a_call_that_makes_much_of_rounding_is_made_again_with_the_same_inputs():
+    register_layer_pair(Almost3, Almost2)
+    register_layer_pair(Doubled3, Tripled2)
+    layers = keras.layers
+    # 3e-5 of one are a hundredth of what is left when one is subtracted.
+    few = [layers.Rescaling(1e-3, offset=1.0), Almost3(), layers.Rescaling(1.0, offset=-1.0), layers.Dense(1)]
+
+    there = from_keras3(keras.Sequential([keras.Input((4,)), *few]))
+
+    # What follows is right for the inputs that it gets, and one that is wrong for them is found all the same.
+    assert there.count_params() == 5
+    wrong = keras.Sequential([keras.Input((4,)), *few, Doubled3(name="wrong")])
+    with pytest.raises(ValueError, match=r"whose 'wrong' differs by 5\.0e-01"):
+        from_keras3(wrong)

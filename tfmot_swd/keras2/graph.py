@@ -195,6 +195,12 @@ def layer_behind(tensor: Any) -> Any:
     return tensor._keras_history.layer
 
 
+def call_behind(tensor: Any) -> GraphCall:
+    """Returns the call that made a symbolic tensor."""
+    history = tensor._keras_history
+    return GraphCall(history.layer._inbound_nodes[history.node_index])
+
+
 def inputs_of_calls(layer: Any) -> list[Any]:
     """Returns the symbolic tensors that a layer was called on, of all its calls in any model."""
     return [each for node in layer._inbound_nodes for each in node.keras_inputs]

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_swd.keras2.compat import keras as keras2
+from tfmot_swd.keras2.graph import call_behind
 from tfmot_swd.keras3.compat import forget_losses, layers_inside, on_tensorflow
 from tfmot_swd.keras3.compat import keras as keras3
 
@@ -21,16 +22,15 @@ OPEN_SIZES = (8, 32, 96, 224)
 _MOST_IDS = (256, 2)
 # Differences relative to the largest number of a tensor; deep nets in float32 reach 1e-5.
 _TOLERANCES = {"float64": 1e-4, "float32": 1e-4, "float16": 2e-2, "bfloat16": 1e-1}
-# A network that makes more of rounding than that may differ by ten times what it makes of a change of 1e-6 of its
-# inputs, at most by one per cent.
-_CHANGE, _TIMES, _MOST_ROUNDING = 1e-6, 10.0, 1e-2
 
 
 def prove_equal(model3: Any, model2: Any, pairs: Sequence[tuple[str, Any, Any]]) -> None:
     """Raises unless a Keras 3 model and a tf_keras model compute the same on random data.
 
     All tensors of the graph are compared, not the outputs alone: a saturated softmax would hide a difference, and the
-    first call that differs is named. Both models are as before: states, as those of random generators, are given back.
+    first call that differs is named. A deep network may make much of rounding, where a mean of many numbers is near
+    zero for example; so a call that differs is made again, with the very inputs that it has in the Keras 3 model. Both
+    models are as before: states, as those of random generators, are given back.
 
     Args:
       model3, model2: the models, whose inputs have the same order.
@@ -56,8 +56,8 @@ def prove_equal(model3: Any, model2: Any, pairs: Sequence[tuple[str, Any, Any]])
             f"Received: {model3.name!r}, whose {random!r} is random when it is called with training=False"
         )
     with _states_kept(model3, model2):
-        rounding = _rounding(found3, _outputs3(probe3, _moved(data)))
-    name, difference = _first_difference(pairs, found3, found2, rounding)
+        alone = _called_alone(pairs, found3, dict(zip(map(id, model2.inputs), data, strict=True)), found2)
+    name, difference = _first_difference(pairs, found3, alone)
     if name is None:
         return
     raise ValueError(
@@ -71,35 +71,44 @@ def _first_difference(
     pairs: Sequence[tuple[str, Any, Any]],
     found: list[np.ndarray],
     others: list[np.ndarray],
-    rounding: Sequence[float] | None = None,
 ) -> tuple[str | None, float]:
-    """Returns the name of the first call whose outputs differ, and by how much; (None, 0.0) where none does.
-
-    Args:
-      pairs: as for `prove_equal`.
-      found, others: outputs of the calls in both models.
-      rounding: difference that rounding may make in each.
-    """
+    """Returns the name of the first call whose outputs differ, and by how much; (None, 0.0) where none does."""
     tolerance = 0.0
-    allowed = itertools.repeat(0.0, len(pairs)) if rounding is None else rounding
-    for (name, _, _), ours, theirs, more in zip(pairs, found, others, allowed, strict=True):
+    for (name, _, _), ours, theirs in zip(pairs, found, others, strict=True):
         # What follows a layer in half precision is no more exact than it.
         tolerance = max(tolerance, *(_TOLERANCES.get(each.dtype.name, 1e-4) for each in (ours, theirs)))
         difference = _difference(ours, theirs)
-        if difference > max(tolerance, more) or _is_half(ours) != _is_half(theirs):
+        if difference > tolerance or _is_half(ours) != _is_half(theirs):
             return name, difference
     return None, 0.0
 
 
-def _moved(data: list[tf.Tensor]) -> list[tf.Tensor]:
-    """Returns inputs with every number of floating point larger by a millionth."""
-    return [each * (1 + _CHANGE) if each.dtype.is_floating else each for each in data]
+def _called_alone(
+    pairs: Sequence[tuple[str, Any, Any]],
+    found3: list[np.ndarray],
+    data: dict[int, tf.Tensor],
+    found2: list[np.ndarray],
+) -> list[np.ndarray]:
+    """Returns the outputs of the tf_keras model, of calls that differ for the inputs that they have in the other model.
 
-
-def _rounding(found: list[np.ndarray], moved: list[np.ndarray]) -> list[float]:
-    """Returns how far each output may be off by rounding, from the outputs for inputs that have moved a little."""
-    differences = (_difference(ours, theirs) for ours, theirs in zip(found, moved, strict=True))
-    return [min(_TIMES * each, _MOST_ROUNDING) if np.isfinite(each) else 0.0 for each in differences]
+    Args:
+      pairs: as for `prove_equal`.
+      found3: outputs of the Keras 3 model.
+      data: inputs by the identity of the symbolic tensors of the tf_keras model.
+      found2: outputs of the tf_keras model.
+    """
+    known = data | {id(theirs): tf.constant(value) for (_, _, theirs), value in zip(pairs, found3, strict=True)}
+    outputs = []
+    for pair, ours, theirs in zip(pairs, found3, found2, strict=True):
+        differs = _first_difference([pair], [ours], [theirs])[0] is not None
+        call = call_behind(pair[2])
+        if differs and not call.node.is_input and all(id(tensor) in known for tensor in call.inputs):
+            args, kwargs = tf.nest.map_structure(lambda each: known.get(id(each), each), (list(call.args), call.kwargs))
+            made = tf.nest.flatten(call.layer(*args, **kwargs))
+            place = next(n for n, each in enumerate(call.outputs) if each is pair[2])
+            theirs = np.asarray(made[place])
+        outputs.append(theirs)
+    return outputs
 
 
 def _is_half(array: np.ndarray) -> bool:
