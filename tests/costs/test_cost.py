@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tf_keras as keras
 
 import tfmot_swd
@@ -232,7 +233,9 @@ def test_a_latency_that_cannot_be_met_says_what_could_be():
 
 def test_a_layer_of_unknown_macs_is_told_whatever_counts_calls():
     inputs = keras.Input((6,))
-    hidden = L.Lambda(lambda x: x * 2, name="twice")(L.Dense(8, name="a")(inputs))
+    hidden = L.Lambda(
+        lambda x: tf.ensure_shape(tf.numpy_function(lambda given: given * 2, [x], x.dtype), x.shape), name="twice"
+    )(L.Dense(8, name="a")(inputs))
     net = keras.Model(inputs, L.Dense(2)(L.Dense(8, name="b")(hidden)))
     budget = Budget(latency=0.9, custom_costs={"latency": TABLE})
     with pytest.warns(PruningWarning, match="are not known and count as 0.*Received: twice"):

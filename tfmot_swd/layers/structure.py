@@ -107,23 +107,38 @@ def rectangular(call: LayerCall, labels: Labels, meant: int = -1) -> Labels:
 def _channel_axis_behind(layer: Any) -> int:
     """Returns the axis of a layer's output that the layers behind it take for the channels, as far as that shows.
 
-    The first axis of places where a convolution has channels first; the axis that a transposition makes the last one.
+    The first axis of places where a convolution has channels first, otherwise the axis that transpositions on the way
+    make the last one.
     """
+    orders: list[tuple[int, ...]] = []
+    axis = -1
     while True:
         readers = [GraphCall(node) for node in layer.outbound_nodes]
         if len(readers) != 1:
-            return -1
+            break
         (reader,) = readers
         layer = reader.layer
         if getattr(layer, "data_format", None) == "channels_first":
-            return 1
-        if isinstance(layer, layers.Permute):
-            return int(layer.dims[-1])
-        if operator_name(layer) == "transpose":
-            order = reader.bind().arguments.get("perm")
-            return int(order[-1]) if isinstance(order, list | tuple | np.ndarray) else -1
-        if not isinstance(constants_of(layer), PerElement):
-            return -1
+            axis = 1
+            break
+        order = _order_of(reader)
+        if order:
+            orders.append(order)
+        elif not isinstance(constants_of(layer), PerElement):
+            break
+    for order in reversed(orders):
+        axis = order[axis]
+    return axis
+
+
+def _order_of(call: GraphCall) -> tuple[int, ...]:
+    """Returns the order of axes that a call transposes to; () for others, or where it is not known."""
+    if isinstance(call.layer, layers.Permute):
+        return (0, *(int(each) for each in call.layer.dims))
+    if operator_name(call.layer) == "transpose":
+        order = call.bind().arguments.get("perm")
+        return tuple(int(each) for each in order) if isinstance(order, list | tuple | np.ndarray) else ()
+    return ()
 
 
 def _common_suffix(first: Shape, second: Shape) -> tuple[int | None, int]:
