@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
-from tfmot_swd.keras3 import from_keras3, layer_table, register_layer_pair, to_keras3
+from tfmot_swd.keras3 import from_keras3, layer_table, proof, register_layer_pair, to_keras3
 from tfmot_swd.keras3.proof import random_inputs
 
 
@@ -133,3 +133,23 @@ def test_a_call_that_makes_much_of_rounding_is_made_again_with_the_same_inputs()
     wrong = keras.Sequential([keras.Input((4,)), *few, Doubled3(name="wrong")])
     with pytest.raises(ValueError, match=r"whose 'wrong' differs by 5\.0e-01"):
         from_keras3(wrong)
+
+
+@pytest.mark.usefixtures("_table")
+def test_a_large_model_is_compared_in_parts(monkeypatch):
+    register_layer_pair(Almost3, Almost2)
+    register_layer_pair(Doubled3, Tripled2)
+    runs = []
+    run = proof._run
+    monkeypatch.setattr(proof, "_run", lambda *given: runs.append(given) or run(*given))
+    # Four numbers of four bytes for each of two samples.
+    monkeypatch.setattr(proof, "_MOST_BYTES", 2 * 2 * 4 * 4)
+    layers = keras.layers
+    few = [layers.Rescaling(1e-3, offset=1.0), Almost3(), layers.Rescaling(1.0, offset=-1.0), layers.ReLU()]
+
+    from_keras3(keras.Sequential([keras.Input((4,)), *few]))
+
+    # The third layer is made again with what the second one, in another part, gives it.
+    assert len(runs) == 2
+    with pytest.raises(ValueError, match=r"whose 'wrong' differs by 5\.0e-01"):
+        from_keras3(keras.Sequential([keras.Input((4,)), *few, Doubled3(name="wrong")]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -20,11 +21,16 @@ from tfmot_swd.keras3.compat import keras as keras3
 OPEN_SIZES = (8, 32, 96, 224)
 # Bounds of whole numbers that are tried where no layer tells how many ids it knows: a table of the user's may be small.
 _MOST_IDS = (256, 2)
+# The most that the tensors of a part of a model take, of each of the two.
+_MOST_BYTES = 2 << 30
+_BATCH = 2
+# (name of the layer or operation, symbolic output of it in the Keras 3 model, the one in the tf_keras model).
+Pair = tuple[str, Any, Any]
 # Differences relative to the largest number of a tensor; deep nets in float32 reach 1e-5.
 _TOLERANCES = {"float64": 1e-4, "float32": 1e-4, "float16": 2e-2, "bfloat16": 1e-1}
 
 
-def prove_equal(model3: Any, model2: Any, pairs: Sequence[tuple[str, Any, Any]]) -> None:
+def prove_equal(model3: Any, model2: Any, pairs: Sequence[Pair]) -> None:
     """Raises unless a Keras 3 model and a tf_keras model compute the same on random data.
 
     All tensors of the graph are compared, not the outputs alone: a saturated softmax would hide a difference, and the
@@ -40,24 +46,52 @@ def prove_equal(model3: Any, model2: Any, pairs: Sequence[tuple[str, Any, Any]])
     Raises:
       ValueError: the models differ, with the first layer where they do.
     """
-    probe3 = keras3.Model(list(model3.inputs), [ours for _, ours, _ in pairs])
-    probe2 = keras2.Model(list(model2.inputs), [theirs for _, _, theirs in pairs])
+    for part in _parts(model3, pairs):
+        _prove_part(model3, model2, part, pairs)
+
+
+def _parts(model3: Any, pairs: Sequence[Pair]) -> Sequence[Sequence[Pair]]:
+    """Returns the pairs in parts, in order, whose tensors take some gigabytes of memory at most.
+
+    The tensors of a large network would not fit into memory all at once.
+    """
+    if any(None in tensor.shape[1:] for tensor in model3.inputs):
+        # It is run on small sizes.
+        return [pairs]
+    parts: list[list[Pair]] = [[]]
+    room = _MOST_BYTES
+    for pair in pairs:
+        size = 4 * math.prod(_BATCH if each is None else each for each in pair[1].shape)
+        if parts[-1] and size > room:
+            parts.append([])
+            room = _MOST_BYTES
+        parts[-1].append(pair)
+        room -= size
+    return parts
+
+
+def _prove_part(model3: Any, model2: Any, part: Sequence[Pair], pairs: Sequence[Pair]) -> None:
+    """Raises unless both models compute the same in a part of the graph; see `prove_equal`."""
+    probe3 = keras3.Model(list(model3.inputs), [ours for _, ours, _ in part])
+    probe2 = keras2.Model(list(model2.inputs), [theirs for _, _, theirs in part])
     with _states_kept(model3, model2):
         data, found3, found2 = _run(model3, probe3, probe2)
-    name, difference = _first_difference(pairs, found3, found2)
+    name, difference = _first_difference(part, found3, found2)
     if name is None:
         return
     with _states_kept(model3, model2):
-        random, _ = _first_difference(pairs, found3, _outputs3(probe3, data))
+        random, _ = _first_difference(part, found3, _outputs3(probe3, data))
     if random is not None:
         raise ValueError(
             "A layer that computes another result in each call cannot be compared, so the conversion is not proven: "
             "let it use its `training` argument, or draw its numbers with a keras.random.SeedGenerator of its own. "
             f"Received: {model3.name!r}, whose {random!r} is random when it is called with training=False"
         )
+    given = dict(zip(map(id, model2.inputs), data, strict=True))
     with _states_kept(model3, model2):
-        alone = _called_alone(pairs, found3, dict(zip(map(id, model2.inputs), data, strict=True)), found2)
-    name, difference = _first_difference(pairs, found3, alone)
+        given |= _read_from_outside(model3, part, pairs, data)
+        alone = _called_alone(part, found3, given, found2)
+    name, difference = _first_difference(part, found3, alone)
     if name is None:
         return
     raise ValueError(
@@ -68,7 +102,7 @@ def prove_equal(model3: Any, model2: Any, pairs: Sequence[tuple[str, Any, Any]])
 
 
 def _first_difference(
-    pairs: Sequence[tuple[str, Any, Any]],
+    pairs: Sequence[Pair],
     found: list[np.ndarray],
     others: list[np.ndarray],
 ) -> tuple[str | None, float]:
@@ -83,18 +117,31 @@ def _first_difference(
     return None, 0.0
 
 
+def _read_from_outside(
+    model3: Any, part: Sequence[Pair], pairs: Sequence[Pair], data: list[tf.Tensor]
+) -> dict[int, tf.Tensor]:
+    """Returns the values of the tensors that the calls of a part read from other parts.
+
+    They are those of the Keras 3 model, by the identity of the symbolic tensors of the tf_keras model.
+    """
+    inside = {id(theirs) for _, _, theirs in part}
+    read = {id(tensor) for _, _, theirs in part for tensor in call_behind(theirs).inputs} - inside
+    outside = [(ours, theirs) for _, ours, theirs in pairs if id(theirs) in read]
+    if not outside:
+        return {}
+    values = _outputs3(keras3.Model(list(model3.inputs), [ours for ours, _ in outside]), data)
+    return {id(theirs): tf.constant(value) for (_, theirs), value in zip(outside, values, strict=True)}
+
+
 def _called_alone(
-    pairs: Sequence[tuple[str, Any, Any]],
-    found3: list[np.ndarray],
-    data: dict[int, tf.Tensor],
-    found2: list[np.ndarray],
+    pairs: Sequence[Pair], found3: list[np.ndarray], data: dict[int, tf.Tensor], found2: list[np.ndarray]
 ) -> list[np.ndarray]:
     """Returns the outputs of the tf_keras model, of calls that differ for the inputs that they have in the other model.
 
     Args:
       pairs: as for `prove_equal`.
       found3: outputs of the Keras 3 model.
-      data: inputs by the identity of the symbolic tensors of the tf_keras model.
+      data: inputs of these calls from outside, by the identity of the symbolic tensors of the tf_keras model.
       found2: outputs of the tf_keras model.
     """
     known = data | {id(theirs): tf.constant(value) for (_, _, theirs), value in zip(pairs, found3, strict=True)}
@@ -195,7 +242,7 @@ def random_inputs(model: Any, open_size: int, most_ids: int = _MOST_IDS[0]) -> l
     ]
 
     def batch(tensor: Any) -> tf.Tensor:
-        shape = [2, *(open_size if each is None else each for each in tensor.shape[1:])]
+        shape = [_BATCH, *(open_size if each is None else each for each in tensor.shape[1:])]
         if tensor.shape and tensor.shape[0] is not None:
             shape[0] = tensor.shape[0]
         dtype = tf.as_dtype(keras3.backend.standardize_dtype(tensor.dtype))
