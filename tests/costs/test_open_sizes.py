@@ -143,3 +143,13 @@ def test_training_under_a_budget(method, tmp_path):
     small = tfmot_swd.strip_pruning(wrapped)
     assert channel_groups(small).channels < channel_groups(model).channels
     assert profile(small, input_shape=SHAPE).macs <= counted_by_hand() / 2
+
+
+def test_losses_that_layers_have_collected_stay_as_they_are():
+    net = keras.Sequential([L.Input((None, None, 3)), L.Conv2D(8, 3, activity_regularizer="l2")])
+    net(np.ones((1, 8, 8, 3), "float32"))
+    before = [float(each) for each in net.losses]
+
+    profile(net, input_shape=(12, 12, 3))
+
+    assert [float(each) for each in net.losses] == before != [0.0]

@@ -1,6 +1,7 @@
 """Functions of the user's as activations and in Lambda layers: their operations are followed, or what is declared."""
 
 import functools
+import math
 
 import numpy as np
 import pytest
@@ -86,8 +87,10 @@ def test_a_function_of_several_tensors():
 
 def test_what_training_alone_does_counts_too():
     def halves(x, training=None):
+        if not training:
+            return x
         left, right = tf.split(x, 2, -1)
-        return tf.concat([left + right, right * left], -1) if training else x
+        return tf.concat([left + right, right * left], -1)
 
     net = between(L.Lambda(halves))
 
@@ -105,6 +108,9 @@ STAYS = {
         "would not follow another number of channels",
     ),
     "a number for each channel": (lambda x: x * SCALES, "would not follow another number of channels"),
+    "its own size": (lambda x: x / x.shape[-1], "would not follow another number of channels"),
+    "its own size in a root": (lambda x: x * keras.backend.int_shape(x)[-1] ** -0.5, "would not follow"),
+    "random numbers": (lambda x: x + tf.random.normal((1,)), "would not follow another number of channels"),
     "softmax": (lambda x: tf.nn.softmax(x), "softmax looks across channels"),
     "a reduction": (lambda x: x - tf.reduce_mean(x, -1, keepdims=True), "a reduction over channels"),
     "numpy": (lambda x: tf.constant(np.asarray(x)), "cannot be called on symbolic tensors"),
@@ -230,3 +236,45 @@ def test_products_inside_a_function_are_counted():
 
     # 4 · 4 products of 3 numbers.
     assert tfmot_swd.profile(net).macs == 48
+
+
+def test_what_a_function_sums_over_stays_and_values_leave():
+    steps = L.Input((6, 5))
+    q, k, v = (L.Dense(8, name=name)(steps) for name in "qkv")
+
+    def attend(three):
+        query, key, value = three
+        scores = tf.matmul(query, key, transpose_b=True) / math.sqrt(query.shape[-1])
+        return tf.matmul(tf.nn.softmax(scores), value)
+
+    net = keras.Model(steps, L.Dense(2)(L.Lambda(attend, name="attend")([q, k, v])))
+
+    assert sizes(net) == {"v": 8}
+    assert set(reasons(net)["q"]) == set(reasons(net)["k"])
+    assert "sums over channels of two tensors" in reasons(net)["q"][0]
+    assert_removal_is_exact(net, train=True)
+
+
+def test_an_activation_that_doubles_the_channels_is_a_barrier():
+    def both_signs(x):
+        return tf.concat([tf.nn.relu(x), tf.nn.relu(-x)], -1)
+
+    net = keras.Sequential([L.Input((3,)), L.Dense(6, activation=both_signs, name="a"), L.Dense(2)])
+
+    assert "changes the shape" in reasons(net)["a"][0]
+    assert_removal_is_exact(between(L.Activation(both_signs)))
+
+
+def test_an_activation_with_a_number_for_each_position_gives_no_constants():
+    places = np.arange(5, dtype="float32")[:, np.newaxis]
+    net = keras.Sequential([L.Input((5, 3)), L.Dense(6, activation=lambda x: x + places), L.Flatten(), L.Dense(2)])
+    net.layers[0].set_weights([np.zeros((3, 6)), np.ones(6)])
+    x = np.random.default_rng(0).normal(size=(3, 5, 3)).astype("float32")
+
+    close([remove_dead_channels(net)(x).numpy()], [net(x).numpy()], 1e-6, "without dead channels")
+
+
+def test_products_inside_an_activation_are_counted():
+    net = keras.Sequential([L.Input((4, 6)), L.Activation(lambda x: tf.matmul(x, tf.ones((6, 3))))])
+
+    assert tfmot_swd.profile(net).macs == 4 * 6 * 3

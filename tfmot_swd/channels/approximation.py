@@ -79,12 +79,21 @@ def _scales(trace: Trace, stays: np.ndarray, rebuilt: Rebuilt) -> dict[str, tupl
 
 
 def _masked(model: Any, trace: Trace, stays: np.ndarray) -> Any:
-    """Returns a copy of a model in which every slice of a weight that reads a removed channel is zero."""
+    """Returns a copy of a model in which every slice of a weight that reads a removed channel is zero.
+
+    So is every slice that makes a channel that a product of two tensors sums over.
+    """
     copied = rebuild(model, trace, np.ones_like(stays))
     targets = {id(each.source): each.target for each in copied.slicings}
+    # No weight reads what a product sums over: its term is gone where what makes it is zero.
+    is_summed = np.zeros(len(stays), bool)
+    for product in (each for products in trace.products.values() for each in products):
+        is_summed[trace.classes.of(product.sums)] = True
     for cut in trace.cuts:
         gone = ~stays[cut.ids]
-        if cut.role == CONSUME and gone.any():
+        if cut.role != CONSUME:
+            gone &= is_summed[trace.classes.of(cut.ids)]
+        if gone.any():
             value = targets[cut.variable_id].numpy()
             np.moveaxis(value, cut.axis, 0)[gone] = 0
             targets[cut.variable_id].assign(value)

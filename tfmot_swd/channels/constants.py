@@ -177,7 +177,8 @@ def _activated(layer: Any, line: np.ndarray, record: LayerRecord) -> np.ndarray:
     if not _is_elementwise(activation, record):
         return np.full(line.shape, np.nan)
     result = np.asarray(activation(tf.constant(np.nan_to_num(line), tf.float32)), np.float64)
-    return np.where(np.isnan(line), np.nan, result)
+    # A function may have a number for each position.
+    return np.where(np.isnan(line), np.nan, result) if result.shape == line.shape else np.full(line.shape, np.nan)
 
 
 def _is_elementwise(function: Any, record: LayerRecord) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,8 @@ from tfmot_swd.layers.record import Kept
 _TRIALS = 3
 # In place of an axis of unknown size, the batch axis among them.
 _SIZE = 3
+# Of all inputs together; for larger ones one trial is enough.
+_MANY = 1 << 18
 _TOLERANCE = 1e-5
 
 Walk = Callable[[Ties, list[Labels]], list[Labels]]
@@ -23,7 +26,8 @@ def follows_sizes(function: Any, inputs: Any, arguments: Mapping[str, Any], dtyp
     """Returns whether a function computes the same for the channels that are kept, given these alone.
 
     A number of channels that is written in it, as in `x[..., :32]`, would be that of the larger tensor in the smaller
-    model. The function is called on random numbers, with all channels and with some, which must agree.
+    model; one that it asks for and computes with, as in `x / x.shape[-1]`, would be another one. The function is called
+    on random numbers, with all channels and with some, which must agree.
 
     Args:
       function: of a tensor or a structure of tensors.
@@ -37,10 +41,12 @@ def follows_sizes(function: Any, inputs: Any, arguments: Mapping[str, Any], dtyp
     classes = ties.resolve()
     free = np.array([each for each in np.unique(classes.root) if each not in classes.pinned], np.int64)
     rng = np.random.default_rng(0)
-    for _ in range(_TRIALS if free.size > 1 else 0):
+    sizes = [[size or _SIZE for size in labels.shape] for labels in given]
+    trials = 1 if sum(map(math.prod, sizes)) > _MANY else _TRIALS
+    for _ in range(trials if free.size > 1 else 0):
         gone = rng.permutation(free)[: rng.integers(1, free.size)]
         kept = Kept(~np.isin(classes.root, gone))
-        tensors = [rng.normal(size=[size or _SIZE for size in labels.shape]) for labels in given]
+        tensors = [rng.normal(size=size) for size in sizes]
         try:
             whole, smaller = (
                 tf.nest.flatten(function(tf.nest.pack_sequence_as(inputs, values), **arguments))

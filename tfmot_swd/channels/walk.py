@@ -93,6 +93,7 @@ class _Walk:
         self.failures: list[str] = []
         self.inside: list[Labels] = []
         self._graphs: dict[str, Functional] = {}
+        self._followed: dict[str, bool] = {}
         self._models: dict[int, tuple[list[Labels], list[Labels]]] = {}
 
     def stays(self, shape: Shape, reason: str) -> Labels:
@@ -167,13 +168,11 @@ class _Walk:
             raise NoRule(f"nothing is known of function {name}: {error}") from error
         graph, prefix = self._graphs[key], f"{record.path}/{name}/"
         inner = _Walk(self.ties, approximate=self.approximate)
-        outputs = inner.model(graph, tf.nest.flatten(inputs), prefix)
+        outputs = inner.function(graph, tf.nest.flatten(inputs), prefix)
         if any(variables_of(each.layer) for each in inner.records.values()):
             raise NoRule(f"function {name} makes layers with weights")
-        if (any(inner.argument_edits.values()) or any(each.edits for each in inner.records.values())) and not (
-            follows_sizes(
-                function, inputs, arguments, dtype, lambda ties, labels: _Walk(ties).model(graph, labels, prefix)
-            )
+        if any(labels.varying for labels in tf.nest.flatten(inputs)) and not self._follows(
+            function, inputs, arguments, dtype, key, graph
         ):
             raise NoRule(f"function {name} would not follow another number of channels")
         if all(isinstance(constants_of(each.layer), PerElement) for each in inner.records.values()):
@@ -182,9 +181,31 @@ class _Walk:
             record.approximations |= each.approximations
         self.inside += [*inner.labels.values(), *inner.inside]
         self.failures += inner.failures
-        # Nothing is known of the values inside.
-        products = [dataclasses.replace(each, factors=()) for found in inner.products.values() for each in found]
-        return outputs, products
+        return outputs, [each for found in inner.products.values() for each in found]
+
+    def function(self, graph: Functional, inputs: list[Labels], prefix: str) -> list[Labels]:
+        """Propagates labels through the graph of a function of the user's.
+
+        Nothing is known of the values inside, so nobody could tell when one of the factors of a product is zero: the
+        channels that it sums over stay.
+        """
+        outputs = self.model(graph, inputs, prefix)
+        for product in (each for found in self.products.values() for each in found):
+            self.ties.pin(product.sums, f"{product.layer}: a function sums over channels of two tensors")
+        return outputs
+
+    def _follows(
+        self, function: Any, inputs: Any, arguments: Mapping[str, Any], dtype: Any, key: str, graph: Functional
+    ) -> bool:
+        """Returns whether a function follows the number of channels, which is tried once for tensors of a kind."""
+        flat = tf.nest.flatten(inputs)
+        ids = np.unique(np.concatenate([labels.ids.reshape(-1) for labels in flat]), return_inverse=True)[1]
+        kind = f"{key} {[labels.ids.shape for labels in flat]} {ids.tobytes().hex()}"
+        if kind not in self._followed:
+            self._followed[kind] = follows_sizes(
+                function, inputs, arguments, dtype, lambda ties, labels: _Walk(ties).function(graph, labels, "")
+            )
+        return self._followed[kind]
 
     def _ruled(self, rule: ChannelRule, call: LayerCall, made: GraphCall, known: dict[int, Labels]) -> list[Labels]:
         """Applies a rule to a call; if it fails or leaves out a weight, the layer is a barrier with the reason."""

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_swd.keras2.compat import carry_policy, keras
-from tfmot_swd.keras2.graph import calls_of, has_graph
+from tfmot_swd.keras2.graph import calls_of, has_graph, operator_name
 from tfmot_swd.keras2.object_changes import carry_changes, carry_values, check_weights_fit, is_changed
 from tfmot_swd.keras2.overrides import replaced_on_object
 
@@ -111,6 +111,13 @@ def clone_with(model: Any, make: Callable[[Any], Any]) -> Any:
             copied = keras.models.clone_model(part, clone_function=replace)
         except Exception as error:  # Keras writes the constant as nested lists; what comes of these is up to the layer.
             held = _called_on_constants(part)
+            summed = [call.layer.name for call in calls_of(part) if operator_name(call.layer) == "einsum"]
+            if summed and not held:
+                raise ValueError(
+                    "Keras cannot copy a model in which tf.einsum is an operator, nor load it from a file: use "
+                    "layers.Dot or tf.matmul, or call it in a Lambda layer, as in Lambda(lambda two: "
+                    f'tf.einsum("btc,bsc->bts", *two)). Received: {", ".join(summed)}'
+                ) from error
             if not held:
                 raise
             raise ValueError(

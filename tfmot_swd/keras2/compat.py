@@ -198,6 +198,18 @@ def expects_mask(layer: Any) -> bool:
     return bool(layer._expects_mask_arg)
 
 
+@contextlib.contextmanager
+def losses_kept(layer: Any) -> Iterator[None]:
+    """Gives back the losses that the latest call of a layer has collected, after others in the block."""
+    parts = list(layer._flatten_layers())
+    before = [list(part._eager_losses) for part in parts]
+    try:
+        yield
+    finally:
+        for part, losses in zip(parts, before, strict=True):
+            part._eager_losses[:] = losses
+
+
 def carry_input_shape(source: Any, target: Any) -> None:
     """Gives a layer the input shape that another was made with, by which a Sequential model is built."""
     if hasattr(source, "_batch_input_shape"):

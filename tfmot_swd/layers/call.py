@@ -169,11 +169,15 @@ class LayerCall(Declarations):
 
     def _reason_inside(self, activation: Any, labels: Labels) -> str:
         """Returns why a function of the user's makes channels stay; "" where it need not, or an operation in it did."""
+        if any(ids not in (1, size) for ids, size in zip(labels.ids.shape, labels.shape, strict=True)):
+            raise NoRule(f"activation {name_of(activation)} changes the shape of what it gets")
         try:
             found = self.through(activation, labels)
         except NoRule as error:
             return str(error)
         (first, *_) = found
+        if first.shape != labels.shape:
+            raise NoRule(f"activation {name_of(activation)} changes the shape of what it gets")
         in_place = len(found) == 1 and first.shape == labels.shape and np.array_equal(first.ids, labels.ids)
         return "" if in_place or self.ties.are_pinned(first.ids) else f"activation {name_of(activation)} moves channels"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -79,16 +80,23 @@ def _is_linear(layer: Any) -> bool:
     return layer.activation is keras.activations.linear
 
 
-def _function_macs(layer: Any, call: CallShapes) -> int | None:
-    """Returns the MACs of the products in the function; None where it cannot be followed."""
+def _lambda_macs(layer: Any, call: CallShapes) -> int | None:
+    return _function_macs(layer, call, layer.function, layer.arguments)
+
+
+def _activation_macs(layer: Any, call: CallShapes) -> int | None:
+    return _function_macs(layer, call, layer.activation, {}) if is_unknown(layer.activation) else 0
+
+
+def _function_macs(layer: Any, call: CallShapes, function: Any, arguments: Mapping[str, Any]) -> int | None:
+    """Returns the MACs of the products in a function; None where it cannot be followed."""
     specs = [tf.TensorSpec(shape, layer.compute_dtype) for shape in call.inputs]
     given = call.argument(layer, "inputs")
     try:
-        graph = graph_of(layer.function, tf.nest.pack_sequence_as(given, specs), layer.arguments)
-        return macs_of_model(graph)
+        return macs_of_model(graph_of(function, tf.nest.pack_sequence_as(given, specs), arguments))
     except (NotTraced, ValueError):
         return None
 
 
-register_layer(layers.Activation, channels=activation, constants=_constants, view=_is_linear)
-register_layer(layers.Lambda, channels=function_layer, macs=_function_macs, constants=_constants)
+register_layer(layers.Activation, channels=activation, macs=_activation_macs, constants=_constants, view=_is_linear)
+register_layer(layers.Lambda, channels=function_layer, macs=_lambda_macs, constants=_constants)

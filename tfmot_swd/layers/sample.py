@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfmot_swd.keras2.compat import Functional
+from tfmot_swd.keras2.compat import Functional, losses_kept
 from tfmot_swd.keras2.graph import GraphCall, argument_names, layer_behind, model_operands, operator_name, propagate
 from tfmot_swd.keras2.layer_weights import unwrapped
 
@@ -188,7 +188,8 @@ class SampleWalk:
             return known[id(value)].traced if id(value) in known else value
 
         args, kwargs = tf.nest.map_structure(traced, (made.args, made.kwargs))
-        return list(tf.nest.flatten(made.layer(*args, **kwargs)))
+        with losses_kept(made.layer):
+            return list(tf.nest.flatten(made.layer(*args, **kwargs)))
 
     def _made(self, tensor: Any, batch: int | None, merged: int, path: str) -> SampleTensor:
         """Returns the `SampleTensor` of a tensor of the model, or of the trace."""

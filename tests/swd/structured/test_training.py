@@ -237,3 +237,18 @@ def test_names_of_groups_are_those_before_wrapping():
     callback = tfmot_swd.UpdatePruningStep()
     trained(schedule(minimum=2, round_to=2), callback=callback)
     assert set(callback.history[-1].sizes) == {"a", "b"}
+
+
+def test_a_product_whose_factors_are_not_zero_keeps_its_channels_and_that_is_said():
+    steps = keras.Input((6, 5))
+    q, k = (keras.layers.Dense(8, activation="sigmoid", name=name)(steps) for name in "qk")
+    x = keras.layers.Dot(2)([q, k])
+    net = keras.Model(steps, keras.layers.Dense(2)(keras.layers.Flatten()(x)))
+    schedule = tfmot_swd.StructuredDecay(tfmot_swd.Budget(parameters=0.6), end_step=6, layers="all")
+    pruned = tfmot_swd.prune_selective_decay(net, schedule)
+    pruned.compile("sgd", "mse")
+    x, y = np.zeros((12, 6, 5), "float32"), np.zeros((12, 2), "float32")
+
+    # The sigmoid of zero is a half, so the product is not without these channels what it is with them.
+    with pytest.warns(tfmot_swd.PruningWarning, match="over its budget.*as the sigmoid of queries"):
+        pruned.fit(x, y, batch_size=2, verbose=0, callbacks=[tfmot_swd.UpdatePruningStep()])

@@ -40,7 +40,8 @@ class ChannelPool(DecayPool[PruneStructuredDecay]):
     Attributes:
       search: the `ChannelSearch` over all ranked channels.
       limits: the `CostLimits` of the budget for this model.
-      has_frozen_readers: whether frozen layers read ranked channels, whose constants no count knows.
+      has_unknown_readers: whether frozen layers, or products of two tensors, read ranked channels:
+        which of these stay, no count knows.
 
     Raises:
       NothingTrainedError: all layers that make ranked channels are frozen.
@@ -68,8 +69,11 @@ class ChannelPool(DecayPool[PruneStructuredDecay]):
             for group in groups.values()
             if _is_ranked(group, flags) and all(each.variable_id in variables for each in group.producers)
         ]
-        # It also keeps inputs that are constant and not zero, which no count knows.
-        self.has_frozen_readers = any(each.variable_id not in variables for group in ranked for each in group.consumers)
+        # It also keeps inputs that are constant and not zero, and a product keeps what an activation makes of zero.
+        self.has_unknown_readers = any(
+            group.multiplied_in or any(each.variable_id not in variables for each in group.consumers)
+            for group in ranked
+        )
         if not ranked:
             raise NothingTrainedError(
                 "No channel can be removed while the layers that make them are frozen: set layer.trainable = True "

@@ -50,22 +50,23 @@ def over_budget(pool: ChannelPool) -> tuple[str, ...]:
     limits = pool.limits.final
     left = dict(zip(limits, pool.search.costs_of(pool.left()), strict=True))
     found = []
-    if pool.has_frozen_readers:
-        # Frozen layers keep inputs that are constant, which only the built network shows.
+    if pool.has_unknown_readers:
+        # What frozen layers and products keep, only the built network shows.
         try:
             left |= _built_costs(strip_pruning(pool.graph, keras2=True), pool.limits)
         except Exception as error:
             # The training is over: a failure here must not cost its result.
             found.append(
-                "The pruned network could not be built to count its costs with the frozen layers, so it may be over "
-                "its budget: check it with tfmot_swd.costs.profile. "
+                "The pruned network could not be built to count its costs, so it may be over its budget: "
+                "check it with tfmot_swd.costs.profile. "
                 f"Received: {type(error).__name__}: {error}"
             )
     over = {name: cost for name, cost in left.items() if cost > limits[name]}
     if over:
         found.append(
-            "The pruned network is over its budget: layers were frozen since it was wrapped, or the best channels of "
-            "each group, some of which minimum and round_to keep, cost more than others. "
+            "The pruned network is over its budget: layers were frozen since it was wrapped, or a product of two "
+            "tensors has factors that are not zero where the channels are, as the sigmoid of queries; or the best "
+            "channels of each group, some of which minimum and round_to keep, cost more than others. "
             f"Received: {over} in place of {dict(limits)}"
         )
     return tuple(found)
