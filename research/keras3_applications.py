@@ -29,6 +29,8 @@ RESULTS = Path(__file__).parent / "results"
 SEED = 0
 # Of the largest logit. Back in Keras 3, the same operations run on the same numbers.
 TOLERANCE = 1e-5
+# A deep random network may multiply rounding beyond that; in float64 it is a billion times smaller.
+TOLERANCE_FLOAT64 = 1e-10
 
 
 def network_names() -> list[str]:
@@ -71,7 +73,7 @@ def measure(name: str, size: int = 0) -> dict[str, Any]:
 
     model = build(name, size)
     shape = model.input_shape[1:]
-    x = np.random.default_rng(SEED).uniform(0, 255, (2, *shape)).astype("float32")
+    x = np.random.default_rng(SEED).uniform(0, 255, (2, *shape)).astype(keras.config.floatx())
     logits = np.asarray(model.predict(x, verbose=0))
 
     def difference(other: Any) -> float:
@@ -113,6 +115,21 @@ def measure(name: str, size: int = 0) -> dict[str, Any]:
     }
 
 
+def measure_exactly(name: str, size: int = 0) -> dict[str, Any]:
+    """Returns what `measure` does; where float32 leaves it open, with the largest difference in float64 too."""
+    import keras
+    import tf_keras
+
+    found = measure(name, size)
+    if not found["exact"]:
+        keras.config.set_floatx("float64")
+        tf_keras.backend.set_floatx("float64")
+        again = measure(name, size)
+        found["difference_float64"] = max(again[each] for each in ("there", "back", "there_file", "back_file"))
+        found["exact"] = found["difference_float64"] <= TOLERANCE_FLOAT64
+    return found
+
+
 HEADING = (
     *("network", "Keras", "input", "layers", "parameters, M", "carried"),
     *("in tf_keras", "back", "tf_keras file", "Keras 3 file", "exact", "seconds"),
@@ -138,18 +155,29 @@ def table_of(journal: Journal) -> ResultTable:
                 f"{result['parameters'] / 1e6:.3g}",
                 str(len(result["carried"])),
                 *differences,
-                "yes" if result["exact"] else "NO",
+                _verdict(result),
                 " + ".join(f"{each:.0f}" for each in result["seconds"]),
             )
         )
     exact = sum(record["result"]["exact"] for record in journal.records())
     title = f"{exact} of {len(rows)} networks of keras.applications the same in tf_keras and back in Keras 3"
-    return ResultTable(f"{title}, within {TOLERANCE:.0e}", HEADING, tuple(rows), left=("network",), notes=(NOTE,))
+    return ResultTable(
+        f"{title}, within {TOLERANCE:.0e}, or {TOLERANCE_FLOAT64:.0e} in float64",
+        HEADING,
+        tuple(rows),
+        left=("network",),
+        notes=(NOTE,),
+    )
+
+
+def _verdict(result: dict[str, Any]) -> str:
+    exact = "yes" if result["exact"] else "NO"
+    return f"{exact}; {result['difference_float64']:.0e} in float64" if "difference_float64" in result else exact
 
 
 def main(_: list[str]) -> None:
     if flags.FLAGS.child:
-        Path(flags.FLAGS.child).write_text(json.dumps(measure(flags.FLAGS.models[0], flags.FLAGS.size)))
+        Path(flags.FLAGS.child).write_text(json.dumps(measure_exactly(flags.FLAGS.models[0], flags.FLAGS.size)))
         return
     import keras
 

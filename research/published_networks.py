@@ -207,7 +207,21 @@ def summary(records: Sequence[Mapping[str, Any]]) -> str:
             f"{sum(shares) / max(len(shares), 1):.1%} on average, {shares[len(shares) // 2] if shares else 0:.1%} in "
             f"the median; slowest plan {max((result['seconds']['plan'] for result in done), default=0):.2f} s"
         )
-    return ". ".join(sentences)
+    return ". ".join([*sentences, *_beside(records)])
+
+
+def _beside(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Returns a sentence about the networks measured with every state of the code; none where there is one state."""
+    shares: dict[str, dict[tuple[str, str], float]] = {}
+    for record in records:
+        key = record["key"]
+        if "share_of_channels" in record["result"]:
+            shares.setdefault(key["code"], {})[key["package"], key["network"]] = record["result"]["share_of_channels"]
+    common = set.intersection(*map(set, shares.values())) if len(shares) > 1 else set()
+    means = [
+        f"{sum(found[each] for each in common) / len(common):.1%} {code}" for code, found in shares.items() if common
+    ]
+    return [f"Of the {len(common)} networks measured with each: {', '.join(means)}"] if means else []
 
 
 def packages_table(records: Sequence[Mapping[str, Any]]) -> ResultTable:
