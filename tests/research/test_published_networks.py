@@ -61,10 +61,12 @@ def test_shares_before_and_after_stand_side_by_side(records):
 
 
 def test_the_summary_counts_what_raised_and_not_what_its_package_cannot_build(records):
-    before, after = benchmark.summary(records).split(". ")
+    before, after, both = benchmark.summary(records).split(". ")
     assert before.startswith("before: 1 of 2 networks of 1 packages exact, 1 raised; ")
     assert after.startswith("after: 1 of 1 networks of 1 packages exact, 0 raised; ")
     assert "98.7% on average" in after
+    assert both.startswith("Of the 1 networks measured with each: ")
+    assert both.endswith("98.7% after")
     rows = [(row["code"], row["networks"], row["raised"]) for row in rows_of(benchmark.packages_table(records))]
     assert rows == [("before", "2", "1"), ("after", "1", "0")]
 
