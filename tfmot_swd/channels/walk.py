@@ -57,10 +57,6 @@ class Trace:
         yield from self.labels.values()
         yield from self.inside
 
-    def approximations(self) -> dict[str, tuple[str, ...]]:
-        """Returns what the removal of channels changes beyond what reads them, by the path of the layer."""
-        return {each.path: tuple(each.approximations) for each in self.records.values() if each.approximations}
-
 
 def trace_channels(model: Any, *, approximate: bool = False) -> Trace:
     """Propagates channel labels through a model, and returns which channels are coupled.
@@ -138,7 +134,7 @@ class _Walk:
             return [self._conformed(labels, shape, reason) for labels, shape in zip(found, shapes, strict=True)]
         record = self.records.setdefault(id(layer), LayerRecord(path, layer))
         call = LayerCall(
-            record, inputs, shapes, {}, self.ties, walk_function=self._function, approximate=self.approximate
+            record, inputs, shapes, {}, self.ties, walk_function=self._through, approximate=self.approximate
         )
         rule, reason = find_rule(layer)
         if rule is None:
@@ -153,7 +149,7 @@ class _Walk:
             record.met += [labels.ids for labels in (*inputs, *outputs)]
         return outputs
 
-    def _function(
+    def _through(
         self, record: LayerRecord, function: Any, inputs: Any, arguments: Mapping[str, Any]
     ) -> tuple[list[Labels], list[Product]]:
         """Propagates labels through what a function of the user's computes; see `LayerCall.through`."""

@@ -158,20 +158,19 @@ def _radix_of(values: Sequence[tf.Tensor], limits: Sequence[tf.Tensor], rank: tf
 @tf.function(autograph=False, input_signature=[_VALUES, _BITS, _NUMBER, _NUMBER])
 def _digit_counts(values: tf.Tensor, limit: tf.Tensor, shift: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
     """Returns how many numbers have each value of a digit, int32."""
-    digits = _digits(values, limit, shift, mask)
+    digits = _digits(bits_below(values, limit), shift, mask)
     return tf.raw_ops.DenseBincount(input=digits, size=_DIGIT_VALUES, weights=tf.constant([], tf.int32))
 
 
 @tf.function(autograph=False, input_signature=[_VALUES, _BITS, _NUMBER, _NUMBER, _NUMBER])
 def _with_digit(values: tf.Tensor, limit: tf.Tensor, shift: tf.Tensor, mask: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:
     """Returns the values with one value of a digit, `ABOVE_ALL` in place of those that are not below their limit."""
-    chosen_ones = tf.where(tf.equal(_digits(values, limit, shift, mask), chosen))[:, 0]
-    return bits_to_float(tf.gather(bits_below(values, limit), chosen_ones))
+    bits = bits_below(values, limit)
+    return bits_to_float(tf.gather(bits, tf.where(tf.equal(_digits(bits, shift, mask), chosen))[:, 0]))
 
 
-def _digits(values: tf.Tensor, limit: tf.Tensor, shift: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-    number = tf.cast(bits_below(values, limit), tf.int32)
-    return tf.bitwise.bitwise_and(tf.bitwise.right_shift(number, shift), mask)
+def _digits(bits: tf.Tensor, shift: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+    return tf.bitwise.bitwise_and(tf.bitwise.right_shift(tf.cast(bits, tf.int32), shift), mask)
 
 
 @tf.function(autograph=False, input_signature=[_VALUES, _BITS, _WORD], experimental_attributes={"_noinline": True})
