@@ -151,6 +151,17 @@ def test_a_function_of_a_layer_pins_its_channels_alone():
         assert reason in reasons(net)["a"][0]
 
 
+def test_places_that_are_counted_from_one_end_are_found():
+    for function in (
+        lambda x: tf.concat([x[..., 3:], x[..., :3]], -1),
+        lambda x: tf.concat([x[..., -3:], x[..., :-3]], -1),
+    ):
+        net = between(L.Lambda(function, name="f"))
+
+        assert sizes(net) == {}
+        assert "would not follow another number of channels" in reasons(net)["a"][0]
+
+
 def test_a_function_with_a_mask_is_a_barrier():
     words = L.Input((5, 3))
     x = L.Dense(6, name="a")(L.Masking()(words))

@@ -72,7 +72,9 @@ def network(kind, padding: str = "valid", **options) -> keras.Model:
 
 def unknown(kind: str) -> dict[str, tuple[str, ...]]:
     """Returns the reasons of a network whose four convolutions are of an unknown class."""
-    return {keeps: (f"{name}: no channel rule for {kind}",) for keeps, name in zip(("stem", *"bcd"), "abcd")}
+    return {
+        keeps: (f"{name}: no channel rule for {kind}",) for keeps, name in zip(("stem", *"bcd"), "abcd", strict=True)
+    }
 
 
 def test_without_a_registration_nothing_is_known_of_it():

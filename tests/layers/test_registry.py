@@ -38,6 +38,13 @@ class Scale(L.Layer):
         return x * self.scale
 
 
+class Centred(L.Layer):
+    """Looks across channels."""
+
+    def call(self, x):
+        return x - tf.reduce_mean(x, -1, keepdims=True)
+
+
 class Renamed(L.Dense):
     """Computes what Dense does."""
 
@@ -123,10 +130,10 @@ def test_a_subclass_that_overrides_what_call_uses_is_a_barrier():
 
 
 def test_unknown_layers_and_functions_across_channels_are_barriers():
-    model = between(Scale(name="s"), L.Dense(5, name="b"), L.Lambda(lambda x: x * tf.reduce_sum(x), name="l"))
+    model = between(Centred(name="s"), L.Dense(5, name="b"), L.Lambda(lambda x: x * tf.reduce_sum(x), name="l"))
 
     assert reasons(model) == {
-        "a": ("s: no channel rule for Scale",),
+        "a": ("s: no channel rule for Centred",),
         "b": ("l/<lambda>/tf.math.reduce_sum: a reduction over channels",),
     }
     assert_removal_is_exact(model)

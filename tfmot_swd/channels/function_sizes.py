@@ -12,14 +12,31 @@ import tensorflow as tf
 from tfmot_swd.layers.labels import Labels, Ties
 from tfmot_swd.layers.record import Kept
 
-_TRIALS = 3
-# In place of an axis of unknown size, the batch axis among them.
-_SIZE = 3
-# Of all inputs together; for larger ones one trial is enough.
+# In place of an axis of unknown size, and of the batch axis.
+_SIZE, _BATCH = 3, 32
+# Of all inputs together; for larger ones two trials of a smaller batch are enough.
 _MANY = 1 << 18
+# Calls on the same numbers until one differs; a dropout of whole samples at a rate of .01 is found by these.
+_REPEATS = 50
 _TOLERANCE = 1e-5
 
 Walk = Callable[[Ties, list[Labels]], list[Labels]]
+
+
+def pins_channels(inputs: Any, walk: Walk) -> bool:
+    """Returns whether channels of the inputs of a function must stay because of what it does.
+
+    Args:
+      inputs: labels of the inputs, in their structure.
+      walk: as for `follows_sizes`.
+    """
+    ties, given = _numbered(tf.nest.flatten(inputs))
+    for labels in given:
+        if not labels.varying:
+            ties.pin(labels.ids, "no channels")
+    walk(ties, given)
+    classes = ties.resolve()
+    return any(classes.is_pinned(labels.ids).any() for labels in given if labels.varying)
 
 
 def follows_sizes(function: Any, inputs: Any, arguments: Mapping[str, Any], dtype: Any, walk: Walk) -> bool:
@@ -27,7 +44,8 @@ def follows_sizes(function: Any, inputs: Any, arguments: Mapping[str, Any], dtyp
 
     A number of channels that is written in it, as in `x[..., :32]`, would be that of the larger tensor in the smaller
     model; one that it asks for and computes with, as in `x / x.shape[-1]`, would be another one. The function is called
-    on random numbers, with all channels and with some, which must agree.
+    on random numbers, with all channels and with some, which must agree. Where it is random in training, the shapes of
+    its results must.
 
     Args:
       function: of a tensor or a structure of tensors.
@@ -40,31 +58,49 @@ def follows_sizes(function: Any, inputs: Any, arguments: Mapping[str, Any], dtyp
     outputs = walk(ties, given)
     classes = ties.resolve()
     free = np.array([each for each in np.unique(classes.root) if each not in classes.pinned], np.int64)
-    rng = np.random.default_rng(0)
-    sizes = [[size or _SIZE for size in labels.shape] for labels in given]
-    trials = 1 if sum(map(math.prod, sizes)) > _MANY else _TRIALS
-    for _ in range(trials if free.size > 1 else 0):
-        gone = rng.permutation(free)[: rng.integers(1, free.size)]
+    rng, in_training = np.random.default_rng(0), bool(arguments.get("training"))
+    sizes, trials = _sizes(given, _BATCH), _trials(free, rng)
+    if sum(map(math.prod, sizes)) > _MANY:
+        sizes, trials = _sizes(given, _SIZE), trials[:2]
+    for gone in trials:
         kept = Kept(~np.isin(classes.root, gone))
         tensors = [rng.normal(size=size) for size in sizes]
+        fewer = [_kept(each, labels, kept) for each, labels in zip(tensors, given, strict=True)]
+
+        def called(values: Sequence[np.ndarray]) -> list[np.ndarray]:
+            packed = tf.nest.pack_sequence_as(inputs, [tf.constant(each, dtype) for each in values])
+            return [np.asarray(each, np.float64) for each in tf.nest.flatten(function(packed, **arguments))]
+
         try:
-            whole, smaller = (
-                tf.nest.flatten(function(tf.nest.pack_sequence_as(inputs, values), **arguments))
-                for values in (
-                    [tf.constant(each, dtype) for each in tensors],
-                    [
-                        tf.constant(_kept(each, labels, kept), dtype)
-                        for each, labels in zip(tensors, given, strict=True)
-                    ],
-                )
-            )
+            whole, smaller = called(tensors), called(fewer)
         except Exception:  # The function needs the channels that it was written for.
             return False
-        for one, labels, other in zip(whole, outputs, smaller, strict=True):
-            expected, found = _kept(np.asarray(one, np.float64), labels, kept), np.asarray(other, np.float64)
-            if expected.shape != found.shape or not np.allclose(expected, found, _TOLERANCE, _TOLERANCE):
-                return False
+        expected = [_kept(each, labels, kept) for each, labels in zip(whole, outputs, strict=True)]
+        if [each.shape for each in expected] != [each.shape for each in smaller]:
+            return False
+        if _are_close(expected, smaller):
+            continue
+        # Of what is random in training, such as a dropout, the shapes are all that can be compared.
+        if not in_training or all(_are_close(whole, called(tensors)) for _ in range(_REPEATS)):
+            return False
     return True
+
+
+def _trials(free: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+    """Returns the channels that are gone in each trial.
+
+    Without the first channel, or the last, any other place that is counted from there is another channel's.
+    """
+    half, some = free.size // 2, rng.permutation(free)[: rng.integers(1, max(free.size, 2))]
+    return [free[:1], free[-1:], some, free[:half], free[half:]] if free.size > 1 else []
+
+
+def _sizes(inputs: Sequence[Labels], batch: int) -> list[list[int]]:
+    return [[size or (_SIZE if axis else batch) for axis, size in enumerate(labels.shape)] for labels in inputs]
+
+
+def _are_close(one: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> bool:
+    return all(np.allclose(*pair, _TOLERANCE, _TOLERANCE) for pair in zip(one, other, strict=True))
 
 
 def _numbered(inputs: Sequence[Labels]) -> tuple[Ties, list[Labels]]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from tfmot_swd.channels.function_sizes import follows_sizes
+from tfmot_swd.channels.function_sizes import follows_sizes, pins_channels
 from tfmot_swd.keras2.compat import Functional, SlicingOpLambda, keras, variables_of
 from tfmot_swd.keras2.function_graphs import NotTraced, graph_of
 from tfmot_swd.keras2.graph import GraphCall, has_graph, propagate, shape_of
@@ -19,6 +20,7 @@ from tfmot_swd.layers.activations import name_of
 from tfmot_swd.layers.call import LayerCall
 from tfmot_swd.layers.constants import PerElement
 from tfmot_swd.layers.labels import Classes, Labels, Shape, Sizes, Ties
+from tfmot_swd.layers.own_calls import own_call
 from tfmot_swd.layers.record import ArgumentEdit, Cut, Kept, LayerRecord, NoRule, Product
 from tfmot_swd.layers.registry import ChannelRule, constants_of, find_rule, said_of
 
@@ -88,7 +90,7 @@ class _Walk:
         self.products: dict[int, list[Product]] = {}
         self.failures: list[str] = []
         self.inside: list[Labels] = []
-        self._graphs: dict[str, Functional] = {}
+        self._graphs: dict[str, tuple[Functional, Any]] = {}
         self._followed: dict[str, bool] = {}
         self._models: dict[int, tuple[list[Labels], list[Labels]]] = {}
 
@@ -138,7 +140,7 @@ class _Walk:
         )
         rule, reason = find_rule(layer)
         if rule is None:
-            return call.barrier(reason)
+            rule = functools.partial(own_call, reason=reason)
         if record.blocked:
             return call.barrier("another call of it has no rule")
         if any(tensor.shape.rank is None for tensor in (*made.inputs, *made.outputs)):
@@ -150,19 +152,21 @@ class _Walk:
         return outputs
 
     def _through(
-        self, record: LayerRecord, function: Any, inputs: Any, arguments: Mapping[str, Any]
+        self, record: LayerRecord, function: Any, inputs: Any, arguments: Mapping[str, Any], wholly: bool
     ) -> tuple[list[Labels], list[Product]]:
         """Propagates labels through what a function of the user's computes; see `LayerCall.through`."""
         dtype, name = record.layer.compute_dtype, name_of(function)
         specs = tf.nest.map_structure(lambda labels: tf.TensorSpec(labels.shape, dtype), inputs)
-        # The function itself stays alive while its layer does.
-        key = f"{id(function)} {specs} {arguments}"
+        key = f"{getattr(function, 'key', '') or id(function)} {specs} {arguments}"
         try:
             if key not in self._graphs:
-                self._graphs[key] = graph_of(function, specs, arguments)
+                # An identity is one only as long as the function is alive.
+                self._graphs[key] = graph_of(function, specs, arguments), function
         except NotTraced as error:
             raise NoRule(f"nothing is known of function {name}: {error}") from error
-        graph, prefix = self._graphs[key], f"{record.path}/{name}/"
+        (graph, _), prefix = self._graphs[key], f"{record.path}/{name}/"
+        if wholly and pins_channels(inputs, lambda ties, labels: _Walk(ties).function(graph, labels, "")):
+            raise NoRule(f"channels must stay in function {name}")
         inner = _Walk(self.ties, approximate=self.approximate)
         outputs = inner.function(graph, tf.nest.flatten(inputs), prefix)
         if any(variables_of(each.layer) for each in inner.records.values()):

@@ -38,7 +38,7 @@ def graph_of(function: Callable[..., Any], inputs: Any, arguments: Mapping[str, 
     called = getattr(function, "python_function", function)
     if any(spec.shape.rank in (None, 0) for spec in tf.nest.flatten(inputs)):
         raise NotTraced("it is called on a tensor without a batch axis")
-    with _names_kept():
+    with names_kept():
         given = tf.nest.map_structure(
             lambda spec: keras.Input(spec.shape[1:], batch_size=spec.shape[0], dtype=spec.dtype), inputs
         )
@@ -53,7 +53,7 @@ def graph_of(function: Callable[..., Any], inputs: Any, arguments: Mapping[str, 
 
 
 @contextlib.contextmanager
-def _names_kept() -> Iterator[None]:
+def names_kept() -> Iterator[None]:
     """Has Keras number layers from the start in the block, and afterwards as if nothing had been made in it."""
     numbers, observed = backend.PER_GRAPH_OBJECT_NAME_UIDS, set(backend.OBSERVED_NAMES)
     before = dict(numbers)

@@ -15,9 +15,9 @@ from tfmot_swd.layers.declarations import Declarations
 from tfmot_swd.layers.labels import Labels, Shape, Sizes, Ties
 from tfmot_swd.layers.record import LayerRecord, NoRule, Product
 
-# (record, function, structure of labels, other arguments) → labels of the flattened results, and the products of
-# tensors inside; it raises NoRule.
-FunctionWalk = Callable[[LayerRecord, Any, Any, Mapping[str, Any]], tuple[list[Labels], list[Product]]]
+# (record, function, structure of labels, other arguments, wholly) → labels of the flattened results, and the products
+# of tensors inside; it raises NoRule.
+FunctionWalk = Callable[[LayerRecord, Any, Any, Mapping[str, Any], bool], tuple[list[Labels], list[Product]]]
 
 
 class LayerCall(Declarations):
@@ -181,7 +181,9 @@ class LayerCall(Declarations):
         in_place = len(found) == 1 and first.shape == labels.shape and np.array_equal(first.ids, labels.ids)
         return "" if in_place or self.ties.are_pinned(first.ids) else f"activation {name_of(activation)} moves channels"
 
-    def through(self, function: Any, inputs: Any, arguments: Mapping[str, Any] | None = None) -> list[Labels]:
+    def through(
+        self, function: Any, inputs: Any, arguments: Mapping[str, Any] | None = None, *, wholly: bool = False
+    ) -> list[Labels]:
         """Returns the labels of the tensors that a function of the user's returns, by the rules for its operations.
 
         The function is called on symbolic tensors. It is called as it is in the smaller model, so numbers of channels
@@ -191,13 +193,14 @@ class LayerCall(Declarations):
           function: of a tensor or a structure of tensors.
           inputs: labels of these, in the structure.
           arguments: its other arguments by name.
+          wholly: whether a function in which channels must stay is not followed at all.
 
         Raises:
           NoRule: it cannot be followed.
         """
         if self._walk_function is None:
             raise NoRule(f"function {name_of(function)} is not followed here")
-        found, products = self._walk_function(self.record, function, inputs, dict(arguments or {}))
+        found, products = self._walk_function(self.record, function, inputs, dict(arguments or {}), wholly)
         self.products += products
         return found
 

@@ -31,8 +31,8 @@ OperatorRule = Callable[[LayerCall], Found]
 
 
 _NUMBERS = bool | int | float | np.number | np.bool_
-# Arguments of TensorFlow 1 that stand for others, and how the noise of a dropout is shared.
-_WITHOUT_RULE = ("keep_dims", "reduction_indices", "squeeze_dims", "dim", "keep_prob", "noise_shape")
+# Arguments of TensorFlow 1 that stand for others.
+_WITHOUT_RULE = ("keep_dims", "reduction_indices", "squeeze_dims", "dim", "keep_prob")
 
 
 def operator(call: LayerCall) -> Found:
@@ -106,6 +106,16 @@ def _cut_constant(call: LayerCall, name: str, value: Any, labels: Labels) -> boo
     return True
 
 
+def _dropout(call: LayerCall) -> Found:
+    """Passes channels on; noise that all of them share has size one along their axis."""
+    labels, noise = call.operand, call.arguments.pop("noise_shape", None)
+    if noise is not None:
+        shared = isinstance(noise, list | tuple) and len(noise) == labels.rank
+        if not shared or any(noise[axis] != 1 for axis in labels.varying):
+            return call.barrier("a noise shape with a number for each channel has no rule")
+    return elementwise(call)
+
+
 def _softmax(call: LayerCall) -> Found:
     axis = call.arguments.get("axis")
     if (-1 if axis is None else axis) % call.operand.rank in call.operand.varying:
@@ -174,7 +184,7 @@ _ELEMENTWISE = """
     math.divide_no_nan math.maximum math.minimum math.pow math.squared_difference math.negative math.abs math.square
     math.sqrt math.rsqrt math.exp math.log math.log1p math.erf math.floor math.ceil math.round math.sign math.sin
     math.cos math.reciprocal math.reciprocal_no_nan math.tanh math.sigmoid math.softplus nn.softsign nn.softplus
-    nn.sigmoid nn.tanh nn.relu nn.relu6 nn.leaky_relu nn.elu nn.selu nn.gelu nn.silu nn.bias_add nn.dropout
+    nn.sigmoid nn.tanh nn.relu nn.relu6 nn.leaky_relu nn.elu nn.selu nn.gelu nn.silu nn.bias_add
     clip_by_value cast identity stop_gradient zeros_like ones_like where math.greater math.greater_equal math.less
     math.less_equal __operators__.eq __operators__.ne math.equal math.not_equal math.logical_and math.logical_or
     math.logical_not math.floormod floor_div math.log_sigmoid
@@ -187,6 +197,7 @@ _REDUCTIONS = """
 _MEANS = ("math.reduce_mean", "math.reduce_variance", "math.reduce_std")
 OPERATORS: dict[str, OperatorRule] = {
     **dict.fromkeys(_ELEMENTWISE.split(), elementwise),
+    "nn.dropout": _dropout,
     "nn.softmax": _softmax,
     "nn.log_softmax": _softmax,
     "math.cumsum": _cumulative,
@@ -203,6 +214,7 @@ OPERATORS: dict[str, OperatorRule] = {
     "nn.max_pool2d": _per_channel,
     "nn.avg_pool2d": _per_channel,
     "shape": _sizes,
+    "compat.v1.shape": _sizes,
     **PRODUCTS,
 }
 
@@ -229,8 +241,7 @@ def _operator_constants(layer: Any) -> ConstantsRule | None:
     name = function_name(layer)
     if name in _MOVING:
         return Moves()
-    # A dropout in the graph draws anew at every call.
-    if OPERATORS.get(name) is not elementwise or name == "nn.dropout":
+    if OPERATORS.get(name) is not elementwise:
         return None
     return PerElement(zero_wins=name == "math.multiply")
 

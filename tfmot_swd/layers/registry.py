@@ -80,7 +80,8 @@ def register_layer(
 
     A property given neither here nor by `like` is inherited from the nearest registered ancestor. A later registration
     of the same class replaces the properties it gives. It holds for the classes themselves even where they override
-    `call`; a subclass that overrides a method is a barrier for channels: the channels around it stay.
+    `call`. A layer of another class, or of a subclass that overrides a method, is followed through the operations of
+    its `call` where its weights act on each channel alone; otherwise it is a barrier: the channels around it stay.
 
     A channel rule gets a `LayerCall`, declares which weights make, follow or read which channels, and returns the
     labels of the outputs. It declares every weight: `call.whole` names those without an axis of channels. Where a rule
@@ -101,15 +102,23 @@ def register_layer(
     ...     def call(self, x):
     ...         return super().call(tf.clip_by_value(x, -3.0, 3.0))
     >>> register_layer(ClippedConv2D, like=keras.layers.Conv2D)
-    >>> class Scale(keras.layers.Layer):
+    >>> class Mix(keras.layers.Layer):
+    ...     def __init__(self, units, **options):
+    ...         super().__init__(**options)
+    ...         self.units = units
     ...     def build(self, input_shape):
-    ...         self.scale = self.add_weight("scale", (input_shape[-1],))
+    ...         self.matrix = self.add_weight("matrix", (input_shape[-1], self.units))
     ...     def call(self, x):
-    ...         return x * self.scale
-    >>> def scale(call):
-    ...     call.follow("scale", 0, call.channels(call.input, -1))
-    ...     return call.same(call.input)
-    >>> register_layer(Scale, channels=scale, macs=lambda layer, call: 0)
+    ...         return x @ self.matrix
+    ...     def get_config(self):
+    ...         return {**super().get_config(), "units": self.units}
+    >>> def mix(call):
+    ...     units = call.new(call.layer.units)
+    ...     call.consume("matrix", 0, call.channels(call.input, -1))
+    ...     call.produce("matrix", 1, units)
+    ...     call.resize("units", units)
+    ...     return call.output(units, -1)
+    >>> register_layer(Mix, channels=mix, macs=lambda layer, call: layer.matrix.shape.num_elements())
     """
     given = {
         "prunable": prunable,
