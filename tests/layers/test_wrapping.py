@@ -9,6 +9,7 @@ import tf_keras as keras
 import tfmot_swd
 from tests.channels.exactness import assert_removal_is_exact, members, reasons, sizes
 from tfmot_swd.channels.groups import channel_groups
+from tfmot_swd.layers.macs import CallShapes, macs_by_weight
 from tfmot_swd.swd.wrapper import PruneSelectiveDecay
 
 L = keras.layers
@@ -117,13 +118,80 @@ def test_time_distributed_over_channels_is_a_barrier():
     assert_removal_is_exact(model)
 
 
-def test_time_distributed_model_is_a_barrier():
-    step = keras.Sequential([L.Dense(5, input_shape=(4,)), L.Dense(3)])
-    x = L.Input((3, 4))
-    model = keras.Model(x, L.Dense(2)(L.TimeDistributed(step, name="t")(L.Dense(4, name="a")(x))))
+def steps(inner, shape=(3, 6, 6, 2), filters=4) -> keras.Model:
+    """A video, each image of which goes through a model."""
+    x = L.Input(shape)
+    hidden = L.Dense(filters, name="a")(x)
+    return keras.Model(x, L.Dense(2)(L.SimpleRNN(3, name="r")(L.TimeDistributed(inner, name="t")(hidden))))
 
-    assert reasons(model) == {"a": ("t: no channel rule for Sequential at each step",)}
+
+def block() -> keras.Model:
+    x = image = L.Input((6, 6, 4))
+    x = L.Conv2D(5, 3, name="c1")(x)
+    x = L.BatchNormalization()(x) * 2.0
+    x = L.Add()([x, L.Conv2D(5, 3, name="c2")(image)])
+    return keras.Model(image, L.Dense(3, activation="relu", name="d")(L.GlobalAveragePooling2D()(x)))
+
+
+INNER = {
+    "sequential": lambda: keras.Sequential(
+        [L.Conv2D(5, 3, input_shape=(6, 6, 4)), L.BatchNormalization(), L.GlobalMaxPooling2D(), L.Dense(3)]
+    ),
+    "sequential built later": lambda: keras.Sequential([L.Conv2D(5, 3), L.ReLU(), L.Flatten(), L.Dense(3)]),
+    "functional": block,
+    "nested": lambda: keras.Sequential([block(), L.Dense(4)]),
+}
+
+
+@pytest.mark.parametrize("name", INNER)
+def test_time_distributed_model(name):
+    model = steps(INNER[name]())
+
+    assert sum(sizes(model).values()) == 4 + 5 + 3 + 3 + (4 if name == "nested" else 0)
+    assert_removal_is_exact(model, save=True, train=True)
+
+
+@pytest.mark.parametrize(
+    ("inner", "reason"),
+    [
+        (lambda: keras.Sequential([L.Conv2D(5, 3), L.LocallyConnected2D(3, 3), L.Flatten()]), "LocallyConnected2D"),
+        (lambda: keras.Sequential([L.Conv2D(5, 3), L.LayerNormalization(), L.Flatten()]), "across channels"),
+    ],
+)
+def test_a_model_at_each_step_with_a_layer_without_a_rule_is_a_barrier(inner, reason):
+    model = steps(inner())
+
+    assert sizes(model) == {"r": 3}
+    assert reason in reasons(model)["a"][0]
     assert_removal_is_exact(model)
+
+
+def test_weights_of_a_model_at_each_step_are_used_differently_often():
+    layer = steps(INNER["sequential"]()).get_layer("t")
+
+    pairs, fixed = macs_by_weight(layer, CallShapes(((1, 3, 6, 6, 4),), ((1, 3, 3),)))
+
+    # A kernel of 3 at all 16 places of 3 images; a matrix once for each image.
+    assert [(tuple(weight.shape), times) for weight, times in pairs] == [((3, 3, 4, 5), 48), ((5, 3), 3)]
+    assert fixed == 0
+
+
+def test_a_subclassed_model_at_each_step_is_a_barrier():
+    class Own(keras.Model):
+        def call(self, inputs):
+            return inputs[:, 0, 0]
+
+    assert reasons(steps(Own()))["a"] == ("t: no channel rule for Own at each step",)
+
+
+def test_products_in_a_model_at_each_step_keep_what_they_sum_over():
+    x = L.Input((6, 4))
+    q, k = L.Dense(5, name="q")(x), L.Dense(5, name="k")(x)
+    inner = keras.Model(x, L.Dense(3, name="d")(L.Flatten()(tf.matmul(q, k, transpose_b=True))))
+    model = steps(inner, (3, 6, 2))
+
+    assert sorted(sizes(model).values()) == [3, 3, 4]
+    assert_removal_is_exact(model, train=True)
 
 
 class Around(L.Wrapper):
@@ -183,9 +251,11 @@ def test_spectral_normalization_of_what_has_no_rule_is_a_barrier():
 
 def test_a_first_layer_without_a_rule_is_listed_with_the_reason():
     video = L.Input((3, 8, 8, 3))
-    inner = keras.Sequential([L.Conv2D(6, 3, input_shape=(8, 8, 3)), L.Conv2D(5, 3), L.GlobalAveragePooling2D()])
+    inner = keras.Sequential(
+        [L.Conv2D(6, 3, input_shape=(8, 8, 3)), L.LocallyConnected2D(5, 3), L.GlobalAveragePooling2D()]
+    )
     model = keras.Model(video, L.Dense(2)(L.TimeDistributed(inner, name="t")(video)))
 
     (barrier,) = [each for each in channel_groups(model).barriers if each.layer == "t"]
-    assert (barrier.total_channels, barrier.reasons) == (5, ("t: no channel rule for Sequential at each step",))
+    assert (barrier.total_channels, barrier.reasons) == (5, ("t: no channel rule for LocallyConnected2D at each step",))
     assert_removal_is_exact(model)

@@ -5,32 +5,95 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from tfmot_swd.keras2.compat import Functional, QuantizeLayer, keras, master_variable
+from tfmot_swd.keras2.graph import GraphCall, has_graph, input_layers, propagate, shape_of
+from tfmot_swd.keras2.overrides import replaced_on_object
 from tfmot_swd.layers.call import LayerCall
 from tfmot_swd.layers.labels import Labels
-from tfmot_swd.layers.macs import count_macs, macs_of_model
+from tfmot_swd.layers.macs import count_macs, macs_by_weight, macs_of_model
 from tfmot_swd.layers.prunable import counted_weights
+from tfmot_swd.layers.record import Kept, NoRule
 from tfmot_swd.layers.registry import find_rule, register_layer
-from tfmot_swd.layers.sample import CallShapes, Shape
+from tfmot_swd.layers.sample import CallShapes, SampleWalk, Shape
 
 
 def time_distributed(call: LayerCall) -> Labels | list[Labels]:
-    """Applies the rule of the inner layer at each step, without axis 1."""
-    rule, reason = find_rule(call.layer.layer)
-    if rule is None:
-        return call.barrier(f"{reason} at each step")
+    """Applies the rule of the inner layer, or those of the layers of an inner model, at each step, without axis 1."""
+    inside = call.layer.layer
     if len(call.inputs) != 1 or 1 in call.operand.varying:
-        return call.barrier(f"no channel rule for {type(call.layer.layer).__name__} at each step")
+        return call.barrier(f"no channel rule for {type(inside).__name__} at each step")
     step = Labels(np.take(call.operand.ids, 0, 1), (call.operand.shape[0], *call.operand.shape[2:]))
     shapes = [(shape[0], *shape[2:]) for shape in call.output_shapes]
     inner = call.inner("layer", [step], shapes)
     inner.arguments = {"inputs": step}
-    found = rule(inner)
+    if isinstance(inside, keras.Model):
+        found: Labels | list[Labels] = model_inside(inner)
+    else:
+        rule, reason = find_rule(inside)
+        if rule is None:
+            return call.barrier(f"{reason} at each step")
+        found = rule(inner)
     return [
         Labels(np.expand_dims(labels.ids, 1), shape)
         for labels, shape in zip([found] if isinstance(found, Labels) else found, call.output_shapes, strict=True)
     ]
+
+
+def model_inside(call: LayerCall) -> list[Labels]:
+    """Applies the rules of the layers of a model that another layer holds, as parts of that layer.
+
+    Raises:
+      NoRule: the model is not its graph, a layer in it has no rule, or a number of channels stands in one of its calls.
+    """
+    model = call.layer
+    runs_graph = has_graph(model) and type(model).call in (Functional.call, keras.Sequential.call)
+    if not runs_graph or replaced_on_object(model) or len(model.inputs) != len(call.inputs):
+        raise NoRule(f"no channel rule for {type(model).__name__} at each step")
+    places = {id(layer): place for place, layer in enumerate(model.layers)}
+    # The config of a Sequential model lists its input layer too.
+    hidden = len(model.get_config()["layers"]) - len(model.layers)
+    inputs = [Labels(labels.ids, shape_of(tensor)) for labels, tensor in zip(call.inputs, model.inputs, strict=True)]
+
+    def visit(made: GraphCall, known: dict[int, Labels]) -> list[Labels]:
+        layer, place = made.layer, places[id(made.layer)]
+        if any(id(tensor) not in known for tensor in (*made.operands(), *made.inputs)):
+            raise NoRule(f"a constant in {layer.name} has no rule at each step")
+        given = [known[id(tensor)] for tensor in made.operands()]
+        shapes = [shape_of(tensor) for tensor in made.outputs]
+        inner = call.inner(f"layers.{place}", given, shapes, ("layers", place + hidden))
+        if isinstance(layer, keras.Model):
+            return model_inside(inner)
+        rule, reason = find_rule(layer)
+        if rule is None:
+            raise NoRule(f"{reason} at each step")
+        bound = made.bind().arguments.items()
+        inner.arguments = {
+            name: tf.nest.map_structure(lambda each: known.get(id(each), each), value) for name, value in bound
+        }
+        before = len(call.products)
+        returned = rule(inner)
+        for product in call.products[before:]:
+            # Its factors are no tensors of the model around.
+            call.ties.pin(product.sums, f"{call.record.path}: {layer.name} sums over channels of two tensors")
+        del call.products[before:]
+        if inner.argument_edits:
+            raise NoRule(f"{layer.name} is called with a number for each channel at each step")
+        return [returned] if isinstance(returned, Labels) else list(returned)
+
+    outputs = propagate(model, inputs, visit)
+    given = {layer.name: labels for layer, labels in zip(input_layers(model), inputs, strict=True)}
+
+    def resize(config: dict[str, Any], kept: Kept) -> None:
+        for entry in config["layers"]:
+            if "batch_input_shape" in entry["config"]:
+                # The first layer of a Sequential model keeps the shape too.
+                labels = given.get(entry["config"]["name"], inputs[0])
+                entry["config"]["batch_input_shape"] = kept.shape(labels)
+
+    call.reconfigure("layers", resize)
+    return outputs
 
 
 def spectral_normalization(call: LayerCall) -> Labels | list[Labels]:
@@ -61,11 +124,25 @@ def _step_weights(layer: Any) -> list[Any]:
     return counted_weights(layer.layer)
 
 
-def _step_macs(layer: Any, call: CallShapes) -> int | None:
+def _step_shapes(call: CallShapes) -> CallShapes:
+    """Returns the shapes of the inner layer, which gets all steps as one batch."""
+
     def merge(shape: Shape) -> Shape:
         return (shape[0] * shape[1], *shape[2:])
 
-    return count_macs(layer.layer, CallShapes(tuple(map(merge, call.inputs)), tuple(map(merge, call.outputs))))
+    return CallShapes(tuple(map(merge, call.inputs)), tuple(map(merge, call.outputs)))
+
+
+def _step_macs(layer: Any, call: CallShapes) -> int | None:
+    return count_macs(layer.layer, _step_shapes(call))
+
+
+def _step_macs_by_weight(layer: Any, call: CallShapes) -> list[tuple[Any, float]]:
+    inside, shapes = layer.layer, _step_shapes(call)
+    if not isinstance(inside, Functional):
+        return macs_by_weight(inside, shapes)[0]
+    each = [pair for made in SampleWalk(inside).calls for pair in macs_by_weight(made.layer, made.call)[0]]
+    return [(weight, shapes.inputs[0][0] * macs) for weight, macs in each]
 
 
 def _wrapped_macs(layer: Any, call: CallShapes) -> int | None:
@@ -84,7 +161,13 @@ def _no_macs(layer: Any, call: CallShapes) -> int:
 
 
 register_layer(keras.layers.Wrapper, macs=_wrapped_macs)
-register_layer(keras.layers.TimeDistributed, prunable=_step_weights, channels=time_distributed, macs=_step_macs)
+register_layer(
+    keras.layers.TimeDistributed,
+    prunable=_step_weights,
+    channels=time_distributed,
+    macs=_step_macs,
+    macs_by_weight=_step_macs_by_weight,
+)
 register_layer(keras.layers.SpectralNormalization, channels=spectral_normalization)
 register_layer(Functional, macs=_model_macs)
 register_layer(QuantizeLayer, macs=_no_macs)
