@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PARTS := tests/channels tests/examples tests/keras3 tests/layers tests/pgp tests/tflite
+PYTEST := -n 2 --dist worksteal --durations=20 --durations-min=5
 EXTRAS := examples,research,export,micro,vela,dev,tensorboard
 
 .PHONY: demo test lint browser clean
@@ -14,8 +15,8 @@ demo: $(INSTALLED)
 # In two parts, as TensorFlow keeps what it has compiled: one process with all of them would need 11 GB.
 # Each process begins with one half of the files, in order, so that what several tests of a file share is made once.
 test: lint browser
-	$(BIN)/python -m pytest -n 2 --dist worksteal --doctest-modules tfmot_swd tfmot_swd_cli.py $(PARTS)
-	$(BIN)/python -m pytest -n 2 --dist worksteal $(foreach part,$(PARTS),--ignore=$(part)) tests
+	$(BIN)/python -m pytest $(PYTEST) --doctest-modules tfmot_swd tfmot_swd_cli.py $(PARTS)
+	$(BIN)/python -m pytest $(PYTEST) $(foreach part,$(PARTS),--ignore=$(part)) tests
 
 # A test opens the device report in headless Chromium; where that is missing and cannot be installed, it is skipped.
 browser:

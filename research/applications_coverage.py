@@ -46,9 +46,9 @@ def build(name: str, size: int = 0, classes: int = 1000) -> keras.Model:
     return getattr(keras.applications, name)(weights=None, classes=classes, classifier_activation=None, **options)
 
 
-def measure(name: str, size: int = 0, classes: int = 1000) -> dict[str, Any]:
-    """Returns all that the journal keeps of one network."""
-    return coverage.measure(lambda: build(name, size, classes), pixels=True)
+def measure(name: str, size: int = 0, classes: int = 1000, *, zeros: bool = True) -> dict[str, Any]:
+    """Returns all that the journal keeps of one network; without `zeros`, not its last steps."""
+    return coverage.measure(lambda: build(name, size, classes), pixels=True, zeros=zeros)
 
 
 HEADING = (

@@ -50,7 +50,7 @@ def _double_precision():
 def test_half_of_all_channels_leave_and_only_the_outputs_must_stay(name, monkeypatch):
     if name == "DenseNet":
         monkeypatch.setattr(applications_coverage, "build", dense_net)
-    found = applications_coverage.measure(name, 32, classes=10)
+    found = applications_coverage.measure(name, 32, classes=10, zeros=name == "DenseNet")
 
     assert found["exact"], found
     assert found["difference"] < 1e-10
@@ -62,7 +62,7 @@ def test_half_of_all_channels_leave_and_only_the_outputs_must_stay(name, monkeyp
 
 def test_layer_normalization_lets_only_the_wide_part_of_a_block_shrink(monkeypatch):
     monkeypatch.setattr(applications_coverage, "build", conv_next)
-    found = applications_coverage.measure("ConvNeXt", 32, classes=10)
+    found = applications_coverage.measure("ConvNeXt", 32, classes=10, zeros=False)
 
     assert found["exact"], found
     assert found["difference"] < 1e-10

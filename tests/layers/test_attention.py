@@ -224,11 +224,10 @@ def test_barriers(call):
     ],
     ids=["dot", "scaled", "concat", "additive"],
 )
-@pytest.mark.parametrize("causal", [False, True])
-def test_attention_without_projections(layer, causal):
+def test_attention_without_projections(layer):
     x, y = L.Input((4, 3)), L.Input((5, 2))
     query, value, key = L.Dense(6, name="q")(x), L.Dense(7, name="v")(y), L.Dense(6, name="k")(y)
-    found = layer()([query, value, key], use_causal_mask=causal)
+    found = layer()([query, value, key], use_causal_mask=True)
     model = keras.Model([x, y], L.Dense(2)(found))
 
     assert sizes(model) == {"q": 6, "v": 7}

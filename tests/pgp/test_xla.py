@@ -36,8 +36,8 @@ def trained(criterion, **options):
 
 @pytest.mark.parametrize(
     ("criterion", "options"),
-    [("rpgp", {"steps_per_execution": 2}), ("pgp", {}), ("feature_taylor", {})],
-    ids=["rpgp", "extra pass", "outputs"],
+    [("rpgp", {"steps_per_execution": 2}), ("feature_taylor", {})],
+    ids=["kernels", "outputs"],
 )
 def test_a_training_with_removals_is_that_without_xla(criterion, options):
     found, of_found, compiles = trained(criterion, jit_compile=True, **options)
