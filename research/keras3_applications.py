@@ -123,6 +123,8 @@ def measure_exactly(name: str, size: int = 0) -> dict[str, Any]:
     found = measure(name, size)
     if not found["exact"]:
         keras.config.set_floatx("float64")
+        # Keras keeps the policy of the first layer's making.
+        keras.config.set_dtype_policy("float64")
         tf_keras.backend.set_floatx("float64")
         again = measure(name, size)
         found["difference_float64"] = max(again[each] for each in ("there", "back", "there_file", "back_file"))
