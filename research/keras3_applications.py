@@ -57,8 +57,14 @@ def build(name: str, size: int = 0) -> Any:
             weight.assign(rng.normal(0, 0.1, weight.shape))
     for layer in model.layers:
         if isinstance(layer, keras.layers.Normalization):
-            # It computes with numbers made of its weights.
-            layer.finalize_state()
+            if layer.input_mean is None:
+                # It computes with numbers made of its weights.
+                layer.finalize_state()
+            elif keras.config.floatx() == "float64":
+                # Keras rounds these to float32 whatever it computes in, and tf_keras does not.
+                for held, given in (("mean", layer.input_mean), ("variance", layer.input_variance)):
+                    shape = getattr(layer, held).shape
+                    setattr(layer, held, keras.ops.convert_to_tensor(np.reshape(given, shape), "float64"))
     return model
 
 
@@ -127,7 +133,8 @@ def measure_exactly(name: str, size: int = 0) -> dict[str, Any]:
         keras.config.set_dtype_policy("float64")
         tf_keras.backend.set_floatx("float64")
         again = measure(name, size)
-        found["difference_float64"] = max(again[each] for each in ("there", "back", "there_file", "back_file"))
+        # A file of Keras 3 has the numbers of a Normalization in float32: its models are compared in float32 alone.
+        found["difference_float64"] = max(again["there"], again["back"], again["there_file"])
         found["exact"] = found["difference_float64"] <= TOLERANCE_FLOAT64
     return found
 

@@ -85,7 +85,17 @@ class WithActivation(Own):
         return self.activation(x * self.weight)
 
 
-FOLLOWED = [Affine, Gain, Positions, Gelu, SharedNoise, DropPath, Excite, WithActivation]
+class Frozen(Own):
+    """Normalizes by numbers that stay as they are, which must be positive."""
+
+    def build(self, shape):
+        self.add_weights(gamma=(shape[-1],), variance=(shape[-1],))
+
+    def call(self, x):
+        return x * self.gamma * tf.math.rsqrt(self.variance + 1e-3)
+
+
+FOLLOWED = [Affine, Gain, Positions, Gelu, SharedNoise, DropPath, Excite, WithActivation, Frozen]
 
 
 class Gate(Own):
@@ -188,7 +198,83 @@ class Masks(L.Layer):
         return 2.0 * x
 
 
-BARRIERS = [Gate, Reads, RootMeanSquare, ByWidth, Waves, InTraining, Counts, FixedWidth, Inside, Masks]
+class TakesMask(Own):
+    """Looks across channels where it gets a mask."""
+
+    supports_masking = True
+
+    def build(self, shape):
+        self.add_weights(weight=(shape[-1],))
+
+    def call(self, x, mask=None):
+        return x * self.weight - (0.0 if mask is None else tf.reduce_mean(x, -1, keepdims=True))
+
+
+class ByValue(Own):
+    """Does what the value of a weight says."""
+
+    def build(self, shape):
+        self.add_weights(weight=(shape[-1],))
+        self.on = self.add_weight("on", (), initializer="zeros", trainable=False)
+
+    def call(self, x):
+        return x * self.weight if self.on > 0.5 else x - tf.reduce_mean(x, -1, keepdims=True)
+
+
+class ByValueInGraph(ByValue):
+    def call(self, x):
+        return tf.cond(self.on > 0.5, lambda: x * self.weight, lambda: x - tf.reduce_mean(x, -1, keepdims=True))
+
+
+class FromTheList(Own):
+    """Finds its weight in the list of all."""
+
+    def build(self, shape):
+        self.add_weights(weight=(shape[-1],))
+
+    def call(self, x):
+        return x * tf.reverse(self.weights[0], [0])
+
+
+class InKeywords(Own):
+    """Looks across channels in training alone, which it asks for in a roundabout way."""
+
+    def build(self, shape):
+        self.add_weights(weight=(shape[-1],))
+
+    def call(self, x, **options):
+        return x * self.weight - (tf.reduce_mean(x, -1, keepdims=True) if options.get("training") else 0.0)
+
+
+class InPhase(Own):
+    def build(self, shape):
+        self.add_weights(weight=(shape[-1],))
+
+    def call(self, x):
+        return keras.backend.in_train_phase(x - tf.reduce_mean(x, -1, keepdims=True), x * self.weight)
+
+
+class AloneOtherwise(L.Layer):
+    """Does something else where there is one channel."""
+
+    def call(self, x):
+        return tf.sigmoid(x) if x.shape[-1] == 1 else x
+
+
+class EvenWidth(Own):
+    def build(self, shape):
+        if shape[-1] % 2:
+            raise ValueError("an even number of channels")
+        self.add_weights(weight=(shape[-1],))
+
+    def call(self, x):
+        return x * self.weight
+
+
+BARRIERS = [
+    *(Gate, Reads, RootMeanSquare, ByWidth, Waves, InTraining, Counts, FixedWidth, Inside, Masks, ByValue, FromTheList),
+    *(ByValueInGraph, InKeywords, InPhase, AloneOtherwise, EvenWidth),
+]
 
 
 def between(layer) -> keras.Model:
@@ -211,9 +297,64 @@ def test_a_layer_is_followed_whose_weights_act_on_each_channel(kind):
 @pytest.mark.parametrize("kind", BARRIERS, ids=lambda kind: kind.__name__)
 def test_another_layer_is_a_barrier(kind):
     net = between(kind(name="own"))
+    groups = channel_groups(net)
 
-    assert sizes(net) == {}
+    assert len(groups) == 0
     assert reasons(net)["a"] == (f"own: no channel rule for {kind.__name__}",)
+    assert groups.trace.failures == []
+
+
+def test_a_mask_that_keras_passes_on_is_a_mask():
+    def masked(layer):
+        steps = L.Input((5, 3))
+        x = TakesMask(name="own")(L.Dense(6, name="a")(layer(steps)))
+        return keras.Model(steps, L.Dense(2)(L.Flatten()(x)))
+
+    assert sizes(masked(L.Masking())) == {}
+    assert sizes(masked(L.ReLU())) == {"a": 6}
+
+
+def test_functions_of_one_name_are_two_functions():
+    def make(mixes):
+        def act(x):
+            return x - tf.reduce_mean(x, -1, keepdims=True) if mixes else tf.nn.tanh(x)
+
+        return act
+
+    class Act(Own):
+        def __init__(self, activation=None, **options):
+            super().__init__(**options)
+            self.activation = keras.activations.get(activation)
+
+        def build(self, shape):
+            self.add_weights(weight=(shape[-1],))
+
+        def call(self, x):
+            return self.activation(x * self.weight)
+
+        def get_config(self):
+            return {**super().get_config(), "activation": keras.activations.serialize(self.activation)}
+
+    image = L.Input((4, 4, 3))
+    x = Act(make(False), name="one")(L.Conv2D(6, 1, name="a")(image))
+    x = Act(make(True), name="two")(L.Conv2D(6, 1, name="b")(x))
+    net = keras.Model(image, L.Dense(2)(L.Flatten()(x)))
+
+    assert sizes(net) == {"a": 6}
+    assert_removal_is_exact(net)
+
+
+def test_random_numbers_drawn_later_stay_as_they_are():
+    def drawn(plan):
+        keras.backend.clear_session()
+        keras.utils.set_random_seed(3)
+        net = between(DropPath(name="own"))
+        if plan:
+            channel_groups(net)
+        return tf.random.uniform((2,)).numpy(), keras.initializers.get("uniform")((2,)).numpy()
+
+    for one, other in zip(drawn(True), drawn(False), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_the_slices_of_a_weight_are_those_of_its_channels():
@@ -277,9 +418,9 @@ def test_an_attribute_set_from_outside_is_no_part_of_the_config():
     net = between(layer)
     assert sizes(net) == {"a": 6}
 
-    layer.factor = 3.0
-
-    assert reasons(net)["a"] == ("own: no channel rule for Scaled",)
+    for other in (3.0, (3.0,), tf.constant(3.0), np.float32(3.0)):
+        layer.factor = other
+        assert reasons(net)["a"] == ("own: no channel rule for Scaled",)
 
 
 def test_layers_of_one_config_are_tried_once(monkeypatch):

@@ -176,6 +176,75 @@ def test_weights_of_a_model_at_each_step_are_used_differently_often():
     assert fixed == 0
 
 
+def at_each_step(function, shape=(6, 6, 4)) -> keras.Model:
+    """Calls a function of a tensor at each step, as a model."""
+    x = L.Input(shape)
+    inner, video = keras.Model(x, function(x)), L.Input((3, *shape[:-1], 2))
+    hidden = L.TimeDistributed(inner, name="t")(L.Dense(shape[-1], name="a")(video))
+    return keras.Model(video, L.Dense(2)(L.Flatten()(hidden)))
+
+
+def scaled_by_its_size(x):
+    y = L.Dense(5, name="y")(x)
+    return L.GlobalAveragePooling2D()(L.Dense(3, name="z")(y) * tf.cast(tf.shape(y), tf.float32)[-1])
+
+
+def masked_by_a_tensor(x):
+    mask = L.Dense(6, name="m")(L.Flatten()(x)) > 0.0
+    return L.LSTM(3)(L.Dense(4)(x), mask=mask)
+
+
+def shared(x):
+    dense = L.Dense(5, name="d")
+    return L.GlobalAveragePooling2D()(L.Concatenate()([dense(x), keras.Sequential([dense, L.Dense(3)])(x)]))
+
+
+@pytest.mark.parametrize(
+    ("function", "shape", "staying"),
+    [(scaled_by_its_size, (6, 6, 4), 5), (masked_by_a_tensor, (6, 4), 6)],
+)
+def test_what_must_stay_in_a_model_at_each_step(function, shape, staying):
+    model = at_each_step(function, shape)
+
+    assert staying not in sizes(model).values()
+    assert_removal_is_exact(model)
+
+
+def test_a_layer_at_two_places_in_a_model_at_each_step_cannot_be_copied():
+    """Keras would make two of it."""
+    model = at_each_step(shared)
+
+    assert 5 not in sizes(model).values()
+    with pytest.raises(ValueError, match="this one has other weights than its config says"):
+        assert_removal_is_exact(model)
+
+
+def test_a_function_in_a_model_at_each_step():
+    model = at_each_step(lambda x: L.Flatten()(L.Lambda(lambda y: 2.0 * y, name="l")(L.Dense(5, name="d")(x))))
+
+    assert sorted(sizes(model).values()) == [4, 5]
+    assert_removal_is_exact(model, train=True)
+
+
+class Slope(L.Layer):
+    """A layer of the user's that no rule is registered for."""
+
+    def build(self, shape):
+        self.slope = self.add_weight("slope", (shape[-1],), initializer="ones")
+
+    def call(self, x):
+        return x * self.slope
+
+
+@pytest.mark.parametrize("inside", [lambda: Slope(), lambda: keras.Sequential([L.Dense(5), Slope(), L.Dense(3)])])
+def test_a_custom_layer_at_each_step(inside):
+    x = L.Input((3, 4))
+    model = keras.Model(x, L.Dense(2)(L.Flatten()(L.TimeDistributed(inside(), name="t")(L.Dense(4, name="a")(x)))))
+
+    assert sizes(model)["a"] == 4
+    assert_removal_is_exact(model, train=True)
+
+
 def test_a_subclassed_model_at_each_step_is_a_barrier():
     class Own(keras.Model):
         def call(self, inputs):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,18 +10,18 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_swd.channels.function_sizes import follows_sizes, pins_channels
-from tfmot_swd.keras2.compat import Functional, SlicingOpLambda, keras, variables_of
+from tfmot_swd.keras2.compat import Functional, keras, variables_of
 from tfmot_swd.keras2.function_graphs import NotTraced, graph_of
 from tfmot_swd.keras2.graph import GraphCall, has_graph, propagate, shape_of
 from tfmot_swd.keras2.layer_weights import unwrapped
 from tfmot_swd.keras2.overrides import replaced_on_object
 from tfmot_swd.layers.activations import name_of
-from tfmot_swd.layers.call import LayerCall
+from tfmot_swd.layers.call import LayerCall, pin_what_is_no_operand
 from tfmot_swd.layers.constants import PerElement
 from tfmot_swd.layers.labels import Classes, Labels, Shape, Sizes, Ties
-from tfmot_swd.layers.own_calls import own_call
+from tfmot_swd.layers.own_calls import rule_or_own_call
 from tfmot_swd.layers.record import ArgumentEdit, Cut, Kept, LayerRecord, NoRule, Product
-from tfmot_swd.layers.registry import ChannelRule, constants_of, find_rule, said_of
+from tfmot_swd.layers.registry import ChannelRule, constants_of, said_of
 
 # Where the layer classes of Keras, TFMOT and this package are.
 _KNOWN_HOMES = ("tf_keras.", "tensorflow_model_optimization.", "tfmot_swd.")
@@ -122,13 +121,7 @@ class _Walk:
             if id(tensor) not in known:
                 known[id(tensor)] = self.stays(shape_of(tensor), f"{path}: a constant")
         inputs = [known[id(tensor)] for tensor in tensors]
-        for tensor in made.inputs:
-            if not any(tensor is each for each in tensors):
-                self._pin(self.labels[id(tensor)], f"{path}: given as a mask or a flag")
-        if not isinstance(layer, SlicingOpLambda):
-            for labels in inputs:
-                if isinstance(labels, Sizes):
-                    self._pin(labels, f"{path}: the sizes of a tensor are computed with")
+        pin_what_is_no_operand(made, known, self.ties, path)
         if isinstance(layer, keras.Model):
             check_is_its_graph(layer)
             found = self.model(layer, inputs, f"{path}/")
@@ -138,9 +131,7 @@ class _Walk:
         call = LayerCall(
             record, inputs, shapes, {}, self.ties, walk_function=self._through, approximate=self.approximate
         )
-        rule, reason = find_rule(layer)
-        if rule is None:
-            rule = functools.partial(own_call, reason=reason)
+        rule = rule_or_own_call(layer)
         if record.blocked:
             return call.barrier("another call of it has no rule")
         if any(tensor.shape.rank is None for tensor in (*made.inputs, *made.outputs)):
@@ -255,9 +246,6 @@ class _Walk:
             return Labels(labels.ids, shape)
         self.ties.pin(labels.ids, reason)
         return self.stays(shape, reason)
-
-    def _pin(self, labels: Labels, reason: str) -> None:
-        self.ties.pin(labels.of.ids if isinstance(labels, Sizes) else labels.ids, reason)
 
 
 def _is_of_users(rule: ChannelRule, layer: Any) -> bool:

@@ -37,9 +37,6 @@ def copy_layer(layer: Any, edit: Callable[[dict[str, Any]], None] | None = None)
         if edit is not None:
             edit(config)
         made = type(layer).from_config(config)
-    if isinstance(layer, keras.layers.Lambda):
-        # A config holds the name or the bytecode of a function, not the function.
-        made.function, made.mask = layer.function, layer.mask
     if layer.built and is_changed(layer):
         carry_changes(layer, made, copy_layer)
     return made
@@ -157,6 +154,11 @@ class _Config(dict[str, Any]):
 
 def _hand_over(layer: Any, config: dict[str, Any]) -> None:
     """Replaces the configs of objects in the config of a layer by the objects themselves, for layers inside it too."""
+    if isinstance(layer, keras.layers.Lambda):
+        # A config holds the name or the bytecode of a function, not the function.
+        config.update(function=layer.function, function_type="raw")
+        if layer.mask is not None:
+            config.update(mask=layer.mask, mask_type="raw")
     for key, entry in config.items():
         # Attention keeps its own in private.
         held = getattr(layer, key, getattr(layer, f"_{key}", None))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import random
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
+from tensorflow.python.eager import context
 from tf_keras.src import backend
 
 from tfmot_swd.keras2.compat import Functional, keras
@@ -38,7 +41,7 @@ def graph_of(function: Callable[..., Any], inputs: Any, arguments: Mapping[str, 
     called = getattr(function, "python_function", function)
     if any(spec.shape.rank in (None, 0) for spec in tf.nest.flatten(inputs)):
         raise NotTraced("it is called on a tensor without a batch axis")
-    with names_kept():
+    with names_and_seeds_kept(), _no_warning():
         given = tf.nest.map_structure(
             lambda spec: keras.Input(spec.shape[1:], batch_size=spec.shape[0], dtype=spec.dtype), inputs
         )
@@ -53,8 +56,14 @@ def graph_of(function: Callable[..., Any], inputs: Any, arguments: Mapping[str, 
 
 
 @contextlib.contextmanager
-def names_kept() -> Iterator[None]:
-    """Has Keras number layers from the start in the block, and afterwards as if nothing had been made in it."""
+def names_and_seeds_kept() -> Iterator[None]:
+    """Has Keras number layers from the start in the block, and afterwards as if nothing had been made in it.
+
+    So it is with the seeds that it draws for layers and initializers.
+    """
+    generators = [each for each in (getattr(backend._SEED_GENERATOR, "generator", None),) if each is not None]
+    seeds = [(each, each.getstate()) for each in generators]
+    python = random.getstate()
     numbers, observed = backend.PER_GRAPH_OBJECT_NAME_UIDS, set(backend.OBSERVED_NAMES)
     before = dict(numbers)
     numbers.clear()
@@ -66,3 +75,31 @@ def names_kept() -> Iterator[None]:
         numbers.update(before)
         backend.OBSERVED_NAMES.clear()
         backend.OBSERVED_NAMES.update(observed)
+        for generator, state in seeds:
+            generator.setstate(state)
+        random.setstate(python)
+
+
+@contextlib.contextmanager
+def _no_warning() -> Iterator[None]:
+    """Silences what Keras says of inputs with different first axes, which need not be batches."""
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def random_stream_kept() -> Iterator[None]:
+    """Has random operations that run in the block draw apart from TensorFlow's stream of random numbers."""
+    eager = context.context()
+    held = eager._seed
+    # Without a seed no operation asks the stream for one.
+    eager._seed = None
+    try:
+        yield
+    finally:
+        eager._seed = held

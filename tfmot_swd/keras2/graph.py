@@ -185,6 +185,12 @@ def shape_of(tensor: Any) -> Shape:
     return () if shape.rank is None else tuple(shape.as_list())
 
 
+def gets_mask(layer: Any) -> bool:
+    """Returns whether a layer takes a mask in its call and one of its inputs, in any call of it, has one."""
+    tensors = [tensor for node in layer._inbound_nodes for tensor in node.keras_inputs]
+    return layer._expects_mask_arg and any(getattr(each, "_keras_mask", None) is not None for each in tensors)
+
+
 def input_layers(model: Any) -> list[Any]:
     """Returns the input layers of a model, one for each of `model.inputs`."""
     return list(model._input_layers)

@@ -11,13 +11,16 @@ import types
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tfmot_swd.keras2.compat import keras, master_variable
+from tfmot_swd.keras2.function_graphs import names_and_seeds_kept
 from tfmot_swd.keras2.graph import calls_another_function
 from tfmot_swd.keras2.overrides import replaced_on_object
 
 Copy = Callable[[Any], Any]
+_PLAIN = (bool, int, float, complex, str, bytes, np.generic, np.ndarray, tf.DType, tf.TensorShape)
 
 
 def is_changed(layer: Any) -> bool:
@@ -66,6 +69,76 @@ def carry_values(layer: Any, copy: Any, copied: Copy) -> None:
             setattr(copy, name, copied(value))
         elif isinstance(value, tf.Tensor) and hasattr(value, "numpy") and (held is None or hasattr(held, "shape")):
             setattr(copy, name, value)
+
+
+def first_other_attribute(layer: Any, copy: Any) -> str:
+    """Returns the name of an attribute of a layer that a copy of its config has not, or otherwise; "" if there is none.
+
+    Weights are left out, and so is what Keras sets on every layer. Objects of other classes than those of Keras and
+    TensorFlow cannot be compared and count as different.
+    """
+    held = vars(copy)
+    names = filter(_is_own, vars(layer))
+    return next((name for name in sorted(names) if not _is_alike(vars(layer)[name], held.get(name), set())), "")
+
+
+def is_plain(layer: Any) -> bool:
+    """Returns whether a layer holds weights and plain data alone, beside what Keras sets on every layer."""
+    own = [value for name, value in vars(layer).items() if _is_own(name)]
+    return all(isinstance(each, tf.Variable) or _is_plain_data(each) for each in own)
+
+
+def _is_own(name: str) -> bool:
+    """Returns whether an attribute of a layer is set by its class, and not by Keras or TensorFlow on all of them."""
+    return name not in _of_every_layer() and not name.startswith("_self_")
+
+
+@functools.cache
+def _of_every_layer() -> frozenset[str]:
+    """Returns the names of the attributes that Keras sets on a layer that has been called."""
+    with names_and_seeds_kept():
+        layer = keras.layers.Layer()
+        layer(keras.Input((1,)))
+    return frozenset(vars(layer))
+
+
+def _is_plain_data(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(map(_is_plain_data, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain_data, value))
+    return value is None or isinstance(value, _PLAIN)
+
+
+def _is_alike(one: Any, other: Any, seen: set[tuple[int, int]]) -> bool:
+    """Returns whether two attributes have the same effect, as far as can be told."""
+    if one is other or (id(one), id(other)) in seen:
+        return True
+    seen.add((id(one), id(other)))
+    if isinstance(one, tf.Variable):
+        return isinstance(other, tf.Variable)
+    if isinstance(one, dict):
+        same = isinstance(other, dict) and one.keys() == other.keys()
+        return same and all(_is_alike(one[key], other[key], seen) for key in one)
+    if isinstance(one, list | tuple):
+        same = isinstance(other, list | tuple) and len(one) == len(other)
+        return same and all(_is_alike(a, b, seen) for a, b in zip(one, other, strict=True))
+    if isinstance(one, (*_PLAIN, tf.Tensor)):
+        return type(one) is type(other) and bool(np.array_equal(one, other))
+    if isinstance(one, types.FunctionType | types.MethodType):
+        return _is_same_function(one, other, seen)
+    if isinstance(one, keras.layers.Layer):
+        return type(one) is type(other) and _is_alike(one.get_config(), other.get_config(), seen)
+    # Initializers, regularizers, generators of random numbers, specifications of inputs.
+    return type(one) is type(other) and type(one).__module__.startswith(("tf_keras.", "tensorflow."))
+
+
+def _is_same_function(one: Any, other: Any, seen: set[tuple[int, int]]) -> bool:
+    functions = [getattr(each, "__func__", each) for each in (one, other)]
+    if not all(isinstance(each, types.FunctionType) for each in functions) or not _is_same_code(*functions):
+        return False
+    kept = [([cell.cell_contents for cell in each.__closure__ or ()], each.__defaults__) for each in functions]
+    return _is_alike(kept[0], kept[1], seen)
 
 
 def outside_losses(layer: Any) -> list[Any]:

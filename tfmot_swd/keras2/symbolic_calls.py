@@ -13,6 +13,7 @@ import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tfmot_swd.keras2.compat import PruneLowMagnitude, keras
@@ -90,6 +91,21 @@ def initial_zeros(layer: Any) -> Iterator[None]:
             and given.get("shape") is not None
         ):
             given["initial_value"] = functools.partial(tf.zeros, given["shape"], given.get("dtype") or tf.float32)
+        return next_creator(**given)
+
+    with tf.variable_creator_scope(create):
+        yield
+
+
+@contextlib.contextmanager
+def initial_noise() -> Iterator[None]:
+    """Has weights that are made in the block start with noise of a generator of its own, whatever initializes them."""
+    rng = np.random.default_rng(0)
+
+    def create(next_creator: Any, **given: Any) -> Any:
+        if callable(given.get("initial_value")) and given.get("shape") is not None:
+            shape, dtype = tf.TensorShape(given["shape"]), tf.as_dtype(given.get("dtype") or tf.float32)
+            given["initial_value"] = tf.cast(rng.normal(size=shape), dtype)
         return next_creator(**given)
 
     with tf.variable_creator_scope(create):

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tfmot_swd.keras2.compat import keras, variables_of
+from tfmot_swd.keras2.compat import SlicingOpLambda, keras, variables_of
+from tfmot_swd.keras2.graph import GraphCall
 from tfmot_swd.keras2.layer_weights import attribute_at
 from tfmot_swd.keras2.overrides import computes_as
 from tfmot_swd.layers.activations import is_unknown, mixes_channels, name_of
@@ -106,7 +107,7 @@ class LayerCall(Declarations):
 
     def new(self, count: int, key: str = "") -> np.ndarray:
         """Returns ids of `count` channels that this layer makes, int64 `(count,)`; the same at each of its calls."""
-        key = f"{self._prefix}{key}"
+        key = f"{self.prefix}{key}"
         if key not in self.record.fresh:
             self.record.fresh[key] = self.ties.new(count)
         return self.record.fresh[key]
@@ -121,7 +122,7 @@ class LayerCall(Declarations):
             output_shapes,
             self.arguments,
             self.ties,
-            prefix=f"{self._prefix}{part}.",
+            prefix=f"{self.prefix}{part}.",
             config_path=(*self._config_path, *((key,) if isinstance(key, str) else key or (part,))),
             walk_function=self._walk_function,
             approximate=self._approximate,
@@ -221,3 +222,26 @@ class LayerCall(Declarations):
         for ids in (*own, *record.met, *(cut.ids for cut in record.cuts.values()), *record.fresh.values()):
             self.ties.pin(ids, reason)
         return [Labels(self.ties.new_pinned(reason).reshape((1,) * len(shape)), shape) for shape in self.output_shapes]
+
+
+def pin_what_is_no_operand(made: GraphCall, known: Mapping[int, Labels], ties: Ties, path: str) -> None:
+    """Makes the channels stay of a tensor that a call takes as a mask or a flag, or whose sizes it computes with.
+
+    Args:
+      made: the call.
+      known: labels of tensors, by identity.
+      ties: of the model.
+      path: of the layer.
+    """
+    operands = made.operands()
+    for tensor in made.inputs:
+        if not any(tensor is each for each in operands):
+            _pin(ties, known[id(tensor)], f"{path}: given as a mask or a flag")
+    if not isinstance(made.layer, SlicingOpLambda):
+        for labels in (known[id(tensor)] for tensor in operands):
+            if isinstance(labels, Sizes):
+                _pin(ties, labels, f"{path}: the sizes of a tensor are computed with")
+
+
+def _pin(ties: Ties, labels: Labels, reason: str) -> None:
+    ties.pin(labels.of.ids if isinstance(labels, Sizes) else labels.ids, reason)

@@ -56,7 +56,7 @@ class Declarations:
         self.argument_edits: list[ArgumentEdit] = []
         self.products: list[Product] = []
         self._own_weights = {id(each) for each in variables_of(record.layer)}
-        self._prefix = prefix
+        self.prefix = prefix
         self._config_path = config_path
 
     def channels(self, labels: Labels, axis: int) -> np.ndarray:
@@ -170,7 +170,7 @@ class Declarations:
                 f"{self.record.path!r}"
             )
         self.record.known.add(id(master_variable(variable)))
-        key = (self._prefix + weight, axis)
+        key = (self.prefix + weight, axis)
         known = self.record.cuts.get(key)
         if known is not None:
             self.ties.tie(known.ids, ids)
@@ -217,7 +217,7 @@ class Declarations:
         """
         path = self._config_path
         if ids is not None:
-            first = self.record.shared.setdefault(self._prefix + key, ids)
+            first = self.record.shared.setdefault(self.prefix + key, ids)
             if first is not ids:
                 self.ties.tie(first, ids)
 
@@ -229,7 +229,7 @@ class Declarations:
                 found = found[part]["config"] if isinstance(found[part], dict) else found[part]
             edit(found, kept)
 
-        self.record.edits.setdefault(self._prefix + key, inside)
+        self.record.edits.setdefault(self.prefix + key, inside)
 
     def edit_arguments(self, edit: ArgumentEdit) -> None:
         """Declares how the arguments of this call change: `edit` gets them by name and modifies them in place."""

@@ -8,24 +8,36 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from tfmot_swd.keras2.cloning import copy_layer
 from tfmot_swd.keras2.compat import keras, variables_of
-from tfmot_swd.keras2.function_graphs import names_kept
-from tfmot_swd.keras2.graph import layers_inside
+from tfmot_swd.keras2.function_graphs import names_and_seeds_kept
+from tfmot_swd.keras2.graph import gets_mask, layers_inside
+from tfmot_swd.keras2.object_changes import first_other_attribute, is_plain
 from tfmot_swd.keras2.overrides import replaced_on_object
-from tfmot_swd.keras2.symbolic_calls import initial_zeros
+from tfmot_swd.keras2.symbolic_calls import initial_noise
 from tfmot_swd.layers.call import LayerCall
 from tfmot_swd.layers.labels import Labels
 from tfmot_swd.layers.record import NoRule
+from tfmot_swd.layers.registry import ChannelRule, find_rule
 
 # Where the classes are whose calls are known or which hold other layers.
 _KNOWN_HOMES = ("tf_keras.", "tensorflow_model_optimization.", "tfmot_swd.")
-# In place of a weight without axes, whose first value is often zero.
-_SCALAR = 0.7
-_OF_EVERY_LAYER = frozenset(vars(keras.layers.Layer()))
+# What asks in the graph of a model whether it trains, and not by an argument.
+_PHASES = frozenset({"learning_phase", "in_train_phase", "in_test_phase"})
+
+
+def rule_or_own_call(layer: Any) -> ChannelRule:
+    """Returns the channel rule of a layer, or one that follows its `call`."""
+    rule, reason = find_rule(layer)
+    if rule is not None:
+        return rule
+
+    def own(call: LayerCall) -> list[Labels]:
+        return own_call(call, reason)
+
+    return own
 
 
 def own_call(call: LayerCall, reason: str) -> list[Labels]:
@@ -45,7 +57,7 @@ def own_call(call: LayerCall, reason: str) -> list[Labels]:
     """
     try:
         return _followed(call)
-    except NoRule as error:
+    except Exception as error:  # Anything may be in a user's class.
         raise NoRule(reason) from error
 
 
@@ -58,7 +70,6 @@ def _followed(call: LayerCall) -> list[Labels]:
     function = OwnCall(layer)
     specs = [tf.nest.map_structure(lambda each, more=more: _spec(each, layer, more), given) for more in (0, 1)]
     weights = {name: _labels(call, name, axis, varying) for name, axis in function.axes(*specs).items()}
-    call.whole(*function.scalars)
     structure = {"inputs": given, "weights": weights}
     found = [call.through(function, structure, {**arguments, **each}, wholly=True) for each in function.phases(call)]
     for one, two in zip(found[0], found[-1], strict=True):
@@ -72,7 +83,8 @@ def _labels(call: LayerCall, name: str, axis: int | None, varying: list[Labels])
     if axis is None:
         call.whole(name)
         pinned = call.ties.new_pinned(f"{call.record.path}: weight {name} has no slice for each channel")
-        return Labels(pinned.reshape((1,) * len(shape)), shape)
+        # A number is given as a vector, as a graph has no input without axes.
+        return Labels(pinned.reshape((1,) * max(len(shape), 1)), shape or (1,))
     ids = next((ids for each in varying if (ids := each.along(each.varying[0])).size == shape[axis]), None)
     if ids is None:
         raise NoRule(f"weight {name} has another size than its inputs have channels")
@@ -95,9 +107,7 @@ class OwnCall:
         self._copies: dict[str, Any] = {}
         self.__name__ = "call"
         _check(layer)
-        names = _names(layer)
-        self.scalars = [name for name, variable in names.items() if variable.shape.rank == 0]
-        self.tensors = [name for name in names if name not in self.scalars]
+        self._names = _names(layer)
         self.key = _key(layer)
 
     def axes(self, specs: Any, larger: Any) -> dict[str, int | None]:
@@ -109,8 +119,10 @@ class OwnCall:
         """
         found: dict[str, int | None] = {}
         whole, more = self._copy(specs), self._copy(larger)
-        _check_values(self._layer, whole)
-        for name in self.tensors:
+        other = first_other_attribute(self._layer, whole)
+        if other:
+            raise NoRule(f"its attribute {other} is not what its config makes")
+        for name in self._names:
             before, after = (tuple(getattr(each, name).shape) for each in (whole, more))
             if before != tuple(getattr(self._layer, name).shape):
                 raise NoRule(f"weight {name} has another shape than its config says")
@@ -122,27 +134,30 @@ class OwnCall:
 
     def phases(self, call: LayerCall) -> list[dict[str, bool]]:
         """Returns the arguments that differ between training and inference, where the layer asks."""
-        asks = "training" in inspect.signature(self._layer.call).parameters
+        if not self._layer._expects_training_arg:
+            return [{}]
         given = call.arguments.get("training")
-        return [{"training": each} for each in ([False, True] if given is None else [bool(given)])] if asks else [{}]
+        return [{"training": each} for each in ([False, True] if given is None else [bool(given)])]
 
     def __call__(self, given: Mapping[str, Any], **arguments: Any) -> Any:
         inputs, weights = given["inputs"], given["weights"]
         copy = self._copy(
             tf.nest.map_structure(lambda each: tf.TensorSpec((None, *each.shape[1:]), each.dtype), inputs)
         )
+        values = {}
         for name, value in weights.items():
-            if tuple(value.shape) != tuple(getattr(copy, name).shape):
-                raise ValueError(f"weight {name} has shape {getattr(copy, name).shape}. Received: {value.shape}")
-        scalars = {name: tf.constant(_SCALAR, self._layer.compute_dtype) for name in self.scalars}
-        with _values(copy, {**weights, **scalars}):
+            shape = tuple(getattr(copy, name).shape)
+            values[name] = value if shape else tf.reshape(value, ())
+            if tuple(values[name].shape) != shape:
+                raise ValueError(f"weight {name} has shape {shape}. Received: {value.shape}")
+        with _values(copy, values):
             return copy.call(inputs, **arguments)
 
     def _copy(self, specs: Any) -> Any:
-        """Returns a copy of the layer, built for such inputs."""
+        """Returns a copy of the layer, built for such inputs, in whose weights there is nothing but noise."""
         key = str(specs)
         if key not in self._copies:
-            with names_kept(), initial_zeros(self._layer):
+            with names_and_seeds_kept(), initial_noise():
                 self._copies[key] = copy = copy_layer(self._layer)
                 copy._maybe_build(specs)
         return self._copies[key]
@@ -166,34 +181,28 @@ def _check(layer: Any) -> None:
         raise NoRule("it is no custom layer")
     if any(variables_of(part) for part in layers_inside(layer, itself=False)):
         raise NoRule("there are layers with weights inside")
-    if kind.compute_mask is not keras.layers.Layer.compute_mask:
-        raise NoRule("it makes a mask of its own")
+    if kind.compute_mask is not keras.layers.Layer.compute_mask or gets_mask(layer):
+        raise NoRule("it takes or makes a mask")
     if replaced_on_object(layer) or layer.dynamic or layer.stateful:
         raise NoRule("its call is not all that it does")
+    if not layer._expects_training_arg and _PHASES & set(inspect.unwrap(kind.call).__code__.co_names):
+        raise NoRule("it asks Keras whether it trains")
 
 
-def _check_values(layer: Any, copy: Any) -> None:
-    """Raises NoRule where a plain attribute of a layer is another one than its config makes."""
-    for name in vars(layer).keys() - _OF_EVERY_LAYER:
-        value, made = vars(layer)[name], vars(copy).get(name)
-        if isinstance(value, bool | int | float | str | np.ndarray | np.generic | tf.Tensor) and not np.array_equal(
-            value, made
-        ):
-            raise NoRule(f"its attribute {name} is not what its config makes")
-
-
-def _names(layer: Any) -> dict[str, tf.Variable]:
-    """Returns the weights of a layer by the attributes that hold them."""
+def _names(layer: Any) -> list[str]:
+    """Returns the attributes that hold the weights of a layer, one for each."""
     own = variables_of(layer)
     found = {name: value for name, value in vars(layer).items() if isinstance(value, tf.Variable)}
     first = {id(value): name for name, value in reversed(found.items())}
     if len(first) != len(own) or not all(value.dtype.is_floating for value in found.values()):
         raise NoRule("not all of its weights are attributes that hold floats")
-    return {name: value for name, value in found.items() if first[id(value)] == name}
+    return list(reversed(first.values()))
 
 
 def _key(layer: Any) -> str:
-    """Returns a text that two layers share which compute the same; "" where a config is no plain text."""
+    """Returns a text that two layers share which compute the same; "" where what they hold is no plain data."""
+    if not is_plain(layer):
+        return ""
     try:
         config = json.dumps({**layer.get_config(), "name": ""}, sort_keys=True)
     except (TypeError, ValueError):

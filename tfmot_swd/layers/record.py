@@ -133,6 +133,7 @@ class LayerRecord:
       met: channels of all inputs and outputs so far.
       blocked: why all of these must stay; "" where they need not.
       approximations: what the removal of channels changes beyond what reads them; only where that is allowed.
+      places: identity of a layer inside it → where it stands, the beginning of the names of its weights.
       elementwise: identities of functions that it calls and that were found to act on each element alone.
     """
 
@@ -147,6 +148,7 @@ class LayerRecord:
     met: list[np.ndarray] = dataclasses.field(default_factory=list)
     blocked: str = ""
     approximations: dict[str, None] = dataclasses.field(default_factory=dict)
+    places: dict[int, str] = dataclasses.field(default_factory=dict)
     elementwise: set[int] = dataclasses.field(default_factory=set)
 
     def before(self) -> LayerRecord:

@@ -10,9 +10,10 @@ import tensorflow as tf
 from tfmot_swd.keras2.compat import Functional, QuantizeLayer, keras, master_variable
 from tfmot_swd.keras2.graph import GraphCall, has_graph, input_layers, propagate, shape_of
 from tfmot_swd.keras2.overrides import replaced_on_object
-from tfmot_swd.layers.call import LayerCall
+from tfmot_swd.layers.call import LayerCall, pin_what_is_no_operand
 from tfmot_swd.layers.labels import Labels
 from tfmot_swd.layers.macs import count_macs, macs_by_weight, macs_of_model
+from tfmot_swd.layers.own_calls import rule_or_own_call
 from tfmot_swd.layers.prunable import counted_weights
 from tfmot_swd.layers.record import Kept, NoRule
 from tfmot_swd.layers.registry import find_rule, register_layer
@@ -31,10 +32,10 @@ def time_distributed(call: LayerCall) -> Labels | list[Labels]:
     if isinstance(inside, keras.Model):
         found: Labels | list[Labels] = model_inside(inner)
     else:
-        rule, reason = find_rule(inside)
-        if rule is None:
-            return call.barrier(f"{reason} at each step")
-        found = rule(inner)
+        try:
+            found = rule_or_own_call(inside)(inner)
+        except NoRule as error:
+            return call.barrier(f"{error} at each step")
     return [
         Labels(np.expand_dims(labels.ids, 1), shape)
         for labels, shape in zip([found] if isinstance(found, Labels) else found, call.output_shapes, strict=True)
@@ -58,25 +59,31 @@ def model_inside(call: LayerCall) -> list[Labels]:
 
     def visit(made: GraphCall, known: dict[int, Labels]) -> list[Labels]:
         layer, place = made.layer, places[id(made.layer)]
+        path = f"{call.record.path}/{layer.name}"
+        if any(tensor.shape.rank is None for tensor in (*made.inputs, *made.outputs)):
+            raise NoRule(f"a tensor of unknown rank in {layer.name} has no rule at each step")
         if any(id(tensor) not in known for tensor in (*made.operands(), *made.inputs)):
             raise NoRule(f"a constant in {layer.name} has no rule at each step")
+        pin_what_is_no_operand(made, known, call.ties, path)
         given = [known[id(tensor)] for tensor in made.operands()]
         shapes = [shape_of(tensor) for tensor in made.outputs]
         inner = call.inner(f"layers.{place}", given, shapes, ("layers", place + hidden))
         if isinstance(layer, keras.Model):
             return model_inside(inner)
-        rule, reason = find_rule(layer)
-        if rule is None:
-            raise NoRule(f"{reason} at each step")
+        if call.record.places.setdefault(id(layer), inner.prefix) != inner.prefix:
+            raise NoRule(f"{layer.name} stands at two places in the models at each step")
         bound = made.bind().arguments.items()
         inner.arguments = {
             name: tf.nest.map_structure(lambda each: known.get(id(each), each), value) for name, value in bound
         }
         before = len(call.products)
-        returned = rule(inner)
+        try:
+            returned = rule_or_own_call(layer)(inner)
+        except NoRule as error:
+            raise NoRule(f"{error} at each step") from error
         for product in call.products[before:]:
             # Its factors are no tensors of the model around.
-            call.ties.pin(product.sums, f"{call.record.path}: {layer.name} sums over channels of two tensors")
+            call.ties.pin(product.sums, f"{path}: sums over channels of two tensors")
         del call.products[before:]
         if inner.argument_edits:
             raise NoRule(f"{layer.name} is called with a number for each channel at each step")
