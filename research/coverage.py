@@ -45,15 +45,10 @@ def shares(groups: ChannelGroups) -> tuple[float, float]:
 
     What leaves together or not at all cannot leave, as it is all that its tensors have.
     """
-    root = groups.trace.classes.root
-    alone = np.zeros(len(root), bool)
-    for group in groups.values():
-        if group.size == 1:
-            alone[root[group.ids]] = True
     made: dict[str, np.ndarray] = {}
     staying: dict[int, dict[int, float]] = {}
     for cut in groups.trace.cuts:
-        stays = groups.trace.classes.is_pinned(cut.ids) | alone[root[cut.ids]]
+        stays = groups.trace.classes.is_pinned(cut.ids) | groups.trace.is_all_of_a_tensor(cut.ids)
         staying.setdefault(cut.variable_id, {})[cut.axis] = float(stays.mean())
         if cut.role == PRODUCE:
             # The kernel's: biases are made of the same channels.

@@ -66,7 +66,7 @@ def randomize(model: keras.Model, rng: np.random.Generator) -> None:
             depthwise = "depthwise" in kind
             fan_in = np.prod(shape[:2]) if depthwise else SHARE * np.prod(shape[:-1])
             variable.assign(rng.normal(0, np.sqrt(2 / fan_in), shape))
-        elif "gamma" in kind or "variance" in kind:
+        elif any(name in kind for name in ("gamma", "variance", "gain")):
             variable.assign(rng.uniform(0.5, 1.5, shape))
         elif len(shape) == 1:
             variable.assign(rng.normal(0, 0.2, shape))
@@ -87,9 +87,16 @@ def random_images(shape: tuple[int, ...], rng: np.random.Generator, count: int =
 
 
 def random_plan(model: keras.Model, rng: np.random.Generator, groups: ChannelGroups) -> RemovalPlan:
-    """Returns the plan by which half of the channels of each group leave."""
+    """Returns the plan by which half of the channels of each group leave, but none that is all that a tensor has."""
     keep = {name: rng.permutation(group.size) < max(1, round(SHARE * group.size)) for name, group in groups.items()}
-    return plan_removal(model, keep, groups=groups)
+    classes, stays = groups.trace.classes, np.ones(len(groups.trace.classes.root), bool)
+    for name, group in groups.items():
+        stays[group.ids] = keep[name]
+    for ids in groups.trace.parts():
+        roots = classes.of(ids)
+        if not stays[roots].any():
+            stays[rng.choice(roots)] = True
+    return plan_removal(model, {name: stays[group.ids] for name, group in groups.items()}, groups=groups)
 
 
 @contextmanager

@@ -135,8 +135,12 @@ class ChannelGroups(Printable, Mapping[str, ChannelGroup]):
 
     @property
     def channels(self) -> int:
-        """The number of channels in groups of which some can be removed; of a group of one, none can."""
-        return sum(group.size for group in self.values() if group.size > 1)
+        """The number of channels that can be removed; what is all that a tensor has cannot, as a group of one."""
+        return sum(self.removable(group) for group in self.values())
+
+    def removable(self, group: ChannelGroup) -> int:
+        """Returns how many channels of a group can be removed."""
+        return int(np.count_nonzero(~self.trace.is_all_of_a_tensor(group.ids)))
 
     def tables(self, view: View = COMPACT) -> tuple[Table, ...]:
         table = ResultTable(f"{len(self)} groups, {self.channels:,} channels that can leave")
@@ -148,7 +152,8 @@ class ChannelGroups(Printable, Mapping[str, ChannelGroup]):
         for group in groups:
             made = layer_names((member.layer for member in group.producers), view)
             read = layer_names([*(member.layer for member in group.consumers), *group.multiplied_in], view)
-            size = f"{group.size:,}" if group.size > 1 else "1, which stays"
+            staying = group.size - self.removable(group)
+            size = f"{group.size:,}{f', {staying:,} of which must stay' if staying else ''}"
             table.add_row(group.name, size, made, read)
         if other_groups:
             table.add_row(f"and {len(other_groups)} more", f"{sum(group.size for group in other_groups):,}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,24 @@ class Trace:
         """Yields the labels of all tensors, none of which must become empty."""
         yield from self.labels.values()
         yield from self.inside
+
+    def parts(self) -> Iterator[np.ndarray]:
+        """Yields the channels of each axis of a weight and of each tensor, `(count,)`, of which one must be left."""
+        yield from (cut.ids for cut in self.cuts)
+        yield from (labels.ids.reshape(-1) for labels in self.tensors())
+
+    def is_all_of_a_tensor(self, ids: np.ndarray) -> np.ndarray:
+        """Returns whether each channel is, with what leaves with it, all that a tensor or a weight has; bool."""
+        return self._indispensable[self.classes.of(ids)]
+
+    @cached_property
+    def _indispensable(self) -> np.ndarray:
+        found = np.zeros(len(self.classes.root), bool)
+        for ids in self.parts():
+            classes = self.classes.of(ids)
+            if classes.size and (classes == classes[0]).all():
+                found[classes[0]] = True
+        return found
 
 
 def trace_channels(model: Any, *, approximate: bool = False) -> Trace:

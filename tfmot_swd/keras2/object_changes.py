@@ -6,9 +6,10 @@ copy would compute something else.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -71,21 +72,36 @@ def carry_values(layer: Any, copy: Any, copied: Copy) -> None:
             setattr(copy, name, value)
 
 
-def first_other_attribute(layer: Any, copy: Any) -> str:
-    """Returns the name of an attribute of a layer that a copy of its config has not, or otherwise; "" if there is none.
+def own_attributes(layer: Any) -> dict[str, Any]:
+    """Returns what a layer holds beside its weights and what Keras sets on every layer, by name."""
+    return {name: value for name, value in vars(layer).items() if _is_own(name) and not isinstance(value, tf.Variable)}
 
-    Weights are left out, and so is what Keras sets on every layer. Objects of other classes than those of Keras and
-    TensorFlow cannot be compared and count as different.
+
+def first_other_attribute(layer: Any, copy: Any, names: Iterable[str]) -> str:
+    """Returns the first of these names by which a layer holds something else than a copy of its config; "" if none is.
+
+    Weights are left out. Objects of other classes than those of Keras and TensorFlow count as different.
     """
-    held = vars(copy)
-    names = filter(_is_own, vars(layer))
-    return next((name for name in sorted(names) if not _is_alike(vars(layer)[name], held.get(name), set())), "")
+    held, made = own_attributes(layer), vars(copy)
+    return next((name for name in names if name in held and not _is_alike(held[name], made.get(name), set())), "")
 
 
-def is_plain(layer: Any) -> bool:
-    """Returns whether a layer holds weights and plain data alone, beside what Keras sets on every layer."""
-    own = [value for name, value in vars(layer).items() if _is_own(name)]
-    return all(isinstance(each, tf.Variable) or _is_plain_data(each) for each in own)
+@contextlib.contextmanager
+def reads_noted(item: Any, names: set[str]) -> Iterator[None]:
+    """Adds to `names` those of the attributes of an object that are read in the block."""
+    kind = type(item)
+
+    class Noting(kind):  # type: ignore[misc, valid-type]
+        def __getattribute__(self, name: str) -> Any:
+            names.add(name)
+            return super().__getattribute__(name)
+
+    # Not by Keras's own way of setting, which tracks what it is given.
+    object.__setattr__(item, "__class__", Noting)
+    try:
+        yield
+    finally:
+        object.__setattr__(item, "__class__", kind)
 
 
 def _is_own(name: str) -> bool:
@@ -100,14 +116,6 @@ def _of_every_layer() -> frozenset[str]:
         layer = keras.layers.Layer()
         layer(keras.Input((1,)))
     return frozenset(vars(layer))
-
-
-def _is_plain_data(value: Any) -> bool:
-    if isinstance(value, dict):
-        return all(map(_is_plain_data, value.values()))
-    if isinstance(value, list | tuple):
-        return all(map(_is_plain_data, value))
-    return value is None or isinstance(value, _PLAIN)
 
 
 def _is_alike(one: Any, other: Any, seen: set[tuple[int, int]]) -> bool:

@@ -14,7 +14,7 @@ from tfmot_swd.keras2.cloning import copy_layer
 from tfmot_swd.keras2.compat import keras, variables_of
 from tfmot_swd.keras2.function_graphs import names_and_seeds_kept
 from tfmot_swd.keras2.graph import gets_mask, layers_inside
-from tfmot_swd.keras2.object_changes import first_other_attribute, is_plain
+from tfmot_swd.keras2.object_changes import first_other_attribute, own_attributes, reads_noted
 from tfmot_swd.keras2.overrides import replaced_on_object
 from tfmot_swd.keras2.symbolic_calls import initial_noise
 from tfmot_swd.layers.call import LayerCall
@@ -72,6 +72,7 @@ def _followed(call: LayerCall) -> list[Labels]:
     weights = {name: _labels(call, name, axis, varying) for name, axis in function.axes(*specs).items()}
     structure = {"inputs": given, "weights": weights}
     found = [call.through(function, structure, {**arguments, **each}, wholly=True) for each in function.phases(call)]
+    function.check_attributes()
     for one, two in zip(found[0], found[-1], strict=True):
         call.ties.tie(one.ids, two.ids)
     return found[0]
@@ -104,7 +105,9 @@ class OwnCall:
 
     def __init__(self, layer: Any) -> None:
         self._layer = layer
+        # The first of them has the size of the layer.
         self._copies: dict[str, Any] = {}
+        self._read: set[str] = set()
         self.__name__ = "call"
         _check(layer)
         self._names = _names(layer)
@@ -119,9 +122,6 @@ class OwnCall:
         """
         found: dict[str, int | None] = {}
         whole, more = self._copy(specs), self._copy(larger)
-        other = first_other_attribute(self._layer, whole)
-        if other:
-            raise NoRule(f"its attribute {other} is not what its config makes")
         for name in self._names:
             before, after = (tuple(getattr(each, name).shape) for each in (whole, more))
             if before != tuple(getattr(self._layer, name).shape):
@@ -150,8 +150,16 @@ class OwnCall:
             values[name] = value if shape else tf.reshape(value, ())
             if tuple(values[name].shape) != shape:
                 raise ValueError(f"weight {name} has shape {shape}. Received: {value.shape}")
-        with _values(copy, values):
+        with _values(copy, values), reads_noted(copy, self._read):
             return copy.call(inputs, **arguments)
+
+    def check_attributes(self) -> None:
+        """Raises NoRule if an attribute that has been read so far is another one than the config makes."""
+        for copy in self._copies.values():
+            other = first_other_attribute(self._layer, copy, sorted(self._read))
+            if other:
+                raise NoRule(f"its attribute {other} is not what its config makes")
+            return
 
     def _copy(self, specs: Any) -> Any:
         """Returns a copy of the layer, built for such inputs, in whose weights there is nothing but noise."""
@@ -201,14 +209,19 @@ def _names(layer: Any) -> list[str]:
 
 def _key(layer: Any) -> str:
     """Returns a text that two layers share which compute the same; "" where what they hold is no plain data."""
-    if not is_plain(layer):
-        return ""
     try:
-        config = json.dumps({**layer.get_config(), "name": ""}, sort_keys=True)
+        held = json.dumps([{**layer.get_config(), "name": ""}, own_attributes(layer)], sort_keys=True, default=_config)
     except (TypeError, ValueError):
         return ""
     kind = type(layer)
-    return f"{kind.__module__}.{kind.__qualname__} {id(kind)} {layer.compute_dtype} {config}"
+    return f"{kind.__module__}.{kind.__qualname__} {id(kind)} {layer.compute_dtype} {held}"
+
+
+def _config(held: Any) -> list[Any]:
+    """Returns what stands for an object of Keras, such as an initializer, in a text."""
+    if not type(held).__module__.startswith("tf_keras.") or isinstance(held, keras.layers.Layer):
+        raise TypeError(f"no plain data. Received: {held!r}")
+    return [type(held).__name__, held.get_config() if hasattr(held, "get_config") else None]
 
 
 @contextlib.contextmanager
