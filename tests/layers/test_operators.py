@@ -114,7 +114,10 @@ def test_a_variable_is_a_barrier():
         (lambda x: x * tf.reduce_max(x), "a reduction over channels"),
         (lambda x: tf.pad(x, [[0, 0], [0, 0], [0, 0], [1, 0]]), "padding along the channels"),
         (lambda x: tf.nn.max_pool(x, [1, 1, 1, 2], [1, 1, 1, 2], "VALID"), "pooling across channels"),
-        (lambda x: tf.nn.dropout(x, 0.0, noise_shape=[2, 1, 1, 6]), "a noise shape with a number for each channel has no rule"),
+        (
+            lambda x: tf.nn.dropout(x, 0.0, noise_shape=[2, 1, 1, 6]),
+            "a noise shape with a number for each channel has no rule",
+        ),
         (lambda x: tf.nn.local_response_normalization(x), "no channel rule for tf.nn.local_response_normalization"),
         (lambda x: tf.reshape(x, tf.shape(x)), "the sizes of a tensor are computed with"),
         (lambda x: x * tf.cast(tf.reduce_max(tf.shape(x)), tf.float32), "the sizes of a tensor are computed with"),

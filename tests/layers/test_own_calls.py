@@ -414,12 +414,15 @@ def test_an_attribute_set_from_outside_is_no_part_of_the_config():
         def call(self, x):
             return x * self.weight * self.factor
 
-    layer = Scaled(name="own")
-    net = between(layer)
-    assert sizes(net) == {"a": 6}
+    layer, like = Scaled(name="own"), Scaled(name="other")
+    image = L.Input((4, 4, 3))
+    x = like(L.Conv2D(6, 1, name="b")(layer(L.Conv2D(6, 1, name="a")(image))))
+    net = keras.Model(image, L.Dense(2)(L.Flatten()(x)))
+    assert sizes(net) == {"a": 6, "b": 6}
 
     for other in (3.0, (3.0,), tf.constant(3.0), np.float32(3.0)):
-        layer.factor = other
+        layer.factor = like.factor = other
+        assert sizes(net) == {}
         assert reasons(net)["a"] == ("own: no channel rule for Scaled",)
 
 

@@ -72,7 +72,6 @@ def _followed(call: LayerCall) -> list[Labels]:
     weights = {name: _labels(call, name, axis, varying) for name, axis in function.axes(*specs).items()}
     structure = {"inputs": given, "weights": weights}
     found = [call.through(function, structure, {**arguments, **each}, wholly=True) for each in function.phases(call)]
-    function.check_attributes()
     for one, two in zip(found[0], found[-1], strict=True):
         call.ties.tie(one.ids, two.ids)
     return found[0]
@@ -107,7 +106,6 @@ class OwnCall:
         self._layer = layer
         # The first of them has the size of the layer.
         self._copies: dict[str, Any] = {}
-        self._read: set[str] = set()
         self.__name__ = "call"
         _check(layer)
         self._names = _names(layer)
@@ -150,16 +148,15 @@ class OwnCall:
             values[name] = value if shape else tf.reshape(value, ())
             if tuple(values[name].shape) != shape:
                 raise ValueError(f"weight {name} has shape {shape}. Received: {value.shape}")
-        with _values(copy, values), reads_noted(copy, self._read):
-            return copy.call(inputs, **arguments)
-
-    def check_attributes(self) -> None:
-        """Raises NoRule if an attribute that has been read so far is another one than the config makes."""
-        for copy in self._copies.values():
-            other = first_other_attribute(self._layer, copy, sorted(self._read))
+        read: set[str] = set()
+        with _values(copy, values), reads_noted(copy, read):
+            found = copy.call(inputs, **arguments)
+        # Copies of another size may have other attributes.
+        if copy is next(iter(self._copies.values())):
+            other = first_other_attribute(self._layer, copy, sorted(read))
             if other:
                 raise NoRule(f"its attribute {other} is not what its config makes")
-            return
+        return found
 
     def _copy(self, specs: Any) -> Any:
         """Returns a copy of the layer, built for such inputs, in whose weights there is nothing but noise."""
