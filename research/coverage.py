@@ -40,26 +40,45 @@ TOLERANCE_FLOAT64 = 1e-10
 OUTPUT_ONLY = "model output"
 
 
-def shares(groups: ChannelGroups) -> tuple[float, float]:
+# Reasons of the network itself, which no rule could lift; "one channel" that acts on all of another tensor among them.
+_OF_THE_NETWORK = (
+    *("model output", "model input", "across channels", "over channels", "along the channels"),
+    *("one channel acts on all of another tensor", "a constant"),
+)
+
+
+def shares(groups: ChannelGroups) -> tuple[float, float, float]:
     """Returns which share of the channels that layers make, and of all parameters, belongs to removable groups.
 
-    What leaves together or not at all cannot leave, as it is all that its tensors have.
+    What leaves together or not at all cannot leave, as it is all that its tensors have. The third is the share of the
+    channels that the network itself does not keep.
     """
-    made: dict[str, np.ndarray] = {}
+    made: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     staying: dict[int, dict[int, float]] = {}
+    classes = groups.trace.classes
+
+    def is_kept(channel: int) -> bool:
+        """Returns whether the network itself keeps a channel: what is all that a tensor has, or has such a reason."""
+        reasons = classes.reasons(np.array([channel]))
+        return not reasons or any(each.endswith(_OF_THE_NETWORK) for each in reasons)
+
     for cut in groups.trace.cuts:
-        stays = groups.trace.classes.is_pinned(cut.ids) | groups.trace.is_all_of_a_tensor(cut.ids)
+        stays = classes.is_pinned(cut.ids) | groups.trace.is_all_of_a_tensor(cut.ids)
         staying.setdefault(cut.variable_id, {})[cut.axis] = float(stays.mean())
         if cut.role == PRODUCE:
             # The kernel's: biases are made of the same channels.
-            made.setdefault(cut.layer, stays)
+            made.setdefault(cut.layer, (stays, cut.ids))
     parameters = leaving = 0.0
     for weight in groups.model.weights:
         variable = master_variable(weight)
         size = np.prod(variable.shape)
         parameters += size
         leaving += size * (1 - np.prod(list(staying.get(id(variable), {}).values())))
-    return 1 - float(np.concatenate(list(made.values())).mean()), float(leaving / parameters)
+    stays, ids = (np.concatenate(each) for each in zip(*made.values(), strict=True))
+    kept = stays & np.isin(classes.of(ids), [each for each in np.unique(classes.of(ids[stays])) if is_kept(each)])
+    allowed = 1 - float(kept.mean())
+    share = 1 - float(stays.mean())
+    return share, float(leaving / parameters), share / allowed if allowed else 1.0
 
 
 def barriers(groups: ChannelGroups) -> list[dict[str, Any]]:
@@ -89,7 +108,7 @@ def measure(build: Callable[[], keras.Model], *, pixels: bool, zeros: bool = Tru
     groups = channel_groups(model)
     plan = random_plan(model, rng, groups)
     times.append(time.process_time())
-    channels, parameters = shares(groups)
+    channels, parameters, of_allowed = shares(groups)
     before = _counts(model)
     found = {
         "input": list(model.input_shape[1:]),
@@ -98,6 +117,7 @@ def measure(build: Callable[[], keras.Model], *, pixels: bool, zeros: bool = Tru
         "channels": groups.channels,
         "share_of_channels": channels,
         "share_of_parameters": parameters,
+        "share_of_allowed": of_allowed,
         **before,
         "barriers": barriers(groups),
         "failures": [str(failure) for failure in groups.trace.failures],

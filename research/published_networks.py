@@ -205,9 +205,18 @@ def summary(records: Sequence[Mapping[str, Any]]) -> str:
             f"{sum(keeps_predictions(result['dead']) for result in zeroed)}, by strip_pruning in "
             f"{sum(keeps_predictions(result['strip']) for result in zeroed)} of {len(zeroed)}; of channels can leave "
             f"{sum(shares) / max(len(shares), 1):.1%} on average, {shares[len(shares) // 2] if shares else 0:.1%} in "
-            f"the median; slowest plan {max((result['seconds']['plan'] for result in done), default=0):.2f} s"
+            f"the median{_of_allowed(done)}; "
+            f"slowest plan {max((result['seconds']['plan'] for result in done), default=0):.2f} s"
         )
     return ". ".join([*sentences, *_beside(records)])
+
+
+def _of_allowed(results: Sequence[Mapping[str, Any]]) -> str:
+    """Returns which share that is of what the networks themselves allow, where it was measured."""
+    found = [result["share_of_allowed"] for result in results if "share_of_allowed" in result]
+    most = sum(each >= 0.9 for each in found)
+    mean = f", {sum(found) / max(len(found), 1):.1%} on average of what the networks themselves allow"
+    return f"{mean}, at least 90% of it in {most} of {len(found)}" if found else ""
 
 
 def _beside(records: Sequence[Mapping[str, Any]]) -> list[str]:

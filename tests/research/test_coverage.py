@@ -20,7 +20,7 @@ def small() -> keras.Model:
 def test_shares_count_what_can_leave():
     model = keras.Sequential([layers.Dense(3, input_shape=(4,)), layers.BatchNormalization(), layers.Dense(2)])
     # 3 of 5 channels; of 12 + 3, 12 and 6 + 2 parameters all but the last bias.
-    assert coverage.shares(channel_groups(model)) == pytest.approx((3 / 5, 33 / 35))
+    assert coverage.shares(channel_groups(model)) == pytest.approx((3 / 5, 33 / 35, 1.0))
 
 
 def test_channels_that_leave_all_or_none_do_not_count():
@@ -31,6 +31,16 @@ def test_channels_that_leave_all_or_none_do_not_count():
     # Each of nine products ties a channel of the one to one of the other.
     assert all(group.size == 1 for group in groups.values())
     assert coverage.shares(groups)[0] == 0
+
+
+def test_what_the_network_itself_keeps_is_not_asked_for():
+    inputs = keras.Input((8, 8, 3))
+    x = layers.LayerNormalization()(layers.Conv2D(5, 1)(inputs))
+    x = layers.LocallyConnected2D(4, 1)(layers.Conv2D(6, 1)(x))
+    model = keras.Model(inputs, layers.Dense(2)(layers.Flatten()(layers.Conv2D(7, 1)(x))))
+    # 7 of 5 + 6 + 7 + 2 leave; 5 are normalized together, 2 are outputs, 6 stay as a layer has no rule.
+    share, _, of_allowed = coverage.shares(channel_groups(model))
+    assert (share, of_allowed) == pytest.approx((7 / 20, 7 / 13))
 
 
 def test_barriers_of_one_kind_are_one_row():
