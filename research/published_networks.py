@@ -212,11 +212,11 @@ def summary(records: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _of_allowed(results: Sequence[Mapping[str, Any]]) -> str:
-    """Returns which share that is of what the networks themselves allow, where it was measured."""
+    """Returns which share that is of what the networks themselves allow; "" unless it was measured on all of them."""
     found = [result["share_of_allowed"] for result in results if "share_of_allowed" in result]
     most = sum(each >= 0.9 for each in found)
     mean = f", {sum(found) / max(len(found), 1):.1%} on average of what the networks themselves allow"
-    return f"{mean}, at least 90% of it in {most} of {len(found)}" if found else ""
+    return f"{mean}, at least 90% of it in {most} of {len(found)}" if len(found) == len(results) > 0 else ""
 
 
 def _beside(records: Sequence[Mapping[str, Any]]) -> list[str]:
