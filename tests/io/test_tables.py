@@ -2,6 +2,7 @@
 
 import html.parser
 import io
+import types
 from typing import Any, cast
 
 import numpy as np
@@ -119,10 +120,11 @@ def test_a_comparison_shows_what_changed():
 def groups_of(sizes: list[int], stay: list[int]) -> ChannelGroups:
     """Returns groups g0, g1 ... of these sizes, and layers s0, s1 ... of which so many channels stay."""
     members = tuple(Member(f"m{i}", "kernel", 1, np.zeros(0, np.int64), role, i) for i in range(6) for role in ROLES)
-    groups = [ChannelGroup(f"g{i}", size, members, np.zeros(0, np.int64)) for i, size in enumerate(sizes)]
+    groups = [ChannelGroup(f"g{i}", size, members, np.arange(size)) for i, size in enumerate(sizes)]
     barriers = [Barrier(f"s{i}", count, 2 * count, ("model output",)) for i, count in enumerate(stay)]
-    # Neither is looked at to print.
-    return ChannelGroups(None, cast(Any, None), groups, barriers)
+    # Nothing else is looked at to print.
+    trace = types.SimpleNamespace(is_all_of_a_tensor=lambda ids: np.zeros(len(ids), bool))
+    return ChannelGroups(None, cast(Any, trace), groups, barriers)
 
 
 ROLES = ("produce", "consume")

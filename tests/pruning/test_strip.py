@@ -166,7 +166,7 @@ def test_the_graph_is_traced_once_whether_channels_leave_or_not(monkeypatch, rem
     pruned = prune_selective_decay(net, SCHEDULE)
     prune_now(pruned)
     trace, traced = groups.trace_channels, []
-    monkeypatch.setattr(groups, "trace_channels", lambda model: traced.append(model) or trace(model))
+    monkeypatch.setattr(groups, "trace_channels", lambda model, **given: traced.append(model) or trace(model, **given))
 
     stripped = strip_pruning(pruned)
 

@@ -64,6 +64,7 @@ _import_tfmot()
 import tensorflow as tf
 import tf_keras as keras
 from tensorflow.python.eager import record
+from tensorflow.python.eager.context import context as eager_context
 from tensorflow.python.framework import ops
 from tensorflow.python.ops import control_flow_util
 from tensorflow_model_optimization.python.core.quantization.keras.quantize_layer import (
@@ -128,6 +129,7 @@ __all__ = [
     "UpdatePruningStep",
     "canonical_name",
     "carry_policy",
+    "eager_context",
     "has_backward_config",
     "is_recording",
     "is_saving",

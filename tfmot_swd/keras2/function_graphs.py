@@ -9,10 +9,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
-from tensorflow.python.eager import context
 from tf_keras.src import backend
 
-from tfmot_swd.keras2.compat import Functional, keras
+from tfmot_swd.keras2.compat import Functional, eager_context, keras
 
 
 class NotTraced(Exception):
@@ -95,7 +94,7 @@ def _no_warning() -> Iterator[None]:
 @contextlib.contextmanager
 def random_stream_kept() -> Iterator[None]:
     """Has random operations that run in the block draw apart from TensorFlow's stream of random numbers."""
-    eager = context.context()
+    eager = eager_context()
     held = eager._seed
     # Without a seed no operation asks the stream for one.
     eager._seed = None

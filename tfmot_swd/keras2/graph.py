@@ -185,6 +185,11 @@ def shape_of(tensor: Any) -> Shape:
     return () if shape.rank is None else tuple(shape.as_list())
 
 
+def asks_training(layer: Any) -> bool:
+    """Returns whether the call of a layer takes `training`, among its keywords too."""
+    return bool(layer._expects_training_arg)
+
+
 def gets_mask(layer: Any) -> bool:
     """Returns whether a layer takes a mask in its call and one of its inputs, in any call of it, has one."""
     tensors = [tensor for node in layer._inbound_nodes for tensor in node.keras_inputs]

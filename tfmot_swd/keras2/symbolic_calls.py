@@ -97,6 +97,11 @@ def initial_zeros(layer: Any) -> Iterator[None]:
         yield
 
 
+def build_for(layer: Any, specs: Any) -> None:
+    """Builds a layer for inputs of these specifications, in their structure."""
+    layer._maybe_build(specs)
+
+
 @contextlib.contextmanager
 def initial_noise() -> Iterator[None]:
     """Has weights that are made in the block start with noise of a generator of its own, whatever initializes them."""

@@ -13,10 +13,10 @@ import tensorflow as tf
 from tfmot_swd.keras2.cloning import copy_layer
 from tfmot_swd.keras2.compat import keras, variables_of
 from tfmot_swd.keras2.function_graphs import names_and_seeds_kept
-from tfmot_swd.keras2.graph import gets_mask, layers_inside
+from tfmot_swd.keras2.graph import asks_training, gets_mask, layers_inside
 from tfmot_swd.keras2.object_changes import first_other_attribute, own_attributes, reads_noted
 from tfmot_swd.keras2.overrides import replaced_on_object
-from tfmot_swd.keras2.symbolic_calls import initial_noise
+from tfmot_swd.keras2.symbolic_calls import build_for, initial_noise
 from tfmot_swd.layers.call import LayerCall
 from tfmot_swd.layers.labels import Labels
 from tfmot_swd.layers.record import NoRule
@@ -132,7 +132,7 @@ class OwnCall:
 
     def phases(self, call: LayerCall) -> list[dict[str, bool]]:
         """Returns the arguments that differ between training and inference, where the layer asks."""
-        if not self._layer._expects_training_arg:
+        if not asks_training(self._layer):
             return [{}]
         given = call.arguments.get("training")
         return [{"training": each} for each in ([False, True] if given is None else [bool(given)])]
@@ -164,7 +164,7 @@ class OwnCall:
         if key not in self._copies:
             with names_and_seeds_kept(), initial_noise():
                 self._copies[key] = copy = copy_layer(self._layer)
-                copy._maybe_build(specs)
+                build_for(copy, specs)
         return self._copies[key]
 
 
@@ -190,7 +190,7 @@ def _check(layer: Any) -> None:
         raise NoRule("it takes or makes a mask")
     if replaced_on_object(layer) or layer.dynamic or layer.stateful:
         raise NoRule("its call is not all that it does")
-    if not layer._expects_training_arg and _PHASES & set(inspect.unwrap(kind.call).__code__.co_names):
+    if not asks_training(layer) and _PHASES & set(inspect.unwrap(kind.call).__code__.co_names):
         raise NoRule("it asks Keras whether it trains")
 
 
