@@ -96,6 +96,7 @@ from tensorflow_model_optimization.python.core.sparsity.keras.pruning_schedule i
 from tensorflow_model_optimization.python.core.sparsity.keras.pruning_wrapper import (
     PruneLowMagnitude,
 )
+from tf_keras.src import backend
 from tf_keras.src.applications.convnext import LayerScale, StochasticDepth
 from tf_keras.src.applications.inception_resnet_v2 import CustomScaleLayer
 from tf_keras.src.engine import base_layer_utils
@@ -127,6 +128,7 @@ __all__ = [
     "StochasticDepth",
     "TFOpLambda",
     "UpdatePruningStep",
+    "backend",
     "canonical_name",
     "carry_policy",
     "eager_context",

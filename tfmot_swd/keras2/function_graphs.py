@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
-from tf_keras.src import backend
 
-from tfmot_swd.keras2.compat import Functional, eager_context, keras
+from tfmot_swd.keras2.compat import Functional, backend, eager_context, keras
 
 
 class NotTraced(Exception):
