@@ -160,7 +160,7 @@ def random_keep(groups: ChannelGroups, generator: np.random.Generator, share: fl
     for group in groups.values():
         stays[group.ids] = generator.random(group.size) < share
         stays[generator.choice(group.ids)] = True
-    for ids in [each.ids.ravel() for each in (*groups.trace.cuts, *groups.trace.labels.values())]:
+    for ids in groups.trace.parts():
         roots = groups.trace.classes.of(ids)
         if not stays[roots].any():
             stays[generator.choice(roots)] = True

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
+import tfmot_swd
 from tests.channels.exactness import assert_removal_is_exact, reasons, sizes
 from tfmot_swd import remove_channels
 from tfmot_swd.channels.groups import channel_groups
@@ -312,6 +313,50 @@ def test_a_mask_that_keras_passes_on_is_a_mask():
 
     assert sizes(masked(L.Masking())) == {}
     assert sizes(masked(L.ReLU())) == {"a": 6}
+
+
+@pytest.mark.parametrize("kind", [Affine, Positions, DropPath], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("method", ["unstructured", "structured", "progressive"])
+def test_it_is_followed_inside_the_wrappers_of_every_method(kind, method):
+    image = L.Input((4, 4, 3))
+    x = kind(name="own")(L.Conv2D(6, 1, name="a")(image))
+    net = keras.Model(image, L.Dense(2, name="d")(L.GlobalAveragePooling2D()(x)))
+    if method == "unstructured":
+        pruned = tfmot_swd.prune_selective_decay(net, tfmot_swd.SelectiveDecay(0.5, end_step=4))
+        assert list(sizes(pruned).values()) == [6]
+        assert_removal_is_exact(pruned)
+        return
+    if method == "structured":
+        schedule = tfmot_swd.StructuredDecay(tfmot_swd.Budget(parameters=0.6), end_step=4)
+        pruned = tfmot_swd.prune_selective_decay(net, schedule)
+    else:
+        pruned = tfmot_swd.prune_progressive_gradient(net, tfmot_swd.ProgressiveRate(0.5, epochs=1))
+    pruned.compile("sgd", "mse")
+    x = np.random.default_rng(0).normal(size=(8, 4, 4, 3)).astype("float32")
+    callbacks = [tfmot_swd.UpdatePruningStep()]
+    pruned.fit(x, np.ones((8, 2)), batch_size=2, epochs=1, verbose=0, callbacks=callbacks)
+
+    small = tfmot_swd.strip_pruning(pruned)
+
+    assert small.get_layer("a").filters < 6
+    assert type(small.get_layer("own")) is kind
+    np.testing.assert_allclose(small.predict(x, verbose=0), pruned.predict(x, verbose=0), atol=1e-5)
+
+
+def test_a_mask_counts_inside_a_wrapper_too():
+    class Table(TakesMask):
+        def build(self, shape):
+            self.add_weights(weight=(1, *shape[1:]))
+
+    steps = L.Input((5, 3))
+
+    def wrapped(layer):
+        x = Table(name="own")(L.Dense(6, name="a")(layer(steps)))
+        net = keras.Model(steps, L.Dense(2)(L.Flatten()(x)))
+        return tfmot_swd.prune_selective_decay(net, tfmot_swd.SelectiveDecay(0.5, end_step=4))
+
+    assert list(sizes(wrapped(L.ReLU())).values()) == [6]
+    assert sizes(wrapped(L.Masking())) == {}
 
 
 def test_functions_of_one_name_are_two_functions():

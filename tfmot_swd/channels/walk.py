@@ -13,19 +13,16 @@ import tensorflow as tf
 from tfmot_swd.channels.function_sizes import follows_sizes, pins_channels
 from tfmot_swd.keras2.compat import Functional, keras, variables_of
 from tfmot_swd.keras2.function_graphs import NotTraced, graph_of
-from tfmot_swd.keras2.graph import GraphCall, has_graph, propagate, shape_of
+from tfmot_swd.keras2.graph import GraphCall, propagate, shape_of
 from tfmot_swd.keras2.layer_weights import unwrapped
-from tfmot_swd.keras2.overrides import replaced_on_object
+from tfmot_swd.keras2.overrides import check_is_its_graph, is_of_users
 from tfmot_swd.layers.activations import name_of
-from tfmot_swd.layers.call import LayerCall, pin_what_is_no_operand
+from tfmot_swd.layers.call import LayerCall, labelled_arguments, pin_what_is_no_operand
 from tfmot_swd.layers.constants import PerElement
 from tfmot_swd.layers.labels import Classes, Labels, Shape, Sizes, Ties
 from tfmot_swd.layers.own_calls import rule_or_own_call
 from tfmot_swd.layers.record import ArgumentEdit, Cut, Kept, LayerRecord, NoRule, Product
 from tfmot_swd.layers.registry import ChannelRule, constants_of, said_of
-
-# Where the layer classes of Keras, TFMOT and this package are.
-_KNOWN_HOMES = ("tf_keras.", "tensorflow_model_optimization.", "tfmot_swd.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -221,10 +218,7 @@ class _Walk:
         """Applies a rule to a call; if it fails or leaves out a weight, the layer is a barrier with the reason."""
         before = call.record.before()
         try:
-            call.arguments = {
-                name: tf.nest.map_structure(lambda each: known.get(id(each), each), value)
-                for name, value in made.bind().arguments.items()
-            }
+            call.arguments = labelled_arguments(made, known)
             returned = rule(call)
             found = checked([returned] if isinstance(returned, Labels) else list(returned), call)
             if _is_of_users(rule, call.record.layer):
@@ -271,18 +265,7 @@ def _is_of_users(rule: ChannelRule, layer: Any) -> bool:
     """Returns whether a rule, or the class that it was registered for, is defined by a user."""
     kind, _ = said_of(type(unwrapped(layer)), "channels")
     homes = [rule.__module__] if kind is None else [rule.__module__, kind.__module__]
-    return not all(home.startswith(_KNOWN_HOMES) for home in homes)
-
-
-def check_is_its_graph(model: Any) -> None:
-    """Raises a ValueError unless calling a model runs its layer graph."""
-    if not has_graph(model):
-        problem = "has no graph of layers, as one of them cannot be traced: give the first one an input_shape"
-    elif type(model).call not in (Functional.call, keras.Sequential.call) or "call" in replaced_on_object(model):
-        problem = "has a call method of its own: write what it does as layers of a Functional model"
-    else:
-        return
-    raise ValueError(f"Channels are found in the graph of a model, and this one {problem}. Received: {model.name!r}")
+    return any(map(is_of_users, homes))
 
 
 def check_takes(model: Any, inputs: list[Labels]) -> None:

@@ -59,9 +59,9 @@ def names_and_seeds_kept() -> Iterator[None]:
 
     So it is with the seeds that it draws for layers and initializers.
     """
-    generators = [each for each in (getattr(backend._SEED_GENERATOR, "generator", None),) if each is not None]
-    seeds = [(each, each.getstate()) for each in generators]
-    python = random.getstate()
+    # Keras draws from Python's own generator where it has none.
+    generator = getattr(backend._SEED_GENERATOR, "generator", None) or random
+    state = generator.getstate()
     numbers, observed = backend.PER_GRAPH_OBJECT_NAME_UIDS, set(backend.OBSERVED_NAMES)
     before = dict(numbers)
     numbers.clear()
@@ -73,9 +73,7 @@ def names_and_seeds_kept() -> Iterator[None]:
         numbers.update(before)
         backend.OBSERVED_NAMES.clear()
         backend.OBSERVED_NAMES.update(observed)
-        for generator, state in seeds:
-            generator.setstate(state)
-        random.setstate(python)
+        generator.setstate(state)
 
 
 @contextlib.contextmanager

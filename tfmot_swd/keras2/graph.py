@@ -190,9 +190,9 @@ def asks_training(layer: Any) -> bool:
     return bool(layer._expects_training_arg)
 
 
-def gets_mask(layer: Any) -> bool:
-    """Returns whether a layer takes a mask in its call and one of its inputs, in any call of it, has one."""
-    tensors = [tensor for node in layer._inbound_nodes for tensor in node.keras_inputs]
+def gets_mask(layer: Any, around: Any) -> bool:
+    """Returns whether a layer takes a mask in its call and an input of any call has one, or of a layer around it."""
+    tensors = [tensor for each in (layer, around) for node in each._inbound_nodes for tensor in node.keras_inputs]
     return layer._expects_mask_arg and any(getattr(each, "_keras_mask", None) is not None for each in tensors)
 
 

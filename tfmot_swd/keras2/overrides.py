@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from tfmot_swd.keras2.compat import Functional, keras
+from tfmot_swd.keras2.graph import has_graph
+
+# Where the classes of Keras, TFMOT and this package are.
+_KNOWN_HOMES = ("tf_keras.", "tensorflow_model_optimization.", "tfmot_swd.")
 # What a subclass may define and still compute what its ancestor does.
 _HARMLESS = frozenset({"build", "get_config", "from_config", "compute_output_shape"})
 _ACCESS = frozenset({"__call__", "__getattribute__", "__getattr__"})
@@ -41,6 +46,22 @@ def replaced_below(kind: type, own: type) -> list[str]:
             if name in _ACCESS or overrides or (not special and _is_property(value)):
                 found[name] = None
     return list(found)
+
+
+def is_of_users(module: str) -> bool:
+    """Returns whether a module is neither Keras's nor TFMOT's nor this package's."""
+    return not f"{module}.".startswith(_KNOWN_HOMES)
+
+
+def check_is_its_graph(model: Any) -> None:
+    """Raises a ValueError unless calling a model runs its layer graph."""
+    if not has_graph(model):
+        problem = "has no graph of layers, as one of them cannot be traced: give the first one an input_shape"
+    elif type(model).call not in (Functional.call, keras.Sequential.call) or "call" in replaced_on_object(model):
+        problem = "has a call method of its own: write what it does as layers of a Functional model"
+    else:
+        return
+    raise ValueError(f"Channels are found in the graph of a model, and this one {problem}. Received: {model.name!r}")
 
 
 def computes_as(item: Any, kind: type) -> bool:

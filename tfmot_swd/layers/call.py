@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from tfmot_swd.keras2.compat import SlicingOpLambda, keras, variables_of
 from tfmot_swd.keras2.graph import GraphCall
@@ -222,6 +223,14 @@ class LayerCall(Declarations):
         for ids in (*own, *record.met, *(cut.ids for cut in record.cuts.values()), *record.fresh.values()):
             self.ties.pin(ids, reason)
         return [Labels(self.ties.new_pinned(reason).reshape((1,) * len(shape)), shape) for shape in self.output_shapes]
+
+
+def labelled_arguments(made: GraphCall, known: Mapping[int, Labels]) -> dict[str, Any]:
+    """Returns the arguments of a call by name, tensors replaced by their labels, which `known` has by identity."""
+    return {
+        name: tf.nest.map_structure(lambda each: known.get(id(each), each), value)
+        for name, value in made.bind().arguments.items()
+    }
 
 
 def pin_what_is_no_operand(made: GraphCall, known: Mapping[int, Labels], ties: Ties, path: str) -> None:

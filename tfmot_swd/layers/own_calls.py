@@ -15,15 +15,13 @@ from tfmot_swd.keras2.compat import keras, variables_of
 from tfmot_swd.keras2.function_graphs import names_and_seeds_kept
 from tfmot_swd.keras2.graph import asks_training, gets_mask, layers_inside
 from tfmot_swd.keras2.object_changes import first_other_attribute, own_attributes, reads_noted
-from tfmot_swd.keras2.overrides import replaced_on_object
+from tfmot_swd.keras2.overrides import is_of_users, replaced_on_object
 from tfmot_swd.keras2.symbolic_calls import build_for, initial_noise
 from tfmot_swd.layers.call import LayerCall
 from tfmot_swd.layers.labels import Labels
 from tfmot_swd.layers.record import NoRule
 from tfmot_swd.layers.registry import ChannelRule, find_rule
 
-# Where the classes are whose calls are known or which hold other layers.
-_KNOWN_HOMES = ("tf_keras.", "tensorflow_model_optimization.", "tfmot_swd.")
 # What asks in the graph of a model whether it trains, and not by an argument.
 _PHASES = frozenset({"learning_phase", "in_train_phase", "in_test_phase"})
 
@@ -67,6 +65,8 @@ def _followed(call: LayerCall) -> list[Labels]:
     varying = [labels for labels in tf.nest.flatten(given) if labels.varying]
     if not varying or any(len(labels.varying) > 1 for labels in varying):
         raise NoRule("it gets no tensor with channels on one axis")
+    if gets_mask(layer, call.record.layer):
+        raise NoRule("it takes a mask")
     function = OwnCall(layer)
     specs = [tf.nest.map_structure(lambda each, more=more: _spec(each, layer, more), given) for more in (0, 1)]
     weights = {name: _labels(call, name, axis, varying) for name, axis in function.axes(*specs).items()}
@@ -182,12 +182,12 @@ def _given(call: LayerCall) -> tuple[Any, dict[str, Any]]:
 
 def _check(layer: Any) -> None:
     kind = type(layer)
-    if f"{kind.__module__}.".startswith(_KNOWN_HOMES):
+    if not is_of_users(kind.__module__):
         raise NoRule("it is no custom layer")
     if any(variables_of(part) for part in layers_inside(layer, itself=False)):
         raise NoRule("there are layers with weights inside")
-    if kind.compute_mask is not keras.layers.Layer.compute_mask or gets_mask(layer):
-        raise NoRule("it takes or makes a mask")
+    if kind.compute_mask is not keras.layers.Layer.compute_mask:
+        raise NoRule("it makes a mask of its own")
     if replaced_on_object(layer) or layer.dynamic or layer.stateful:
         raise NoRule("its call is not all that it does")
     if not asks_training(layer) and _PHASES & set(inspect.unwrap(kind.call).__code__.co_names):

@@ -5,18 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from tfmot_swd.keras2.compat import Functional, QuantizeLayer, keras, master_variable
-from tfmot_swd.keras2.graph import GraphCall, has_graph, input_layers, propagate, shape_of
-from tfmot_swd.keras2.overrides import replaced_on_object
-from tfmot_swd.layers.call import LayerCall, pin_what_is_no_operand
+from tfmot_swd.keras2.graph import GraphCall, input_layers, propagate, shape_of
+from tfmot_swd.keras2.overrides import check_is_its_graph, replaced_on_object
+from tfmot_swd.layers.call import LayerCall, labelled_arguments, pin_what_is_no_operand
 from tfmot_swd.layers.labels import Labels
 from tfmot_swd.layers.macs import count_macs, macs_by_weight, macs_of_model
 from tfmot_swd.layers.own_calls import rule_or_own_call
 from tfmot_swd.layers.prunable import counted_weights
 from tfmot_swd.layers.record import Kept, NoRule
-from tfmot_swd.layers.registry import find_rule, register_layer
+from tfmot_swd.layers.registry import register_layer
 from tfmot_swd.layers.sample import CallShapes, SampleWalk, Shape
 
 
@@ -49,9 +48,13 @@ def model_inside(call: LayerCall) -> list[Labels]:
       NoRule: the model is not its graph, a layer in it has no rule, or a number of channels stands in one of its calls.
     """
     model = call.layer
-    runs_graph = has_graph(model) and type(model).call in (Functional.call, keras.Sequential.call)
-    if not runs_graph or replaced_on_object(model) or len(model.inputs) != len(call.inputs):
-        raise NoRule(f"no channel rule for {type(model).__name__} at each step")
+    reason = f"no channel rule for {type(model).__name__} at each step"
+    try:
+        check_is_its_graph(model)
+    except ValueError as error:
+        raise NoRule(reason) from error
+    if replaced_on_object(model) or len(model.inputs) != len(call.inputs):
+        raise NoRule(reason)
     places = {id(layer): place for place, layer in enumerate(model.layers)}
     # The config of a Sequential model lists its input layer too.
     hidden = len(model.get_config()["layers"]) - len(model.layers)
@@ -72,10 +75,7 @@ def model_inside(call: LayerCall) -> list[Labels]:
             return model_inside(inner)
         if call.record.places.setdefault(id(layer), inner.prefix) != inner.prefix:
             raise NoRule(f"{layer.name} stands at two places in the models at each step")
-        bound = made.bind().arguments.items()
-        inner.arguments = {
-            name: tf.nest.map_structure(lambda each: known.get(id(each), each), value) for name, value in bound
-        }
+        inner.arguments = labelled_arguments(made, known)
         before = len(call.products)
         try:
             returned = rule_or_own_call(layer)(inner)
@@ -109,12 +109,9 @@ def spectral_normalization(call: LayerCall) -> Labels | list[Labels]:
     Its estimate of the singular vector has an entry for each index of the kernel's last axis. The smaller kernel, whose
     largest singular value is another, has the larger one's values until it is trained.
     """
-    rule, reason = find_rule(call.layer.layer)
-    if rule is None:
-        return call.barrier(reason)
     inner = call.inner("layer", call.inputs, call.output_shapes)
     inner.arguments = {"inputs": call.operand}
-    found = rule(inner)
+    found = rule_or_own_call(call.layer.layer)(inner)
     kernel = master_variable(call.layer.kernel)
     last = [
         cut.ids

@@ -7,16 +7,14 @@ import inspect
 from tfmot_swd.keras2.compat import PruneLowMagnitude, variables_of
 from tfmot_swd.layers.call import LayerCall
 from tfmot_swd.layers.labels import Labels
-from tfmot_swd.layers.registry import find_rule, register_layer
+from tfmot_swd.layers.own_calls import rule_or_own_call
+from tfmot_swd.layers.registry import register_layer
 from tfmot_swd.pruning.wrapper import ChannelState, PruningWrapper
 
 
 def pruning_wrapper(call: LayerCall) -> Labels | list[Labels]:
     """TFMOT's wrapper and those of this package: masks, scores and dense copies are cut like their weights."""
     wrapper = call.layer
-    rule, reason = find_rule(wrapper.layer)
-    if rule is None:
-        return call.barrier(reason)
     inner = call.inner("layer", call.inputs, call.output_shapes)
     given = call.arguments
     # TFMOT's wrapper has one argument and hands the others on by name, ours also by place.
@@ -24,7 +22,7 @@ def pruning_wrapper(call: LayerCall) -> Labels | list[Labels]:
         given["inputs"], *given.get("args", ()), **given.get("kwargs", {})
     )
     inner.arguments = dict(bound.arguments)
-    found = rule(inner)
+    found = rule_or_own_call(wrapper.layer)(inner)
     states = (
         wrapper.channel_states()
         if isinstance(wrapper, PruningWrapper)
