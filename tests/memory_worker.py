@@ -16,11 +16,11 @@ SETTLED = 2
 
 
 class Peak(keras.callbacks.Callback):
-    """The peak until the training step has run a few times, and the resident memory then."""
+    """The peak until the training step has run a few times."""
 
     def on_train_batch_end(self, batch, logs=None):
         if batch == SETTLED:
-            self.peak, self.settled = status("VmHWM"), status("VmRSS")
+            self.peak = status("VmHWM")
             reset_peak()
 
 
@@ -39,8 +39,8 @@ def main():
     more = status("VmHWM")
     found = {
         "removed": weights - kept,
-        "whole": (max(peak.peak, more) - start) / weights,
-        "beside_the_step": (more - peak.settled) / weights,
+        "training": (peak.peak - start) / weights,
+        "afterwards": (more - start) / weights,
     }
     print("RESULT " + json.dumps(found))
 
