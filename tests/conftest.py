@@ -14,6 +14,12 @@ from examples.quiet import load_tensorflow
 load_tensorflow()
 
 import tf_keras as keras  # noqa: E402  after TensorFlow
+from tensorflow.python.util import tf_stack  # noqa: E402
+
+# TensorFlow notes the Python stack with each operation that it traces, for its error messages. Under pytest a stack is
+# a hundred frames deep, which took a sixth of the suite's time; so all operations get this one.
+_STACK = tf_stack.extract_stack()
+tf_stack.extract_stack = lambda stacklevel=1: _STACK
 
 # What the imports have made stays: without this each full collection walks through all of it once more.
 gc.collect()
