@@ -1,9 +1,9 @@
 """Runs the Python blocks of Markdown pages, and writes what each of them printed to a JSON file.
 
-    python page_runner.py outputs.json README.md docs/quickstart.md ...
+    python page_runner.py folder/outputs.json docs/quickstart.md docs/swd.md ...
 
 One process for all pages, as most of the time would be spent on importing TensorFlow; a namespace and a working
-directory for each page. Line numbers in tracebacks are those of the page.
+directory for each page, `folder/quickstart` for example. Line numbers in tracebacks are those of the page.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import json
 import os
 import re
 import sys
-import tempfile
 import time
 import traceback
 import warnings
@@ -57,7 +56,7 @@ def run_page(page: Path) -> dict[str, Any]:
     begin = time.process_time()
     blocks = [block for block in blocks_of(page) if block.language == "python"]
     # On disk, for whatever reads the source of a function.
-    script = Path(f"{page.stem}_page.py").absolute()
+    script = Path("page.py").absolute()
     script.write_text(_script(blocks))
     names: dict[str, Any] = {"__name__": "__main__", "__file__": str(script)}
     outputs: list[str] = []
@@ -94,7 +93,9 @@ def main(target: str, *pages: str) -> None:
     warnings.filterwarnings("error", category=DeprecationWarning, module="__main__")
     for page in pages:
         path = (start / page).absolute()
-        with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        folder = Path(target).absolute().parent / path.stem
+        folder.mkdir()
+        with contextlib.chdir(folder):
             tf_keras.utils.set_random_seed(0)
             keras.utils.set_random_seed(0)
             found[page] = run_page(path)
