@@ -22,6 +22,8 @@ DOCS = ROOT / "docs"
 PAGES = {path.relative_to(DOCS).as_posix(): path for path in sorted(DOCS.rglob("*.md"))}
 EVERY_PAGE = {"README.md": ROOT / "README.md", **PAGES}
 MOST_WORDS_BEFORE_A_HEADING = 400
+# Numbers with two decimals or more, and counts with a comma: what is asked for in a table has neither.
+MEASURED = re.compile(r"(?<![\w.])\d[\d,]*\.\d{2,}(?![\w.])|(?<![\w.])\d{1,3}(?:,\d{3})+(?!\w)")
 # By what a line of a cheat sheet may begin.
 SHORT = ["channels", "costs", "keras3", "layers", "magnitude", "pruning", "tflite", "tflite.micro"]
 
@@ -161,32 +163,49 @@ def texts_of(tree: ast.AST) -> list[str]:
 
 
 @pytest.mark.parametrize("name", PAGES)
+def test_code_fits_beside_the_menus(name):
+    for block in blocks_of(PAGES[name]):
+        assert max(map(len, block.text.splitlines()), default=0) <= 90, f"line {block.line}"
+
+
+@pytest.mark.parametrize("name", PAGES)
 def test_the_first_screen_is_short(name):
     text = re.sub(r"^```.*?^```$", "", PAGES[name].read_text(), flags=re.MULTILINE | re.DOTALL)
     first = re.split(r"^##", text, flags=re.MULTILINE)[0]
     assert len(first.split()) <= MOST_WORDS_BEFORE_A_HEADING
 
 
-def test_numbers_of_result_tables_stand_in_the_results():
-    known = numbers_of(ROOT / "research" / "results", DOCS / "run.json")
-    for name, path in PAGES.items():
-        if name.startswith("results/") or name == "choosing.md":
-            for row in re.findall(r"^\|.*\|$", path.read_text(), re.MULTILINE):
-                # Percentages asked for, versions and small counts are no measurements.
-                for number in re.findall(r"(?<![\w.])\d[\d,]*\.\d{2,}(?![\w.])|(?<![\w.])\d{1,3}(?:,\d{3})+(?!\w)", row):
-                    assert number.replace(",", "") in known, f"{name}: {number} in {row}"
-    assert len(known) > 1000
+def test_numbers_of_results_stand_in_the_files_that_their_sections_name():
+    checked = 0
+    for name, path in EVERY_PAGE.items():
+        if not name.startswith("results/") and name not in ("README.md", "choosing.md"):
+            continue
+        for section in re.split(r"^##+ ", path.read_text(), flags=re.MULTILINE):
+            # Texts of results say differences and ratios too; advice must quote what was measured.
+            rows = re.findall(r".+" if name == "choosing.md" else r"^\|.*\|$", section, re.MULTILINE)
+            numbers = [(each.replace(",", ""), row) for row in rows for each in MEASURED.findall(row)]
+            known = numbers_of(sources_of(section))
+            for number, row in numbers:
+                assert number in known, f"{name}: {number} in {row}"
+            checked += len(numbers)
+    assert checked > 400
 
 
-def numbers_of(*places: Path) -> set[str]:
-    """Returns the numbers of result files as tables may write them: rounded, as percentages, in units of a thousand."""
+def sources_of(section: str) -> list[Path]:
+    """Returns the result files that a section names in code, with or without their folder."""
+    named = set(re.findall(r"`(?:research/results/)?(\w+\.(?:md|jsonl?))`", section))
+    found = [ROOT / "research" / "results" / each for each in sorted(named)]
+    if "`docs/run.json`" in section:
+        found.append(DOCS / "run.json")
+    return [each for each in found if each.exists()]
+
+
+def numbers_of(sources: list[Path]) -> set[str]:
+    """Returns the numbers of result files as tables write them: rounded, shares as percentages, seconds as ms."""
     found: set[str] = set()
-    for place in places:
-        for path in [place] if place.is_file() else sorted([*place.glob("*.json*"), *place.glob("*.md")]):
-            text = path.read_text()
-            for each in re.findall(r"(?<![\w.])-?\d+(?:,\d{3})*(?:\.\d+)?(?:e-?\d+)?", text):
-                value = float(each.replace(",", ""))
-                for scaled in (value, 100 * value, 1 - value, value / 1e6, 1000 * value):
-                    found |= {f"{scaled:.{digits}f}" for digits in (0, 2, 3)}
-                    # Shares of results are written with a leading zero left out in older tables.
+    for path in sources:
+        for each in re.findall(r"(?<![\w.])\d+(?:,\d{3})*(?:\.\d+)?(?:e-?\d+)?(?![\w.])", path.read_text()):
+            value = float(each.replace(",", ""))
+            scaled = [value] if path.suffix == ".md" else [value, 100 * value, 1000 * value]
+            found |= {f"{each:.{digits}f}" for each in scaled for digits in range(4)}
     return found
