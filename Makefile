@@ -5,9 +5,9 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PARTS := tests/channels tests/examples tests/keras3 tests/layers tests/pgp tests/tflite
 PYTEST := -n 2 --dist worksteal --durations=20 --durations-min=5
-EXTRAS := examples,research,export,micro,vela,dev,tensorboard
+EXTRAS := examples,research,export,micro,vela,dev,docs,tensorboard
 
-.PHONY: demo test lint browser clean
+.PHONY: demo test docs lint browser clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m examples.classification --output_dir=demo_output
@@ -17,6 +17,10 @@ demo: $(INSTALLED)
 test: lint browser
 	$(BIN)/python -m pytest $(PYTEST) --doctest-modules tfmot_swd tfmot_swd_cli.py $(PARTS)
 	$(BIN)/python -m pytest $(PYTEST) $(foreach part,$(PARTS),--ignore=$(part)) tests
+
+# A test builds the site too, into a folder of its own. Open site/index.html: neither server nor network is needed.
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # A test opens the device report in headless Chromium; where that is missing and cannot be installed, it is skipped.
 browser:
@@ -41,5 +45,5 @@ $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info demo_output .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist site *.egg-info demo_output .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -95,7 +95,7 @@ def task_of(model: keras.Model, data: Data, loss: str | None = None) -> Task:
         raise ValueError("Training needs to know what is right: put y into --data. Received: x alone")
     if len(model.outputs) != 1:
         raise ValueError(
-            "This command trains models of one output; train this one in Python (README.md). "
+            "This command trains models of one output; train this one in Python (docs/training.md). "
             f"Received: outputs {', '.join(model.output_names)}"
         )
     outputs = np.asarray(model.predict(first_of(data.x, _SAMPLES), batch_size=_SAMPLES, verbose=0), np.float32)

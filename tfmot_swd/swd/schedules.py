@@ -194,7 +194,7 @@ class SelectiveDecay(DecaySchedule):
         twice its factor, its gradient being 2·l2·w, else the optimizer's `weight_decay`).
       a_min, a_max: strength at begin and end, both or neither; equal values give a constant.
       shrink_min, shrink_max: X at begin and end where no `a` is given: weak enough at first for a weight
-        to recover, strong enough at last for the final pruning step to change nothing (BUILD_NOTES.md).
+        to recover, strong enough at last for the final pruning step to change nothing (docs/results/weights.md).
       penalty: "implicit", "coupled" (in the loss, through momentum), or "auto": coupled for SGD,
         implicit for optimizers that would normalise the penalty away (Adam and relatives). "forward" takes 4 more
         bytes a weight while training, ignores the strength, and has an L2 regularizer act on what the layers use.
