@@ -18,7 +18,8 @@ test: lint browser
 	$(BIN)/python -m pytest $(PYTEST) --doctest-modules tfmot_swd tfmot_swd_cli.py $(PARTS)
 	$(BIN)/python -m pytest $(PYTEST) $(foreach part,$(PARTS),--ignore=$(part)) tests
 
-# A test builds the site too, into a folder of its own. Open site/index.html: neither server nor network is needed.
+# A test builds the site too, into a folder of its own. Open site/index.html; search needs a server, such as
+# `python -m http.server --directory site`, and nothing needs a network.
 docs: $(INSTALLED)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
