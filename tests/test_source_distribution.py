@@ -1,4 +1,4 @@
-"""Contents of the distributions: everything that tests need in the source, the whole package and no test in the wheel."""
+"""Contents of the distributions: in the source everything that tests need, in the wheel the package and no test."""
 
 import configparser
 import re
