@@ -38,4 +38,4 @@ def test_the_versions_that_decide_a_result_are_named():
     found = versions()
 
     assert found["numpy"] == np.__version__
-    assert {"python", "tensorflow", "tf_keras", "tensorflow-model-optimization"} <= set(found)
+    assert {"python", "tensorflow", "keras", "tf_keras", "tensorflow-model-optimization"} <= set(found)

@@ -52,7 +52,7 @@ def lines_of(result: object) -> list[str]:
 @pytest.mark.parametrize("kind", RESULTS)
 def test_every_result_prints_by_the_one_way(kind):
     assert issubclass(kind, Printable)
-    assert {"__str__", "__rich__", "_repr_html_", "full"}.isdisjoint(vars(kind))
+    assert {"__str__", "__rich__", "_repr_html_", "_repr_mimebundle_", "full"}.isdisjoint(vars(kind))
 
 
 @pytest.mark.parametrize("jupyter", [False, True])
@@ -237,6 +237,18 @@ def test_names_are_shown_as_they_are_and_never_interpreted():
     assert shown in page.text
     assert f"│ {shown} │" in str(report)
     assert f"│ {shown} │" in _coloured(report)
+
+
+def test_a_heading_is_shown_as_it_is():
+    table = ResultTable()
+    table.add_column("my [int8] <recipe>")
+    assert "my [int8] <recipe>" in as_text(table)
+    assert ">my [int8] &lt;recipe&gt;</th>" in as_html(table)
+
+
+def test_ipython_shows_the_printed_text_where_it_shows_no_html():
+    report = sparsity(2)
+    assert report._repr_mimebundle_() == {"text/plain": str(report), "text/html": report._repr_html_()}
 
 
 def test_html_of_any_table_of_rich():

@@ -1,3 +1,5 @@
+import io
+import logging
 import os
 import sys
 import warnings
@@ -26,6 +28,24 @@ def test_python_streams_keep_their_order(capfd):
     sys.stdout.flush()
     # Python's own streams may go to these descriptors or, under a test runner, elsewhere.
     assert "within" in captured.text + capfd.readouterr().out
+
+
+def test_a_logger_of_tensorflow_that_writes_elsewhere_is_collected():
+    # As in a notebook: neither the logger's own handler nor the root's writes to the descriptors.
+    logger, root = logging.getLogger("tensorflow"), logging.getLogger()
+    own, above = (logging.StreamHandler(io.StringIO()) for _ in range(2))
+    logger.addHandler(own)
+    root.addHandler(above)
+    try:
+        with silenced_logs() as captured:
+            logger.error("Assets %s", "written")
+        logger.error("after")
+    finally:
+        logger.removeHandler(own)
+        root.removeHandler(above)
+    assert captured.text == "ERROR:tensorflow:Assets written\n"
+    assert own.stream.getvalue() == "after\n"
+    assert above.stream.getvalue() in ("", "after\n")
 
 
 def test_an_error_restores_them_and_leaves_the_text(capfd):

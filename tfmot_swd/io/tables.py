@@ -57,6 +57,9 @@ class ResultTable(Table):
     def __init__(self, title: str | None = None, **options: Any) -> None:
         super().__init__(title=None if title is None else Text(visible(title), "italic"), **options)
 
+    def add_column(self, header: RenderableType = "", *args: Any, **options: Any) -> None:
+        super().add_column(Text(visible(header)) if isinstance(header, str) else header, *args, **options)
+
     def add_row(self, *cells: RenderableType | None, **options: Any) -> None:
         super().add_row(*(Text(visible(each)) if isinstance(each, str) else each for each in cells), **options)
 
@@ -70,7 +73,8 @@ class Printable:
     """Base of results that print as tables.
 
     `print(result)` shows the totals and the rows that matter most, `print(result.full())` all of them. Both are plain
-    text, without colours, wherever they are printed. A notebook shows HTML tables, and `rich.print` colours.
+    text, without colours, wherever they are printed. A notebook shows HTML tables, IPython in a terminal the plain
+    text, and `rich.print` colours.
     """
 
     # Columns of a terminal that its tables are made for.
@@ -98,6 +102,10 @@ class Printable:
 
     def _repr_html_(self) -> str:
         return as_html(*self.tables())
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        # IPython would prefer the `__repr__` of a dataclass to a `_repr_pretty_` of its base.
+        return {"text/plain": str(self), "text/html": self._repr_html_()}
 
 
 class FullTables(Printable):

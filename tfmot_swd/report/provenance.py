@@ -12,6 +12,7 @@ from pathlib import Path
 _PACKAGES = (
     "tfmot_swd",
     "tensorflow",
+    "keras",
     "tf_keras",
     "tensorflow-model-optimization",
     "ai-edge-litert",

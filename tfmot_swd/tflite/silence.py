@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 import tempfile
@@ -24,14 +25,14 @@ class CapturedLogs:
 
 @contextlib.contextmanager
 def silenced_logs() -> Iterator[CapturedLogs]:
-    """Captures file descriptors 1 and 2 of the process, and drops Python warnings.
+    """Captures file descriptors 1 and 2 of the process and TensorFlow's Python logger, and drops Python warnings.
 
-    The descriptors are restored whatever happens. They belong to the process: what other threads
-    print meanwhile is collected too. A process that runs without them is left as it is.
+    All are restored whatever happens. They belong to the process: what other threads print meanwhile is collected
+    too. A process that runs without the descriptors is left as it is.
     """
     captured = CapturedLogs()
     saved: dict[int, int] = {}
-    with tempfile.TemporaryFile() as sink, warnings.catch_warnings():
+    with tempfile.TemporaryFile() as sink, warnings.catch_warnings(), _logger_to(sink.fileno()):
         warnings.simplefilter("ignore")
         _flush()
         try:
@@ -48,6 +49,27 @@ def silenced_logs() -> Iterator[CapturedLogs]:
                 os.close(copy)
             sink.seek(0)
             captured.text = sink.read().decode(errors="replace")
+
+
+@contextlib.contextmanager
+def _logger_to(descriptor: int) -> Iterator[None]:
+    """Sends TensorFlow's logger to a descriptor: in a notebook its handlers write past the standard ones."""
+    logger = logging.getLogger("tensorflow")
+    handlers, propagate = logger.handlers, logger.propagate
+    logger.handlers, logger.propagate = [_DescriptorHandler(descriptor)], False
+    try:
+        yield
+    finally:
+        logger.handlers, logger.propagate = handlers, propagate
+
+
+class _DescriptorHandler(logging.Handler):
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+
+    def emit(self, record: logging.LogRecord) -> None:
+        os.write(self._descriptor, f"{record.levelname}:{record.name}:{record.getMessage()}\n".encode())
 
 
 def _flush() -> None:
