@@ -146,7 +146,10 @@ def print_plain(console: Console, text: str) -> None:
 def folded(text: str, width: int, first: str = "", others: str | None = None) -> str:
     """Returns a paragraph in lines of a width, `first` before the first one and `others` (as `first`) before each."""
     indent = first if others is None else others
-    return textwrap.fill(text, min(width, _WIDEST), initial_indent=first, subsequent_indent=indent)
+    # Names with hyphens are there to be copied.
+    return textwrap.fill(
+        text, min(width, _WIDEST), initial_indent=first, subsequent_indent=indent, break_on_hyphens=False
+    )
 
 
 def _flags_of(command: Command) -> flags.FlagValues:

@@ -6,7 +6,8 @@ import re
 
 # Arguments that flags of the same name stand for.
 _FLAGS = (
-    "backup_dir batch_size calibration_percentile max_accuracy_loss min_agreement only round_to skip target tolerance"
+    "backup_dir batch_size board calibration_percentile flash max_accuracy_loss min_agreement only ram round_to skip "
+    "target tolerance"
 )
 _LIMITS = "bytes macs parameters sparsity"
 _NAMES = {
@@ -25,6 +26,9 @@ _SENTENCES = (
     (r"dense= of advise, --dense of tfmot-swd check", "--dense"),
     (r"prune_progressive_gradient or fit_budget, then strip_pruning", "tfmot-swd prune"),
     (r"tfmot_swd\.tflite\.advise\(path\) of", "tfmot-swd check of"),
+    (r"the model with Budget\(bytes=([^)]*)\)", r"it with tfmot-swd prune --bytes=\1"),
+    (r"register_board adds yours", "a module that calls register_board, named with --modules, adds yours"),
+    (r"or give flash and ram;", "or give --flash and --ram;"),
     (r"a smaller minimum or round_to", "a smaller round_to"),
     (r"lower minimum or round_to", "lower round_to"),
     (r"Raise final_rate", "Give a larger final_rate"),

@@ -2,6 +2,8 @@
 
 from tfmot_swd.tflite import file_size as _file_size  # noqa: F401  (registers the cost)
 from tfmot_swd.tflite.advice import FileAdvice, advise
+from tfmot_swd.tflite.board_fit import BoardFit, check_fit
+from tfmot_swd.tflite.boards import BOARDS, Board, register_board
 from tfmot_swd.tflite.export import export_tflite, file_bytes
 from tfmot_swd.tflite.interpreter import run_tflite
 from tfmot_swd.tflite.measure import FileMeasure, measure_files
@@ -10,19 +12,24 @@ from tfmot_swd.tflite.recipes import DEFAULT_RECIPES, RECIPES, REFUSED, Recipe, 
 from tfmot_swd.tflite.result import ExportError, ExportResult
 
 __all__ = [
+    "BOARDS",
     "DEFAULT_RECIPES",
     "RECIPES",
     "REFUSED",
+    "Board",
+    "BoardFit",
     "ExportError",
     "ExportResult",
     "FileAdvice",
     "FileMeasure",
     "Recipe",
     "advise",
+    "check_fit",
     "export_tflite",
     "file_bytes",
     "measure_files",
     "quantize_aware",
+    "register_board",
     "register_recipe",
     "run_tflite",
 ]

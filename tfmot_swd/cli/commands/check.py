@@ -10,12 +10,21 @@ from rich.table import Table
 
 from tfmot_swd.cli.command import Call, Command, UsageError, define_bound_flags
 from tfmot_swd.cli.data import read_data
+from tfmot_swd.cli.devices import (
+    MICROCONTROLLER,
+    as_json,
+    define_device_flags,
+    estimate_on_npu,
+    fit_on_board,
+    target_device,
+)
 from tfmot_swd.cli.files import require_tflite, target_of
 from tfmot_swd.cli.loading import define_loading_flags, load_model
 from tfmot_swd.cli.words import in_shell_words
 from tfmot_swd.io.json_files import write_json
 
 if TYPE_CHECKING:
+    from tfmot_swd.tflite.advice import Target
     from tfmot_swd.tflite.parity import Parity
     from tfmot_swd.tflite.samples import Samples
 
@@ -23,6 +32,10 @@ _EXAMPLE = """
 # Gains of this file from zeros and removed channels on a microcontroller; exits with 1 where the file does not run
 # there
 tfmot-swd check small_int8.tflite --dense=net_int8.tflite --target=microcontroller
+
+# Does it fit on this board, or into so much memory? Exits with 1 where it does not
+tfmot-swd check small_int8.tflite --board=arduino-nano-33-ble-sense
+tfmot-swd check small_int8.tflite --flash=256k --ram=64k
 
 # Advice for all devices, and a comparison with the model; exits with 1 if the outputs differ
 tfmot-swd check small_int8.tflite --model=small.keras --data=test.npz
@@ -41,6 +54,7 @@ def _define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_enum(
         "target", None, ["phone", "desktop", "microcontroller"], "the device; by default all", flag_values=values
     )
+    define_device_flags(values)
     flags.DEFINE_string("model", None, "the model of the file, to compare the outputs of both", flag_values=values)
     flags.DEFINE_string(
         "data",
@@ -64,6 +78,7 @@ def _run(call: Call) -> int:
     from tfmot_swd.tflite.advice import FAILS, advise
 
     path, values = call.operands[0], call.flags
+    target = target_device(values)
     if values.data and not values.model:
         raise UsageError("--data is for a comparison: give --model too. Received: --data alone")
     inputs = [path, values.dense, values.model, values.data]
@@ -71,30 +86,34 @@ def _run(call: Call) -> int:
     if values.dense:
         require_tflite("--dense", values.dense)
     record = target_of("json", values.json, ".json", inputs) if values.json else None
-    found: dict[str, Any] = {}
+    fit = fit_on_board(call, path)
+    npu = estimate_on_npu(call, content)
+    found = as_json(fit, npu)
     failures: list[str] = []
     if values.model:
-        parities, dense_accuracy = _parities(call, content)
+        parities, dense_accuracy = _parities(call, content, target)
         for runtime, parity in parities.items():
             call.show(_table(runtime, parity, values.tolerance, dense_accuracy))
             failures += _judged(call, content, runtime, parity)
         found["dense_accuracy"] = dense_accuracy
         found["parity"] = dataclasses.asdict(next(iter(parities.values())))
         found["parity_by_runtime"] = {runtime: dataclasses.asdict(each) for runtime, each in parities.items()}
-    advice = advise(path, values.dense, values.target)
+    advice = advise(path, values.dense, target)
     call.show(advice)
     found["advice"] = advice.to_dict()
     if record:
         write_json(record, found)
     # Without a target some place is always found where a file does not run.
-    failing = [each for each in advice.advice if each.verdict == FAILS] if values.target else []
+    failing = [each for each in advice.advice if each.verdict == FAILS] if target else []
     if failing:
         raise ValueError(
-            f"The file does not run on a {values.target}, or not right: "
+            f"The file does not run on a {target}, or not right: "
             + "; ".join(f"{each.reason} ({each.remedy})" for each in failing)
             + f". Received: {path!r}"
         )
-    if values.target == "microcontroller" and not values.model:
+    if fit is not None and fit.fits is False:
+        raise ValueError(f"The file does not fit: {fit.reason}. Received: {path!r}")
+    if target == MICROCONTROLLER and not values.model:
         _prove_in_micro(call, content)
     if failures:
         raise ValueError(
@@ -104,7 +123,7 @@ def _run(call: Call) -> int:
     return 0
 
 
-def _parities(call: Call, content: bytes) -> tuple[dict[str, Parity], float | None]:
+def _parities(call: Call, content: bytes, target: Target | None) -> tuple[dict[str, Parity], float | None]:
     """Returns how far the file is from its model, by where it was run; and the accuracy of the dense file, if any."""
     from tfmot_swd.tflite.parity import compare
     from tfmot_swd.tflite.samples import read_samples
@@ -116,7 +135,7 @@ def _parities(call: Call, content: bytes) -> tuple[dict[str, Parity], float | No
             samples = read_samples(read_data("data", call.flags.data, model).to_check, model, "--data")
         else:
             samples = _random_samples(content, model)
-        outputs = _outputs(call, content, dict(zip(model.input_names, samples.inputs, strict=True)))
+        outputs = _outputs(call, content, dict(zip(model.input_names, samples.inputs, strict=True)), target)
     except UsageError:
         raise
     except (RuntimeError, ValueError, KeyError) as error:
@@ -174,7 +193,7 @@ def _random_samples(content: bytes, model: Any) -> Samples:
     return Samples(tuple(ranged.get(name, array) for name, array in inputs), None)
 
 
-def _outputs(call: Call, content: bytes, inputs: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def _outputs(call: Call, content: bytes, inputs: dict[str, Any], target: Target | None) -> dict[str, dict[str, Any]]:
     """Runs the file where it is made for, by runtime: weights that are kept pruned are known to TFLite Micro alone."""
     from tfmot_swd.tflite.file_run import try_out
     from tfmot_swd.tflite.graph import read_graph
@@ -189,7 +208,7 @@ def _outputs(call: Call, content: bytes, inputs: dict[str, Any]) -> dict[str, di
     if not for_micro_alone:
         try_out(call.operands[0], graph)
         found["LiteRT"] = run_tflite(content, inputs)[0]
-    for_micro = call.flags.target == "microcontroller" and has_micro() and not micro_problems(graph)
+    for_micro = target == MICROCONTROLLER and has_micro() and not micro_problems(graph)
     if for_micro_alone or for_micro:
         found["TFLite Micro"] = dict(run_micro(content, inputs).outputs)
     return found

@@ -14,12 +14,11 @@ from tfmot_swd.io.atomic import atomic_write, check_target, path_text
 from tfmot_swd.io.deprecation import renamed_arguments
 from tfmot_swd.tflite.file_bytes import read_bytes_or_path
 from tfmot_swd.tflite.flatbuffer import ALIGNMENT, padded
-from tfmot_swd.tflite.inputs import random_inputs
-from tfmot_swd.tflite.layout import FileLayout, Port, read_layout
+from tfmot_swd.tflite.layout import Port, read_layout
 from tfmot_swd.tflite.micro.agreement import proven_run
-from tfmot_swd.tflite.micro.interpreter import MAX_PORT_BYTES, has_micro, run_micro
+from tfmot_swd.tflite.micro.arena import find_arena
+from tfmot_swd.tflite.micro.interpreter import MAX_PORT_BYTES, has_micro
 from tfmot_swd.tflite.micro.operators import DECODE, MICRO_OPERATORS
-from tfmot_swd.tflite.result import ExportError
 
 # Where the resolver's method is not the operator's name in capitals and small letters.
 _METHODS = {
@@ -129,7 +128,7 @@ def write_c_source(
     layout.require_sizes(MAX_PORT_BYTES)
     operators = tuple(_method(operator, layout.file) for operator in layout.operators)
     if arena_bytes is None:
-        arena = _arena(content, layout, compare)
+        arena = find_arena(content, layout, compare)
     else:
         arena = padded(arena_bytes)
         if compare and has_micro():
@@ -174,21 +173,6 @@ def _method(operator: str, file: str = "the file") -> str:
             f"TFLite Micro has no such operator: replace the layer. Received: operator {operator!r} in {file}"
         )
     return "Add" + "".join(part if part[0].isdigit() else part.capitalize() for part in operator.split("_"))
-
-
-def _arena(content: bytes, layout: FileLayout, compare: bool) -> int:
-    """Returns an arena in which TFLite Micro has just run the file."""
-    inputs = random_inputs(layout.inputs, 1)
-    run = proven_run(content, layout) if compare else run_micro(content, inputs)
-    found = padded(run.arena_bytes)
-    # What planning needs for a moment is not in the count.
-    for arena in (found, found + 256, found + 1024):
-        try:
-            run_micro(content, inputs, arena)
-        except ExportError:
-            continue
-        return arena
-    raise ExportError(f"TFLite Micro does not run in the arena that it reports. Received: {found} bytes")
 
 
 def _source_text(made: CSource, content: bytes) -> str:

@@ -97,7 +97,7 @@ def estimate_npu(
     check_timeout(timeout)
     content = read_bytes_or_path(file)
     read_graph(content)
-    if importlib.util.find_spec("ethosu") is None:
+    if not has_vela():
         raise ImportError("The Vela compiler is missing: pip install 'tfmot_swd[vela]'. Received: no package ethosu")
     with tempfile.TemporaryDirectory() as scratch:
         model = Path(scratch) / "model.tflite"
@@ -112,6 +112,11 @@ def estimate_npu(
                 f"{(done.stderr + done.stdout).strip()[-1500:]}"
             )
         return _parsed(accelerator, summaries[0].read_text(), done.stdout)
+
+
+def has_vela() -> bool:
+    """Returns whether the package ethos-u-vela is installed."""
+    return importlib.util.find_spec("ethosu") is not None
 
 
 def _parsed(accelerator: str, summary: str, said: str) -> NpuEstimate:
