@@ -31,7 +31,7 @@ FRONT = [
     "sparsity_report",
     "strip_pruning",
 ]
-ROOMS = ["channels", "costs", "keras3", "layers", "magnitude", "pgp", "pruning", "report", "swd", "tflite"]
+ROOMS = ["channels", "costs", "keras3", "layers", "magnitude", "pgp", "pruning", "report", "swd", "tflite", "workflows"]
 # Where version 0.1.0 had everything in one row.
 MOVED = {
     "channels": """ChannelCriterion ChannelGroup ChannelGroups ChannelPlan RemovalPlan channel_groups channel_scores

@@ -10,6 +10,7 @@ The names here are what most scripts need; the rest is in the rooms of the packa
 | `tfmot_swd.swd`, `tfmot_swd.pgp`, `tfmot_swd.magnitude` | the methods |
 | `tfmot_swd.tflite`, `tfmot_swd.tflite.micro` | export, measurement, microcontrollers |
 | `tfmot_swd.report` | the device report |
+| `tfmot_swd.workflows` | whole jobs: sensitivity analysis |
 | `tfmot_swd.keras3` | Keras 3 models to tf_keras and back; what they train with |
 | `tfmot_swd.tfmot` | TFMOT's namespace, with this package's pruning |
 """
@@ -18,7 +19,7 @@ The names here are what most scripts need; the rest is in the rooms of the packa
 from tfmot_swd.keras2 import compat as _compat  # noqa: F401
 
 # isort: split
-from tfmot_swd import channels, costs, keras3, layers, magnitude, pgp, pruning, report, swd, tflite
+from tfmot_swd import channels, costs, keras3, layers, magnitude, pgp, pruning, report, swd, tflite, workflows
 from tfmot_swd._version import __version__ as __version__
 from tfmot_swd.channels.plan import plan_channels
 from tfmot_swd.costs.budget import Budget
@@ -73,6 +74,7 @@ __all__ = [
     "strip_pruning",
     "swd",
     "tflite",
+    "workflows",
 ]
 
 _MOVED_MODULES = {

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tfmot_swd.channels.criteria import ChannelCriterion, resolve_criterion
 from tfmot_swd.channels.groups import ChannelGroup, Member
-from tfmot_swd.channels.plan import makers_of, plan_channels
+from tfmot_swd.channels.plan import ChannelPlan, makers_of, plan_channels
 from tfmot_swd.keras2.compat import master_variable
 
 
@@ -125,12 +125,21 @@ def channel_scores(
     [0.75, 1.0, 1.25]
     """
     by = resolve_criterion(criterion, of_weights=True, saved=False)
-    plan = plan_channels(model, layers=layers, skip=skip, only=only)
+    return scores_of_plan(plan_channels(model, layers=layers, skip=skip, only=only), by)
+
+
+def scores_of_plan(plan: ChannelPlan, criterion: ChannelCriterion) -> dict[str, np.ndarray]:
+    """Returns the scores of the ranked groups of a plan, as `channel_scores` does.
+
+    Args:
+      plan: of the model.
+      criterion: a criterion of weights alone.
+    """
     if not plan.ranked:
         return {}
     groups = [plan.groups[row.group] for row in plan.ranked]
     variables = {id(each): each for each in map(master_variable, plan.groups.model.trainable_weights)}
-    found = ChannelScores(groups, [row.scored for row in plan.ranked], variables, by)().numpy()
+    found = ChannelScores(groups, [row.scored for row in plan.ranked], variables, criterion)().numpy()
     bounds = np.cumsum([group.size for group in groups])[:-1]
     return {group.name: values for group, values in zip(groups, np.split(found, bounds), strict=True)}
 

@@ -47,6 +47,17 @@ class Data:
         x, y = (self.x, self.y) if self.x_val is None else (self.x_val, self.y_val)
         return x if y is None else (x, y)
 
+    def labelled(self) -> tuple[Inputs, Array]:
+        """Returns x and y to measure a model on: the validation part where there is one.
+
+        Raises:
+          UsageError: there is no y.
+        """
+        x, y = (self.x, self.y) if self.x_val is None else (self.x_val, self.y_val)
+        if y is None:
+            raise UsageError("--data needs y too, what is right for each sample. Received: x alone")
+        return x, y
+
     def with_validation(self, seed: int) -> Data:
         """Returns these data with a validation part: the last tenth after a shuffle, where the file has none.
 

@@ -21,7 +21,7 @@ from rich.console import Console
 
 from tfmot_swd._version import __version__
 from tfmot_swd.cli.command import PROGRAM, Command, UsageError, folded, help_text, print_plain, read_call
-from tfmot_swd.cli.commands import check, export, plan, profile, prune, report
+from tfmot_swd.cli.commands import check, export, plan, profile, prune, report, sensitivity
 from tfmot_swd.cli.words import in_shell_words
 from tfmot_swd.keras2.pruning_warning import PruningWarning
 from tfmot_swd_cli import errors_aside
@@ -29,6 +29,7 @@ from tfmot_swd_cli import errors_aside
 COMMANDS: tuple[Command, ...] = (
     profile.COMMAND,
     plan.COMMAND,
+    sensitivity.COMMAND,
     prune.COMMAND,
     export.COMMAND,
     check.COMMAND,
@@ -45,6 +46,7 @@ _SESSION = f"""
 
   {PROGRAM} profile net.keras
   {PROGRAM} plan net.keras
+  {PROGRAM} sensitivity net.keras --data=val.npz
   {PROGRAM} prune net.keras --macs=0.5 --data=train.npz --output=small.keras
   {PROGRAM} export small.keras --recipes=float32,int8 --data=train.npz --output=files
   {PROGRAM} check files/small_int8.tflite --model=small.keras

@@ -80,6 +80,11 @@ def define_method_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
         "method", "structured", f"{known}; or one that a module in --modules registers", flag_values=values
     )
+    define_layer_flags(values)
+
+
+def define_layer_flags(values: flags.FlagValues) -> None:
+    """Defines `--skip` and `--only`."""
     flags.DEFINE_list("skip", [], "names of layers that stay whole", flag_values=values)
     flags.DEFINE_list("only", None, "names of the layers that may be pruned; all, unless given", flag_values=values)
 

@@ -25,6 +25,7 @@ __all__ = [
     "automatic_mask",
     "better_when",
     "calls_by_depth",
+    "compiled_with",
     "does_nothing",
     "forget_losses",
     "function_arguments",
@@ -144,6 +145,17 @@ def function_arguments(wrapper: Any) -> dict[str, Any]:
 def better_when(metric: Any) -> str | None:
     """Returns "up" or "down" where a metric says in which direction it gets better; else None."""
     return getattr(metric, "_direction", None)
+
+
+def compiled_with(model: Any) -> dict[str, Any]:
+    """Returns the loss, its weights and the metrics that a model was compiled with, as they were given."""
+    losses, metrics = model._compile_loss, model._compile_metrics
+    return {
+        "loss": getattr(losses, "_user_loss", None),
+        "loss_weights": getattr(losses, "_user_loss_weights", None),
+        "metrics": getattr(metrics, "_user_metrics", None),
+        "weighted_metrics": getattr(metrics, "_user_weighted_metrics", None),
+    }
 
 
 def does_nothing(hook: Any) -> bool:

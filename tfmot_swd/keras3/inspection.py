@@ -1,8 +1,10 @@
-"""Batch norms and metrics of Keras 3 models, read without converting them."""
+"""Batch norms, metrics and arguments of `compile` of Keras 3 models, read without converting them."""
 
 from __future__ import annotations
 
 from typing import Any
+
+from tfmot_swd.keras2.compile_arguments import CompileArguments
 
 
 def batch_norms(model: Any) -> list[Any]:
@@ -30,3 +32,19 @@ def compiled_metrics(model: Any) -> list[Any]:
     # Those of `compile` are in one metric of `model.metrics`, beside the mean of the loss.
     found = (metric for each in model.metrics for metric in getattr(each, "metrics", [each]))
     return [metric for metric in found if metric.name != "loss"]
+
+
+def compile_arguments(model: Any) -> CompileArguments | None:
+    """Returns what a Keras 3 model was compiled with, as it was given; None for one that was not compiled.
+
+    `compile` of a tf_keras model takes all of it.
+
+    >>> import keras
+    >>> net = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    >>> net.compile("sgd", "mse", metrics=["mae"])
+    >>> compile_arguments(net).as_dict()
+    {'loss': 'mse', 'metrics': ['mae']}
+    """
+    from tfmot_swd.keras3.compat import compiled_with
+
+    return CompileArguments(**compiled_with(model)) if model.compiled else None

@@ -134,12 +134,7 @@ def _scored_on(call: Call, dense: Any) -> tuple[Any, Any]:
     """
     if not call.flags.data:
         return None, None
-    found = read_data("data", call.flags.data, dense)
-    x, y = (found.x, found.y) if found.x_val is None else (found.x_val, found.y_val)
-    if y is None:
-        raise UsageError(
-            f"--data needs y too, what is right for each sample. Received: {call.flags.data!r} with x alone"
-        )
+    x, y = read_data("data", call.flags.data, dense).labelled()
     task = task_of(dense, Data(x, y), call.flags.loss)
     call.note(f"Measuring the {task.metric} of both models and all files on {length(x):,} samples ...")
     return (x, y), task.make_metric()

@@ -1,0 +1,73 @@
+"""What a model was compiled with, to compile another one alike."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from tfmot_swd.keras2.compat import keras
+
+
+@dataclasses.dataclass(frozen=True)
+class CompileArguments:
+    """Arguments of `compile` that decide what is measured, as they were given.
+
+    Args:
+      loss, loss_weights, metrics, weighted_metrics: as those of `keras.Model.compile`.
+    """
+
+    loss: Any = None
+    loss_weights: Any = None
+    metrics: Any = None
+    weighted_metrics: Any = None
+
+    def copied(self) -> CompileArguments:
+        """Returns them with copies of the metrics, which count; a metric without a config stays the same object."""
+        metrics, weighted = (copied_metrics(each) for each in (self.metrics, self.weighted_metrics))
+        return dataclasses.replace(self, metrics=metrics, weighted_metrics=weighted)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns those that were given, by name."""
+        found = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {name: value for name, value in found.items() if value is not None}
+
+
+def compile_arguments(model: Any) -> CompileArguments | None:
+    """Returns what a tf_keras model was compiled with; None for one that was not compiled.
+
+    >>> net = keras.Sequential([keras.layers.Dense(2, input_shape=(3,))])
+    >>> compile_arguments(net) is None
+    True
+    >>> net.compile("sgd", "mse", metrics=["mae"])
+    >>> compile_arguments(net).as_dict()
+    {'loss': 'mse', 'metrics': ['mae']}
+    """
+    losses, metrics = getattr(model, "compiled_loss", None), getattr(model, "compiled_metrics", None)
+    if losses is None or metrics is None:
+        return None
+    return CompileArguments(
+        losses._user_losses, losses._user_loss_weights, metrics._user_metrics, metrics._user_weighted_metrics
+    )
+
+
+def loss_names(model: Any) -> frozenset[str]:
+    """Returns the names under which `evaluate` of a compiled model that has run reports losses."""
+    return frozenset(["loss", *(each.name for each in model.compiled_loss.metrics)])
+
+
+def copied_metrics(given: Any) -> Any:
+    """Returns a structure of metrics with each tf_keras metric copied by its config; all else stays the same.
+
+    One object in two models would count for both.
+    """
+    if isinstance(given, dict):
+        return {name: copied_metrics(each) for name, each in given.items()}
+    if isinstance(given, list | tuple):
+        return [copied_metrics(each) for each in given]
+    if not isinstance(given, keras.metrics.Metric):
+        return given
+    try:
+        return type(given).from_config(given.get_config())
+    # Whatever the code of the user's raises.
+    except Exception:
+        return given
