@@ -25,7 +25,7 @@ MOST_WORDS_BEFORE_A_HEADING = 400
 # Numbers with two decimals or more, and counts with a comma: what is asked for in a table has neither.
 MEASURED = re.compile(r"(?<![\w.])\d[\d,]*\.\d{2,}(?![\w.])|(?<![\w.])\d{1,3}(?:,\d{3})+(?!\w)")
 # By what a line of a cheat sheet may begin.
-SHORT = ["channels", "costs", "keras3", "layers", "magnitude", "pruning", "tflite", "tflite.micro"]
+SHORT = ["channels", "costs", "keras3", "layers", "magnitude", "pruning", "tflite", "tflite.micro", "workflows"]
 
 
 def test_the_code_of_every_page_runs_and_prints_what_the_page_says(tmp_path):

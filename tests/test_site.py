@@ -11,7 +11,20 @@ from pathlib import Path
 import tfmot_swd
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ["channels", "costs", "keras3", "layers", "magnitude", "pgp", "pruning", "report", "swd", "tflite", "tflite.micro"]
+ROOMS = [
+    "channels",
+    "costs",
+    "keras3",
+    "layers",
+    "magnitude",
+    "pgp",
+    "pruning",
+    "report",
+    "swd",
+    "tflite",
+    "tflite.micro",
+    "workflows",
+]
 
 
 class Page(html.parser.HTMLParser):
@@ -48,9 +61,11 @@ def test_the_site_builds_works_offline_and_has_every_public_name(tmp_path):
         for address in page.loaded:
             assert not re.match(r"(\w+:)?//", address), f"{name} loads {address}"
             # An address without a scheme is a file of the site.
-            assert address.startswith("data:") or name == "404.html" or (tmp_path / name).parent.joinpath(
-                address.partition("?")[0].partition("#")[0]
-            ).exists(), f"{name} loads {address}, which is not there"
+            assert (
+                address.startswith("data:")
+                or name == "404.html"
+                or (tmp_path / name).parent.joinpath(address.partition("?")[0].partition("#")[0]).exists()
+            ), f"{name} loads {address}, which is not there"
     for style in tmp_path.rglob("*.css"):
         assert not re.search(r"(@import|url\()\s*[\"']?(\w+:)?//", style.read_text()), style
     # The theme would load a library for these.

@@ -47,9 +47,9 @@ def sensitivity(
 ) -> Sensitivity:
     """Measures what each layer alone is worth: it is pruned at once at several rates, all others stay whole.
 
-    Use it before a training, to see which layers carry the accuracy, what to name in `skip`, and where
-    `workflows.smallest` should begin. Nothing is trained, so the drops are far larger than those of a pruning in
-    training, and those of several layers do not add up: compare layers with each other.
+    Use it before a training, to see which layers carry the accuracy, and what to name in `skip`. Nothing is trained, so
+    the drops are far larger than those of a pruning in training, and those of several layers do not add up: compare
+    layers with each other.
 
     Each row is one `evaluate` of a copy of the model whose weights are set to zero in place, so that nothing is traced
     again; `model` stays as it is. A group whose channels are multiplied with those of another tensor (queries and keys)
