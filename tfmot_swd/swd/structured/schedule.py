@@ -42,10 +42,10 @@ class StructuredDecay(DecaySchedule):
       criterion: how channels are ranked. "scale", as published: by |gamma| of the batch norms behind them (the mean of
         several), and without a batch norm by the L2 norm of the filter: each is the factor that scales an input of
         variance 1. "auto": "scale" divided by the mean over the group, which keeps wide layers, whose scales are
-        larger, from surviving all others (docs/results/channels.md). "magnitude": by the L2 norm of all weights of a
-        channel, divided by the mean over its group. "filter_norm": the same of the filters and biases that make a
-        channel. "l1", "l2": by the norm of the filter, "geometric_median": by its distance to the others, all over the
-        mean. Or a `ChannelCriterion` of weights alone; those that need gradients are for `prune_progressive_gradient`.
+        larger, from surviving all others (docs/results/channels.md). "magnitude": by the L2 norm of all weights of a channel,
+        divided by the mean over its group. "filter_norm": the same of the filters and biases that make a channel.
+        "l1", "l2": by the norm of the filter, "geometric_median": by its distance to the others, all over the mean. Or
+        a `ChannelCriterion` of weights alone; those that need gradients are for `prune_progressive_gradient`.
       mode: the weights of a targeted channel that are decayed. "filter": all of them, the slices that make the channel
         and those that read it. "scale": gamma and beta alone, and without a batch norm the filter and its bias. In
         both, all of them become zero at the final pruning step.
