@@ -61,9 +61,9 @@ def matches(wanted: str, printed: str) -> bool:
 
 def check_extending(printed: str, folder: Path) -> None:
     counts = [int(each) for each in re.findall(r"^(\d+)$", printed, re.MULTILINE)]
-    # Filters of one's own layer before and after; parameters that the criterion left, of 826, by three ways.
+    # Filters of one's own layer before and after; parameters that the criterion left, of 826, by two ways.
     assert counts[:2] == [8, 5]
-    assert len(counts) == 5
+    assert len(counts) == 4
     assert all(0 < each <= 826 // 2 for each in counts[2:])
     # The layer of Keras 3: carried, and then with its pair without three channels.
     assert re.findall(r"^(?:GainConv2D.*|False)$", printed, re.MULTILINE) == ["GainConv2D", "False", "GainConv2D 5"]
