@@ -315,8 +315,10 @@ def test_a_mask_that_keras_passes_on_is_a_mask():
     assert sizes(masked(L.ReLU())) == {"a": 6}
 
 
-@pytest.mark.parametrize("kind", [Affine, Positions, DropPath], ids=lambda kind: kind.__name__)
-@pytest.mark.parametrize("method", ["unstructured", "structured", "progressive"])
+@pytest.mark.parametrize(
+    ("method", "kind"),
+    [("unstructured", Affine), ("structured", Affine), ("structured", Positions), ("progressive", DropPath)],
+)
 def test_it_is_followed_inside_the_wrappers_of_every_method(kind, method):
     image = L.Input((4, 4, 3))
     x = kind(name="own")(L.Conv2D(6, 1, name="a")(image))
