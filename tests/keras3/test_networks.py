@@ -42,7 +42,6 @@ def autoencoder(keras):
 BUILDERS = {
     "fashion_net": lambda keras: networks.fashion_net((28, 28, 1), 10, weight_decay=5e-4),
     "image_classification": lambda keras: networks.resnet8((32, 32, 3), 10, weight_decay=5e-4),
-    "visual_wake_words": lambda keras: networks.mobilenet_v1((48, 48, 3), 2),
     "keyword_spotting": ds_cnn,
     "anomaly_detection": autoencoder,
 }
