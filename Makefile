@@ -37,12 +37,6 @@ lint: $(INSTALLED)
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-# Runs the notebooks and stores their outputs, without what TensorFlow's C++ code logs, and without times.
-.PHONY: notebooks
-notebooks: $(VENV)/.notebooks
-	$(BIN)/jupyter execute --inplace --NotebookClient.record_timing=False --NotebookClient.coalesce_streams=True \
-		--NotebookClient.extra_arguments=--IPKernelApp.capture_fd_output=False examples/notebooks/*.ipynb
-
 # A source distribution and a wheel built from it, both checked; nothing is uploaded.
 .PHONY: dist
 dist: $(VENV)/.dist
@@ -51,7 +45,7 @@ dist: $(VENV)/.dist
 	$(BIN)/twine check --strict dist/*
 
 # Tools that one target alone needs, by the extra of that name.
-$(VENV)/.notebooks $(VENV)/.dist: $(VENV)/.%: $(INSTALLED)
+$(VENV)/.dist: $(VENV)/.%: $(INSTALLED)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable '.[$*]'
 	@touch $@
 
