@@ -39,6 +39,9 @@ CALLS = {
         model, {"hidden": [True, False, True, True, True]}
     ),
     "remove_dead_channels": tfmot_swd.channels.remove_dead_channels,
+    "sensitivity": lambda model: tfmot_swd.workflows.sensitivity(
+        model, (X, np.zeros((len(X), 2), np.float32)), rates=[0.5], metric=keras.metrics.MeanSquaredError(), verbose=0
+    ),
     "shrink_model": lambda model: tfmot_swd.channels.shrink_model(model, {"hidden": [True, False, True, True, True]}),
     "sparsity_report": tfmot_swd.sparsity_report,
     "strip_pruning": tfmot_swd.strip_pruning,
