@@ -15,7 +15,6 @@ import json
 import os
 import re
 import sys
-import time
 import traceback
 import warnings
 from pathlib import Path
@@ -52,8 +51,7 @@ def blocks_of(page: Path) -> list[Block]:
 
 
 def run_page(page: Path) -> dict[str, Any]:
-    """Runs the Python blocks of a page one after the other, and returns their outputs, the error and the seconds."""
-    begin = time.process_time()
+    """Runs the Python blocks of a page one after the other, and returns their outputs and the error."""
     blocks = [block for block in blocks_of(page) if block.language == "python"]
     # On disk, for whatever reads the source of a function.
     script = Path("page.py").absolute()
@@ -70,7 +68,7 @@ def run_page(page: Path) -> dict[str, Any]:
             error = traceback.format_exc()
             break
         outputs.append(printed.getvalue())
-    return {"outputs": outputs, "error": error, "seconds": time.process_time() - begin}
+    return {"outputs": outputs, "error": error}
 
 
 def _script(blocks: list[Block]) -> str:

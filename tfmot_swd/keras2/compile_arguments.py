@@ -1,4 +1,4 @@
-"""What a model was compiled with, to compile another one alike."""
+"""Arguments of `compile`, to compile another model alike."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 from tfmot_swd.keras2.compat import keras
+from tfmot_swd.keras2.serialization import copied_by_config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +23,7 @@ class CompileArguments:
     weighted_metrics: Any = None
 
     def copied(self) -> CompileArguments:
-        """Returns them with copies of the metrics, which count; a metric without a config stays the same object."""
+        """Returns them with copies of the metrics, which count; one whose config lacks an argument stays itself."""
         metrics, weighted = (copied_metrics(each) for each in (self.metrics, self.weighted_metrics))
         return dataclasses.replace(self, metrics=metrics, weighted_metrics=weighted)
 
@@ -58,7 +59,8 @@ def loss_names(model: Any) -> frozenset[str]:
 def copied_metrics(given: Any) -> Any:
     """Returns a structure of metrics with each tf_keras metric copied by its config; all else stays the same.
 
-    One object in two models would count for both.
+    One object in two models would count for both. A metric of the user's own whose config does not give all arguments
+    stays the same object, as its copy would be another metric.
     """
     if isinstance(given, dict):
         return {name: copied_metrics(each) for name, each in given.items()}
@@ -66,8 +68,8 @@ def copied_metrics(given: Any) -> Any:
         return [copied_metrics(each) for each in given]
     if not isinstance(given, keras.metrics.Metric):
         return given
-    try:
-        return type(given).from_config(given.get_config())
-    # Whatever the code of the user's raises.
-    except Exception:
-        return given
+    kind = type(given)
+    if getattr(keras.metrics, kind.__name__, None) is kind:
+        return kind.from_config(given.get_config())
+    copied, _ = copied_by_config(given)
+    return given if copied is None else copied

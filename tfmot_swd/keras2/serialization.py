@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from typing import Any
 
@@ -43,6 +44,31 @@ def from_entry(entry: Any) -> Any:
       ValueError, TypeError: the class is not registered in this process: import the module that registers it.
     """
     return keras.utils.deserialize_keras_object(entry)
+
+
+def copied_by_config(part: Any) -> tuple[Any, str]:
+    """Returns a copy of an object of a user's class by its config, and ""; or None, and why there is none.
+
+    A config without an argument of the class makes another object without a word, so such a one is refused.
+
+    Args:
+      part: an object with `get_config`, of tf_keras or Keras 3.
+
+    >>> class Within(keras.metrics.Mean):
+    ...     def __init__(self, tolerance=0.1, **options):
+    ...         super().__init__(**options)
+    >>> copied_by_config(Within(0.5))
+    (None, 'no tolerance in its config')
+    """
+    given = inspect.signature(type(part).__init__).parameters.values()
+    named = {each.name for each in list(given)[1:] if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)}
+    try:
+        missing = sorted(named - part.get_config().keys())
+        if missing:
+            return None, f"no {', '.join(missing)} in its config"
+        return type(part).from_config(part.get_config()), ""
+    except Exception as error:  # Whatever the code of the user's raises.
+        return None, f"{type(error).__name__}: {error}"
 
 
 def config_key(item: Any) -> str:

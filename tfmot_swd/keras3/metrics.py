@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from typing import Any
 
@@ -11,6 +10,7 @@ import tensorflow as tf
 
 from tfmot_swd.keras2.compat import keras as tf_keras
 from tfmot_swd.keras2.pruning_warning import PruningWarning
+from tfmot_swd.keras2.serialization import copied_by_config
 from tfmot_swd.keras3.door import is_keras3_function
 from tfmot_swd.keras3.inner_objects import check_runs_in_tensorflow, entry_of, from_entry, full_class_name
 from tfmot_swd.keras3.losses import tf_keras_function
@@ -69,18 +69,8 @@ def direction_of(metric: Any) -> str | None:
 
 
 def _copied(metric: Any) -> Any:
-    """Returns a copy of a metric, by its config; the metric itself, with a warning, where the config does not do.
-
-    A config without an argument of the class would give another metric.
-    """
-    given = inspect.signature(type(metric).__init__).parameters.values()
-    named = {each.name for each in list(given)[1:] if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)}
-    try:
-        missing = sorted(named - metric.get_config().keys())
-        reason = f"no {', '.join(missing)} in its config" if missing else ""
-        copied = None if missing else type(metric).from_config(metric.get_config())
-    except Exception as error:  # Whatever the code of the user's raises.
-        copied, reason = None, f"{type(error).__name__}: {error}"
+    """Returns a copy of a metric, by its config; the metric itself, with a warning, where the config does not do."""
+    copied, reason = copied_by_config(metric)
     if copied is not None:
         return copied
     warnings.warn(

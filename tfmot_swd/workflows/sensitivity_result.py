@@ -148,7 +148,7 @@ class Sensitivity(Printable, JsonResult):
         table.add_column("layer" if self.granularity == "weights" else "group of channels", overflow="fold")
         for heading in (self.granularity, *(f"{rate:.4g}" for rate in self.rates), "mean"):
             table.add_column(heading, justify="right")
-        weights = {name: self.ranking()[::-1].index(name) for name in self.layers}
+        weights = {name: place for place, name in enumerate(reversed(self.ranking()))}
         shown, rest = view.split(self.layers, lambda name: weights[name])
         for name in shown:
             rows = self.of(name)
