@@ -21,8 +21,9 @@ ABOVE_ALL = 0x7FFFFFFF
 GROUP = 8
 # A tensor of this size has vectors of its own; smaller ones are concatenated, which costs a copy and saves operations.
 _ALONE = 1 << 16
-# The longest vector: what is computed of a vector at a time is this long at most, whatever the size of the model.
-_LONGEST = 1 << 22
+# The longest vector: what is computed of a vector at a time is this long at most, whatever the size of the model. The
+# graph of a vector takes several MB, so shorter ones take more memory than they save.
+_LONGEST = 1 << 24
 
 
 def magnitude_bits(tensor: tf.Tensor) -> tf.Tensor:
