@@ -7,7 +7,8 @@ What is done to each is what `research.applications_coverage` does to networks o
 directory of their own (`--packages`), and get tf_keras for their Keras (`research.published_packages`). Each line of
 `research/results/published_networks.jsonl` is one network with one state of our code, which `--code` names, so that
 shares before and after a change stand side by side. Resumable. A network that its package cannot build on this
-TensorFlow is not counted; one that raises afterwards is.
+TensorFlow is not counted; one that raises afterwards is. On processors where TensorFlow takes oneDNN's softmax, which
+has five dimensions at most, HaloNet and VOLO run with TF_ENABLE_ONEDNN_OPTS=0 alone.
 """
 
 from __future__ import annotations
