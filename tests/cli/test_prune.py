@@ -72,7 +72,7 @@ def test_filters_leave_while_it_trains_and_it_goes_on_after_a_crash(run, net, tr
             raise RuntimeError("the power is gone")
 
     with monkeypatch.context() as broken:
-        broken.setattr("tfmot_swd.cli.progress.FitProgress.on_epoch_end", crash)
+        broken.setattr("tfmot_swd.workflows.progress.FitProgress.on_epoch_end", crash)
         code, _, err = run(*arguments)
     assert code == 1
     assert "the power is gone" in err

@@ -20,9 +20,10 @@ from typing import Any
 from rich.console import Console
 
 from tfmot_swd._version import __version__
-from tfmot_swd.cli.command import PROGRAM, Command, UsageError, folded, help_text, print_plain, read_call
+from tfmot_swd.cli.command import PROGRAM, Command, UsageError, folded, help_text, read_call
 from tfmot_swd.cli.commands import check, export, plan, profile, prune, report, sensitivity
 from tfmot_swd.cli.words import in_shell_words
+from tfmot_swd.io.tables import print_plain
 from tfmot_swd.keras2.pruning_warning import PruningWarning
 from tfmot_swd_cli import errors_aside
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
@@ -12,42 +11,12 @@ from tfmot_swd.cli.loading import import_modules
 from tfmot_swd.cli.words import in_shell_words
 
 if TYPE_CHECKING:
-    from tfmot_swd.costs.budget import Budget
     from tfmot_swd.keras2.compat import keras
-    from tfmot_swd.pruning.methods import PruningMethod, Target
+    from tfmot_swd.pruning.methods import PruningMethod
+    from tfmot_swd.workflows.goal import Goal
 
 LayerNames = dict[str, Any]
 _LIMITS = ("parameters", "macs", "bytes", "sparsity")
-
-
-@dataclasses.dataclass(frozen=True)
-class Wanted:
-    """What a model is to become.
-
-    Args:
-      rate: share to remove, of what the method counts; None for a budget.
-      budget: what may be left; None for a rate.
-      skip: layers that stay whole.
-      round_to: the number of channels kept is a multiple of this.
-      only: layers that may be pruned; None for all.
-    """
-
-    rate: float | None
-    budget: Budget | None
-    skip: tuple[str, ...] = ()
-    round_to: int = 1
-    only: tuple[str, ...] | None = None
-
-    def target(self, epochs: int = 1, steps_per_epoch: int = 1) -> Target:
-        """Returns what the model is to become by the end of a training of so many epochs."""
-        from tfmot_swd.pruning.methods import Target
-
-        return Target(self.rate, self.budget, epochs, steps_per_epoch, self.round_to)
-
-    @property
-    def choice(self) -> LayerNames:
-        """The layers by name, as the functions of the package take them."""
-        return {"skip": self.skip, "only": self.only}
 
 
 # As they are registered, where the library is not loaded yet.
@@ -137,13 +106,14 @@ def layer_names(values: Any) -> LayerNames:
     return {"skip": tuple(values.skip), "only": None if values.only is None else tuple(values.only)}
 
 
-def wanted_of(values: Any) -> Wanted:
+def goal_of(values: Any) -> Goal:
     """Returns what the flags ask for.
 
     Raises:
       UsageError: nothing, too much, or what the method does not take.
     """
     from tfmot_swd.costs.budget import Budget
+    from tfmot_swd.workflows.goal import Goal
 
     limits = {name: values[name].value for name in _LIMITS if values[name].value is not None}
     method, rate = method_of(values), values.rate
@@ -166,5 +136,4 @@ def wanted_of(values: Any) -> Wanted:
         budget = Budget(**limits) if limits else None
     except ValueError as error:
         raise UsageError(in_shell_words(str(error))) from error
-    names = layer_names(values)
-    return Wanted(rate, budget, names["skip"], values.round_to, names["only"])
+    return Goal(values.method, rate, budget, **layer_names(values), round_to=values.round_to)

@@ -9,23 +9,23 @@ from absl import flags
 from rich.table import Table
 
 from tfmot_swd.cli.command import Call, Command, UsageError
-from tfmot_swd.cli.data import Data, length, read_data
 from tfmot_swd.cli.files import target_of, write_model
 from tfmot_swd.cli.loading import define_loading_flags, load
 from tfmot_swd.cli.methods import (
-    Wanted,
     check_names,
     define_method_flags,
     define_target_flags,
+    goal_of,
     require_known_method,
-    wanted_of,
 )
-from tfmot_swd.cli.task import LOSSES, Task, task_of
+from tfmot_swd.cli.task import Task
+from tfmot_swd.cli.training import define_training_flags, read_splits, training_of
 from tfmot_swd.io.json_files import write_json
 from tfmot_swd.io.tables import ResultTable
 
 if TYPE_CHECKING:
-    from tfmot_swd.cli.training import Trained
+    from tfmot_swd.workflows.goal import Goal
+    from tfmot_swd.workflows.training import Trained
 
 _EXAMPLE = """
 # Half of the multiply-accumulates, pruned in training. train.npz holds x and y, as the model is fed:
@@ -50,24 +50,7 @@ def _define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_bool("keras2", False, "write for tf_keras, where MODEL is of Keras 3", flag_values=values)
     define_target_flags(values)
     define_method_flags(values)
-    flags.DEFINE_string(
-        "data",
-        None,
-        "an .npz file with arrays x and y to train on, and x_val and y_val to validate on; without those a "
-        "random tenth is held out",
-        flag_values=values,
-    )
-    flags.DEFINE_integer("epochs", 10, "epochs of training; the last ones fine-tune", 1, flag_values=values)
-    flags.DEFINE_integer("batch_size", 64, "samples per update", 1, flag_values=values)
-    flags.DEFINE_float(
-        "learning_rate", 1e-3, "initial learning rate of Adam; decays to 0 along a cosine", 0.0, flag_values=values
-    )
-    flags.DEFINE_enum(
-        "loss", None, LOSSES, "training loss; by default guessed from y and the outputs", flag_values=values
-    )
-    flags.DEFINE_integer(
-        "seed", 0, "random seed of the order of samples and of the validation split", flag_values=values
-    )
+    define_training_flags(values)
     flags.DEFINE_string(
         "backup_dir", None, "saves the training here after each epoch, to resume it after a crash", flag_values=values
     )
@@ -80,7 +63,7 @@ def _run(call: Call) -> int:
     from tfmot_swd.keras3.door import to_keras3
 
     path, values = call.operands[0], call.flags
-    wanted = wanted_of(values)
+    goal = goal_of(values)
     if not values.data and values.method != "structured":
         raise UsageError(
             f"--method={values.method} prunes while it trains: give --data=train.npz, or leave --method out to cut "
@@ -91,9 +74,9 @@ def _run(call: Call) -> int:
     record = target_of("json", values.json, ".json", inputs) if values.json else None
     loaded = load(call, path)
     model = loaded.model
-    check_names(model, wanted.choice)
+    check_names(model, goal.layers)
     measured: list[tuple[str, float, float]] = []
-    trained, task = _pruned(call, model, wanted, measured)
+    trained, task = _pruned(call, model, goal, measured)
     table, costs = _compared(model, trained.model, measured)
     write_model(target, to_keras3(trained.model) if loaded.is_keras3 and not values.keras2 else trained.model)
     call.show(table)
@@ -108,30 +91,24 @@ def _run(call: Call) -> int:
 
 
 def _pruned(
-    call: Call, model: Any, wanted: Wanted, measured: list[tuple[str, float, float]]
+    call: Call, model: Any, goal: Goal, measured: list[tuple[str, float, float]]
 ) -> tuple[Trained, Task | None]:
     """Returns the pruned model and its task; appends the validation metric, before and after, to `measured`."""
-    from tfmot_swd.cli.training import Trained, Training, prune_at_once, prune_in_training
+    from tfmot_swd.workflows.data import labelled_data
+    from tfmot_swd.workflows.objective import objective_of
+    from tfmot_swd.workflows.training import EVALUATION_BATCH, Trained, prune_at_once, prune_in_training
 
-    values = call.flags
-    if not values.data:
-        return Trained(prune_at_once(model, wanted)), None
-    data = read_data("data", values.data, model)
-    task = task_of(model, data, values.loss)
-    data = data.with_validation(values.seed)
-    x, y = _validation(data)
-    call.note(f"Loss: {task.description}. {length(data.x):,} samples to train on, {len(y):,} to validate on.")
-    before = task.measure(model, x, y)
-    training = Training(values.epochs, values.batch_size, values.learning_rate, values.seed, values.backup_dir)
-    trained = prune_in_training(model, values.method, wanted, data, task, training, call.notes)
-    measured.append((f"validation {task.metric}", before, task.measure(trained.model, x, y)))
-    return trained, task
-
-
-def _validation(data: Data) -> tuple[Any, Any]:
-    if data.x_val is None or data.y_val is None:
-        raise ValueError("Validation needs y as well as x: put both into --data. Received: x alone")
-    return data.x_val, data.y_val
+    if not call.flags.data:
+        return Trained(prune_at_once(model, goal)), None
+    splits = read_splits(call, model)
+    train, validation = labelled_data("train", splits.train), labelled_data("validation", splits.validation)
+    held = validation.batched(EVALUATION_BATCH)
+    objective, before = objective_of(model).settled(model, held)
+    training, backup = training_of(call.flags), call.flags.backup_dir
+    trained = prune_in_training(model, goal, train, validation, objective, training, call.notes, backup)
+    objective.compile(trained.model)
+    measured.append((f"validation {splits.task.metric}", before, objective.measured(trained.model, held)))
+    return trained, splits.task
 
 
 def _compared(before: Any, after: Any, measured: list[tuple[str, float, float]]) -> tuple[Table, dict[str, Any]]:
