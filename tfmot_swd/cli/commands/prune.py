@@ -9,7 +9,7 @@ from absl import flags
 from rich.table import Table
 
 from tfmot_swd.cli.command import Call, Command, UsageError
-from tfmot_swd.cli.files import target_of, write_model
+from tfmot_swd.cli.files import target_of
 from tfmot_swd.cli.loading import define_loading_flags, load
 from tfmot_swd.cli.methods import (
     check_names,
@@ -61,6 +61,7 @@ def _define_flags(values: flags.FlagValues) -> None:
 
 def _run(call: Call) -> int:
     from tfmot_swd.keras3.door import to_keras3
+    from tfmot_swd.workflows.model_files import write_model
 
     path, values = call.operands[0], call.flags
     goal = goal_of(values)
