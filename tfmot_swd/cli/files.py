@@ -6,7 +6,34 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tfmot_swd.cli.command import UsageError
+from tfmot_swd.cli.words import in_shell_words
 from tfmot_swd.io.atomic import check_target
+
+# The names of `tfmot_swd.tflite.RECIPES`, which needs TensorFlow and seconds: `--help` does without.
+RECIPES = (
+    "float32",
+    "float16",
+    "dynamic",
+    "int8",
+    "int8_float_io",
+    "int16x8",
+    "sparse_float32",
+    "sparse_float16",
+    "int8_pruned",
+)
+
+
+def check_recipes(recipes: Sequence[str]) -> None:
+    """Raises a UsageError where `--recipes` names none, or one that there is not, with those that there are."""
+    from tfmot_swd.tflite.recipes import get_recipe
+
+    if not recipes:
+        raise UsageError("--recipes names what to export, float32,int8 for example. Received: none")
+    for recipe in recipes:
+        try:
+            get_recipe(recipe)
+        except ValueError as error:
+            raise UsageError(in_shell_words(str(error))) from error
 
 
 def require_tflite(flag: str, path: str) -> bytes:

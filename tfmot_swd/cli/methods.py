@@ -101,6 +101,25 @@ def define_target_flags(values: flags.FlagValues) -> None:
     )
 
 
+def define_search_flags(values: flags.FlagValues) -> None:
+    """Defines what the metric may lose, in place of how small the model is to be."""
+    flags.DEFINE_float(
+        "max_drop",
+        None,
+        "by how many points the validation metric may be worse, in place of a rate or budget: 1.0 is one percentage "
+        "point of accuracy, or one unit of an error; the smallest model within that is searched, in several trainings",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "by",
+        None,
+        "with --max_drop, the cost to make small: parameters (default), macs, bytes of the int8 file, or one that a "
+        "module in --modules registers",
+        flag_values=values,
+    )
+    flags.DEFINE_integer("max_trials", 8, "with --max_drop, trainings at most", 1, flag_values=values)
+
+
 def layer_names(values: Any) -> LayerNames:
     """Returns what `--skip` and `--only` name."""
     return {"skip": tuple(values.skip), "only": None if values.only is None else tuple(values.only)}
@@ -118,11 +137,15 @@ def goal_of(values: Any) -> Goal:
     limits = {name: values[name].value for name in _LIMITS if values[name].value is not None}
     method, rate = method_of(values), values.rate
     given = ", ".join(f"--{name}={value:g}" for name, value in {"rate": rate, **limits}.items() if value is not None)
-    if not given:
+    if values.max_drop is not None:
+        _check_search(values, given)
+    elif not given:
         raise UsageError(
             "Say how small: --macs=0.5 (half of the multiply-accumulates), --parameters, --bytes, --sparsity, or "
-            "--rate. Received: none of them"
+            "--rate; or how good: --max_drop=1.0 (one percentage point). Received: none of them"
         )
+    elif values.by is not None:
+        raise UsageError(f"--by goes with --max_drop. Received: --by={values.by} and {given}")
     if limits and not method.takes_budget:
         raise UsageError(
             f"--method={values.method} makes zeros and changes no size, so it takes --rate and no budget; "
@@ -137,3 +160,20 @@ def goal_of(values: Any) -> Goal:
     except ValueError as error:
         raise UsageError(in_shell_words(str(error))) from error
     return Goal(values.method, rate, budget, **layer_names(values), round_to=values.round_to)
+
+
+def _check_search(values: Any, given: str) -> None:
+    """Raises a UsageError where `--max_drop` and `--by` cannot be meant."""
+    from tfmot_swd.workflows.floor import check_one_floor
+    from tfmot_swd.workflows.smallest import cost_name
+
+    if given:
+        raise UsageError(
+            "Give --max_drop, for the smallest model that is good enough, or how small the model is to be, not both. "
+            f"Received: --max_drop={values.max_drop:g} and {given}"
+        )
+    try:
+        check_one_floor(values.max_drop, None)
+        cost_name(values.by, values.method)
+    except (TypeError, ValueError) as error:
+        raise UsageError(in_shell_words(str(error))) from error

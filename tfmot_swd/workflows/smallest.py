@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 from collections.abc import Callable, Collection
@@ -12,6 +13,7 @@ from rich.console import Console
 from tfmot_swd.costs.budget import Budget
 from tfmot_swd.costs.cost import find_cost
 from tfmot_swd.io.tables import print_plain
+from tfmot_swd.keras2.compat import keras
 from tfmot_swd.keras2.validation import whole_number
 from tfmot_swd.pruning.methods import method_named
 from tfmot_swd.pruning.sparsity import sparsity_report
@@ -24,6 +26,7 @@ from tfmot_swd.workflows.smallest_result import Smallest, Trial
 from tfmot_swd.workflows.training import Training
 from tfmot_swd.workflows.trials import TrialRecord, Trials, check_folder
 
+TOLERANCE, MAX_TRIALS = 0.1, 8
 # Of methods that make zeros, and take a rate and no budget.
 WEIGHTS = "weights"
 _FIRST_OF_WEIGHTS = 0.1
@@ -39,8 +42,8 @@ def smallest(
     floor: float | None = None,
     by: str | None = None,
     method: str = "structured",
-    tolerance: float = 0.1,
-    max_trials: int = 8,
+    tolerance: float = TOLERANCE,
+    max_trials: int = MAX_TRIALS,
     folder: str | os.PathLike[str] | None = None,
     epochs: int = 10,
     batch_size: int = 64,
@@ -106,7 +109,8 @@ def smallest(
     ValueError: The model is not compiled, so there is no metric to measure: ...
     """
     check_one_floor(max_drop, floor)
-    goal = Goal(method, None, None, tuple(skip), None if only is None else tuple(only), round_to)
+    goal = Goal(method, None, None, tuple(skip), None if only is None else tuple(only))
+    goal = dataclasses.replace(goal, round_to=whole_number("round_to", round_to, 1))
     name = cost_name(by, method)
     place = None if folder is None else check_folder("folder", folder)
     training = Training(epochs, batch_size, learning_rate, optimizer, seed)
@@ -165,6 +169,10 @@ class Search:
         """Returns the record of the training that a result was taken from."""
         return next(each for each in self._trials.records if each.key == self._key(result.trial.share))
 
+    def model(self, result: Smallest) -> keras.Model:
+        """Returns the tf_keras model of a result."""
+        return self._trials.model(self._key(result.trial.share))
+
     def _say(self, text: str) -> None:
         print_plain(self._job.console, text.strip())
 
@@ -177,10 +185,10 @@ class Search:
         return record
 
     def _goal_at(self, share: float) -> Goal:
-        goal = self._goal
         if self._by == WEIGHTS:
-            return Goal(goal.method, 1.0 - share, None, goal.skip, goal.only, goal.round_to)
-        return Goal(goal.method, None, Budget(**{self._by: share}), goal.skip, goal.only, goal.round_to)
+            return dataclasses.replace(self._goal, rate=1.0 - share)
+        limits: dict[str, Any] = {self._by: share}
+        return dataclasses.replace(self._goal, budget=Budget(**limits))
 
     def _bounds(self, is_begun: bool) -> tuple[float, float]:
         """Returns where to begin, which nobody needs once the search has begun, and the least share that there is."""

@@ -88,6 +88,12 @@ class Trained:
     statuses: tuple[Any, ...] = ()
     final_step: Any = None
 
+    def record(self) -> dict[str, Any]:
+        """Returns all but the model as plain types, for a JSON file."""
+        final_step = None if self.final_step is None else dataclasses.asdict(self.final_step)
+        statuses = [dataclasses.asdict(each) for each in self.statuses]
+        return {"history": self.history, "final_step": final_step, "statuses": statuses}
+
 
 def prune_at_once(model: keras.Model, goal: Goal) -> keras.Model:
     """Returns the model without its weakest channels, so many that it is within the budget; nothing is trained.

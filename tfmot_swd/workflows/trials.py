@@ -113,9 +113,7 @@ class Trials:
             "metric": self._job.measured(trained.model),
             "cost": self._cost(trained.model),
             "seconds": round(time.perf_counter() - begun, 1),
-            "history": trained.history,
-            "statuses": [dataclasses.asdict(each) for each in trained.statuses],
-            "final_step": None if trained.final_step is None else dataclasses.asdict(trained.final_step),
+            **trained.record(),
         }
         file = self._place(key, ".keras")
         if file is None:
