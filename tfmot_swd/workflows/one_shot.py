@@ -19,8 +19,8 @@ from tfmot_swd.workflows.job import Job
 
 # Half steps in the logarithm to the base 2, from three quarters on.
 _SHARES = tuple(0.75 * 2 ** (-step / 2) for step in range(12))
-# Of the way from the metric of the whole model to that of the worst.
-_KEPT = 0.5
+# Of what the metric has to lose, that one-shot pruning may lose at the first guess.
+_LOST = 0.75
 
 
 class OneShot:
@@ -62,7 +62,7 @@ class OneShot:
 
 
 def first_guess(one_shot: OneShot, job: Job) -> float:
-    """Returns the smallest share, of some, at which one-shot pruning leaves half of what the metric has to lose.
+    """Returns the smallest share, of some, at which one-shot pruning leaves a quarter of what the metric has to lose.
 
     That is the way from the metric of the whole model to the one at the least share. A training recovers most of the
     loss, so this is where to begin and not where to end. It takes four or five measurements and no training.
@@ -72,10 +72,11 @@ def first_guess(one_shot: OneShot, job: Job) -> float:
     lost = job.objective.drop(job.baseline, worst)
     low, high = 0, len(shares) - 1
     if not lost > 0:
-        return shares[-1]
+        # Nothing is lost at all, or the outputs are not finite.
+        return shares[-1] if lost <= 0 else shares[len(shares) // 2]
     # The last share that holds is in [low, high).
     while high - low > 1:
         middle = (low + high) // 2
         drop = job.objective.drop(job.baseline, job.measured(one_shot.model(shares[middle])))
-        low, high = (middle, high) if drop <= (1 - _KEPT) * lost else (low, middle)
+        low, high = (middle, high) if drop <= _LOST * lost else (low, middle)
     return shares[low]

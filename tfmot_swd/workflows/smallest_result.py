@@ -79,14 +79,14 @@ class Smallest(Printable, JsonResult):
         """Returns the answer in words: what was found, and how far it can be trusted."""
         found, count = self.trial, len(self.trials)
         tries = f"{count} training{'s' if count > 1 else ''}"
-        bound = f"{self.metric} of {_number(self.floor)} or {'more' if self.mode == 'max' else 'less'}"
+        bound = f"{self.metric} {_number(self.floor)} or {'more' if self.mode == 'max' else 'less'}"
         what = f"{found.reached:.1%} of the {self.by} ({_amount(found.cost)} of {_amount(self.whole)})"
         if not self.met:
             return (
-                f"The floor was not met: no model with a {bound} was found in {tries}. The best has "
+                f"The floor was not met: no model with {bound} was found in {tries}. The best has "
                 f"{_number(found.metric)}, at {what}. Train for more epochs, or allow a larger drop."
             )
-        said = f"The smallest model found with a {bound} has {what}, at {_number(found.metric)}; {tries}."
+        said = f"The smallest model found with {bound} has {what} and {self.metric} {_number(found.metric)}; {tries}."
         if self.ended_early:
             return f"{said} The search ended before it was as narrow as asked: more trials may find a smaller one."
         return said
