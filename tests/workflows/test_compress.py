@@ -70,7 +70,7 @@ def test_the_result_and_the_report_say_the_same(trained):
 
 
 def test_a_finished_folder_is_left_alone(trained):
-    found, folder = trained
+    _, folder = trained
     with pytest.raises(FileExistsError, match=r"holds a finished result.*remove result.json"):
         run(folder, ladder(keras3), budget=0.5)
 

@@ -244,7 +244,7 @@ def _pruned(
     asked = repr(goal.budget) if goal.rate is None else f"rate={goal.rate}"
     subject = {"budget": asked, "method": goal.method, **goal.layers, "round_to": goal.round_to}
     trials = Trials(job, subject, find_cost("parameters").of, folder)
-    print_plain(job.console, f"Training to {asked}; the whole model has {job.metric} {job.baseline:.4f}.")
+    print_plain(job.console, f"Training to {goal.words()}; the whole model has {job.metric} {job.baseline:.4f}.")
     record = trials.run("pruned", goal)
     return trials.model("pruned"), record, None
 

@@ -85,13 +85,13 @@ class Compressed(Printable, JsonResult):
         return (*searched, compared, self._files())
 
     def _files(self) -> Table:
-        table = ResultTable(f"TFLite files in {self.folder}")
-        table.add_column("file")
-        headings = ("bytes", "of dense", f"validation {self.metric}", "ms here", "of dense")
+        table = ResultTable("TFLite files, each compared with that of the whole model")
+        table.add_column("file", overflow="fold")
+        headings = ("bytes", "ratio", f"validation {self.metric}", "ms here", "ratio")
         for heading in headings:
             table.add_column(heading, justify="right")
         for each in self.files:
-            name = each.path.rpartition("/")[2] or each.recipe
+            name = each.path or each.recipe
             if each.bytes is None:
                 table.add_row(name, "none", "", "", "", "")
                 continue
@@ -105,8 +105,10 @@ class Compressed(Printable, JsonResult):
             )
         aware = [each.recipe for each in self.files if each.is_quantization_aware]
         table.explain(
-            f"Trained with the rounding, which without that costs accuracy: {', '.join(aware)}." if aware else "",
+            f"Quantization-aware, as plain rounding cost more than half a point of accuracy: {', '.join(aware)}."
+            if aware
+            else "",
             *(f"No {each.recipe} file: {each.failure}" for each in self.files if each.failure),
-            f"All figures, and how they were measured: {self.report_path}",
+            f"The page with all figures: {self.report_path}. The model: {self.model_path}.",
         )
         return table

@@ -120,7 +120,10 @@ class Exporter:
 
     def _trained_aware(self, model: keras.Model) -> keras.Model:
         job, training = self._job, self._job.training
-        print_plain(job.console, f"int8 costs accuracy: {self._epochs} epochs of quantization-aware training ...")
+        print_plain(
+            job.console,
+            f"int8 by plain rounding costs accuracy: {self._epochs} epochs of quantization-aware training ...",
+        )
         updates = job.train.steps(training.batch_size)
         aware = quantize_aware(model)
         slower = dataclasses.replace(training, learning_rate=training.learning_rate * _SLOWER, optimizer=None)

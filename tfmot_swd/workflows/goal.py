@@ -33,6 +33,13 @@ class Goal:
         """Returns what the model is to become by the end of a training of so many epochs."""
         return Target(self.rate, self.budget, epochs, steps_per_epoch, self.round_to)
 
+    def words(self) -> str:
+        """Returns the rate or the limits, as they were given."""
+        if self.budget is None:
+            return f"rate={self.rate:g}"
+        given = self.budget.get_config()
+        return ", ".join(f"{name}={given[name]}" for name in (*self.budget.costs, "sparsity") if given.get(name))
+
     @property
     def layers(self) -> dict[str, Any]:
         """The layers by name, as the functions of the package take them."""

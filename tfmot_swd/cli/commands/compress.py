@@ -66,7 +66,7 @@ def _run(call: Call) -> int:
     if not values.output:
         raise UsageError("--output says where the files go: give --output=folder. Received: none")
     try:
-        folder = check_output(values.output)
+        folder = check_output(values.output, "--output")
     except (OSError, TypeError) as error:
         raise UsageError(in_shell_words(str(error))) from error
     loaded = load(call, path)
@@ -92,6 +92,7 @@ def _run(call: Call) -> int:
         values.measure,
     )
     call.show(found)
+    call.say(f"{folder / 'trials'} is there to go on after a crash, and can be removed.")
     failures = {each.recipe: each.failure for each in found.files if each.failure}
     if failures:
         raise ExportError(" ".join(f"{recipe}: {failure}" for recipe, failure in failures.items()))

@@ -149,7 +149,7 @@ def _searched(call: Call, job: Job, goal: Goal, target: Path) -> tuple[Search, S
     from tfmot_swd.workflows.trials import check_folder
 
     values = call.flags
-    folder = check_folder("backup_dir", values.backup_dir or target.with_suffix(".trials"))
+    folder = check_folder("--backup_dir", values.backup_dir or target.with_suffix(".trials"))
     call.note(f"Every try is kept in {folder}: the same command goes on there. Remove it when you are done.")
     search = Search(job, goal, cost_name(values.by, values.method), folder)
     floor = floor_of(values.max_drop, None, job.objective, job.baseline)
