@@ -1,12 +1,13 @@
 """The search for the smallest model: by hand on a net whose error is known, kept on disk, honest where it fails."""
 
+import dataclasses
 import json
 
 import keras as keras3
 import pytest
 
 from tests.workflows.nets import TRAIN, VALIDATION, Cut, ladder
-from tfmot_swd.workflows import smallest
+from tfmot_swd.workflows import Trial, smallest
 from tfmot_swd.workflows.job import Job
 
 
@@ -49,6 +50,12 @@ def test_the_smallest_of_a_known_net_and_its_table(cut, tmp_path):
         "The smallest model found with mae 4.0000 or less has 75.0% of the parameters (54 of 72) and mae 3.0000; 4"
     )
     assert "within, taken" in text
+    # An error has no such bound.
+    assert "standard error" not in text
+    known = dataclasses.replace(
+        found, metric="accuracy", samples=400, trials=(Trial(0.5, 36, 0.5, 0.8, 0.0, True, 1),), best=0
+    )
+    assert "Of 400 samples an accuracy is known to ±2.0 points" in " ".join(str(known).split())
     content = json.loads(found.write_json(tmp_path / "found.json").read_text())
     assert "model" not in content
     assert content["trials"][3]["reached"] == 0.75

@@ -144,7 +144,7 @@ class Search:
         self._say(
             f"Searching for the least {self._by} with {self._job.metric} {floor.value:.4f} or "
             f"{'less' if floor.mode == 'min' else 'more'}; the whole model has {self._job.baseline:.4f}. "
-            + (f"{begun} earlier tries are in {self._folder}." if begun else "")
+            + (f"Earlier tries in {self._folder}: {begun}." if begun else "")
         )
         while True:
             tried = [Tried(share, each.cost / self.whole, floor.holds(each.metric)) for share, each in made]
@@ -252,6 +252,7 @@ class Search:
             best=best,
             tolerance=tolerance,
             ended_early=ended_early,
+            samples=job.samples.samples,
             folder=None if self._folder is None else str(self._folder),
         )
 

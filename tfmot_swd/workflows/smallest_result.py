@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -53,6 +54,7 @@ class Smallest(Printable, JsonResult):
       best: number of the one that `model` is of, from 0.
       tolerance: the search ended where the next larger share that missed the floor was at most so much below.
       ended_early: whether `max_trials` ended it before that.
+      samples: of the validation data; None where they came in batches.
       folder: where journal and models are; None where they were kept in memory.
     """
 
@@ -68,6 +70,7 @@ class Smallest(Printable, JsonResult):
     best: int
     tolerance: float
     ended_early: bool
+    samples: int | None
     folder: str | None
 
     @property
@@ -90,6 +93,13 @@ class Smallest(Printable, JsonResult):
         if self.ended_early:
             return f"{said} The search ended before it was as narrow as asked: more trials may find a smaller one."
         return said
+
+    def noise(self) -> str:
+        """Returns in words how well an accuracy is known on so many samples; empty for other metrics."""
+        if not self.samples or "acc" not in self.metric.lower() or not 0 <= self.trial.metric <= 1:
+            return ""
+        error = 100 * math.sqrt(self.trial.metric * (1 - self.trial.metric) / self.samples)
+        return f"Of {self.samples:,} samples an accuracy is known to ±{error:.1f} points (one standard error)."
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields as plain types, ready for JSON, without the model."""
@@ -117,6 +127,7 @@ class Smallest(Printable, JsonResult):
                 f"{each.seconds:,.0f}",
             )
         table.explain(
+            self.noise(),
             f"A try is one training, from the whole model; the {self.metric} is that of the validation data, which "
             "have decided and so flatter it a little: measure the result on data that no one has seen.",
             f"Tries are kept in {self.folder}: another floor begins with them." if self.folder else "",

@@ -106,7 +106,7 @@ def _run(call: Call) -> int:
     record = target_of("json", values.json, ".json", inputs) if values.json else None
     loaded = load(call, path)
     check_names(loaded.model, goal.layers)
-    pruned = _pruned(call, loaded.model, goal, target)
+    pruned = _pruned(call, loaded.model, goal)
     costs = costs_compared(loaded.model, pruned.model)
     write_model(target, to_keras3(pruned.model) if loaded.is_keras3 and not values.keras2 else pruned.model)
     if pruned.search is not None:
@@ -123,7 +123,7 @@ def _run(call: Call) -> int:
     return 0
 
 
-def _pruned(call: Call, model: Any, goal: Goal, target: Path) -> _Pruned:
+def _pruned(call: Call, model: Any, goal: Goal) -> _Pruned:
     from tfmot_swd.workflows.job import job_of
     from tfmot_swd.workflows.training import Trained, prune_at_once
 
@@ -133,7 +133,7 @@ def _pruned(call: Call, model: Any, goal: Goal, target: Path) -> _Pruned:
     job = job_of(model, splits.train, splits.validation, training_of(call.flags), console=call.notes)
     name = f"validation {splits.task.metric}"
     if call.flags.max_drop is not None:
-        search, model = _searched(call, job, goal, target)
+        search, model = _searched(call, job, goal)
         found = search.record(model)
         record = {"history": found.history, "final_step": found.final_step, "statuses": found.statuses}
         return _Pruned(search.model(model), {name: (job.baseline, found.metric)}, splits.task, record, model)
@@ -142,14 +142,14 @@ def _pruned(call: Call, model: Any, goal: Goal, target: Path) -> _Pruned:
     return _Pruned(trained.model, metrics, splits.task, trained.record())
 
 
-def _searched(call: Call, job: Job, goal: Goal, target: Path) -> tuple[Search, Smallest]:
+def _searched(call: Call, job: Job, goal: Goal) -> tuple[Search, Smallest]:
     """Returns the search of `--max_drop`, and its result; tries are kept beside the output."""
     from tfmot_swd.workflows.floor import floor_of
     from tfmot_swd.workflows.smallest import TOLERANCE, Search, cost_name
     from tfmot_swd.workflows.trials import check_folder
 
     values = call.flags
-    folder = check_folder("--backup_dir", values.backup_dir or target.with_suffix(".trials"))
+    folder = check_folder("--backup_dir", values.backup_dir or Path(values.output).with_suffix(".trials"))
     call.note(f"Every try is kept in {folder}: the same command goes on there. Remove it when you are done.")
     search = Search(job, goal, cost_name(values.by, values.method), folder)
     floor = floor_of(values.max_drop, None, job.objective, job.baseline)
