@@ -72,7 +72,18 @@ def test_with_a_drop_the_smallest_is_searched_and_every_try_is_kept(run, net, tr
     assert content["compared"]["validation accuracy"]["after"] == taken["metric"]
     assert "of the whole" in out
     assert "training" in out
+    assert search["met"]
     assert content["history"] == {"loss": [1.0, 0.5], "val_mae": [2.0, 1.0]}
+
+
+def test_a_drop_that_nothing_meets_is_exit_code_1_with_the_best_written(run, net, train, tmp_path, monkeypatch):
+    monkeypatch.setattr(Job, "trained_to", Cut())
+    monkeypatch.setattr("tfmot_swd.workflows.floor.Floor.holds", lambda self, metric: False)
+    output = tmp_path / "small.keras"
+    code, out, _ = run("prune", net, "--max_drop=0.1", f"--data={train}", f"--output={output}", "--max_trials=1")
+    assert code == 1
+    assert "The floor was not met" in out
+    assert load(output).get_layer("hidden").units < 16
 
 
 def test_a_rate_of_weights_is_for_the_whole_training(net):

@@ -15,7 +15,7 @@ from tfmot_swd.workflows.data import LabelledData, labelled_data
 from tfmot_swd.workflows.goal import Goal
 from tfmot_swd.workflows.model_digest import model_digest
 from tfmot_swd.workflows.objective import Objective, objective_of
-from tfmot_swd.workflows.progress import console_of
+from tfmot_swd.workflows.progress import console_of, without_retracing_logs
 from tfmot_swd.workflows.training import EVALUATION_BATCH, Trained, Training, prune_in_training
 
 
@@ -53,12 +53,14 @@ class Job:
     def trained_to(self, goal: Goal, backup_dir: Any = None) -> Trained:
         """Returns what `prune_in_training` makes of the model."""
         parts = self.model, goal, self.train, self.validation, self.objective, self.training, self.console
-        return prune_in_training(*parts, backup_dir)
+        with without_retracing_logs():
+            return prune_in_training(*parts, backup_dir)
 
     def measured(self, model: keras.Model) -> float:
         """Returns the metric of a tf_keras model, which is compiled for it."""
         self.objective.compile(model)
-        return self.objective.measured(model, self.validation)
+        with without_retracing_logs():
+            return self.objective.measured(model, self.validation)
 
     def returned(self, model: keras.Model) -> Any:
         """Returns a tf_keras model as one of the Keras that the job's was of."""

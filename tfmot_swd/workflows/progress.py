@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -44,6 +45,21 @@ def progress_bar(console: Console, what: str, total: int) -> Iterator[Callable[[
     with bar_on(console) as bar:
         task = bar.add_task(what, total=total)
         yield lambda: bar.update(task, advance=1)
+
+
+@contextlib.contextmanager
+def without_retracing_logs() -> Iterator[None]:
+    """Drops TensorFlow's warning of retracing in the block, which takes functions of many models for one function."""
+    logger = logging.getLogger("tensorflow")
+
+    def is_other(record: logging.LogRecord) -> bool:
+        return "triggered tf.function retracing" not in record.getMessage()
+
+    logger.addFilter(is_other)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_other)
 
 
 class FitProgress(keras.callbacks.Callback):

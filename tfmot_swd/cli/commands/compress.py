@@ -96,7 +96,7 @@ def _run(call: Call) -> int:
     failures = {each.recipe: each.failure for each in found.files if each.failure}
     if failures:
         raise ExportError(" ".join(f"{recipe}: {failure}" for recipe, failure in failures.items()))
-    return 0
+    return 0 if found.met else 1
 
 
 COMMAND = Command(

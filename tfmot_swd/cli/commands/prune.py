@@ -120,7 +120,7 @@ def _run(call: Call) -> int:
     if record:
         compared = {name: {"before": first, "after": last} for name, (first, last) in (pruned.metrics | costs).items()}
         write_json(record, _record(call, compared, pruned))
-    return 0
+    return 0 if pruned.search is None or pruned.search.met else 1
 
 
 def _pruned(call: Call, model: Any, goal: Goal) -> _Pruned:
