@@ -87,7 +87,8 @@ class Smallest(Printable, JsonResult):
         if not self.met:
             return (
                 f"The floor was not met: no model with {bound} was found in {tries}. The best has "
-                f"{_number(found.metric)}, at {what}. Train for more epochs{', allow more trials' * self.ended_early}, or accept more of a drop."
+                f"{_number(found.metric)}, at {what}. Train for more epochs{', allow more trials' * self.ended_early}, "
+                "or accept a larger drop."
             )
         said = f"The smallest model found with {bound} has {what} and {self.metric} {_number(found.metric)}; {tries}."
         if self.ended_early:
