@@ -10,7 +10,7 @@ The names here are what most scripts need; the rest is in the rooms of the packa
 | `tfmot_swd.swd`, `tfmot_swd.pgp`, `tfmot_swd.magnitude` | the methods |
 | `tfmot_swd.tflite`, `tfmot_swd.tflite.micro` | export, measurement, microcontrollers |
 | `tfmot_swd.report` | the device report |
-| `tfmot_swd.workflows` | whole jobs: sensitivity analysis |
+| `tfmot_swd.workflows` | whole jobs: compression, the smallest model, sensitivity |
 | `tfmot_swd.keras3` | Keras 3 models to tf_keras and back; what they train with |
 | `tfmot_swd.tfmot` | TFMOT's namespace, with this package's pruning |
 """

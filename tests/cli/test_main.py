@@ -19,7 +19,7 @@ NAMES = [command.name for command in COMMANDS]
 def test_help_of_the_program_names_every_command(run):
     code, out, err = run("--help")
     assert (code, err) == (0, "")
-    assert NAMES == ["profile", "plan", "sensitivity", "prune", "export", "check", "report"]
+    assert NAMES == ["profile", "plan", "sensitivity", "prune", "export", "check", "report", "compress"]
     lines = [line.split()[0] for line in out.splitlines() if line[:3].strip() and line.startswith("  ")]
     assert lines[: len(NAMES)] == NAMES
 
@@ -29,7 +29,7 @@ def test_help_of_a_command_shows_its_own_flags_and_examples_to_copy(command, run
     code, out, _ = run(command.name, "ignored", "--help")
     assert code == 0
     assert f"\n  tfmot-swd {command.name} " in out
-    assert ("\n  --seed=0\n" in out) == ("\n  --epochs=10\n" in out) == (command.name == "prune")
+    assert ("\n  --seed=0\n" in out) == ("\n  --epochs=10\n" in out) == (command.name in ("prune", "compress"))
     # absl's own flags, of its log and its tests, are nobody's business here.
     assert "--verbosity" not in out
     assert max(map(len, out.splitlines())) <= 120

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import tf_keras as keras
 
+from tests.workflows.nets import Cut
 from tfmot_swd import profile
 from tfmot_swd.pruning.methods import Target, method_named
+from tfmot_swd.workflows.job import Job
 
 
 def load(path):
@@ -54,6 +56,36 @@ def test_a_structured_training_is_within_its_budget(run, net, train, tmp_path):
     assert content["final_step"]["before"] == content["final_step"]["after"]
 
 
+def test_with_a_drop_the_smallest_is_searched_and_every_try_is_kept(run, net, train, tmp_path, monkeypatch):
+    monkeypatch.setattr(Job, "trained_to", Cut())
+    output, record = tmp_path / "small.keras", tmp_path / "record.json"
+    arguments = [*("prune", net, "--max_drop=5", f"--data={train}"), f"--output={output}", f"--json={record}"]
+    code, out, err = run(*arguments, "--by=macs", "--max_trials=2")
+    assert code == 0, err
+    assert "Searching for the least macs with accuracy" in err
+    assert f"Every try is kept in {tmp_path / 'small.trials'}" in err
+    content = json.loads(record.read_text())
+    search = content["search"]
+    assert 0 < len(search["trials"]) <= 2
+    taken = search["trials"][search["best"]]
+    assert profile(load(output)).macs == taken["cost"] == content["compared"]["MACs"]["after"]
+    assert content["compared"]["validation accuracy"]["after"] == taken["metric"]
+    assert "of the whole" in out
+    assert "training" in out
+    assert search["met"]
+    assert content["history"] == {"loss": [1.0, 0.5], "val_mae": [2.0, 1.0]}
+
+
+def test_a_drop_that_nothing_meets_is_exit_code_1_with_the_best_written(run, net, train, tmp_path, monkeypatch):
+    monkeypatch.setattr(Job, "trained_to", Cut())
+    monkeypatch.setattr("tfmot_swd.workflows.floor.Floor.holds", lambda self, metric: False)
+    output = tmp_path / "small.keras"
+    code, out, _ = run("prune", net, "--max_drop=0.1", f"--data={train}", f"--output={output}", "--max_trials=1")
+    assert code == 1
+    assert "The floor was not met" in out
+    assert load(output).get_layer("hidden").units < 16
+
+
 def test_a_rate_of_weights_is_for_the_whole_training(net):
     # It trains as above; only what is wrapped, and how, is another.
     pruned = method_named("swd").wrap_to(load(net), Target(0.75, None, 3, 10), skip=("head",))
@@ -72,7 +104,7 @@ def test_filters_leave_while_it_trains_and_it_goes_on_after_a_crash(run, net, tr
             raise RuntimeError("the power is gone")
 
     with monkeypatch.context() as broken:
-        broken.setattr("tfmot_swd.cli.progress.FitProgress.on_epoch_end", crash)
+        broken.setattr("tfmot_swd.workflows.progress.FitProgress.on_epoch_end", crash)
         code, _, err = run(*arguments)
     assert code == 1
     assert "the power is gone" in err
@@ -101,6 +133,12 @@ def test_filters_leave_while_it_trains_and_it_goes_on_after_a_crash(run, net, tr
         (["--macs=0.5", "--data=x.npz"], "--data names no file"),
         (["--macs=0.5", "--output=small.onnx"], "must end in .keras or .h5"),
         (["--macs=0.5", "--output="], "says where the result goes"),
+        (["--max_drop=1", "--macs=0.5"], "not both. Received: --max_drop=1 and --macs=0.5"),
+        (["--max_drop=0", "--data=x.npz"], "--max_drop must be a number of points above 0"),
+        (["--max_drop=1"], "--max_drop=1 prunes while it trains"),
+        (["--max_drop=1", "--data=x.npz", "--by=watts"], "no cost of this name"),
+        (["--max_drop=1", "--data=x.npz", "--by=macs", "--method=swd"], "makes zeros"),
+        (["--macs=0.5", "--by=macs"], "--by goes with --max_drop"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_before_any_work(flags, message, run, net, tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tfmot_swd.cli.words import in_shell_words
-from tfmot_swd.io.tables import MOST_ROWS, Printable, View, print_tables, visible
+from tfmot_swd.io.tables import MOST_ROWS, Printable, View, print_plain, print_tables
 
 PROGRAM = "tfmot-swd"
 _WIDEST = 100
@@ -136,11 +136,6 @@ def define_bound_flags(values: flags.FlagValues) -> None:
         1.0,
         flag_values=values,
     )
-
-
-def print_plain(console: Console, text: str) -> None:
-    """Prints text as it is, without colours or folds, to be searched and copied; control characters are written out."""
-    console.print(visible(text), markup=False, highlight=False, soft_wrap=True)
 
 
 def folded(text: str, width: int, first: str = "", others: str | None = None) -> str:

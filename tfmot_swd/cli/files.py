@@ -2,14 +2,38 @@
 
 from __future__ import annotations
 
-import tempfile
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from tfmot_swd.cli.command import UsageError
-from tfmot_swd.io.atomic import atomic_write, check_target
+from tfmot_swd.cli.words import in_shell_words
+from tfmot_swd.io.atomic import check_target
+
+# The names of `tfmot_swd.tflite.RECIPES`, which needs TensorFlow and seconds: `--help` does without.
+RECIPES = (
+    "float32",
+    "float16",
+    "dynamic",
+    "int8",
+    "int8_float_io",
+    "int16x8",
+    "sparse_float32",
+    "sparse_float16",
+    "int8_pruned",
+)
+
+
+def check_recipes(recipes: Sequence[str]) -> None:
+    """Raises a UsageError where `--recipes` names none, or one that there is not, with those that there are."""
+    from tfmot_swd.tflite.recipes import get_recipe
+
+    if not recipes:
+        raise UsageError("--recipes names what to export, float32,int8 for example. Received: none")
+    for recipe in recipes:
+        try:
+            get_recipe(recipe)
+        except ValueError as error:
+            raise UsageError(in_shell_words(str(error))) from error
 
 
 def require_tflite(flag: str, path: str) -> bytes:
@@ -59,15 +83,3 @@ def target_of(flag: str, path: str | None, suffix: str | tuple[str, ...], inputs
         if each is not None and target.exists() and Path(each).exists() and target.samefile(each):
             raise UsageError(f"--{flag} would overwrite what is read: choose another name. Received: {path!r}")
     return target
-
-
-def write_model(target: Path, model: Any) -> None:
-    """Saves a model, of either Keras, as the `.keras` or `.h5` file that the name says, in one atomic step."""
-    with tempfile.TemporaryDirectory() as directory, warnings.catch_warnings():
-        # Both Keras advise against .h5, which was asked for.
-        warnings.filterwarnings("ignore", "You are saving your model as an HDF5 file")
-        saved = Path(directory) / f"model{target.suffix}"
-        model.save(saved)
-        content = saved.read_bytes()
-    with atomic_write(target, content):
-        pass

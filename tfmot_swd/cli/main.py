@@ -1,8 +1,10 @@
 """Entry point of `tfmot-swd`: runs the command, and turns errors into one line and an exit code.
 
-Exit codes: 0, done; 1, the model, its data or a file failed: it does not load, cannot be pruned, failed its proof, or
-does not run where `check --target` is to have it run; 2, the command line is wrong, as a flag that does not exist or a
-`--skip` of a layer that the model does not have; 130, interrupted.
+or in one call: {PROGRAM} compress net.keras --macs=0.5 --data=train.npz --output=small
+
+Exit codes: 0, done; 1, the model, its data or a file failed: it does not load, cannot be pruned, failed its proof, does
+not run where `check --target` is to have it run, or none was found within `--max_drop`; 2, the command line is wrong,
+as a flag that does not exist or a `--skip` of a layer that the model does not have; 130, interrupted.
 """
 
 from __future__ import annotations
@@ -20,9 +22,10 @@ from typing import Any
 from rich.console import Console
 
 from tfmot_swd._version import __version__
-from tfmot_swd.cli.command import PROGRAM, Command, UsageError, folded, help_text, print_plain, read_call
-from tfmot_swd.cli.commands import check, export, plan, profile, prune, report, sensitivity
+from tfmot_swd.cli.command import PROGRAM, Command, UsageError, folded, help_text, read_call
+from tfmot_swd.cli.commands import check, compress, export, plan, profile, prune, report, sensitivity
 from tfmot_swd.cli.words import in_shell_words
+from tfmot_swd.io.tables import print_plain
 from tfmot_swd.keras2.pruning_warning import PruningWarning
 from tfmot_swd_cli import errors_aside
 
@@ -34,6 +37,7 @@ COMMANDS: tuple[Command, ...] = (
     export.COMMAND,
     check.COMMAND,
     report.COMMAND,
+    compress.COMMAND,
 )
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -51,6 +55,8 @@ _SESSION = f"""
   {PROGRAM} export small.keras --recipes=float32,int8 --data=train.npz --output=files
   {PROGRAM} check files/small_int8.tflite --model=small.keras
   {PROGRAM} report small.keras --dense=net.keras --files=files/small_int8.tflite --output=report.html
+
+or in one call: {PROGRAM} compress net.keras --macs=0.5 --data=train.npz --output=small
 
 Exit codes: 0, done; 1, a model, its data or a file failed, in a check too; 2, the command line is wrong.
 {PROGRAM} --version tells the version."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
@@ -12,42 +11,12 @@ from tfmot_swd.cli.loading import import_modules
 from tfmot_swd.cli.words import in_shell_words
 
 if TYPE_CHECKING:
-    from tfmot_swd.costs.budget import Budget
     from tfmot_swd.keras2.compat import keras
-    from tfmot_swd.pruning.methods import PruningMethod, Target
+    from tfmot_swd.pruning.methods import PruningMethod
+    from tfmot_swd.workflows.goal import Goal
 
 LayerNames = dict[str, Any]
 _LIMITS = ("parameters", "macs", "bytes", "sparsity")
-
-
-@dataclasses.dataclass(frozen=True)
-class Wanted:
-    """What a model is to become.
-
-    Args:
-      rate: share to remove, of what the method counts; None for a budget.
-      budget: what may be left; None for a rate.
-      skip: layers that stay whole.
-      round_to: the number of channels kept is a multiple of this.
-      only: layers that may be pruned; None for all.
-    """
-
-    rate: float | None
-    budget: Budget | None
-    skip: tuple[str, ...] = ()
-    round_to: int = 1
-    only: tuple[str, ...] | None = None
-
-    def target(self, epochs: int = 1, steps_per_epoch: int = 1) -> Target:
-        """Returns what the model is to become by the end of a training of so many epochs."""
-        from tfmot_swd.pruning.methods import Target
-
-        return Target(self.rate, self.budget, epochs, steps_per_epoch, self.round_to)
-
-    @property
-    def choice(self) -> LayerNames:
-        """The layers by name, as the functions of the package take them."""
-        return {"skip": self.skip, "only": self.only}
 
 
 # As they are registered, where the library is not loaded yet.
@@ -132,27 +101,51 @@ def define_target_flags(values: flags.FlagValues) -> None:
     )
 
 
+def define_search_flags(values: flags.FlagValues) -> None:
+    """Defines what the metric may lose, in place of how small the model is to be."""
+    flags.DEFINE_float(
+        "max_drop",
+        None,
+        "by how many points the validation metric may be worse, in place of a rate or budget: 1.0 is one percentage "
+        "point of accuracy, or one unit of an error; the smallest model within that is searched, in several trainings",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "by",
+        None,
+        "with --max_drop, the cost to make small: parameters (default), macs, bytes of the int8 file, or one that a "
+        "module in --modules registers",
+        flag_values=values,
+    )
+    flags.DEFINE_integer("max_trials", 8, "with --max_drop, trainings at most", 1, flag_values=values)
+
+
 def layer_names(values: Any) -> LayerNames:
     """Returns what `--skip` and `--only` name."""
     return {"skip": tuple(values.skip), "only": None if values.only is None else tuple(values.only)}
 
 
-def wanted_of(values: Any) -> Wanted:
+def goal_of(values: Any) -> Goal:
     """Returns what the flags ask for.
 
     Raises:
       UsageError: nothing, too much, or what the method does not take.
     """
     from tfmot_swd.costs.budget import Budget
+    from tfmot_swd.workflows.goal import Goal
 
     limits = {name: values[name].value for name in _LIMITS if values[name].value is not None}
     method, rate = method_of(values), values.rate
     given = ", ".join(f"--{name}={value:g}" for name, value in {"rate": rate, **limits}.items() if value is not None)
-    if not given:
+    if values.max_drop is not None:
+        _check_search(values, given)
+    elif not given:
         raise UsageError(
             "Say how small: --macs=0.5 (half of the multiply-accumulates), --parameters, --bytes, --sparsity, or "
-            "--rate. Received: none of them"
+            "--rate; or how good: --max_drop=1.0 (one percentage point). Received: none of them"
         )
+    elif values.by is not None:
+        raise UsageError(f"--by goes with --max_drop. Received: --by={values.by} and {given}")
     if limits and not method.takes_budget:
         raise UsageError(
             f"--method={values.method} makes zeros and changes no size, so it takes --rate and no budget; "
@@ -166,5 +159,21 @@ def wanted_of(values: Any) -> Wanted:
         budget = Budget(**limits) if limits else None
     except ValueError as error:
         raise UsageError(in_shell_words(str(error))) from error
-    names = layer_names(values)
-    return Wanted(rate, budget, names["skip"], values.round_to, names["only"])
+    return Goal(values.method, rate, budget, **layer_names(values), round_to=values.round_to)
+
+
+def _check_search(values: Any, given: str) -> None:
+    """Raises a UsageError where `--max_drop` and `--by` cannot be meant."""
+    from tfmot_swd.workflows.floor import check_one_floor
+    from tfmot_swd.workflows.smallest import cost_name
+
+    if given:
+        raise UsageError(
+            "Give --max_drop, for the smallest model that is good enough, or how small the model is to be, not both. "
+            f"Received: --max_drop={values.max_drop:g} and {given}"
+        )
+    try:
+        check_one_floor(values.max_drop, None)
+        cost_name(values.by, values.method)
+    except (TypeError, ValueError) as error:
+        raise UsageError(in_shell_words(str(error))) from error

@@ -6,8 +6,9 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from absl import flags
 
-from tfmot_swd.cli.data import Array, Data, Inputs, first_of
+from tfmot_swd.cli.data import Array, Data, first_of
 
 if TYPE_CHECKING:
     from tfmot_swd.keras2.compat import keras
@@ -70,14 +71,16 @@ class Task:
             return metrics.BinaryAccuracy(self.metric, threshold=0.0 if self.from_logits else 0.5)
         return metrics.MeanAbsoluteError(self.metric)
 
-    def measure(self, model: keras.Model, x: Inputs, y: Array) -> float:
-        """Returns the metric of a model; nan where it gives an answer that is not finite."""
-        outputs = model.predict(x, batch_size=_SAMPLES, verbose=0)
-        if not np.isfinite(outputs).all():
-            return float("nan")
-        metric = self.make_metric()
-        metric.update_state(y, outputs)
-        return float(metric.result())
+
+def define_loss_flag(values: flags.FlagValues) -> None:
+    """Defines `--loss`, of commands that train or measure."""
+    flags.DEFINE_enum(
+        "loss",
+        None,
+        LOSSES,
+        "training loss of the model; by default guessed from y and the outputs",
+        flag_values=values,
+    )
 
 
 def task_of(model: keras.Model, data: Data, loss: str | None = None) -> Task:

@@ -6,8 +6,8 @@ import re
 
 # Arguments that flags of the same name stand for.
 _FLAGS = (
-    "backup_dir batch_size board calibration_percentile flash max_accuracy_loss min_agreement only ram round_to skip "
-    "target tolerance"
+    "backup_dir batch_size board by calibration_percentile flash max_accuracy_loss max_drop max_trials min_agreement "
+    "only ram round_to skip target tolerance"
 )
 _LIMITS = "bytes macs parameters sparsity"
 _NAMES = {

@@ -147,6 +147,11 @@ def print_tables(console: Console, *tables: Table) -> None:
         console.print(table, crop=False)
 
 
+def print_plain(console: Console, text: str) -> None:
+    """Prints text as it is, without colours or folds, to be searched and copied; control characters are written out."""
+    console.print(visible(text), markup=False, highlight=False, soft_wrap=True)
+
+
 def _fit(console: Console, table: Table) -> None:
     """Sets the widths of a table's columns; rich itself would break a long word, the end of a line at any place."""
     unbounded = console.options.update(width=10_000)

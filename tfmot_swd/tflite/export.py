@@ -132,7 +132,7 @@ def export_tflite(
         ('int8', 20, True)
     """
     chosen = get_recipe(recipe)
-    _check_runtime(chosen)
+    check_runtime(chosen)
     _check_max_encoded(max_encoded_weights, chosen)
     model = opened(model)
     check_exportable(model)
@@ -198,7 +198,8 @@ def file_bytes(model: Any, recipe: str) -> int:
     return len(chosen.encoded(compact(convert(float32_model, chosen, few))))
 
 
-def _check_runtime(recipe: Recipe) -> None:
+def check_runtime(recipe: Recipe) -> None:
+    """Raises an ImportError if the interpreter that proves files of this recipe is not installed."""
     if recipe.runtime == "micro" and importlib.util.find_spec("tflite_micro") is None:
         raise ImportError(
             f"A file of {recipe.name!r} is proven in the TFLite Micro interpreter, which is missing: "

@@ -10,9 +10,8 @@ from rich.table import Table
 
 from tfmot_swd.cli.command import Call, Command, UsageError, define_bound_flags
 from tfmot_swd.cli.data import read_data
-from tfmot_swd.cli.files import target_of
+from tfmot_swd.cli.files import RECIPES, check_recipes, target_of
 from tfmot_swd.cli.loading import define_loading_flags, import_modules, load_model
-from tfmot_swd.cli.words import in_shell_words
 from tfmot_swd.io.json_files import write_json
 from tfmot_swd.io.tables import ResultTable
 
@@ -28,18 +27,6 @@ tfmot-swd export small.keras --recipes=float32,int8 --data=train.npz --output=fi
 tfmot-swd export small.keras --recipes=float16 --output=small.tflite
 """
 _SUFFIX = ".tflite"
-# The names of `tfmot_swd.tflite.RECIPES`, which needs TensorFlow and seconds: `--help` does without.
-_RECIPES = (
-    "float32",
-    "float16",
-    "dynamic",
-    "int8",
-    "int8_float_io",
-    "int16x8",
-    "sparse_float32",
-    "sparse_float16",
-    "int8_pruned",
-)
 
 
 def _define_flags(values: flags.FlagValues) -> None:
@@ -49,7 +36,7 @@ def _define_flags(values: flags.FlagValues) -> None:
         "a folder, or for one recipe a .tflite file; an older file there is replaced",
         flag_values=values,
     )
-    flags.DEFINE_list("recipes", ["float32"], f"any of {', '.join(_RECIPES)}", flag_values=values)
+    flags.DEFINE_list("recipes", ["float32"], f"any of {', '.join(RECIPES)}", flag_values=values)
     flags.DEFINE_string(
         "data",
         None,
@@ -79,14 +66,15 @@ def _define_flags(values: flags.FlagValues) -> None:
 
 
 def _run(call: Call) -> int:
-    from tfmot_swd.tflite import RECIPES, ExportError, export_tflite
+    from tfmot_swd.tflite import ExportError, export_tflite
+    from tfmot_swd.tflite.recipes import get_recipe
 
     path, values = call.operands[0], call.flags
     import_modules(values.modules)
     inputs = [path, values.data]
     targets = _targets(path, values.output, list(dict.fromkeys(values.recipes)))
     for recipe in targets:
-        if RECIPES[recipe].needs_data and not values.data:
+        if get_recipe(recipe).needs_data and not values.data:
             raise UsageError(
                 f"{recipe} measures the ranges of all activations: give --data, 100 samples or more as the model sees "
                 "them in use. Received: no --data"
@@ -100,7 +88,7 @@ def _run(call: Call) -> int:
     for recipe, target in targets.items():
         call.note(f"{recipe}: converting, and running the file against the model ...")
         seen, check = (None, None) if data is None else (data.to_calibrate, data.to_check)
-        if data is not None and data.x_val is None and RECIPES[recipe].needs_data:
+        if data is not None and data.x_val is None and get_recipe(recipe).needs_data:
             # A part of the samples is left out of the measuring of ranges for the proof.
             check = None
         try:
@@ -113,7 +101,7 @@ def _run(call: Call) -> int:
                 values.tolerance,
                 min_agreement=values.min_agreement,
                 max_accuracy_loss=values.max_accuracy_loss,
-                calibration_percentile=values.calibration_percentile if RECIPES[recipe].needs_data else None,
+                calibration_percentile=values.calibration_percentile if get_recipe(recipe).needs_data else None,
             )
             results.append(result)
         except ExportError as error:
@@ -134,15 +122,7 @@ def _targets(model: str, output: str | None, recipes: list[str]) -> dict[str, Pa
     Raises:
       UsageError: an unknown recipe, with those that there are; one file for several recipes; no output.
     """
-    from tfmot_swd.tflite.recipes import get_recipe
-
-    if not recipes:
-        raise UsageError("--recipes names what to export, float32,int8 for example. Received: none")
-    for recipe in recipes:
-        try:
-            get_recipe(recipe)
-        except ValueError as error:
-            raise UsageError(in_shell_words(str(error))) from error
+    check_recipes(recipes)
     if not output:
         raise UsageError("--output says where the files go: give --output=folder. Received: none")
     if not output.endswith(_SUFFIX):

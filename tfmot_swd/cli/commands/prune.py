@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
-from rich.table import Table
 
 from tfmot_swd.cli.command import Call, Command, UsageError
-from tfmot_swd.cli.data import Data, length, read_data
-from tfmot_swd.cli.files import target_of, write_model
+from tfmot_swd.cli.files import target_of
 from tfmot_swd.cli.loading import define_loading_flags, load
 from tfmot_swd.cli.methods import (
-    Wanted,
     check_names,
     define_method_flags,
+    define_search_flags,
     define_target_flags,
+    goal_of,
     require_known_method,
-    wanted_of,
 )
-from tfmot_swd.cli.task import LOSSES, Task, task_of
+from tfmot_swd.cli.task import Task
+from tfmot_swd.cli.training import define_training_flags, read_splits, training_of
 from tfmot_swd.io.json_files import write_json
-from tfmot_swd.io.tables import ResultTable
 
 if TYPE_CHECKING:
-    from tfmot_swd.cli.training import Trained
+    from tfmot_swd.workflows.goal import Goal
+    from tfmot_swd.workflows.job import Job
+    from tfmot_swd.workflows.smallest import Search
+    from tfmot_swd.workflows.smallest_result import Smallest
 
 _EXAMPLE = """
 # Half of the multiply-accumulates, pruned in training. train.npz holds x and y, as the model is fed:
@@ -34,6 +36,9 @@ tfmot-swd prune net.keras --macs=0.5 --data=train.npz --epochs=20 --output=small
 
 # A file of at most 100 kB; after a crash, the same command resumes the training
 tfmot-swd prune net.keras --bytes=100_000 --data=train.npz --backup_dir=backup --output=small.keras
+
+# The smallest model whose validation accuracy is at most one percentage point lower, found in some five trainings
+tfmot-swd prune net.keras --max_drop=1.0 --data=train.npz --output=small.keras
 
 # 95 % of the weights zero
 tfmot-swd prune net.keras --method=swd --rate=0.95 --data=train.npz --output=sparse.keras
@@ -49,134 +54,125 @@ def _define_flags(values: flags.FlagValues) -> None:
     )
     flags.DEFINE_bool("keras2", False, "write for tf_keras, where MODEL is of Keras 3", flag_values=values)
     define_target_flags(values)
+    define_search_flags(values)
     define_method_flags(values)
+    define_training_flags(values)
     flags.DEFINE_string(
-        "data",
+        "backup_dir",
         None,
-        "an .npz file with arrays x and y to train on, and x_val and y_val to validate on; without those a "
-        "random tenth is held out",
+        "saves the training here after each epoch, to resume it after a crash; with --max_drop all tries, by default "
+        "in a folder beside the output",
         flag_values=values,
-    )
-    flags.DEFINE_integer("epochs", 10, "epochs of training; the last ones fine-tune", 1, flag_values=values)
-    flags.DEFINE_integer("batch_size", 64, "samples per update", 1, flag_values=values)
-    flags.DEFINE_float(
-        "learning_rate", 1e-3, "initial learning rate of Adam; decays to 0 along a cosine", 0.0, flag_values=values
-    )
-    flags.DEFINE_enum(
-        "loss", None, LOSSES, "training loss; by default guessed from y and the outputs", flag_values=values
-    )
-    flags.DEFINE_integer(
-        "seed", 0, "random seed of the order of samples and of the validation split", flag_values=values
-    )
-    flags.DEFINE_string(
-        "backup_dir", None, "saves the training here after each epoch, to resume it after a crash", flag_values=values
     )
     flags.DEFINE_string("json", None, "also write the results to this .json file", flag_values=values)
     define_loading_flags(values)
     require_known_method(values)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Pruned:
+    """What a pruning ended with.
+
+    Args:
+      model: the smaller one, of tf_keras.
+      metrics: (before, after) on the validation data, by name.
+      task: the loss; None where nothing was trained.
+      record: of the training, for `--json`.
+      search: of `--max_drop`.
+    """
+
+    model: Any
+    metrics: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
+    task: Task | None = None
+    record: dict[str, Any] = dataclasses.field(default_factory=dict)
+    search: Smallest | None = None
+
+
 def _run(call: Call) -> int:
     from tfmot_swd.keras3.door import to_keras3
+    from tfmot_swd.workflows.comparison import comparison_table, costs_compared
+    from tfmot_swd.workflows.model_files import write_model
 
     path, values = call.operands[0], call.flags
-    wanted = wanted_of(values)
-    if not values.data and values.method != "structured":
+    goal = goal_of(values)
+    if not values.data and (values.method != "structured" or values.max_drop is not None):
+        asked = f"--method={values.method}" if values.max_drop is None else f"--max_drop={values.max_drop:g}"
         raise UsageError(
-            f"--method={values.method} prunes while it trains: give --data=train.npz, or leave --method out to cut "
-            "off channels at once. Received: no --data"
+            f"{asked} prunes while it trains: give --data=train.npz, or --macs=0.5 and no --method to cut off channels "
+            "at once. Received: no --data"
         )
     inputs = [path, values.data]
     target = target_of("output", values.output, (".keras", ".h5"), inputs)
     record = target_of("json", values.json, ".json", inputs) if values.json else None
     loaded = load(call, path)
-    model = loaded.model
-    check_names(model, wanted.choice)
-    measured: list[tuple[str, float, float]] = []
-    trained, task = _pruned(call, model, wanted, measured)
-    table, costs = _compared(model, trained.model, measured)
-    write_model(target, to_keras3(trained.model) if loaded.is_keras3 and not values.keras2 else trained.model)
-    call.show(table)
+    check_names(loaded.model, goal.layers)
+    pruned = _pruned(call, loaded.model, goal)
+    costs = costs_compared(loaded.model, pruned.model)
+    write_model(target, to_keras3(pruned.model) if loaded.is_keras3 and not values.keras2 else pruned.model)
+    if pruned.search is not None:
+        call.show(pruned.search)
+    call.show(comparison_table("before → after", pruned.metrics, costs))
     if not values.data:
         call.say(
             "Nothing was trained: the accuracy has suffered, by how much only data can tell. Fine-tune the model, or "
             "give --data=train.npz to this command."
         )
     if record:
-        write_json(record, _record(call, task, costs, trained))
-    return 0
+        compared = {name: {"before": first, "after": last} for name, (first, last) in (pruned.metrics | costs).items()}
+        write_json(record, _record(call, compared, pruned))
+    return 0 if pruned.search is None or pruned.search.met else 1
 
 
-def _pruned(
-    call: Call, model: Any, wanted: Wanted, measured: list[tuple[str, float, float]]
-) -> tuple[Trained, Task | None]:
-    """Returns the pruned model and its task; appends the validation metric, before and after, to `measured`."""
-    from tfmot_swd.cli.training import Trained, Training, prune_at_once, prune_in_training
+def _pruned(call: Call, model: Any, goal: Goal) -> _Pruned:
+    from tfmot_swd.workflows.job import job_of
+    from tfmot_swd.workflows.training import Trained, prune_at_once
+
+    if not call.flags.data:
+        return _Pruned(prune_at_once(model, goal), record=Trained(model).record())
+    splits = read_splits(call, model)
+    job = job_of(model, splits.train, splits.validation, training_of(call.flags), console=call.notes)
+    name = f"validation {splits.task.metric}"
+    if call.flags.max_drop is not None:
+        search, model = _searched(call, job, goal)
+        found = search.record(model)
+        record = {"history": found.history, "final_step": found.final_step, "statuses": found.statuses}
+        return _Pruned(search.model(model), {name: (job.baseline, found.metric)}, splits.task, record, model)
+    trained = job.trained_to(goal, call.flags.backup_dir)
+    metrics = {name: (job.baseline, job.measured(trained.model))}
+    return _Pruned(trained.model, metrics, splits.task, trained.record())
+
+
+def _searched(call: Call, job: Job, goal: Goal) -> tuple[Search, Smallest]:
+    """Returns the search of `--max_drop`, and its result; tries are kept beside the output."""
+    from tfmot_swd.workflows.floor import floor_of
+    from tfmot_swd.workflows.smallest import TOLERANCE, Search, cost_name
+    from tfmot_swd.workflows.trials import check_folder
 
     values = call.flags
-    if not values.data:
-        return Trained(prune_at_once(model, wanted)), None
-    data = read_data("data", values.data, model)
-    task = task_of(model, data, values.loss)
-    data = data.with_validation(values.seed)
-    x, y = _validation(data)
-    call.note(f"Loss: {task.description}. {length(data.x):,} samples to train on, {len(y):,} to validate on.")
-    before = task.measure(model, x, y)
-    training = Training(values.epochs, values.batch_size, values.learning_rate, values.seed, values.backup_dir)
-    trained = prune_in_training(model, values.method, wanted, data, task, training, call.notes)
-    measured.append((f"validation {task.metric}", before, task.measure(trained.model, x, y)))
-    return trained, task
+    folder = check_folder("--backup_dir", values.backup_dir or Path(values.output).with_suffix(".trials"))
+    call.note(f"Every try is kept in {folder}: the same command goes on there. Remove it when you are done.")
+    search = Search(job, goal, cost_name(values.by, values.method), folder)
+    floor = floor_of(values.max_drop, None, job.objective, job.baseline)
+    return search, search.within(floor, TOLERANCE, values.max_trials)
 
 
-def _validation(data: Data) -> tuple[Any, Any]:
-    if data.x_val is None or data.y_val is None:
-        raise ValueError("Validation needs y as well as x: put both into --data. Received: x alone")
-    return data.x_val, data.y_val
-
-
-def _compared(before: Any, after: Any, measured: list[tuple[str, float, float]]) -> tuple[Table, dict[str, Any]]:
-    """Returns the table of both models, and its numbers by name."""
-    from tfmot_swd.costs.profile import profile
-    from tfmot_swd.pruning.sparsity import sparsity_report
-
-    table = ResultTable("before → after")
-    for heading in ("", "before", "after", "ratio"):
-        table.add_column(heading, justify="right" if heading else "left")
-    for name, *pair in measured:
-        table.add_row(name, *(f"{value:.4f}" for value in pair), "")
-    costs = [profile(each) for each in (before, after)]
-    kept = [sparsity_report(each) for each in (before, after)]
-    counts = {
-        "parameters": [each.parameters for each in costs],
-        "parameters that are not zero": [each.nonzero_parameters for each in kept],
-        "kernel weights that are not zero": [each.nonzero_kernels for each in kept],
-        "MACs": [each.macs for each in costs],
-        "activation bytes at once": [each.peak_activation_bytes for each in costs],
-    }
-    for name, (first, last) in counts.items():
-        table.add_row(name, f"{first:,}", f"{last:,}", f"{last / first:.3f}" if first else "")
-    rows = {name: tuple(pair) for name, *pair in measured} | counts
-    return table, {name: {"before": first, "after": last} for name, (first, last) in rows.items()}
-
-
-def _record(call: Call, task: Task | None, costs: dict[str, Any], trained: Trained) -> dict[str, Any]:
+def _record(call: Call, compared: dict[str, Any], pruned: _Pruned) -> dict[str, Any]:
     values = call.flags
     return {
         "model": call.operands[0],
         "flags": {name: values[name].value for name in values if values[name].value != values[name].default},
-        "loss": None if task is None else dataclasses.asdict(task),
+        "loss": None if pruned.task is None else dataclasses.asdict(pruned.task),
         "seed": values.seed,
-        "compared": costs,
-        "history": trained.history,
-        "final_step": None if trained.final_step is None else dataclasses.asdict(trained.final_step),
-        "statuses": [dataclasses.asdict(status) for status in trained.statuses],
+        "compared": compared,
+        "search": None if pruned.search is None else pruned.search.to_dict(),
+        **pruned.record,
     }
 
 
 COMMAND = Command(
     "prune",
-    "Prunes a model to a budget of multiply-accumulates, parameters or bytes, or at a rate: in training where --data "
-    "is given, at a small cost in accuracy, or at once, at a large one.",
+    "Prunes a model to a budget of multiply-accumulates, parameters or bytes, at a rate, or as far as its accuracy "
+    "allows: in training where --data is given, at a small cost in accuracy, or at once, at a large one.",
     _EXAMPLE,
     _define_flags,
     _run,

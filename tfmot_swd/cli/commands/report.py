@@ -13,7 +13,7 @@ from tfmot_swd.cli.command import Call, Command, UsageError, define_full_flag
 from tfmot_swd.cli.data import Data, length, read_data
 from tfmot_swd.cli.files import require_tflite, target_of
 from tfmot_swd.cli.loading import define_loading_flags, load_model
-from tfmot_swd.cli.task import LOSSES, task_of
+from tfmot_swd.cli.task import define_loss_flag, task_of
 
 if TYPE_CHECKING:
     from tfmot_swd.tflite import ExportResult
@@ -63,13 +63,7 @@ def _define_flags(values: flags.FlagValues) -> None:
         "that of the files is as in --exports, and that of the dense model unknown",
         flag_values=values,
     )
-    flags.DEFINE_enum(
-        "loss",
-        None,
-        LOSSES,
-        "training loss of the models; by default guessed from y and the outputs",
-        flag_values=values,
-    )
+    define_loss_flag(values)
     flags.DEFINE_bool("measure", True, "time the files on this machine, some seconds for each", flag_values=values)
     flags.DEFINE_string("title", None, "of the page; the name of the model by default", flag_values=values)
     flags.DEFINE_string("json", None, "also write the report to this .json file", flag_values=values)

@@ -9,7 +9,7 @@ from tfmot_swd.cli.data import Data, length, read_data
 from tfmot_swd.cli.files import target_of
 from tfmot_swd.cli.loading import define_loading_flags, load_model
 from tfmot_swd.cli.methods import check_names, define_layer_flags, layer_names
-from tfmot_swd.cli.task import LOSSES, task_of
+from tfmot_swd.cli.task import define_loss_flag, task_of
 
 _EXAMPLE = """
 # Each group of channels alone without a quarter, half, three quarters and nine tenths of them. val.npz holds x and y,
@@ -37,13 +37,7 @@ def _define_flags(values: flags.FlagValues) -> None:
         "rates", ["0.25", "0.5", "0.75", "0.9"], "shares to remove, each between 0 and 1", flag_values=values
     )
     define_layer_flags(values)
-    flags.DEFINE_enum(
-        "loss",
-        None,
-        LOSSES,
-        "training loss of the model; by default guessed from y and the outputs",
-        flag_values=values,
-    )
+    define_loss_flag(values)
     flags.DEFINE_integer("batch_size", 256, "samples at once", 1, flag_values=values)
     flags.DEFINE_string("journal", None, "keeps finished rows in this .jsonl file, to go on from", flag_values=values)
     flags.DEFINE_string("output", None, "also draw the result as this .svg file", flag_values=values)

@@ -1,0 +1,165 @@
+"""Compression in one call: the folder, the files and the result; nothing is overwritten, and a crash costs little."""
+
+import dataclasses
+import json
+
+import keras as keras3
+import numpy as np
+import pytest
+
+from tests.workflows.nets import TRAIN, VALIDATION, Cut, ladder
+from tfmot_swd import Budget
+from tfmot_swd.tflite import ExportError
+from tfmot_swd.workflows import compress, file_exports
+from tfmot_swd.workflows.file_exports import Exporter
+from tfmot_swd.workflows.job import Job, job_of
+from tfmot_swd.workflows.training import Training
+
+
+def run(output, net=None, **options):
+    return compress(net or ladder(), TRAIN, VALIDATION, output=output, epochs=2, verbose=0, measure=False, **options)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Returns the result of a real training of a Keras 3 model, and its folder."""
+    folder = tmp_path_factory.mktemp("jobs") / "small"
+    return run(folder, ladder(keras3), budget=0.5, batch_size=20, learning_rate=0.01), folder
+
+
+def test_everything_is_in_the_folder_and_in_the_result(trained):
+    found, folder = trained
+    assert sorted(str(each.relative_to(folder)) for each in folder.rglob("*") if each.is_file()) == [
+        "files/dense_float32.tflite",
+        "files/dense_int8.tflite",
+        "files/model_float32.tflite",
+        "files/model_int8.tflite",
+        "model.keras",
+        "report.html",
+        "report.json",
+        "result.json",
+        "trials/journal.jsonl",
+        "trials/pruned.keras",
+    ]
+    small = keras3.models.load_model(folder / "model.keras")
+    np.testing.assert_allclose(small(VALIDATION[0]), found.model(VALIDATION[0]), rtol=1e-6)
+    assert found.costs["parameters"] == (72, small.count_params())
+    assert small.count_params() <= 36
+    error = float(np.abs(np.asarray(small(VALIDATION[0])) - 36).mean())
+    assert (found.met, found.metric, found.baseline) == (True, "mae", 0.0)
+    assert found.value == pytest.approx(error, rel=1e-3)
+    for each in found.files:
+        path = folder / "files" / f"model_{each.recipe}.tflite"
+        assert (each.path, each.bytes) == (str(path), path.stat().st_size)
+        assert each.dense_bytes == (folder / "files" / f"dense_{each.recipe}.tflite").stat().st_size
+        assert not each.failure
+    assert found.files[0].metric == pytest.approx(error, rel=1e-3)
+
+
+def test_the_result_and_the_report_say_the_same(trained):
+    found, folder = trained
+    assert json.loads((folder / "result.json").read_text()) == json.loads(json.dumps(found.to_dict()))
+    report = json.loads((folder / "report.json").read_text())
+    assert report["metric"] == "mae"
+    assert report["small_score"] == pytest.approx(found.value, rel=1e-3)
+    # Curves of the training that was made.
+    assert report["panels"]
+    text = str(found)
+    assert "model_int8.tflite" in text
+    assert f"│ validation mae                   │ 0.0000 │ {found.value:.4f} │" in text
+
+
+def test_a_finished_folder_is_left_alone(trained):
+    _, folder = trained
+    with pytest.raises(FileExistsError, match=r"holds a finished result.*remove result.json"):
+        run(folder, ladder(keras3), budget=0.5)
+
+
+def test_a_crash_behind_the_training_does_not_train_again(monkeypatch, tmp_path):
+    made = Cut()
+    monkeypatch.setattr(Job, "trained_to", made)
+    with monkeypatch.context() as broken:
+        broken.setattr(Exporter, "dense", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run(tmp_path, budget=Budget(macs=0.5), recipes=["float32"])
+    assert {each.name for each in tmp_path.iterdir()} == {"trials", "files", "model.keras"}
+    with pytest.raises(ValueError, match="another job, with another budget"):
+        run(tmp_path, budget=Budget(macs=0.4), recipes=["float32"])
+    found = run(tmp_path, budget=Budget(macs=0.5), recipes=["float32"])
+    assert len(made.goals) == 1
+    assert found.costs["MACs"] == (72, 36)
+
+
+def test_with_a_drop_the_search_leads_and_a_floor_that_is_missed_comes_first(monkeypatch, tmp_path):
+    monkeypatch.setattr(Job, "trained_to", Cut())
+    found = run(tmp_path, max_drop=0.5, max_trials=1, recipes=["float32"])
+    assert not found.met
+    assert str(found).lstrip().startswith("The floor was not met")
+    assert found.costs["parameters"][1] == found.search.trial.cost
+    assert found.to_dict()["search"]["met"] is False
+
+
+@dataclasses.dataclass
+class Proof:
+    accuracy: float | None
+    keras_accuracy: float | None = 0.9
+    path: str = ""
+
+
+@pytest.mark.parametrize(
+    ("plain", "aware", "is_aware"),
+    [(0.896, None, False), (0.85, 0.89, True), (0.85, 0.84, False), (None, 0.89, True), (0.85, None, False)],
+)
+def test_int8_files_that_lose_are_trained_for_their_rounding_and_the_better_one_stays(
+    plain, aware, is_aware, monkeypatch, tmp_path
+):
+    job = job_of(ladder(), TRAIN, VALIDATION, Training(), verbose=0)
+    exporter, trained = Exporter(job, tmp_path, 2), []
+
+    def export(self, model, path, recipe):
+        accuracy = aware if model == "aware" else plain
+        if accuracy is None:
+            raise ExportError("it failed its proof")
+        path.write_text(str(model))
+        return Proof(accuracy)
+
+    monkeypatch.setattr(Exporter, "_export", export)
+    monkeypatch.setattr(Exporter, "_trained_aware", lambda self, model: trained.append(model) or "aware")
+    monkeypatch.setattr(file_exports.dataclasses, "replace", lambda found, path: found)
+    (whole, files) = exporter.pruned("small", ["float32", "int8"])
+    # Rounding is of integers alone.
+    assert not whole.is_aware
+    assert files.is_aware == is_aware
+    assert trained == ([] if plain == 0.896 else ["small"])
+    content = (tmp_path / "model_int8.tflite").read_text()
+    assert content == ("aware" if is_aware else "small")
+    assert not list(tmp_path.glob("*.tmp")) + list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({}, ValueError, "in one way: budget=.*Received: neither"),
+        ({"budget": 0.5, "max_drop": 1.0}, ValueError, "Received: budget=0.5 and max_drop=1.0"),
+        ({"budget": 1.5}, ValueError, r"share .* must be in \(0, 1\)"),
+        ({"budget": "half"}, TypeError, "A target is"),
+        ({"budget": 0.5, "by": "macs"}, ValueError, "by goes with max_drop"),
+        ({"budget": Budget(macs=0.5), "method": "swd"}, ValueError, "share of the weights to remove"),
+        ({"max_drop": -1}, ValueError, "above 0. Received: max_drop=-1"),
+        ({"budget": 0.5, "recipes": ["int4"]}, ValueError, "recipe must be one of"),
+        ({"budget": 0.5, "recipes": []}, ValueError, "names what to export"),
+        ({"budget": 0.5, "recipes": "int8"}, TypeError, "must be a list of names"),
+        ({"budget": 0.5, "quantize_aware_epochs": -1}, ValueError, "quantize_aware_epochs must be a whole number"),
+    ],
+)
+def test_bad_input_is_refused_before_any_work(changes, error, message, tmp_path):
+    with pytest.raises(error, match=message):
+        run(tmp_path / "new", **changes)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_with_other_files_is_left_alone(tmp_path):
+    (tmp_path / "model.keras").write_text("mine")
+    with pytest.raises(FileExistsError, match="nothing is overwritten: choose another one.*model.keras"):
+        run(tmp_path, budget=0.5)
+    assert (tmp_path / "model.keras").read_text() == "mine"

@@ -1,0 +1,301 @@
+"""Compression of a trained model in one call: pruned in training, exported, measured and reported."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from tfmot_swd.costs.budget import Budget, as_budget
+from tfmot_swd.costs.cost import find_cost
+from tfmot_swd.io.tables import print_plain
+from tfmot_swd.keras2.compat import keras
+from tfmot_swd.keras2.validation import whole_number
+from tfmot_swd.pruning.methods import method_named
+from tfmot_swd.report.build import device_report
+from tfmot_swd.report.result import DeviceReport
+from tfmot_swd.tflite.advice import advise
+from tfmot_swd.tflite.measure import describe_file, measure_files
+from tfmot_swd.workflows.comparison import costs_compared
+from tfmot_swd.workflows.compress_result import Compressed, CompressedFile
+from tfmot_swd.workflows.file_exports import Exporter, FileExport, check_recipes
+from tfmot_swd.workflows.floor import check_one_floor, floor_of
+from tfmot_swd.workflows.goal import Goal
+from tfmot_swd.workflows.job import Job, job_of
+from tfmot_swd.workflows.model_files import write_model
+from tfmot_swd.workflows.smallest import MAX_TRIALS, TOLERANCE, Search, cost_name
+from tfmot_swd.workflows.smallest_result import Smallest
+from tfmot_swd.workflows.training import Training
+from tfmot_swd.workflows.trials import TrialRecord, Trials, check_folder
+
+RECIPES = ("float32", "int8")
+_TRIALS, _FILES, _MODEL, _RESULT = "trials", "files", "model.keras", "result.json"
+_OWN = (_TRIALS, _FILES, _MODEL, _RESULT, "report.html", "report.json")
+
+
+def compress(
+    model: Any,
+    train: Any,
+    validation: Any,
+    *,
+    output: str | os.PathLike[str],
+    budget: Budget | float | None = None,
+    max_drop: float | None = None,
+    by: str | None = None,
+    recipes: Sequence[str] = RECIPES,
+    method: str = "structured",
+    epochs: int = 10,
+    batch_size: int = 64,
+    learning_rate: float = 1e-3,
+    optimizer: Callable[[int], Any] | None = None,
+    quantize_aware_epochs: int = 2,
+    max_trials: int = MAX_TRIALS,
+    metric: Any = None,
+    mode: str = "auto",
+    skip: Collection[str] = (),
+    only: Collection[str] | None = None,
+    round_to: int = 1,
+    measure: bool = True,
+    seed: int = 0,
+    verbose: int = 1,
+    console: Console | None = None,
+) -> Compressed:
+    """Prunes a trained model in training, exports it in each recipe, measures the files and writes a report.
+
+    Use it to get from a model to files for a device in one call. It is a composition of public functions: copy the body
+    of `compress_job`, and change what does not suit you. In turn: `prune_selective_decay`, `fit` with
+    `UpdatePruningStep`, `strip_pruning` (`smallest` with `max_drop`); `export_tflite`, proven on the validation data;
+    for files of int8 that lose more than half a point of accuracy `quantize_aware`, and the better file of the two
+    stays; `measure_files`, side by side with the files of the whole model; `advise`; `device_report`.
+
+    The folder `output` gets `model.keras`, `files/model_<recipe>.tflite` and `files/dense_<recipe>.tflite` (the whole
+    model's), `report.html`, `report.json`, `result.json`, and `trials/`, from which the same call goes on after a
+    crash.
+
+    Args:
+      model: a built tf_keras or Keras 3 Sequential or Functional model, trained, and compiled with a loss and a metric.
+        It stays as it is.
+      train: (x, y) or (x, y, sample_weight) of arrays; or a `tf.data.Dataset`, PyDataset or Sequence of such batches.
+        Ranges of integer files are measured on it too.
+      validation: the same, to decide and to measure on. Keep test data out of both.
+      output: a new or empty folder, or that of the same call, unfinished.
+      budget: a `Budget`, or the share to remove, in (0, 1): of the parameters; with a method that makes zeros, of the
+        weights.
+      max_drop: in place of `budget`, by how many points the metric may be worse, as in `smallest`: 1.0 is one
+        percentage point of accuracy. The smallest model within that is searched, in some five trainings.
+      by: with `max_drop`, the cost to make small, as in `smallest`.
+      recipes: of the files, names of `tflite.RECIPES`.
+      method: name of a pruning method: "structured", "pgp", "swd", "magnitude", or a registered one.
+      epochs, batch_size, learning_rate, optimizer: of each training, as in `smallest`.
+      quantize_aware_epochs: of quantization-aware training, at a tenth of the learning rate; 0 leaves it out.
+      max_trials: with `max_drop`, trainings at most.
+      metric, mode, skip, only, round_to, seed: as in `smallest`.
+      measure: whether files are run for their time and memory, some seconds each.
+      verbose: 0 shows nothing.
+      console: where progress is shown; standard error by default.
+
+    Returns:
+      A `Compressed`. A recipe that cannot be exported is a row with a reason, and does not cost the others.
+
+    Raises:
+      TypeError: a model, data, budget or recipes of another kind.
+      ValueError: both or neither of `budget` and `max_drop`; an unknown recipe, method, cost or layer; the model is not
+        compiled, subclassed or wrapped; data without targets; a budget that cannot be met.
+      FileExistsError: `output` holds other files, or a finished result.
+
+    >>> import numpy as np, tf_keras as keras
+    >>> net = keras.Sequential([keras.layers.Dense(2, input_shape=(3,))])
+    >>> compress(net, (np.ones((4, 3)), np.ones(4)), (np.ones((4, 3)), np.ones(4)), output="new", budget=0.5,
+    ...          recipes=["int4"])
+    Traceback (most recent call last):
+    ValueError: recipe must be one of 'float32', 'float16', ...
+    """
+    goal = goal_to(budget, max_drop, by, method, skip, only, round_to)
+    recipes, epochs_aware = check_recipes(recipes), whole_number("quantize_aware_epochs", quantize_aware_epochs, 0)
+    whole_number("max_trials", max_trials, 1)
+    folder = check_output(output)
+    training = Training(epochs, batch_size, learning_rate, optimizer, seed)
+    job = job_of(model, train, validation, training, metric, mode, verbose, console)
+    return compress_job(job, goal, folder, recipes, max_drop, by, epochs_aware, max_trials, measure)
+
+
+def compress_job(
+    job: Job,
+    goal: Goal,
+    folder: Path,
+    recipes: Sequence[str],
+    max_drop: float | None = None,
+    by: str | None = None,
+    quantize_aware_epochs: int = 2,
+    max_trials: int = MAX_TRIALS,
+    measure: bool = True,
+) -> Compressed:
+    """Returns what `compress` does, for a job; the arguments are known to be right."""
+    pruned, record, search = _pruned(job, goal, folder / _TRIALS, max_drop, by, max_trials)
+    small = job.returned(pruned)
+    write_model(folder / _MODEL, small)
+
+    exporter = Exporter(job, folder / _FILES, quantize_aware_epochs)
+    exports = exporter.pruned(pruned, recipes)
+    dense = exporter.dense([each.recipe for each in exports if each.result])
+    report = _report(job, pruned, record, exports, dense, measure)
+    report.write_html(folder / "report.html")
+    report.write_json(folder / "report.json")
+
+    result = Compressed(
+        met=search is None or search.met,
+        model=small,
+        metric=job.metric,
+        baseline=job.baseline,
+        value=record.metric,
+        costs=costs_compared(job.model, pruned),
+        files=tuple(_file(each, dense.get(each.recipe), report) for each in exports),
+        search=search,
+        folder=str(folder),
+        model_path=str(folder / _MODEL),
+        report_path=str(folder / "report.html"),
+    )
+    result.write_json(folder / _RESULT)
+    return result
+
+
+def goal_to(
+    budget: Budget | float | None,
+    max_drop: float | None,
+    by: str | None,
+    method: str,
+    skip: Collection[str] = (),
+    only: Collection[str] | None = None,
+    round_to: int = 1,
+) -> Goal:
+    """Returns the goal of a compression; without a rate or budget where `max_drop` is given.
+
+    Raises:
+      TypeError, ValueError: both or neither of them; numbers out of range; an unknown method or cost.
+    """
+    whole = Goal(method, None, None, tuple(skip), None if only is None else tuple(only))
+    whole = dataclasses.replace(whole, round_to=whole_number("round_to", round_to, 1))
+    if (budget is None) == (max_drop is None):
+        raise ValueError(
+            "Say how small or how good the model must be, in one way: budget=Budget(macs=0.5), or max_drop=1.0, by how "
+            "many points the metric may be worse. "
+            f"Received: {'neither' if budget is None else f'budget={budget!r} and max_drop={max_drop!r}'}"
+        )
+    takes_budget = method_named(method).takes_budget
+    if budget is None:
+        check_one_floor(max_drop, None)
+        cost_name(by, method)
+        return whole
+    if by is not None:
+        raise ValueError(f"by goes with max_drop. Received: by={by!r} and budget={budget!r}")
+    if takes_budget:
+        return dataclasses.replace(whole, budget=as_budget(budget))
+    if isinstance(budget, Budget):
+        raise ValueError(
+            f"method={method!r} makes zeros and changes no size: give the share of the weights to remove, budget=0.9, "
+            f"or method='structured'. Received: budget={budget!r}"
+        )
+    # It says what is wrong with a number.
+    as_budget(budget)
+    return dataclasses.replace(whole, rate=float(budget))
+
+
+def check_output(output: str | os.PathLike[str], name: str = "output") -> Path:
+    """Returns the folder of a compression: a new or empty one, or one that the same call has begun.
+
+    Raises:
+      TypeError: it is not a path.
+      FileExistsError: it holds other files, or a finished result.
+      NotADirectoryError: a file has this name.
+    """
+    if not isinstance(output, str | os.PathLike) or not os.fspath(output):
+        raise TypeError(f"{name} must be the path of a folder. Received: {name}={output!r}")
+    folder = Path(output)
+    if not folder.is_dir():
+        return check_folder(name, folder)
+    found = {each.name for each in folder.iterdir()}
+    foreign = sorted(each for each in found - set(_OWN) if not each.endswith(".tmp"))
+    if foreign or (found and _TRIALS not in found):
+        raise FileExistsError(
+            f"{name} must be a new or empty folder, as nothing is overwritten: choose another one. "
+            f"Received: {name}={str(folder)!r} with {', '.join((foreign or sorted(found))[:5])}"
+        )
+    if _RESULT in found:
+        raise FileExistsError(
+            f"{name} holds a finished result, and nothing is overwritten: choose another folder, or remove {_RESULT} "
+            f"to make it again, from its trainings as far as those are the same. Received: {name}={str(folder)!r}"
+        )
+    check_folder(f"{name}/{_TRIALS}", folder / _TRIALS)
+    return folder
+
+
+def _pruned(
+    job: Job, goal: Goal, folder: Path, max_drop: float | None, by: str | None, max_trials: int
+) -> tuple[keras.Model, TrialRecord, Smallest | None]:
+    """Returns the pruned tf_keras model, the record of its training, and the search that led there."""
+    if max_drop is not None:
+        search = Search(job, goal, cost_name(by, goal.method), folder)
+        found = search.within(floor_of(max_drop, None, job.objective, job.baseline), TOLERANCE, max_trials)
+        return search.model(found), search.record(found), found
+    asked = repr(goal.budget) if goal.rate is None else f"rate={goal.rate}"
+    subject = {"budget": asked, "method": goal.method, **goal.layers, "round_to": goal.round_to}
+    trials = Trials(job, subject, find_cost("parameters").of, folder)
+    print_plain(job.console, f"Training to {goal.words()}; the whole model has {job.metric} {job.baseline:.4f}.")
+    record = trials.run("pruned", goal)
+    return trials.model("pruned"), record, None
+
+
+def _report(
+    job: Job,
+    pruned: keras.Model,
+    record: TrialRecord,
+    exports: Sequence[FileExport],
+    dense: dict[str, Path],
+    measure: bool,
+) -> DeviceReport:
+    """Returns the report on the model before and after, with all files measured on the validation data."""
+    results = [each.result for each in exports if each.result]
+    files = {path.stem: str(path) for path in dense.values()} | {Path(each.path).stem: each.path for each in results}
+    pairs = {Path(each.path).stem: dense[each.recipe].stem for each in results if each.recipe in dense}
+    if measure and files:
+        print_plain(job.console, f"Measuring {', '.join(files)} ...")
+        measures = measure_files(files, dense=pairs | {path.stem: path.stem for path in dense.values()})
+    else:
+        measures = tuple(describe_file(name, path) for name, path in files.items())
+    # Scores are of models of one output, by a metric object; the loss is none.
+    scored_by = next((each for each in job.model.metrics if each.name == job.metric and each.name != "loss"), None)
+    is_scored = scored_by is not None and len(job.model.outputs) == 1
+    return device_report(
+        job.model,
+        pruned,
+        results,
+        measures,
+        record.history,
+        record.statuses,
+        data=job.samples.pairs() if is_scored else None,
+        metric=scored_by if is_scored else None,
+        advice=[advise(each.path, dense.get(each.recipe)) for each in results],
+        seed=job.training.seed,
+    )
+
+
+def _file(export: FileExport, dense: Path | None, report: DeviceReport) -> CompressedFile:
+    result = export.result
+    if result is None:
+        return CompressedFile(export.recipe, "", None, None, None, None, None, failure=export.failure)
+    row = next(each for each in report.files if each.file == Path(result.path).name)
+    latency = next((each for each in row.latency if each.threads == 1), None)
+    return CompressedFile(
+        export.recipe,
+        result.path,
+        result.bytes,
+        None if dense is None else dense.stat().st_size,
+        result.accuracy if row.score is None else row.score,
+        None if latency is None else latency.median_ms,
+        None if latency is None else latency.ratio,
+        export.is_aware,
+    )
