@@ -18,7 +18,7 @@ CALLS = {
     "prune_magnitude": lambda model: tfmot_swd.magnitude.prune_magnitude(model, ConstantSparsity(0.5, 0)),
     "wrap_prunable_layers": lambda model: tfmot_swd.pruning.wrap_prunable_layers(model, lambda layer: layer),
     "channel_groups": tfmot_swd.channels.channel_groups,
-    "compress": lambda model: tfmot_swd.workflows.compress(model, DATA, DATA, output="job", budget=0.5),
+    "compress": lambda model: tfmot_swd.compress(model, DATA, DATA, output="job", budget=0.5),
     "channel_scores": tfmot_swd.channels.channel_scores,
     "prune_now": tfmot_swd.prune_now,
     "device_report": lambda model: tfmot_swd.device_report(model, model),

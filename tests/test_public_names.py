@@ -17,6 +17,7 @@ FRONT = [
     "SelectiveDecay",
     "StructuredDecay",
     "UpdatePruningStep",
+    "compress",
     "device_report",
     "export_tflite",
     "plan_channels",

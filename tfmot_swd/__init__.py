@@ -41,6 +41,7 @@ from tfmot_swd.pruning import (
 from tfmot_swd.report import device_report
 from tfmot_swd.swd import SelectiveDecay, StructuredDecay, prune_selective_decay
 from tfmot_swd.tflite import export_tflite, quantize_aware
+from tfmot_swd.workflows import compress
 
 __all__ = [
     "AfterPruning",
@@ -52,6 +53,7 @@ __all__ = [
     "StructuredDecay",
     "UpdatePruningStep",
     "channels",
+    "compress",
     "costs",
     "device_report",
     "export_tflite",
