@@ -5,9 +5,9 @@
 
 The Fashion net is trained here from nothing. ResNet-8 of MLPerf Tiny came from the original images of CIFAR-10, and
 trains on the JPEG copy first. MobileNetV1 0.25 of visual wake words is asked for its own answers on the same
-photographs, as their labels say nothing of persons, so its accuracy is agreement with the whole network. What is decided
-is decided on the validation split; the test split is scored once, for the whole network and for the result. One seed.
-Resumable: one line a network in `research/results/smallest_models.jsonl`; a search that was stopped goes on in
+photographs, as their labels say nothing of persons, so its accuracy is agreement with the whole network. What is
+decided is decided on the validation split; the test split is scored once, for the whole network and for the result. One
+seed. Resumable: one line a network in `research/results/smallest_models.jsonl`; a search that was stopped goes on in
 `--work`.
 """
 
