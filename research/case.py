@@ -12,6 +12,11 @@ print(training.validation_accuracy(model))
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import io
+import json
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +27,10 @@ from examples.datasets import ImageData, batches
 from examples.networks import NETWORKS
 from examples.training import accuracy
 from research.data import load
+from tfmot_swd.io.atomic import atomic_write
 
+# Weights of dense trainings that others begin with.
+TRAINED = Path(tempfile.gettempdir()) / "tfmot_swd_trained"
 # Share of the updates over which the learning rate climbs to its peak.
 WARM_UP = 0.15
 
@@ -44,6 +52,9 @@ class Case:
       label_smoothing: of the cross-entropy.
       weight_decay: factor of w in the gradient of each kernel.
       policy: Keras's dtype policy.
+      trained: name of the case whose dense training, of the same seed, gives the weights to begin with; empty for an
+        untrained network.
+      optimizer: "sgd" with Nesterov momentum 0.9, or "adam".
     """
 
     name: str
@@ -58,6 +69,8 @@ class Case:
     label_smoothing: float = 0.1
     weight_decay: float = 5e-4
     policy: str = "mixed_bfloat16"
+    trained: str = ""
+    optimizer: str = "sgd"
 
     @property
     def steps_per_epoch(self) -> int:
@@ -74,11 +87,18 @@ class Case:
         return load(self.dataset, self.train_limit)
 
     def recipe(self) -> dict[str, Any]:
-        """Returns what a journal keeps of the case; a change to any of it makes other runs."""
-        return {name: value for name, value in dataclasses.asdict(self).items() if name not in ("name", "title")}
+        """Returns what a journal keeps of the case; a change to any of it makes other runs.
+
+        Fields that came after the first runs are left out where they have the value of those.
+        """
+        found = {name: value for name, value in dataclasses.asdict(self).items() if name not in ("name", "title")}
+        later = {"trained": "", "optimizer": "sgd"}
+        return {name: value for name, value in found.items() if later.get(name) != value}
 
 
 _CIFAR = "CIFAR-10 (JPEG copy)"
+_FASHION = ("fashion_mnist", "fashion_net", "glorot", 3, 55_000)
+_RESNET = ("cifar10_jpeg", "resnet9", "glorot", 3, 45_000)
 CASES = {
     case.name: case
     for case in (
@@ -87,8 +107,14 @@ CASES = {
         Case("B", f"{_CIFAR}, ResNet-9/16, 30 epochs", "cifar10_jpeg", "resnet9", "glorot", 30, 45_000, augment=True),
         Case("Cg", "Fashion-MNIST, Glorot start", "fashion_mnist", "fashion_net", "glorot", 10, 55_000),
         Case("Cp", "Fashion-MNIST, PyTorch's start", "fashion_mnist", "fashion_net", "pytorch", 10, 55_000),
+        Case("Fs", "Fashion-MNIST, from trained weights, SGD", *_FASHION, trained="Cg"),
+        Case("Fa", "Fashion-MNIST, from trained weights, Adam", *_FASHION, trained="Cg", optimizer="adam"),
+        Case("Rs", f"{_CIFAR}, from trained weights, SGD", *_RESNET, augment=True, trained="A"),
+        Case("Ra", f"{_CIFAR}, from trained weights, Adam", *_RESNET, augment=True, trained="A", optimizer="adam"),
     )
 }
+# Peak of the learning rate of the dense training whose weights a case begins with; fixed before any run of it.
+TRAINED_RATE = 0.2
 
 
 @keras.utils.register_keras_serializable("tfmot_swd_research")
@@ -108,7 +134,7 @@ class WarmUpAndFall(keras.optimizers.schedules.LearningRateSchedule):
         step = tf.cast(step, tf.float32)
         end = self.steps if self.restart is None else self.restart[0]
         climb = max(self.warm_up * end, 1.0)
-        first = self.peak * tf.minimum((step + 1.0) / climb, (end - step) / (end - climb))
+        first = self.peak * tf.minimum((step + 1.0) / climb, (end - step) / max(end - climb, 1.0))
         if self.restart is None:
             return tf.maximum(first, 0.0)
         second = self.restart[1] * (self.steps - step) / (self.steps - end)
@@ -149,7 +175,27 @@ class Training:
         if self.case.start == "glorot":
             network = keras.models.clone_model(network, clone_function=_with_glorot)
         logits = keras.layers.Activation("linear", dtype="float32", name="float32_logits")(network.output)
-        return keras.Model(network.input, logits, name=network.name)
+        model = keras.Model(network.input, logits, name=network.name)
+        if self.case.trained:
+            model.set_weights(self._trained_weights())
+            keras.utils.set_random_seed(self.seed)
+        return model
+
+    def _trained_weights(self) -> list[np.ndarray]:
+        """Returns the weights of the dense training that the case begins with; made once a seed and machine."""
+        case = CASES[self.case.trained]
+        source = Training(case, self.data, self.seed, TRAINED_RATE)
+        told = json.dumps({**case.recipe(), "seed": self.seed, "learning_rate": TRAINED_RATE}, sort_keys=True)
+        path = TRAINED / f"{case.name}_{self.seed}_{hashlib.sha256(told.encode()).hexdigest()[:12]}.npz"
+        if not path.exists():
+            model = source.build()
+            source.fit(model)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_write(path, _as_npz(model.get_weights())):
+                pass
+            keras.backend.clear_session()
+        with np.load(path) as found:
+            return [found[name] for name in found.files]
 
     @property
     def stream(self) -> tf.data.Dataset:
@@ -163,8 +209,9 @@ class Training:
     def compile(self, model: keras.Model, schedule: WarmUpAndFall | None = None) -> None:
         """Compiles a model with the optimizer and the loss of the case."""
         schedule = schedule or WarmUpAndFall(self.learning_rate, self.steps)
+        sgd = self.case.optimizer == "sgd"
         model.compile(
-            keras.optimizers.SGD(schedule, momentum=0.9, nesterov=True),
+            keras.optimizers.SGD(schedule, momentum=0.9, nesterov=True) if sgd else keras.optimizers.Adam(schedule),
             keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=self.case.label_smoothing),
             metrics=["accuracy"],
         )
@@ -192,6 +239,12 @@ class Training:
     def test_accuracy(self, model: keras.Model) -> float:
         """Returns the share of test images that the model names right; for the last stage of the protocol alone."""
         return accuracy(model, self.data.to_float(self.data.test_x), self.data.test_y)
+
+
+def _as_npz(arrays: list[np.ndarray]) -> bytes:
+    content = io.BytesIO()
+    np.savez(content, *arrays)
+    return content.getvalue()
 
 
 def _with_glorot(layer: keras.layers.Layer) -> keras.layers.Layer:

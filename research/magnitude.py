@@ -54,20 +54,24 @@ def global_gradual(training: Training, rate: float, ramp_end: float, criterion: 
 def once_and_restart(training: Training, rate: float, at: float, restart: float) -> keras.Model:
     """BIMP (arXiv 2111.00843): dense training, one global cut, retraining under a linearly falling learning rate.
 
-    `at` is the share of the run before the cut, `restart` the learning rate after it as a share of the first peak.
+    `at` is the share of the run before the cut, 0 for a network that is trained already; `restart` is the learning rate
+    after it as a share of the first peak.
     """
     model = training.build()
-    cut = int(training.steps * at)
+    cut = max(int(training.steps * at), 1)
     schedule = WarmUpAndFall(training.learning_rate, training.steps, restart=(cut, restart * training.learning_rate))
     training.fit(model, [GlobalMagnitude(once(rate, cut))], schedule)
     return model
 
 
-def tfmot_gradual(training: Training, rate: float, ramp_end: float, frequency: int = 16) -> keras.Model:
+def tfmot_gradual(
+    training: Training, rate: float, ramp_end: float, frequency: int = 16, initial: float = 0.0
+) -> keras.Model:
     """TFMOT's `PolynomialDecay` layer by layer, first and last layer skipped as its guide advises.
 
     The rate of the other layers is raised so that the model as a whole ends at `rate`; where the skipped layers alone
-    hold more than may be left, the last one is pruned too.
+    hold more than may be left, the last one is pruned too. The climb begins at `initial`, for trained weights 0.5 in
+    the guide.
     """
     # Its wrapper multiplies masters by masks in the compute dtype, which mixed precision would round at each step.
     training = dataclasses.replace(training, case=dataclasses.replace(training.case, policy="float32"))
@@ -79,7 +83,7 @@ def tfmot_gradual(training: Training, rate: float, ramp_end: float, frequency: i
         kept_whole = {owners[0].name}
     layer_rate = rate * total / (total - sum(sizes[name] for name in kept_whole))
     end_step = max(int(training.steps * ramp_end) // frequency, 1) * frequency
-    schedule = tfmot.sparsity.keras.PolynomialDecay(0.0, min(layer_rate, 0.9999), 0, end_step, frequency=frequency)
+    schedule = tfmot.sparsity.keras.PolynomialDecay(initial, min(layer_rate, 0.9999), 0, end_step, frequency=frequency)
 
     def wrap(layer: keras.layers.Layer) -> keras.layers.Layer:
         if layer.name in sizes and layer.name not in kept_whole:

@@ -15,14 +15,14 @@ import matplotlib.pyplot as plt
 from rich.console import Console
 
 from research.case import CASES
-from research.runs import RESULTS, TUNING_RATE, journal_of
+from research.runs import RESULTS, TUNING_RATE, journal_of, tuning_rate
 from research.settings import SEARCH
 from research.statistics import holm, paired
 from research.tables import ResultTable, save_figure, write_markdown
 
 OURS = "swd"
 # Half the width within which two methods count as equally good, in points; see the protocol.
-MARGINS = {"A": 0.5, "B": 0.5, "Cg": 0.3, "Cp": 0.3}
+MARGINS = {"A": 0.5, "B": 0.5, "Cg": 0.3, "Cp": 0.3, "Fs": 0.3, "Fa": 0.3, "Rs": 0.5, "Ra": 0.5}
 Scores = dict[float, dict[str, dict[int, float]]]
 
 
@@ -40,7 +40,8 @@ def validation_table(stage: str, case: str) -> ResultTable | None:
         (name, *(f"{by_seed[seed]:.2f}" if seed in by_seed else "" for seed in seeds), f"{_mean(by_seed):.2f}")
         for (_, name), by_seed in ordered
     )
-    title = f"{CASES[case].title}, {stage}: validation accuracy in % at {TUNING_RATE:.0%}"
+    rate = tuning_rate(CASES[case]) if stage == "tuning" else TUNING_RATE
+    title = f"{CASES[case].title}, {stage}: validation accuracy in % at {rate:.0%}"
     notes = [f"{len(rows)} settings."]
     if stage == "search":
         notes.append(
@@ -56,7 +57,7 @@ def final_scores(case: str) -> Scores:
     for record in journal_of("final", case).records():
         key, accuracy = record["key"], record["result"]["test_accuracy"]
         chance = accuracy is None or math.isnan(accuracy)
-        found[key["rate"]][key["method"]][key["seed"]] = 10.0 if chance else 100 * accuracy
+        found[key["rate"]][key["name"].split(" ")[0]][key["seed"]] = 10.0 if chance else 100 * accuracy
     return {rate: dict(by_method) for rate, by_method in found.items()}
 
 
@@ -68,12 +69,13 @@ def complete(by_method: Mapping[str, Mapping[int, float]]) -> dict[str, dict[int
 
 def final_table(case: str) -> ResultTable | None:
     """Returns mean test accuracies by rate, and ours against the best reference; None where nothing was run."""
+    whole = final_scores(case).get(0.0, {}).get("dense", {})
     scores = {rate: complete(by_method) for rate, by_method in final_scores(case).items() if rate}
     scores = {rate: found for rate, found in scores.items() if OURS in found and len(next(iter(found.values()))) > 1}
     if not scores:
         return None
     methods = sorted({method for found in scores.values() for method in found})
-    best = {rate: max((m for m in found if m != OURS), key=lambda m: _mean(found[m])) for rate, found in scores.items()}
+    best = {rate: max(filter(_is_reference, found), key=lambda m: _mean(found[m])) for rate, found in scores.items()}
     plain = [paired(found[OURS], found[best[rate]]) for rate, found in scores.items()]
     rows = []
     for (rate, found), level in zip(scores.items(), holm([each.p for each in plain]), strict=True):
@@ -89,9 +91,9 @@ def final_table(case: str) -> ResultTable | None:
             )
         )
     heading = ("rate", "seeds", *methods, "best reference", "ours minus it", "")
-    return ResultTable(
-        f"{CASES[case].title}: test accuracy in %", heading, tuple(sorted(rows)), left=("best reference",)
-    )
+    title = f"{CASES[case].title}: test accuracy in %"
+    notes = (f"Dense: {_mean(whole):.2f} over {len(whole)} seeds.",) if whole else ()
+    return ResultTable(title, heading, tuple(sorted(rows)), left=("best reference",), notes=notes)
 
 
 def draw(cases: Sequence[str], path: Path) -> Path | None:
@@ -119,6 +121,11 @@ def draw(cases: Sequence[str], path: Path) -> Path | None:
         axis.grid(alpha=0.3)
         axis.legend(fontsize=7)
     return save_figure(figure, path)
+
+
+def _is_reference(method: str) -> bool:
+    """Returns whether a method is none of ours, of which other forms begin with the name of the default."""
+    return method.partition("_")[0] != OURS
 
 
 def _mean(by_seed: Mapping[Any, float]) -> float:

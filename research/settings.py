@@ -23,6 +23,11 @@ class Candidate:
     learning_rate: float
     setting: dict[str, Any]
 
+    @property
+    def family(self) -> str:
+        """The method in the sense of the protocol, of whose settings one is chosen: the first word of the name."""
+        return self.name.split(" ")[0]
+
 
 def _grid(name: str, method: str, rates: tuple[float, ...], settings: list[dict[str, Any]]) -> list[Candidate]:
     return [
@@ -104,13 +109,30 @@ SEARCH: list[Candidate] = [
 FREQUENCY: list[Candidate] = [
     Candidate(f"threshold every {frequency} updates", "swd", 0.2, {"frequency": frequency}) for frequency in (1, 4, 16)
 ]
-FINAL_METHODS: tuple[str, ...] = (
-    *("dense", "st3", "feather", "global_gradual", "lamp_gradual", "bimp", "tfmot", "swd"),
-)
+
+# Settings of the cases that begin with trained weights, four a method; the learning rate is one of two by optimizer.
+_SMALL_RATES = {"sgd": (0.01, 0.05), "adam": (3e-4, 1e-3)}
+
+
+def fine_tuning(optimizer: str) -> list[Candidate]:
+    """Returns the settings that are tried from trained weights, of as many for each method."""
+    rates = _SMALL_RATES[optimizer]
+    return [
+        *_grid("dense", "dense", rates, [{}]),
+        *_grid("feather", "feather", rates, [{"end": end} for end in (0.5, 0.8)]),
+        *_grid("global_gradual", "global_gradual", rates, [{"ramp_end": end} for end in (0.5, 0.8)]),
+        *_grid("bimp", "bimp", rates, [{"at": 0.0, "restart": restart} for restart in (1.0, 2.0)]),
+        *_grid("tfmot", "tfmot", rates, [{"ramp_end": 0.8}, {"ramp_end": 1.0, "initial": 0.5}]),
+        *_grid("swd", "swd", rates, [{"ramp": 0.5}, {"ramp": 0.8}]),
+        *_grid("swd_forward", "swd", rates, [{"penalty": "forward", "ramp": ramp} for ramp in (0.5, 0.8)]),
+    ]
+
+
 # In the order in which they are worth running.
 FINAL_RATES = {
     "A": (0.99, 0.98, 0.95, 0.995),
     "B": (0.99, 0.98),
     "Cg": (0.99, 0.999, 0.98, 0.995, 0.95, 0.998),
     "Cp": (0.99, 0.999, 0.98, 0.995, 0.95, 0.998),
+    **dict.fromkeys(("Fs", "Fa", "Rs", "Ra"), (0.9, 0.8, 0.95, 0.98)),
 }

@@ -5,6 +5,7 @@ import pytest
 import tf_keras as keras
 
 from examples.datasets import ImageData
+from research import case as case_module
 from research.case import CASES, Training, WarmUpAndFall
 
 
@@ -60,3 +61,28 @@ def test_a_seed_gives_the_same_start_and_batches(data):
     for same, other, third in zip(*firsts, strict=True):
         np.testing.assert_array_equal(same, other)
         assert not np.array_equal(same, third)
+
+
+def test_a_case_begins_with_the_weights_of_another_ones_training(data, monkeypatch, tmp_path):
+    short = {"train_limit": 64, "epochs": 1, "batch_size": 32}
+    monkeypatch.setattr(case_module, "TRAINED", tmp_path)
+    monkeypatch.setitem(CASES, "Cg", dataclasses.replace(CASES["Cg"], **short))
+    training = Training(dataclasses.replace(CASES["Fa"], **short), data, seed=0, learning_rate=1e-3)
+
+    model = training.build()
+
+    source = Training(CASES["Cg"], data, 0, case_module.TRAINED_RATE)
+    dense = source.build()
+    source.fit(dense)
+    for ours, theirs in zip(model.get_weights(), dense.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    training.compile(model)
+    assert type(model.optimizer).__name__ == "Adam"
+    # Read from its file the next time.
+    monkeypatch.setattr(Training, "fit", None)
+    np.testing.assert_array_equal(training.build().get_weights()[0], model.get_weights()[0])
+
+
+def test_a_recipe_without_later_fields_is_that_of_earlier_runs():
+    assert not {"trained", "optimizer"} & CASES["A"].recipe().keys()
+    assert {"trained": "Cg", "optimizer": "adam"}.items() <= CASES["Fa"].recipe().items()

@@ -3,8 +3,6 @@ import json
 import subprocess
 import sys
 
-import pytest
-
 from research import runs
 from research.case import CASES
 from research.claims import claim
@@ -37,11 +35,12 @@ def test_tuning_and_search_stay_away_from_the_seeds_of_the_last_stage():
     assert not set(runs.TUNING_SEEDS) & set(runs.FINAL_SEEDS)
 
 
-def test_the_last_stage_asks_for_committed_settings(monkeypatch, tmp_path):
-    monkeypatch.setattr(runs, "TUNED", tmp_path / "tuned.json")
+def test_the_last_stage_asks_for_committed_settings(monkeypatch):
+    monkeypatch.setattr(runs, "tuned", lambda case: {"swd": SEARCH[1], "dense": SEARCH[0]} if case == "A6" else {})
 
-    with pytest.raises(FileNotFoundError, match=r"Received: no tuned\.json"):
-        next(runs.keys("final", CASES["A"], None, None, None))
+    found = list(runs.keys("final", CASES["A"], [0], None, [0.99]))
+
+    assert [(key["name"], key["rate"]) for key in found] == [(SEARCH[1].name, 0.99), ("dense", 0.0)]
 
 
 def test_a_run_is_claimed_by_one_process_alone():
