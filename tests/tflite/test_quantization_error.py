@@ -9,9 +9,10 @@ import pytest
 import tf_keras as keras
 
 from tfmot_swd import export_tflite
-from tfmot_swd.tflite import quantization_error
+from tfmot_swd.tflite import ExportError, quantization_error
 from tfmot_swd.tflite.graph import FileTensor
 from tfmot_swd.tflite.layer_tensors import TensorPair, _layers
+from tfmot_swd.tflite.layout import read_layout
 from tfmot_swd.tflite.quantization_error import Measure, QuantizationByLayer, QuantizedLayer
 
 _LAX = {"tolerance": 10.0, "min_agreement": 0.0, "max_accuracy_loss": 1.0}
@@ -156,3 +157,36 @@ def test_what_cannot_be_compared(wide, rows, tmp_path):
         quantization_error(wide, path, rows, threshold=2)
     with pytest.raises(FileNotFoundError):
         quantization_error(wide, tmp_path / "absent.tflite", rows)
+
+
+def test_a_layer_that_stays_in_float_brings_the_accuracy_back(wide, rows, tmp_path):
+    path = tmp_path / "wide.tflite"
+    whole = export_tflite(wide, path, "int8", representative_data=rows, **_LAX)
+    # What reads the large channel has to be in float too.
+    result = export_tflite(wide, path, "int8", representative_data=rows, float_layers=["wide", "head"])
+    assert result.mean_difference < whole.mean_difference / 20
+    found = quantization_error(wide, path, rows)
+    assert [each.limits is None for each in found.layers] == [False, True, True]
+    assert found.first is None
+    # Inputs and outputs are those of the recipe.
+    layout = read_layout(path.read_bytes())
+    assert {port.dtype.name for port in (*layout.inputs, *layout.outputs)} == {"int8"}
+    export_tflite(wide, path, "int8_float_io", representative_data=rows, float_layers=["wide", "head"])
+    layout = read_layout(path.read_bytes())
+    assert {port.dtype.name for port in (*layout.inputs, *layout.outputs)} == {"float32"}
+
+
+@pytest.mark.parametrize(
+    ("names", "recipe", "error", "message"),
+    [
+        (["wide", "absent"], "int8", ValueError, "names of the model's layers: .*Received: 'absent'$"),
+        (["wide"], "int16x8", ValueError, "for recipes in int8.*with recipe='int16x8'$"),
+        ("wide", "int8", TypeError, "list of names.*Received: float_layers='wide'$"),
+        (["x"], "int8", ExportError, "layers that the file computes.*Received: x$"),
+    ],
+)
+def test_float_layers_that_cannot_be(names, recipe, error, message, wide, rows, tmp_path):
+    path = tmp_path / "wide.tflite"
+    with pytest.raises(error, match=message):
+        export_tflite(wide, path, recipe, representative_data=rows, float_layers=names, **_LAX)
+    assert not path.exists()

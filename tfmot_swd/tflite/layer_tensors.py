@@ -66,7 +66,7 @@ def pair_tensors(model: keras.Model, wanted: FileGraph, found: FileGraph, conten
     outputs = dict(zip(wanted.outputs, model.output_names, strict=False))
     ours, theirs = ([each for each in graph.operators if each.name not in _CONVERSIONS] for graph in (wanted, found))
     keys = [[_key(graph, each) for each in group] for graph, group in ((wanted, ours), (found, theirs))]
-    blocks = difflib.SequenceMatcher(None, *keys, autojunk=False).get_matching_blocks()
+    blocks = difflib.SequenceMatcher(None, keys[0], keys[1], autojunk=False).get_matching_blocks()
     pairs = []
     for block in blocks:
         for step in range(block.size):
