@@ -61,8 +61,11 @@ def convert_in_part(converter: Any, settings: dict[str, Any]) -> bytes:
     from tensorflow.lite.python.convert import mlir_quantize
     from tensorflow.lite.tools import flatbuffer_utils
 
-    converter._experimental_calibrate_only = True
-    calibrated = converter.convert()
+    # The debugger measures the ranges; its own files have other inputs and outputs than were asked for.
+    debugger = tf.lite.experimental.QuantizationDebugger(
+        converter=converter, debug_dataset=converter.representative_dataset
+    )
+    calibrated = debugger.calibrated_model
     graph = flatbuffer_utils.convert_bytearray_to_object(bytearray(calibrated)).subgraphs[0]
     outputs = dict(zip(graph.outputs, settings["output_layers"], strict=True))
     kept, seen = [], set()

@@ -13,8 +13,9 @@ from tfmot_swd.tflite.conversion import convert
 from tfmot_swd.tflite.file_bytes import describe
 from tfmot_swd.tflite.flatbuffer import compact
 from tfmot_swd.tflite.graph import FileGraph, FileOperator, read_graph
+from tfmot_swd.tflite.inputs import check_inputs
 from tfmot_swd.tflite.interpreter import dequantize, open_interpreter, quantize
-from tfmot_swd.tflite.layout import read_layout
+from tfmot_swd.tflite.layout import FileLayout, read_layout
 from tfmot_swd.tflite.micro.operators import is_encoded
 from tfmot_swd.tflite.recipes import get_recipe
 from tfmot_swd.tflite.samples import Array, Samples, chunks
@@ -91,22 +92,25 @@ def run_pairs(
     Args:
         float_content, content: the float32 file and the quantized one.
         pairs: of their tensors.
-        names: of the model's inputs.
+        names: of the model's inputs. A file whose inputs are called otherwise gets them by position.
         samples: in the order of the names.
+
+    Raises:
+        ValueError: the quantized file takes other inputs.
     """
+    layouts = [read_layout(each) for each in (float_content, content)]
+    order = [_inputs(layout, names, samples) for layout in layouts]
     with silenced_logs():
         opened = [open_interpreter(each, keep_tensors=True)[0] for each in (float_content, content)]
         for interpreter in opened:
             interpreter.allocate_tensors()
-    layouts = [read_layout(each) for each in (float_content, content)]
     details = {detail["index"]: detail for detail in opened[1].get_tensor_details()}
     for arrays, _ in chunks(samples.inputs, layouts[0].inputs[0].shape[0]):
-        given = dict(zip(names, arrays, strict=True))
-        for interpreter, layout in zip(opened, layouts, strict=True):
+        for interpreter, layout, numbers in zip(opened, layouts, order, strict=True):
             interpreter.reset_all_variables()
             places = [detail["index"] for detail in interpreter.get_input_details()]
-            for port in layout.inputs:
-                interpreter.set_tensor(places[port.position], quantize(given[port.name], port.detail))
+            for port, number in zip(layout.inputs, numbers, strict=True):
+                interpreter.set_tensor(places[port.position], quantize(arrays[number], port.detail))
             interpreter.invoke()
         yield [
             (opened[0].get_tensor(pair.wanted), dequantize(opened[1].get_tensor(pair.found), details[pair.found]))
@@ -127,6 +131,16 @@ def read_quantized(content: bytes) -> FileGraph:
             f"outputs are the same, and pass that file. Received: {describe(content)}, made by 'int8_pruned'"
         )
     return graph
+
+
+def _inputs(layout: FileLayout, names: list[str], samples: Samples) -> list[int]:
+    """Returns which of the samples' arrays each input of a file gets."""
+    ports = [port.name for port in layout.inputs]
+    by_name = set(ports) == set(names)
+    order = [names.index(each) for each in ports] if by_name else list(range(len(names)))
+    given = zip(ports if len(ports) == len(names) else names, order, strict=True)
+    check_inputs({name: samples.inputs[number] for name, number in given}, layout.inputs, layout.file)
+    return order
 
 
 def _key(graph: FileGraph, operator: FileOperator) -> tuple[str, tuple[tuple[int, ...], ...]]:

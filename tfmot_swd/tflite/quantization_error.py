@@ -97,8 +97,8 @@ class QuantizationByLayer(Printable, JsonResult):
         if 2 * first.rounding > first.error:
             return (
                 f"{said} {ranges}, which is too coarse for most channels: a few large values stretch the range. Bound "
-                "them in the model (ReLU6, normalization), train with quantize_aware, or export with recipe='int16x8', or "
-                "with this layer and those that read it in float_layers."
+                "them in the model (ReLU6, normalization), train with quantize_aware, export with recipe='int16x8', or "
+                "leave this layer and those that read it in float (float_layers)."
             )
         if first.clipped > _CLIPPED:
             cut = f"{first.clipped:.1%} of them are cut off"
