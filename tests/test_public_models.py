@@ -1,10 +1,12 @@
 """Every public function that takes a model: right, or a clear error, for every kind of model."""
 
+import functools
 import inspect
 
 import keras as keras3
 import numpy as np
 import pytest
+import tensorflow as tf
 import tf_keras as keras
 from tensorflow_model_optimization.sparsity.keras import ConstantSparsity, prune_low_magnitude
 
@@ -35,6 +37,7 @@ CALLS = {
         model, tfmot_swd.ProgressiveRate(0.5, 2), layers="all"
     ),
     "prune_selective_decay": lambda model: tfmot_swd.prune_selective_decay(model, SCHEDULE),
+    "quantization_error": lambda model: tfmot_swd.tflite.quantization_error(model, plain_file(), X),
     "quantize_aware": tfmot_swd.quantize_aware,
     "reestimate_batch_norm": lambda model: tfmot_swd.pruning.reestimate_batch_norm(model, [X]),
     "remove_channels": lambda model: tfmot_swd.channels.remove_channels(
@@ -54,6 +57,11 @@ CALLS = {
 
 def plain() -> keras.Model:
     return keras.Sequential([L.Dense(5, input_shape=(6,), name="hidden"), L.BatchNormalization(), L.Dense(2)])
+
+
+@functools.cache
+def plain_file() -> bytes:
+    return tf.lite.TFLiteConverter.from_keras_model(plain()).convert()
 
 
 def keras_3():

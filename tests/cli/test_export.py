@@ -1,6 +1,7 @@
 """`export`: files by recipe, each proven, and what was not is said and not there."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -43,8 +44,6 @@ def test_one_recipe_may_name_its_file_and_needs_no_data(run, net, tmp_path):
     ],
 )
 def test_what_cannot_be_meant_is_refused_before_any_work(flags, message, run, net, tmp_path, monkeypatch):
-    import re
-
     monkeypatch.chdir(tmp_path)
     code, out, err = run("export", net, *flags)
     assert (code, out) == (2, "")
@@ -72,3 +71,42 @@ def test_the_files_that_pass_stay_when_another_fails(run, tmp_path):
     assert "net_float32.tflite" in out
     assert "1 of 2 files failed. float16:" in err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["net.keras", "net_float32.tflite"]
+
+
+def test_a_firmware_project_of_the_samples_beside_the_file(run, net, train, tmp_path):
+    folder, record = tmp_path / "firmware", tmp_path / "export.json"
+    flags = [f"--data={train}", f"--output={tmp_path / 'net.tflite'}", f"--firmware={folder}", f"--json={record}"]
+    code, out, err = run("export", net, "--recipes=float32", "--firmware_samples=2", *flags)
+    assert code == 0, err
+    # Two samples of 6 inputs and 3 outputs.
+    assert "golden data, 2 samples" in out
+    assert json.loads(record.read_text())["firmware"]["golden_bytes"] == 2 * 4 * (6 + 3)
+    assert "#define MODEL_GOLDEN_SAMPLES 2\n" in (folder / "golden.h").read_text()
+    assert (folder / "main.cc").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--recipes=float32,int8", "--data=train"], "one recipe that TFLite Micro runs.*--recipes=float32,int8"),
+        (["--recipes=dynamic", "--data=train"], "one recipe that TFLite Micro runs.*--recipes=dynamic"),
+        (["--recipes=float32"], "give --data"),
+        (["--firmware_samples=2"], "give --firmware too"),
+    ],
+)
+def test_firmware_that_cannot_be_written_is_refused_before_any_work(flags, message, run, net, train, tmp_path):
+    given = [f"--data={train}" if each == "--data=train" else each for each in flags]
+    if flags != ["--firmware_samples=2"]:
+        given.append(f"--firmware={tmp_path / 'firmware'}")
+    code, out, err = run("export", net, f"--output={tmp_path / 'files'}", *given)
+    assert (code, out) == (2, "")
+    assert re.search(message, err)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_firmware_folder_of_other_files_is_refused_before_any_work(run, net, train, tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    code, _, err = run("export", net, f"--data={train}", f"--output={tmp_path / 'a.tflite'}", f"--firmware={tmp_path}")
+    assert code != 0
+    assert "choose a new folder" in err
+    assert [each.name for each in tmp_path.iterdir()] == ["mine.txt"]

@@ -7,6 +7,7 @@ from tfmot_swd.tflite.boards import BOARDS, Board, register_board
 from tfmot_swd.tflite.export import export_tflite, file_bytes
 from tfmot_swd.tflite.interpreter import run_tflite
 from tfmot_swd.tflite.measure import FileMeasure, measure_files
+from tfmot_swd.tflite.quantization_error import QuantizationByLayer, QuantizedLayer, quantization_error
 from tfmot_swd.tflite.quantize_aware import quantize_aware
 from tfmot_swd.tflite.recipes import DEFAULT_RECIPES, RECIPES, REFUSED, Recipe, register_recipe
 from tfmot_swd.tflite.result import ExportError, ExportResult
@@ -22,12 +23,15 @@ __all__ = [
     "ExportResult",
     "FileAdvice",
     "FileMeasure",
+    "QuantizationByLayer",
+    "QuantizedLayer",
     "Recipe",
     "advise",
     "check_fit",
     "export_tflite",
     "file_bytes",
     "measure_files",
+    "quantization_error",
     "quantize_aware",
     "register_board",
     "register_recipe",

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_swd.keras2.compat import keras
+from tfmot_swd.keras2.graph import layer_behind
 from tfmot_swd.tflite.recipes import Recipe
 from tfmot_swd.tflite.result import ExportError
 from tfmot_swd.tflite.samples import Samples, chunks
@@ -26,12 +28,18 @@ from tfmot_swd.tflite.subprocesses import describe_exit
 _WORKER = Path(__file__).with_name("conversion_worker.py")
 
 
-def convert(model: keras.Model, recipe: Recipe, calibration: Samples | None) -> bytes:
+def convert(model: keras.Model, recipe: Recipe, calibration: Samples | None, float_layers: Sequence[str] = ()) -> bytes:
     """Converts a model at its fixed batch, 1 unless it has one.
 
     Where ranges are measured, the quantizer ends the whole process on some graphs, and the interpreter on some files
     that it writes: those recipes are converted and tried out in another process, which is kept for the next conversion
     as it takes some seconds to start.
+
+    Args:
+        model: in float32.
+        recipe: what kind of file.
+        calibration: samples to measure ranges on, for recipes that need them.
+        float_layers: names of layers that stay in float, for recipes in int8.
 
     Raises:
         ExportError: the model cannot be converted, or the converter crashes on it.
@@ -50,7 +58,13 @@ def convert(model: keras.Model, recipe: Recipe, calibration: Samples | None) -> 
         directory = Path(scratch)
         _save(function, model, directory / "model")
         names = [] if calibration is None else list(model.input_names)
-        (directory / "settings.json").write_text(json.dumps({**recipe.settings(), "input_names": names}))
+        settings = {
+            **recipe.settings(),
+            "input_names": names,
+            "float_layers": list(float_layers),
+            "output_layers": [layer_behind(output).name for output in model.outputs],
+        }
+        (directory / "settings.json").write_text(json.dumps(settings))
         if calibration is not None:
             batches = [arrays for arrays, _ in chunks(calibration.inputs, batch)]
             np.savez(directory / "inputs.npz", *(np.stack(arrays) for arrays in zip(*batches, strict=True)))

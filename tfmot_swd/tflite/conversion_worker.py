@@ -43,7 +43,54 @@ def convert(directory: Path) -> bytes:
                 yield dict(zip(settings["input_names"], batches, strict=True))
 
         converter.representative_dataset = representative
+    if settings["float_layers"]:
+        return convert_in_part(converter, settings)
     content: bytes = converter.convert()
+    return content
+
+
+def convert_in_part(converter: Any, settings: dict[str, Any]) -> bytes:
+    """Returns the file of a converter with some layers left in float, as TensorFlow's QuantizationDebugger does it.
+
+    The quantizer is told operators by the name of the tensor that they make, which holds the names of layers.
+
+    Raises:
+        ValueError: a layer has no operator in the file.
+    """
+    import tensorflow as tf
+    from tensorflow.lite.python.convert import mlir_quantize
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    # The debugger measures the ranges; its own files have other inputs and outputs than were asked for.
+    debugger = tf.lite.experimental.QuantizationDebugger(
+        converter=converter, debug_dataset=converter.representative_dataset
+    )
+    calibrated = debugger.calibrated_model
+    graph = flatbuffer_utils.convert_bytearray_to_object(bytearray(calibrated)).subgraphs[0]
+    outputs = dict(zip(graph.outputs, settings["output_layers"], strict=True))
+    kept, seen = [], set()
+    for index in (index for operator in graph.operators for index in operator.outputs):
+        name = graph.tensors[index].name.decode()
+        # Outputs of the model are called otherwise, the last layer of each by its place alone.
+        parts = {part for each in name.split(";") for part in each.split("/")} | {outputs.get(index)}
+        found = parts & set(settings["float_layers"])
+        seen |= found
+        if found:
+            kept.append(name)
+    missing = [each for each in settings["float_layers"] if each not in seen]
+    if missing:
+        raise ValueError(
+            "float_layers must name layers that the file computes: these are folded into others, or do nothing there. "
+            f"Received: {', '.join(missing)}"
+        )
+    dtype = tf.dtypes.as_dtype(settings["io_dtype"] or "float32")
+    content: bytes = mlir_quantize(
+        calibrated,
+        fully_quantize=settings["io_dtype"] is not None,
+        input_data_type=dtype,
+        output_data_type=dtype,
+        denylisted_nodes=kept,
+    )
     return content
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 from tfmot_swd.io.atomic import atomic_write, check_target
@@ -14,14 +14,20 @@ from tfmot_swd.keras2.validation import PruningWarning
 from tfmot_swd.keras3.door import opened
 from tfmot_swd.tflite.conversion import convert, prepare
 from tfmot_swd.tflite.diagnosis import explain
+from tfmot_swd.tflite.export_checks import (
+    check_danger,
+    check_encoding,
+    check_float_layers,
+    check_percentile,
+    check_runtime,
+    check_sizes,
+)
 from tfmot_swd.tflite.file_bytes import gzip_size, sha256, zstd_size
 from tfmot_swd.tflite.flatbuffer import compact
 from tfmot_swd.tflite.interpreter import run_tflite
-from tfmot_swd.tflite.layout import open_size
-from tfmot_swd.tflite.micro.decode import check_max_encoded
 from tfmot_swd.tflite.micro.interpreter import run_micro
 from tfmot_swd.tflite.parity import compare, count_bad
-from tfmot_swd.tflite.proof import Bounds, check_share, require
+from tfmot_swd.tflite.proof import Bounds, require
 from tfmot_swd.tflite.recipes import Recipe, get_recipe
 from tfmot_swd.tflite.result import ExportError, ExportResult
 from tfmot_swd.tflite.samples import HELD_OUT, Array, Samples, random_samples, read_samples
@@ -49,6 +55,7 @@ def export_tflite(
     min_agreement: float | None = None,
     max_accuracy_loss: float | None = None,
     calibration_percentile: float | None = None,
+    float_layers: Sequence[str] = (),
 ) -> ExportResult:
     """Converts a model to a TFLite file, and writes it only if it computes the same as the model.
 
@@ -109,6 +116,9 @@ def export_tflite(
         calibration_percentile: for recipes that measure ranges, clips each float input of `representative_data` to the
             range of so many percent of its values, 99.9 for example: one outlier otherwise stretches the range, and
             leaves few of 256 steps to all other values. None takes the data as they are.
+        float_layers: for recipes in int8, names of layers that stay in float32, such as the one that
+            `tflite.quantization_error` names; values are converted in front of it and behind. What the converter fuses
+            with such a layer stays in float too. Integer accelerators do not run those layers.
 
     Returns:
         The size and the numbers of the proof.
@@ -117,7 +127,7 @@ def export_tflite(
         TypeError: not a model of tf_keras or Keras 3, data of a wrong kind or dtype.
         ValueError: a model not built or still wrapped, a recipe that is unknown or does not work,
             missing, empty, misshapen, non-finite or constant data; `max_encoded_weights` not positive, or with a recipe
-            that encodes nothing.
+            that encodes nothing; `float_layers` that the model has not, or with a recipe that is not int8.
         OSError: nothing can be written at `path`.
         ImportError: `"int8_pruned"` without the package tflite-micro.
         ExportError: the model cannot be converted, or the file failed its proof.
@@ -133,12 +143,13 @@ def export_tflite(
     """
     chosen = get_recipe(recipe)
     check_runtime(chosen)
-    _check_max_encoded(max_encoded_weights, chosen)
+    check_encoding(max_encoded_weights, chosen)
     model = opened(model)
     check_exportable(model)
-    _check_sizes(model, chosen)
+    check_sizes(model, chosen)
     bounds = Bounds(chosen.tolerance if tolerance is None else tolerance, min_agreement, max_accuracy_loss)
-    _check_percentile(calibration_percentile, chosen)
+    check_percentile(calibration_percentile, chosen)
+    check_float_layers(float_layers, model, chosen)
     target = check_target(path)
     float32_model = float32_copy(model)
     calibration, check = _data(float32_model, chosen, representative_data, check_data)
@@ -148,10 +159,13 @@ def export_tflite(
     reference = _reference(model, float32_model, check)
 
     content = compact(
-        convert(float32_model, chosen, calibration), keep_names, float32_model.input_names, float32_model.output_names
+        convert(float32_model, chosen, calibration, float_layers),
+        keep_names,
+        float32_model.input_names,
+        float32_model.output_names,
     )
     kernels = check_zeros(float32_model, content, chosen.name)
-    _check_danger(chosen, content)
+    check_danger(chosen, content)
     content = chosen.encoded(content, max_encoded_weights)
     with atomic_write(target, content) as temporary:
         written = temporary.read_bytes()
@@ -196,55 +210,6 @@ def file_bytes(model: Any, recipe: str) -> int:
     samples = random_samples(float32_model)
     few = Samples(tuple(array[:2] for array in samples.inputs), None)
     return len(chosen.encoded(compact(convert(float32_model, chosen, few))))
-
-
-def check_runtime(recipe: Recipe) -> None:
-    """Raises an ImportError if the interpreter that proves files of this recipe is not installed."""
-    if recipe.runtime == "micro" and importlib.util.find_spec("tflite_micro") is None:
-        raise ImportError(
-            f"A file of {recipe.name!r} is proven in the TFLite Micro interpreter, which is missing: "
-            "pip install 'tfmot_swd[micro]'. Received: no package tflite_micro"
-        )
-
-
-def _check_sizes(model: keras.Model, recipe: Recipe) -> None:
-    for name, tensor in zip(model.input_names, model.inputs, strict=True):
-        if recipe.runtime == "micro" and None in tuple(tensor.shape[1:]):
-            raise ValueError(f"{recipe.name!r} is for TFLite Micro. {open_size(name, tuple(tensor.shape))}")
-
-
-def _check_max_encoded(max_encoded_weights: int | None, recipe: Recipe) -> None:
-    check_max_encoded(max_encoded_weights)
-    if max_encoded_weights is not None and recipe.encode is None:
-        raise ValueError(
-            "max_encoded_weights bounds the kernels that are encoded: leave it out, or use recipe='int8_pruned'. "
-            f"Received: max_encoded_weights={max_encoded_weights!r} with recipe={recipe.name!r}"
-        )
-
-
-def _check_danger(recipe: Recipe, content: bytes) -> None:
-    danger = recipe.danger(content)
-    if danger is not None:
-        raise ExportError(
-            f"The {recipe.name} file was not put in place: {danger}. Use 'float32' or 'float16'. "
-            f"Received: a file of {len(content):,} bytes"
-        )
-
-
-def _check_percentile(percentile: float | None, recipe: Recipe) -> None:
-    if percentile is None:
-        return
-    check_share("calibration_percentile", percentile, 100)
-    if percentile <= 50:
-        raise ValueError(
-            "calibration_percentile is the share of the values that stay as they are, 99.9 for example. "
-            f"Received: calibration_percentile={percentile!r}"
-        )
-    if not recipe.needs_data:
-        raise ValueError(
-            "calibration_percentile is for recipes that measure ranges, such as int8: leave it out. "
-            f"Received: calibration_percentile={percentile!r} with recipe={recipe.name!r}"
-        )
 
 
 def _data(

@@ -44,6 +44,7 @@ class FileTensor:
             (4, 1) in Keras; () where single elements are stored, or all of them.
         scales: of the quantization, one or one a channel; empty in float.
         open_axes: axes behind the batch whose size is open until the file is run; `shape` has 1 there.
+        zero_points: as `scales`.
     """
 
     index: int
@@ -57,6 +58,7 @@ class FileTensor:
     block: tuple[int, ...]
     scales: tuple[float, ...]
     open_axes: tuple[int, ...] = ()
+    zero_points: tuple[int, ...] = ()
 
     @property
     def size(self) -> int:
@@ -194,13 +196,15 @@ def _tensor(index: int, tensor: Any, buffers: Any, counted: dict[tuple[int, np.d
         nonzeros = counted[key] = counted[key] if key in counted else int(np.count_nonzero(elements))
     quantization = tensor.quantization
     scales = () if quantization is None or quantization.scale is None else tuple(map(float, quantization.scale))
+    zeros = () if quantization is None or quantization.zeroPoint is None else tuple(map(int, quantization.zeroPoint))
     name = b"" if tensor.name is None else tensor.name
     block = _block(tensor.sparsity, len(shape))
     is_sparse = tensor.sparsity is not None
     signature = () if tensor.shapeSignature is None else tensor.shapeSignature
     # An open batch is one sample at a time, as files are run.
     open_axes = tuple(axis for axis, side in enumerate(signature) if axis and side < 0)
-    return FileTensor(index, name.decode(), shape, dtype, values, stored, nonzeros, is_sparse, block, scales, open_axes)
+    stores = (shape, dtype, values, stored, nonzeros, is_sparse, block, scales, open_axes, zeros)
+    return FileTensor(index, name.decode(), *stores)
 
 
 def _block(sparsity: Any, rank: int) -> tuple[int, ...]:

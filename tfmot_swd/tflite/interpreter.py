@@ -71,23 +71,33 @@ def run_tflite(file: bytes | str | os.PathLike[str], inputs: Mapping[str, Array]
         ) from error
 
 
-def open_interpreter(content: bytes, threads: int | None = None) -> tuple[Any, str]:
+def open_interpreter(content: bytes, threads: int | None = None, keep_tensors: bool = False) -> tuple[Any, str]:
     """Returns an interpreter with its memory not yet allocated, and its name as `run_tflite` gives it.
 
     Args:
         content: the bytes of the file.
         threads: that it may use; None for its own default.
+        keep_tensors: whether all tensors can be read after a run; without delegates then, which keep theirs.
     """
     try:
-        from ai_edge_litert.interpreter import Interpreter
+        from ai_edge_litert.interpreter import Interpreter, OpResolverType
     except (ImportError, OSError):
         import tensorflow as tf
 
         with warnings.catch_warnings():
             # It announces its own end at every construction.
             warnings.simplefilter("ignore")
-            return tf.lite.Interpreter(model_content=content, num_threads=threads), "tensorflow"
-    return Interpreter(model_content=content, num_threads=threads), "ai_edge_litert"
+            kept = _kept(tf.lite.experimental.OpResolverType) if keep_tensors else {}
+            return tf.lite.Interpreter(model_content=content, num_threads=threads, **kept), "tensorflow"
+    kept = _kept(OpResolverType) if keep_tensors else {}
+    return Interpreter(model_content=content, num_threads=threads, **kept), "ai_edge_litert"
+
+
+def _kept(resolvers: Any) -> dict[str, Any]:
+    return {
+        "experimental_preserve_all_tensors": True,
+        "experimental_op_resolver_type": resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+    }
 
 
 def _run(interpreter: Any, layout: FileLayout, arrays: Sequence[Array]) -> dict[str, Array]:

@@ -13,7 +13,8 @@ import tensorflow as tf
 
 from tfmot_swd.io.tables import print_plain
 from tfmot_swd.keras2.compat import keras
-from tfmot_swd.tflite.export import check_runtime, export_tflite
+from tfmot_swd.tflite.export import export_tflite
+from tfmot_swd.tflite.export_checks import check_runtime
 from tfmot_swd.tflite.quantize_aware import quantize_aware
 from tfmot_swd.tflite.recipes import Recipe, get_recipe
 from tfmot_swd.tflite.result import ExportError, ExportResult

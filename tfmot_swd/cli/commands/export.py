@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 from rich.table import Table
 
 from tfmot_swd.cli.command import Call, Command, UsageError, define_bound_flags
-from tfmot_swd.cli.data import read_data
+from tfmot_swd.cli.data import Data, read_data
 from tfmot_swd.cli.files import RECIPES, check_recipes, target_of
 from tfmot_swd.cli.loading import define_loading_flags, import_modules, load_model
 from tfmot_swd.io.json_files import write_json
@@ -17,6 +17,7 @@ from tfmot_swd.io.tables import ResultTable
 
 if TYPE_CHECKING:
     from tfmot_swd.tflite import ExportResult
+    from tfmot_swd.tflite.micro import FirmwareProject
 
 _EXAMPLE = """
 # Two files in a folder: files/small_float32.tflite and files/small_int8.tflite. int8 needs samples of what the model
@@ -25,8 +26,12 @@ tfmot-swd export small.keras --recipes=float32,int8 --data=train.npz --output=fi
 
 # One file
 tfmot-swd export small.keras --recipes=float16 --output=small.tflite
+
+# One file, and a folder of C++ that runs it on a microcontroller and compares with what it computes here
+tfmot-swd export small.keras --recipes=int8 --data=train.npz --output=small.tflite --firmware=firmware
 """
 _SUFFIX = ".tflite"
+_MICRO_RECIPES = ("int8", "int8_float_io", "int16x8", "int8_pruned", "float32")
 
 
 def _define_flags(values: flags.FlagValues) -> None:
@@ -61,6 +66,20 @@ def _define_flags(values: flags.FlagValues) -> None:
         100.0,
         flag_values=values,
     )
+    flags.DEFINE_string(
+        "firmware",
+        None,
+        "for one recipe that TFLite Micro runs: also write a firmware project into this folder, C and C++ that run "
+        "samples of --data on a device and say PASS or FAIL; a new folder, or one of an earlier export",
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
+        "firmware_samples",
+        None,
+        "how many samples it has; by default 4, or as many as fit into 32 KiB of flash",
+        1,
+        flag_values=values,
+    )
     flags.DEFINE_string("json", None, "also write the results to this .json file", flag_values=values)
     define_loading_flags(values)
 
@@ -79,6 +98,7 @@ def _run(call: Call) -> int:
                 f"{recipe} measures the ranges of all activations: give --data, 100 samples or more as the model sees "
                 "them in use. Received: no --data"
             )
+    firmware = _firmware_folder(values, targets)
     record = target_of("json", values.json, ".json", inputs) if values.json else None
     for target in targets.values():
         target_of("output", str(target), _SUFFIX, inputs)
@@ -108,8 +128,15 @@ def _run(call: Call) -> int:
             failures[recipe] = str(error)
     if results:
         call.show(_table(results))
+    project = None
+    if firmware and results and data:
+        try:
+            project = _write_firmware(call, firmware, results[0], model, data)
+        except (ExportError, ValueError) as error:
+            failures["firmware"] = str(error)
     if record:
-        write_json(record, {"results": [each.to_dict() for each in results], "failures": failures})
+        more = {} if project is None else {"firmware": project.to_dict()}
+        write_json(record, {"results": [each.to_dict() for each in results], "failures": failures, **more})
     if failures:
         said = " ".join(f"{recipe}: {message}" for recipe, message in failures.items())
         raise ExportError(said if len(targets) == 1 else f"{len(failures)} of {len(targets)} files failed. {said}")
@@ -134,6 +161,49 @@ def _targets(model: str, output: str | None, recipes: list[str]) -> dict[str, Pa
             f"{', '.join(recipes)}"
         )
     return {recipes[0]: Path(output)}
+
+
+def _firmware_folder(values: flags.FlagValues, targets: dict[str, Path]) -> Path | None:
+    """Returns where the firmware project goes, None where none is asked for; checked before anything is converted.
+
+    Raises:
+      UsageError: several recipes, one that TFLite Micro does not run, no data, or the package tflite-micro is missing.
+      OSError: the folder holds other files.
+    """
+    from tfmot_swd.tflite.micro.firmware import check_folder
+    from tfmot_swd.tflite.micro.interpreter import has_micro
+
+    if values.firmware is None:
+        if values.firmware_samples is not None:
+            raise UsageError("--firmware_samples is for a project: give --firmware too. Received: no --firmware")
+        return None
+    if list(targets)[1:] or not set(targets) <= set(_MICRO_RECIPES):
+        raise UsageError(
+            f"--firmware is for one recipe that TFLite Micro runs: one of {', '.join(_MICRO_RECIPES)}. "
+            f"Received: --recipes={','.join(targets)}"
+        )
+    if not values.data:
+        raise UsageError("--firmware runs samples on the device: give --data. Received: no --data")
+    if not has_micro():
+        raise UsageError(
+            "--firmware runs the samples in TFLite Micro here: pip install 'tfmot_swd[micro]'. "
+            "Received: no package tflite_micro"
+        )
+    return check_folder(values.firmware)
+
+
+def _write_firmware(call: Call, folder: Path, result: ExportResult, model: Any, data: Data) -> FirmwareProject:
+    from tfmot_swd.tflite.micro import write_firmware_project
+    from tfmot_swd.tflite.samples import read_samples
+    from tfmot_swd.tflite.serving import float32_copy
+
+    call.note("firmware: running samples in TFLite Micro ...")
+    model = float32_copy(model)
+    samples = read_samples(data.to_check, model, "--data")
+    given = dict(zip(model.input_names, samples.inputs, strict=True))
+    project = write_firmware_project(result.path, folder, given, samples=call.flags.firmware_samples)
+    call.show(project)
+    return project
 
 
 def _table(results: list[ExportResult]) -> Table:

@@ -110,6 +110,23 @@ def write_c_source(
         >>> written.header.name, written.operators
         ('model.h', ('AddFullyConnected',))
     """
+    text = path_text(path)
+    base = text[:-2] if text.endswith((".c", ".h")) else text
+    if not os.path.basename(base):
+        raise ValueError(f"path must name the files to write, without .c and .h. Received: path={text!r}")
+    made, texts = make_c_source(file, base, name, arena_bytes, compare)
+    with (
+        atomic_write(made.source, texts[made.source].encode()),
+        atomic_write(made.header, texts[made.header].encode()),
+    ):
+        pass
+    return made
+
+
+def make_c_source(
+    file: str | os.PathLike[str] | bytes, base: str, name: str, arena_bytes: int | None, compare: bool
+) -> tuple[CSource, dict[Path, str]]:
+    """Returns what `write_c_source` writes as `base`.c and `base`.h, and the text of both by path."""
     _check_name(name)
     if arena_bytes is not None and (
         isinstance(arena_bytes, bool) or not isinstance(arena_bytes, int) or arena_bytes < 1
@@ -117,10 +134,6 @@ def write_c_source(
         raise ValueError(
             f"arena_bytes must be a positive int, or None to find it. Received: arena_bytes={arena_bytes!r}"
         )
-    text = path_text(path)
-    base = text[:-2] if text.endswith((".c", ".h")) else text
-    if not os.path.basename(base):
-        raise ValueError(f"path must name the files to write, without .c and .h. Received: path={text!r}")
     source, header = check_target(f"{base}.c"), check_target(f"{base}.h")
     _check_file_names(source, header)
     content = read_bytes_or_path(file)
@@ -134,12 +147,7 @@ def write_c_source(
         if compare and has_micro():
             proven_run(content, layout)
     made = CSource(source, header, name, len(content), arena, operators, layout.inputs, layout.outputs)
-    with (
-        atomic_write(source, _source_text(made, content).encode()),
-        atomic_write(header, _header_text(made, zlib.crc32(content)).encode()),
-    ):
-        pass
-    return made
+    return made, {source: _source_text(made, content), header: _header_text(made, zlib.crc32(content))}
 
 
 def _check_name(name: str) -> None:

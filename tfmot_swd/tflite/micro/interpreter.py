@@ -20,7 +20,7 @@ from tfmot_swd.tflite.file_bytes import describe, read_bytes_or_path
 from tfmot_swd.tflite.graph import read_graph
 from tfmot_swd.tflite.inputs import check_inputs
 from tfmot_swd.tflite.interpreter import dequantize, quantize
-from tfmot_swd.tflite.layout import Port, read_layout
+from tfmot_swd.tflite.layout import FileLayout, Port, read_layout
 from tfmot_swd.tflite.result import ExportError
 from tfmot_swd.tflite.samples import Array, chunks
 from tfmot_swd.tflite.subprocesses import TIMEOUT, check_timeout, describe_exit, run_subprocess
@@ -50,6 +50,20 @@ class MicroRun:
     arena_bytes: int
     milliseconds: float
     samples: int
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """What a file computes in TFLite Micro, as it is stored.
+
+    Attributes:
+        outputs: for each position of an output an array (round, *shape of the port).
+        arena_bytes, milliseconds: as in `MicroRun`.
+    """
+
+    outputs: dict[int, Array]
+    arena_bytes: int
+    milliseconds: float
 
 
 @dataclass(frozen=True)
@@ -83,7 +97,7 @@ def run_micro(
         file: the bytes of the file, or its path.
         inputs: one array (N, ...) for each input name of the signature; quantized as the file asks.
         arena_bytes: the working memory to give it, to see whether a device has enough. None gives it plenty.
-        timeout: seconds after which the process is stopped. None waits for 600, and 10 more for each sample.
+        timeout: seconds after which the process is stopped. None waits for 600, and 10 more for each inference.
 
     Returns:
         Outputs, arena and time.
@@ -116,27 +130,60 @@ def run_micro(
         raise TypeError(f"arena_bytes must be an int or None. Received: arena_bytes={arena_bytes!r}")
     layout.require_sizes(MAX_PORT_BYTES)
     arrays, count = check_inputs(inputs, layout.inputs, layout.file)
-    rounds = {port.position: _rounds(array, port) for array, port in zip(arrays, layout.inputs, strict=True)}
+    rounds = {port.position: stored_rounds(array, port) for array, port in zip(arrays, layout.inputs, strict=True)}
+    run = run_stored(content, layout, rounds, arena_bytes, timeout)
+    outputs = {
+        port.name: dequantize(values.reshape(-1, *values.shape[2:])[:count], port.detail)
+        for port in layout.outputs
+        for values in (run.outputs[port.position],)
+    }
+    return MicroRun(outputs, run.arena_bytes, run.milliseconds, count)
+
+
+def run_stored(
+    content: bytes,
+    layout: FileLayout,
+    rounds: Mapping[int, Array],
+    arena_bytes: int | None = None,
+    timeout: float | None = None,
+) -> StoredRun:
+    """Runs a file in TFLite Micro on values as they are stored.
+
+    Args:
+        content: the bytes of the file.
+        layout: of the file, of fixed sizes.
+        rounds: for each position of an input an array (round, *shape of the port), as `stored_rounds` makes it.
+        arena_bytes: the working memory; None gives it plenty.
+        timeout: seconds after which the process is stopped; None waits for 600, and 10 more for each round.
+
+    Raises:
+        ExportError: TFLite Micro cannot run the file, in this arena; with what it said. Or not in time.
+        ImportError: the package tflite-micro is not installed.
+    """
+    _require_package()
     settings = {
         "task": "run",
         "arena_bytes": _plenty(content) if arena_bytes is None else max(arena_bytes, 0),
         "input_count": len(rounds),
         "output_positions": sorted({port.position for port in layout.outputs}),
     }
+    count = max(map(len, rounds.values()), default=1)
     with tempfile.TemporaryDirectory() as scratch:
         directory = Path(scratch)
         np.savez(directory / "inputs.npz", *(rounds[position] for position in sorted(rounds)))
         said = _work(directory, (content,), settings, _patience(count) if timeout is None else timeout)
-        stored = {port.name: (np.load(directory / f"output_{port.position}.npy"), port) for port in layout.outputs}
+        outputs = {port.position: np.load(directory / f"output_{port.position}.npy") for port in layout.outputs}
         milliseconds = float(np.median(np.load(directory / "milliseconds.npy")))
     found = _ARENA.search(said)
     if found is None:
         raise ExportError(f"TFLite Micro ran the file and did not tell its arena. Received: {said[-500:]!r}")
-    outputs = {
-        name: dequantize(values.reshape(-1, *values.shape[2:])[:count], port.detail)
-        for name, (values, port) in stored.items()
-    }
-    return MicroRun(outputs, int(found[1]), milliseconds, count)
+    return StoredRun(outputs, int(found[1]), milliseconds)
+
+
+def stored_rounds(array: Array, port: Port) -> Array:
+    """Returns real values as an input stores them, (round, *shape of the port); the last round is filled up."""
+    batches = chunks((quantize(array, port.detail),), port.shape[0])
+    return np.stack([batch for (batch,), _ in batches])
 
 
 @renamed_arguments(contents="files")
@@ -218,12 +265,6 @@ def _plenty(content: bytes) -> int:
 
 def _patience(inferences: int) -> float:
     return TIMEOUT + _INFERENCE_SECONDS * inferences
-
-
-def _rounds(array: Array, port: Port) -> Array:
-    """Returns the values as stored, (round, *shape of the port)."""
-    batches = chunks((quantize(array, port.detail),), port.shape[0])
-    return np.stack([batch for (batch,), _ in batches])
 
 
 def _work(directory: Path, contents: Sequence[bytes], settings: dict[str, Any], timeout: float) -> str:
