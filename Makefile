@@ -1,4 +1,4 @@
-# Every target sets itself up: a fresh machine needs python3 (3.11 or 3.12), make and a package index.
+# Every target sets itself up: a fresh machine needs python3 (3.11 to 3.13), make and a package index.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
