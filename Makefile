@@ -1,4 +1,4 @@
-# Every target sets itself up: a fresh machine needs python3 (3.11 or 3.12), make and a package index.
+# Every target sets itself up: a fresh machine needs python3 (3.11 to 3.13), make and a package index.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -37,6 +37,13 @@ lint: $(INSTALLED)
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
+# Runs the notebooks in a kernel; copies with outputs, and the files that they write, go to $(NOTEBOOKS)/output.
+.PHONY: notebooks
+NOTEBOOKS := examples/notebooks
+notebooks: $(VENV)/.notebooks
+	rm -rf $(NOTEBOOKS)/output && mkdir $(NOTEBOOKS)/output
+	$(BIN)/jupyter-execute --output='output/{notebook_name}' $(NOTEBOOKS)/*.ipynb
+
 # A source distribution and a wheel built from it, both checked; nothing is uploaded.
 .PHONY: dist
 dist: $(VENV)/.dist
@@ -45,7 +52,7 @@ dist: $(VENV)/.dist
 	$(BIN)/twine check --strict dist/*
 
 # Tools that one target alone needs, by the extra of that name.
-$(VENV)/.dist: $(VENV)/.%: $(INSTALLED)
+$(VENV)/.dist $(VENV)/.notebooks: $(VENV)/.%: $(INSTALLED)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable '.[$*]'
 	@touch $@
 
@@ -58,5 +65,5 @@ $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist site *.egg-info demo_output .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist site *.egg-info demo_output $(NOTEBOOKS)/output .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
