@@ -10,7 +10,7 @@ import pytest
 from tests.workflows.nets import TRAIN, VALIDATION, Cut, ladder
 from tfmot_swd import Budget
 from tfmot_swd.tflite import ExportError
-from tfmot_swd.workflows import compress, file_exports
+from tfmot_swd.workflows import compress, file_exports, firmware
 from tfmot_swd.workflows.file_exports import Exporter
 from tfmot_swd.workflows.job import Job, job_of
 from tfmot_swd.workflows.training import Training
@@ -24,7 +24,7 @@ def run(output, net=None, **options):
 def trained(tmp_path_factory):
     """Returns the result of a real training of a Keras 3 model, and its folder."""
     folder = tmp_path_factory.mktemp("jobs") / "small"
-    return run(folder, ladder(keras3), budget=0.5, batch_size=20, learning_rate=0.01), folder
+    return run(folder, ladder(keras3), budget=0.5, batch_size=20, learning_rate=0.01, firmware=True), folder
 
 
 def test_everything_is_in_the_folder_and_in_the_result(trained):
@@ -34,6 +34,13 @@ def test_everything_is_in_the_folder_and_in_the_result(trained):
         "files/dense_int8.tflite",
         "files/model_float32.tflite",
         "files/model_int8.tflite",
+        "firmware/CMakeLists.txt",
+        "firmware/README.md",
+        "firmware/golden.c",
+        "firmware/golden.h",
+        "firmware/main.cc",
+        "firmware/model.c",
+        "firmware/model.h",
         "model.keras",
         "report.html",
         "report.json",
@@ -67,6 +74,32 @@ def test_the_result_and_the_report_say_the_same(trained):
     text = str(found)
     assert "model_int8.tflite" in text
     assert f"│ validation mae                   │ 0.0000 │ {found.value:.4f} │" in text
+
+
+def test_the_firmware_runs_the_int8_file_on_validation_samples(trained):
+    found, folder = trained
+    project = found.firmware
+    assert (str(project.folder), project.samples, found.firmware_failure) == (str(folder / "firmware"), 4, "")
+    assert project.model_bytes == (folder / "files" / "model_int8.tflite").stat().st_size
+    assert "golden data, 4 samples" in str(found)
+
+
+def test_firmware_that_micro_cannot_run_costs_nothing_else(monkeypatch, tmp_path):
+    def fails(*_):
+        raise ExportError("TFLite Micro has no kernel for it. Received: TANH")
+
+    monkeypatch.setattr(firmware, "write_firmware_project", fails)
+    monkeypatch.setattr(Job, "trained_to", Cut())
+    found = run(tmp_path / "small", budget=0.5, recipes=["float32"], firmware=True)
+    assert (found.firmware, found.firmware_failure) == (None, "TFLite Micro has no kernel for it. Received: TANH")
+    assert found.files[0].bytes
+    assert "No firmware: TFLite Micro has no kernel for it." in str(found)
+
+
+def test_firmware_wants_a_file_that_micro_runs(tmp_path):
+    with pytest.raises(ValueError, match=r"add one of int8_pruned, .* to the recipes. Received: float16, dynamic"):
+        run(tmp_path / "small", budget=0.5, recipes=["float16", "dynamic"], firmware=True)
+    assert not (tmp_path / "small").exists()
 
 
 def test_a_finished_folder_is_left_alone(trained):

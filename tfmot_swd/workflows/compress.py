@@ -23,6 +23,7 @@ from tfmot_swd.tflite.measure import describe_file, measure_files
 from tfmot_swd.workflows.comparison import costs_compared
 from tfmot_swd.workflows.compress_result import Compressed, CompressedFile
 from tfmot_swd.workflows.file_exports import Exporter, FileExport, check_recipes
+from tfmot_swd.workflows.firmware import firmware_recipe, job_firmware
 from tfmot_swd.workflows.floor import check_one_floor, floor_of
 from tfmot_swd.workflows.goal import Goal
 from tfmot_swd.workflows.job import Job, job_of
@@ -33,8 +34,8 @@ from tfmot_swd.workflows.training import Training
 from tfmot_swd.workflows.trials import TrialRecord, Trials, check_folder
 
 RECIPES = ("float32", "int8")
-_TRIALS, _FILES, _MODEL, _RESULT = "trials", "files", "model.keras", "result.json"
-_OWN = (_TRIALS, _FILES, _MODEL, _RESULT, "report.html", "report.json")
+_TRIALS, _FILES, _MODEL, _RESULT, _FIRMWARE = "trials", "files", "model.keras", "result.json", "firmware"
+_OWN = (_TRIALS, _FILES, _MODEL, _RESULT, _FIRMWARE, "report.html", "report.json")
 
 
 def compress(
@@ -60,6 +61,7 @@ def compress(
     only: Collection[str] | None = None,
     round_to: int = 1,
     measure: bool = True,
+    firmware: bool = False,
     seed: int = 0,
     verbose: int = 1,
     console: Console | None = None,
@@ -70,11 +72,12 @@ def compress(
     of `compress_job`, and change what does not suit you. In turn: `prune_selective_decay`, `fit` with
     `UpdatePruningStep`, `strip_pruning` (`smallest` with `max_drop`); `export_tflite`, proven on the validation data;
     for files of int8 that lose more than half a point of accuracy `quantize_aware`, and the better file of the two
-    stays; `measure_files`, side by side with the files of the whole model; `advise`; `device_report`.
+    stays; `measure_files`, side by side with the files of the whole model; `advise`; `device_report`;
+    `write_firmware_project`.
 
     The folder `output` gets `model.keras`, `files/model_<recipe>.tflite` and `files/dense_<recipe>.tflite` (the whole
-    model's), `report.html`, `report.json`, `result.json`, and `trials/`, from which the same call goes on after a
-    crash.
+    model's), `report.html`, `report.json`, `result.json`, where asked for `firmware/`, and `trials/`, from which the
+    same call goes on after a crash.
 
     Args:
       model: a built tf_keras or Keras 3 Sequential or Functional model, trained, and compiled with a loss and a metric.
@@ -95,16 +98,20 @@ def compress(
       max_trials: with `max_drop`, trainings at most.
       metric, mode, skip, only, round_to, seed: as in `smallest`.
       measure: whether files are run for their time and memory, some seconds each.
+      firmware: whether to write a project for a microcontroller that tests itself, around the file of the first of
+        "int8_pruned", "int8", "int8_float_io", "int16x8" and "float32" that is among the recipes.
       verbose: 0 shows nothing.
       console: where progress is shown; standard error by default.
 
     Returns:
-      A `Compressed`. A recipe that cannot be exported is a row with a reason, and does not cost the others.
+      A `Compressed`. A recipe that cannot be exported is a row with a reason, and does not cost the others; nor does
+      firmware that TFLite Micro cannot run.
 
     Raises:
       TypeError: a model, data, budget or recipes of another kind.
       ValueError: both or neither of `budget` and `max_drop`; an unknown recipe, method, cost or layer; the model is not
-        compiled, subclassed or wrapped; data without targets; a budget that cannot be met.
+        compiled, subclassed or wrapped; data without targets; a budget that cannot be met; firmware of no recipe.
+      ImportError: `firmware` without the package tflite-micro.
       FileExistsError: `output` holds other files, or a finished result.
 
     >>> import numpy as np, tf_keras as keras
@@ -117,10 +124,11 @@ def compress(
     goal = goal_to(budget, max_drop, by, method, skip, only, round_to)
     recipes, epochs_aware = check_recipes(recipes), whole_number("quantize_aware_epochs", quantize_aware_epochs, 0)
     whole_number("max_trials", max_trials, 1)
+    firmware_of = firmware_recipe(recipes) if firmware else None
     folder = check_output(output)
     training = Training(epochs, batch_size, learning_rate, optimizer, seed)
     job = job_of(model, train, validation, training, metric, mode, verbose, console)
-    return compress_job(job, goal, folder, recipes, max_drop, by, epochs_aware, max_trials, measure)
+    return compress_job(job, goal, folder, recipes, max_drop, by, epochs_aware, max_trials, measure, firmware_of)
 
 
 def compress_job(
@@ -133,8 +141,13 @@ def compress_job(
     quantize_aware_epochs: int = 2,
     max_trials: int = MAX_TRIALS,
     measure: bool = True,
+    firmware_of: str | None = None,
 ) -> Compressed:
-    """Returns what `compress` does, for a job; the arguments are known to be right."""
+    """Returns what `compress` does, for a job; the arguments are known to be right.
+
+    Args:
+      firmware_of: recipe of the file that a firmware project is written around; None for no project.
+    """
     pruned, record, search = _pruned(job, goal, folder / _TRIALS, max_drop, by, max_trials)
     small = job.returned(pruned)
     write_model(folder / _MODEL, small)
@@ -145,6 +158,9 @@ def compress_job(
     report = _report(job, pruned, record, exports, dense, measure)
     report.write_html(folder / "report.html")
     report.write_json(folder / "report.json")
+    firmware, failure = (
+        (None, "") if firmware_of is None else job_firmware(job, pruned, exports, firmware_of, folder / _FIRMWARE)
+    )
 
     result = Compressed(
         met=search is None or search.met,
@@ -158,6 +174,8 @@ def compress_job(
         folder=str(folder),
         model_path=str(folder / _MODEL),
         report_path=str(folder / "report.html"),
+        firmware=firmware,
+        firmware_failure=failure,
     )
     result.write_json(folder / _RESULT)
     return result

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from tfmot_swd.io.json_files import JsonResult, plain
 from tfmot_swd.io.tables import COMPACT, Printable, ResultTable, View
+from tfmot_swd.tflite.micro.firmware import FirmwareProject
 from tfmot_swd.workflows.comparison import comparison_table
 from tfmot_swd.workflows.smallest_result import Smallest
 
@@ -56,6 +57,8 @@ class Compressed(Printable, JsonResult):
       search: of `max_drop`; None with a budget.
       folder: where all files are.
       model_path, report_path: of the model and of the HTML page.
+      firmware: the firmware project; None where there is none.
+      firmware_failure: why it was asked for and is not there; else empty.
     """
 
     met: bool
@@ -69,20 +72,24 @@ class Compressed(Printable, JsonResult):
     folder: str
     model_path: str
     report_path: str
+    firmware: FirmwareProject | None = None
+    firmware_failure: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields as plain types, ready for JSON, without the model."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "model"}
         search = None if self.search is None else self.search.to_dict()
         files = [dataclasses.asdict(each) for each in self.files]
-        found: dict[str, Any] = plain(fields | {"search": search, "files": files})
+        firmware = None if self.firmware is None else self.firmware.to_dict()
+        found: dict[str, Any] = plain(fields | {"search": search, "files": files, "firmware": firmware})
         return found
 
     def tables(self, view: View = COMPACT) -> Sequence[Table]:
         metrics = {f"validation {self.metric}": (self.baseline, self.value)}
         compared = comparison_table(f"{self.model_path}: before → after", metrics, self.costs)
         searched = [] if self.search is None else self.search.tables(view)
-        return (*searched, compared, self._files())
+        firmware = [] if self.firmware is None else self.firmware.tables(view)
+        return (*searched, compared, self._files(), *firmware)
 
     def _files(self) -> Table:
         table = ResultTable("TFLite files, each compared with that of the whole model")
@@ -109,6 +116,7 @@ class Compressed(Printable, JsonResult):
             if aware
             else "",
             *(f"No {each.recipe} file: {each.failure}" for each in self.files if each.failure),
+            f"No firmware: {self.firmware_failure}" if self.firmware_failure else "",
             f"The page with all figures: {self.report_path}. The model: {self.model_path}.",
         )
         return table

@@ -25,6 +25,9 @@ tfmot-swd compress net.keras --macs=0.5 --data=train.npz --epochs=20 --output=sm
 
 # As small as it can be for one percentage point of validation accuracy, found in some five trainings
 tfmot-swd compress net.keras --max_drop=1.0 --data=train.npz --recipes=int8 --output=small
+
+# With a project for a microcontroller, which says on the device whether it computes there what it does here
+tfmot-swd compress net.keras --macs=0.5 --data=train.npz --recipes=int8 --firmware --output=small
 """
 
 
@@ -48,6 +51,13 @@ def _define_flags(values: flags.FlagValues) -> None:
         flag_values=values,
     )
     flags.DEFINE_bool("measure", True, "time the files on this machine, some seconds for each", flag_values=values)
+    flags.DEFINE_bool(
+        "firmware",
+        False,
+        "also write a firmware project around the int8 file, or another that TFLite Micro runs: C and C++ that run "
+        "samples on a device and say PASS or FAIL",
+        flag_values=values,
+    )
     define_loading_flags(values)
     require_known_method(values)
 
@@ -55,6 +65,7 @@ def _define_flags(values: flags.FlagValues) -> None:
 def _run(call: Call) -> int:
     from tfmot_swd.tflite import ExportError
     from tfmot_swd.workflows.compress import check_output, compress_job
+    from tfmot_swd.workflows.firmware import firmware_recipe
     from tfmot_swd.workflows.job import job_of
 
     path, values = call.operands[0], call.flags
@@ -66,8 +77,9 @@ def _run(call: Call) -> int:
     if not values.output:
         raise UsageError("--output says where the files go: give --output=folder. Received: none")
     try:
+        firmware_of = firmware_recipe(recipes) if values.firmware else None
         folder = check_output(values.output, "--output")
-    except (OSError, TypeError) as error:
+    except (ImportError, OSError, TypeError, ValueError) as error:
         raise UsageError(in_shell_words(str(error))) from error
     loaded = load(call, path)
     check_names(loaded.model, goal.layers)
@@ -90,10 +102,13 @@ def _run(call: Call) -> int:
         values.quantize_aware_epochs,
         values.max_trials,
         values.measure,
+        firmware_of,
     )
     call.show(found)
     call.say(f"{folder / 'trials'} is there to go on after a crash, and can be removed.")
     failures = {each.recipe: each.failure for each in found.files if each.failure}
+    if found.firmware_failure:
+        failures["firmware"] = found.firmware_failure
     if failures:
         raise ExportError(" ".join(f"{recipe}: {failure}" for recipe, failure in failures.items()))
     return 0 if found.met else 1

@@ -31,7 +31,6 @@ tfmot-swd export small.keras --recipes=float16 --output=small.tflite
 tfmot-swd export small.keras --recipes=int8 --data=train.npz --output=small.tflite --firmware=firmware
 """
 _SUFFIX = ".tflite"
-_MICRO_RECIPES = ("int8", "int8_float_io", "int16x8", "int8_pruned", "float32")
 
 
 def _define_flags(values: flags.FlagValues) -> None:
@@ -170,16 +169,16 @@ def _firmware_folder(values: flags.FlagValues, targets: dict[str, Path]) -> Path
       UsageError: several recipes, one that TFLite Micro does not run, no data, or the package tflite-micro is missing.
       OSError: the folder holds other files.
     """
-    from tfmot_swd.tflite.micro.firmware import check_folder
+    from tfmot_swd.tflite.micro.firmware import MICRO_RECIPES, check_folder
     from tfmot_swd.tflite.micro.interpreter import has_micro
 
     if values.firmware is None:
         if values.firmware_samples is not None:
             raise UsageError("--firmware_samples is for a project: give --firmware too. Received: no --firmware")
         return None
-    if list(targets)[1:] or not set(targets) <= set(_MICRO_RECIPES):
+    if list(targets)[1:] or not set(targets) <= set(MICRO_RECIPES):
         raise UsageError(
-            f"--firmware is for one recipe that TFLite Micro runs: one of {', '.join(_MICRO_RECIPES)}. "
+            f"--firmware is for one recipe that TFLite Micro runs: one of {', '.join(MICRO_RECIPES)}. "
             f"Received: --recipes={','.join(targets)}"
         )
     if not values.data:

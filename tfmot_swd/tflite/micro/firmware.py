@@ -24,6 +24,8 @@ from tfmot_swd.tflite.micro.firmware_notes import build_text, notes_text
 from tfmot_swd.tflite.micro.firmware_program import program_text
 from tfmot_swd.tflite.micro.interpreter import MAX_PORT_BYTES
 
+# Recipes whose files TFLite Micro runs, the best for a small device first.
+MICRO_RECIPES = ("int8_pruned", "int8", "int8_float_io", "int16x8", "float32")
 FILES = ("model.c", "model.h", "golden.c", "golden.h", "main.cc", "CMakeLists.txt", "README.md")
 _MARK = b"Written by tfmot_swd"
 # Names that the program has for itself.

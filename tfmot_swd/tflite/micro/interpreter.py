@@ -121,7 +121,7 @@ def run_micro(
         >>> run.outputs["y"].shape, run.arena_bytes < 2000
         ((100, 2), True)
     """
-    _require_package()
+    require_micro()
     if timeout is not None:
         check_timeout(timeout)
     content = read_bytes_or_path(file)
@@ -160,7 +160,7 @@ def run_stored(
         ExportError: TFLite Micro cannot run the file, in this arena; with what it said. Or not in time.
         ImportError: the package tflite-micro is not installed.
     """
-    _require_package()
+    require_micro()
     settings = {
         "task": "run",
         "arena_bytes": _plenty(content) if arena_bytes is None else max(arena_bytes, 0),
@@ -217,7 +217,7 @@ def time_micro(
         >>> 0 < measured.least <= measured.median
         True
     """
-    _require_package()
+    require_micro()
     if timeout is not None:
         check_timeout(timeout)
     if isinstance(files, bytes | str | os.PathLike) or not isinstance(files, Sequence):
@@ -250,7 +250,8 @@ def has_micro() -> bool:
     return importlib.util.find_spec("tflite_micro") is not None
 
 
-def _require_package() -> None:
+def require_micro() -> None:
+    """Raises an ImportError unless the package tflite-micro is installed."""
     if not has_micro():
         raise ImportError(
             "The TFLite Micro interpreter is missing: pip install 'tfmot_swd[micro]'. Received: no package tflite_micro"
