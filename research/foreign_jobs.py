@@ -202,8 +202,8 @@ def _wrapped(model: keras.Model, method: str) -> keras.Model:
         return tfmot_swd.prune_selective_decay(model, schedule)
     if method.startswith("RPGP"):
         rate = tfmot_swd.ProgressiveRate(budget, epochs=PRUNING_EPOCHS)
-        layers = {"layers": "all"} if method.endswith("all layers") else {}
-        return tfmot_swd.prune_progressive_gradient(model, rate, criterion="rpgp", **layers)
+        layers = "all" if method.endswith("all layers") else "convolutions"
+        return tfmot_swd.prune_progressive_gradient(model, rate, criterion="rpgp", layers=layers)
     return model
 
 
