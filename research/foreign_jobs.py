@@ -269,7 +269,7 @@ def table_of(records: Sequence[Mapping[str, Any]]) -> ResultTable:
                 _change(result, "macs", 1e6),
                 _change(result, "parameters", 1e3),
                 " → ".join(f"{result[each]:.3g}" for each in ("loss_before", "loss_after") if result.get(each)),
-                f"{result['strip_difference']:.0e}" if "strip_difference" in result else "",
+                _difference_text(result.get("strip_difference")),
                 *(_file_text(result.get("files", {}).get(recipe)) for recipe in RECIPES),
                 f"{result['seconds']:.0f}",
                 f"{failed['step']}: {_cell(failed['message'])}" if failed else "",
@@ -292,6 +292,11 @@ def _is_whole(result: Mapping[str, Any]) -> bool:
 
 def _change(result: Mapping[str, Any], name: str, unit: float) -> str:
     return " → ".join(f"{result[each] / unit:.3g}" for each in (name, f"small_{name}") if each in result)
+
+
+def _difference_text(difference: float | None) -> str:
+    """Returns a difference for a table; outputs that are not finite have none."""
+    return "" if difference is None else f"{difference:.0e}"
 
 
 def _file_text(file: Mapping[str, Any] | None) -> str:
