@@ -36,6 +36,8 @@ FINE_TUNING_RATE = 0.9
 # The case on which the settings of a case were tuned; itself otherwise.
 TUNED_ON = {"A": "A6", "B": "A6"}
 FINAL_SEEDS = range(8)
+# Of the cases that begin with trained weights.
+FINE_TUNING_SEEDS = range(5)
 
 
 def journal_of(stage: str, case: str) -> Journal:
@@ -85,7 +87,7 @@ def tuning_rate(case: Case) -> float:
 
 def _final(case: Case, seeds: Any, only: Any, rates: Any) -> Iterator[dict[str, Any]]:
     settings = tuned(TUNED_ON.get(case.name, case.name))
-    for seed in seeds or FINAL_SEEDS:
+    for seed in seeds or (FINE_TUNING_SEEDS if case.trained else FINAL_SEEDS):
         for rate in rates or FINAL_RATES[case.name]:
             for family, candidate in settings.items():
                 if only is None or family in only:
