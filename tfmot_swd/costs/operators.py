@@ -1,0 +1,205 @@
+"""TFLite operators that the calls of a model become, with their multiply-accumulates and the elements they move."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from typing import Any
+
+from tfmot_swd.costs.counts import ChannelCosts, CountedCall
+from tfmot_swd.costs.liveness import Step
+from tfmot_swd.costs.terms import CostTerms
+from tfmot_swd.keras2.compat import keras
+from tfmot_swd.keras2.graph import operator_name
+from tfmot_swd.layers.activations import name_of
+from tfmot_swd.layers.registry import is_view
+from tfmot_swd.layers.sample import SampleTensor
+
+_L = keras.layers
+_DEPTHWISE = (_L.DepthwiseConv2D, _L.DepthwiseConv1D)
+_CONV = (
+    *(_L.Conv1D, _L.Conv2D, _L.Conv3D, _L.Conv2DTranspose, _L.Conv3DTranspose),
+    *(_L.SeparableConv1D, _L.SeparableConv2D),
+)
+_POOL = (
+    *(_L.MaxPooling1D, _L.MaxPooling2D, _L.MaxPooling3D, _L.AveragePooling1D, _L.AveragePooling2D),
+    *(_L.AveragePooling3D, _L.GlobalAveragePooling1D, _L.GlobalAveragePooling2D, _L.GlobalAveragePooling3D),
+    *(_L.GlobalMaxPooling1D, _L.GlobalMaxPooling2D, _L.GlobalMaxPooling3D),
+)
+_ELEMENTWISE = (
+    *(_L.Add, _L.Subtract, _L.Multiply, _L.Average, _L.Maximum, _L.Minimum),
+    *(_L.ReLU, _L.LeakyReLU, _L.PReLU, _L.ThresholdedReLU, _L.Rescaling, _L.BatchNormalization),
+)
+_COPY = (
+    *(_L.Concatenate, _L.ZeroPadding1D, _L.ZeroPadding2D, _L.ZeroPadding3D),
+    *(_L.Cropping1D, _L.Cropping2D, _L.Cropping3D, _L.UpSampling1D, _L.UpSampling2D, _L.UpSampling3D),
+    *(_L.Permute, _L.RepeatVector, _L.Resizing),
+)
+_ACTIVATION = (_L.Activation, _L.Softmax, _L.ELU)
+_KINDS = (
+    *((each, "depthwise") for each in _DEPTHWISE),
+    *((each, "conv") for each in _CONV),
+    *((each, "dense") for each in (_L.Dense, _L.EinsumDense)),
+    *((each, "pool") for each in _POOL),
+    *((each, "elementwise") for each in _ELEMENTWISE),
+    *((each, "copy") for each in _COPY),
+    *((each, "activation") for each in _ACTIVATION),
+)
+_WITH_MACS = ("conv", "depthwise", "dense")
+# Kinds whose operators of TFLite end with a ReLU of their own where one follows.
+_FUSES_RELU = (*_WITH_MACS, "pool", "elementwise")
+_FUSED = ("linear", "relu", "relu6")
+
+
+@dataclasses.dataclass
+class _Open:
+    """An operator to which later calls may be added.
+
+    Args:
+      kind: of `KINDS`.
+      path: of the layer.
+      macs, weights: multiply-accumulates, and elements of weights.
+      reads, writes: tensors between layers.
+      repeats: how many operators of this kind the call becomes.
+      is_linear: whether nothing was fused to it but a scale and a bias.
+      is_known: whether it is known which operators the layer becomes.
+    """
+
+    kind: str
+    path: str
+    macs: CostTerms
+    weights: CostTerms
+    reads: tuple[SampleTensor, ...]
+    writes: tuple[SampleTensor, ...]
+    repeats: int = 1
+    is_linear: bool = True
+    is_known: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class CountedOperator:
+    """One operator, or several of one kind that one call of a layer becomes.
+
+    Args:
+      kind: of `latency_fit.KINDS`.
+      path: of the layer.
+      macs: multiply-accumulates for one sample.
+      elements: of the activations that it reads and writes, and of its weights.
+      repeats: the number of operators; `macs` and `elements` are of all together.
+      is_known: False for a layer that becomes operators which are not known here, as recurrent cells and attention:
+        it counts as one.
+    """
+
+    kind: str
+    path: str
+    macs: CostTerms
+    elements: CostTerms
+    repeats: int
+    is_known: bool
+
+
+def count_operators(costs: ChannelCosts) -> list[CountedOperator]:
+    """Returns the operators of a model's TFLite file, estimated from its layers without a conversion.
+
+    As the converter does, batch normalization is folded into the convolution or dense layer before it, ReLU and ReLU6
+    into the operator before them, and reshapes and dropout cost nothing. Where another layer reads the tensor between,
+    they stay operators.
+
+    Args:
+      costs: weights and calls of the model.
+
+    >>> import tf_keras as keras
+    >>> from tfmot_swd.channels import channel_groups
+    >>> layers = keras.layers
+    >>> net = keras.Sequential([layers.Conv2D(4, 3, input_shape=(8, 8, 2)), layers.BatchNormalization(), layers.ReLU(),
+    ...                         layers.GlobalAveragePooling2D(), layers.Dense(3, activation="softmax")])
+    >>> [operator.kind for operator in count_operators(ChannelCosts(channel_groups(net)))]
+    ['conv', 'pool', 'dense', 'activation']
+    """
+    readers = Counter(id(tensor) for step in costs.steps for tensor in step.reads)
+    made_by: dict[int, _Open] = {}
+    operators: list[_Open] = []
+    for step, call in zip(costs.steps, costs.calls, strict=True):
+        if not step.reads:
+            continue
+        before = made_by.get(id(step.reads[0])) if readers[id(step.reads[0])] == 1 else None
+        if is_view(step.layer):
+            # Another name of the same tensor: what made it goes on.
+            if before is not None and len(step.writes) == 1:
+                made_by[id(step.writes[0])] = before
+            continue
+        if before is not None and _joins(step, before):
+            before.is_linear &= isinstance(step.layer, _L.BatchNormalization)
+            before.writes = step.writes
+        else:
+            found = _operators(step, call)
+            operators += found
+            before = found[-1]
+        for tensor in step.writes:
+            made_by[id(tensor)] = before
+    return [_counted(costs, each) for each in operators]
+
+
+def _operators(step: Step, call: CountedCall) -> list[_Open]:
+    kind, is_known = _kind(step, call)
+    found = _Open(kind, step.path, call.macs, call.parameters, step.reads, step.writes, is_known=is_known)
+    if isinstance(step.layer, _L.BatchNormalization | _L.Rescaling):
+        found.repeats = 2
+    elif isinstance(step.layer, _L.Add | _L.Multiply | _L.Average | _L.Maximum | _L.Minimum):
+        found.repeats = max(len(step.reads) - 1, 1)
+    if kind not in _WITH_MACS or not is_known:
+        return [found]
+    own = _activation(step.layer)
+    found.is_linear = own == "linear"
+    if own in _FUSED:
+        return [found]
+    nothing = CostTerms.of([])
+    return [found, _Open("activation", step.path, nothing, nothing, step.writes, step.writes, is_linear=False)]
+
+
+def _kind(step: Step, call: CountedCall) -> tuple[str, bool]:
+    """Returns the kind of operator that a call becomes, and whether that is known."""
+    layer = step.layer
+    for each, kind in _KINDS:
+        if isinstance(layer, each):
+            is_relu = kind == "activation" and _activation(layer) in _FUSED
+            return "elementwise" if is_relu else kind, True
+    if operator_name(layer):
+        return "dense" if len(call.macs.coefficients) and call.macs.coefficients.any() else "elementwise", True
+    if not call.macs.coefficients.any():
+        return "elementwise", not call.parameters.coefficients.any()
+    # A layer of the user's that computes like a convolution, or one of several operators.
+    kernel = getattr(layer, "kernel", None)
+    return ("conv" if kernel is not None and len(kernel.shape) > 3 else "dense"), kernel is not None
+
+
+def _activation(layer: Any) -> str:
+    """Returns the name of what a layer applies to its outputs: "linear", "relu", "relu6", or another one."""
+    if isinstance(layer, _L.ReLU):
+        is_plain = not layer.negative_slope and not layer.threshold
+        return {None: "relu", 6.0: "relu6"}.get(layer.max_value, "clipped") if is_plain else "leaky"
+    activation = getattr(layer, "activation", None)
+    if isinstance(activation, _L.Layer):
+        return _activation(activation)
+    return "linear" if activation is None else name_of(activation).rsplit(".", 1)[-1]
+
+
+def _joins(step: Step, before: _Open) -> bool:
+    """Returns whether the converter makes a call part of the operator before it."""
+    if not before.is_linear or not before.is_known:
+        return False
+    if isinstance(step.layer, _L.BatchNormalization):
+        return before.kind in _WITH_MACS
+    is_activation = isinstance(step.layer, _L.ReLU | _L.Activation) or operator_name(step.layer) in _OPERATORS
+    name = _OPERATORS.get(operator_name(step.layer)) or _activation(step.layer)
+    return is_activation and name in _FUSED and before.kind in _FUSES_RELU
+
+
+_OPERATORS = {"nn.relu": "relu", "nn.relu6": "relu6"}
+
+
+def _counted(costs: ChannelCosts, each: _Open) -> CountedOperator:
+    # All operators but the first of a call read and write a result in between.
+    between = each.writes * (2 * (each.repeats - 1))
+    moved = costs.tensor_elements(*each.reads, *each.writes, *between)
+    return CountedOperator(each.kind, each.path, each.macs, moved + each.weights, each.repeats, each.is_known)
