@@ -23,8 +23,8 @@ _ITEMSIZE = {"int8": 1, "float32": 4}
 class LatencyCost(Cost):
     """Microseconds of one inference on a device, from a `LatencyTable` of it.
 
-    The latency of a network is Σ (a + b·MACs + c·bytes) over the operators that its layers become in a TFLite file, with
-    a, b, c of the operator's kind, plus what an inference takes besides. Use it where the time on a device is what
+    The latency of a network is Σ (a + b·MACs + c·bytes + d·positions) over the operators that its layers become in a TFLite
+    file, with the coefficients of each operator's kind, plus what an inference takes besides. Use it where the time on a device is what
     matters: layers with few multiply-accumulates for each byte, as depthwise convolutions, cost more of it than a
     budget of multiply-accumulates says.
 
@@ -41,7 +41,7 @@ class LatencyCost(Cost):
 
     >>> import tf_keras as keras
     >>> from tfmot_swd.costs import Budget, LatencyTable, OperatorTime
-    >>> table = LatencyTable((OperatorTime("int8", "dense", 2.0, 0.01, 0.0, 9, 0.0, 0.0),))
+    >>> table = LatencyTable((OperatorTime("int8", "dense", 2.0, 0.01, 0.0),))
     >>> net = keras.Sequential([keras.layers.Dense(100, input_shape=(10,)), keras.layers.Dense(2)])
     >>> LatencyCost(table).of(net)
     16.0
@@ -79,7 +79,8 @@ class LatencyCost(Cost):
         for each in operators:
             time = self.table.time(self.recipe, each.kind)
             moved = _ITEMSIZE[self.recipe] * each.elements
-            total = total + each.repeats * time.start_us + time.us_per_mac * each.macs + time.us_per_byte * moved
+            fixed = each.repeats * time.start_us + time.us_per_position * each.positions
+            total = total + fixed + time.us_per_mac * each.macs + time.us_per_byte * moved
         return total
 
     def for_recipe(self, recipe: str) -> LatencyCost:

@@ -1,4 +1,4 @@
-"""Least-squares fit of the time of operators: a + b·MACs + c·bytes with coefficients that are not negative."""
+"""Least-squares fit of the time of operators: a + b·MACs + c·bytes + d·positions, coefficients not negative."""
 
 from __future__ import annotations
 
@@ -10,16 +10,52 @@ from typing import Any
 
 import numpy as np
 
-# Kinds of operators, and for each the kinds to count it by where a table lacks it, the closest first.
-KINDS: dict[str, tuple[str, ...]] = {
-    "conv": ("dense", "depthwise"),
-    "depthwise": ("conv", "dense"),
-    "dense": ("conv", "depthwise"),
-    "pool": ("elementwise", "copy", "activation", "depthwise"),
-    "elementwise": ("copy", "pool", "activation", "depthwise"),
-    "activation": ("elementwise", "copy", "pool", "depthwise"),
-    "copy": ("elementwise", "pool", "activation", "depthwise"),
+# Kinds of operators in families: where a table lacks a kind, the closest is another one of its family.
+_FAMILIES = (
+    ("conv", "input_conv", "mono_conv", "dense", "depthwise"),
+    ("max_pool", "average_pool", "mean"),
+    ("elementwise", "add", "activation", "softmax"),
+    ("copy", "pad"),
+)
+KINDS = {
+    "conv": "convolutions, also transposed ones",
+    "input_conv": "convolutions of two to four input channels, as of colour images",
+    "mono_conv": "convolutions of one input channel",
+    "depthwise": "depthwise convolutions",
+    "dense": "dense layers and other products of matrices",
+    "max_pool": "max pooling",
+    "average_pool": "average pooling",
+    "mean": "means, as of global pooling",
+    "add": "sums of two tensors",
+    "elementwise": "products, ReLU by itself, and what else moves each element once",
+    "activation": "sigmoid, tanh and other functions of each element",
+    "softmax": "softmax",
+    "copy": "concatenation, resizing, slicing",
+    "pad": "padding",
 }
+
+
+def convolution_kind(inputs: int) -> str:
+    """Returns the kind of a convolution of so many input channels.
+
+    Kernels that take several at once leave their lanes empty where there are few.
+
+    >>> convolution_kind(1), convolution_kind(3), convolution_kind(16)
+    ('mono_conv', 'input_conv', 'conv')
+    """
+    return "conv" if inputs > 4 else "input_conv" if inputs > 1 else "mono_conv"
+
+
+def closest_kinds(kind: str) -> tuple[str, ...]:
+    """Returns all kinds by how well they stand for `kind`, itself first.
+
+    >>> closest_kinds("pad")[:4]
+    ('pad', 'copy', 'elementwise', 'add')
+    """
+    family = next((each for each in _FAMILIES if kind in each), ())
+    # What moves bytes is closer to other such operators than to products of matrices.
+    others = [each for family in (*_FAMILIES[2:], _FAMILIES[1], _FAMILIES[0]) for each in family]
+    return tuple(dict.fromkeys((kind, *family, *others)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,13 +63,15 @@ class OperatorRun:
     """The measured time of one operator.
 
     Args:
-      kind: of the operator, of `KINDS`: "conv", "depthwise", "dense", "pool" (poolings and means), "elementwise"
-        (additions, products, ReLU by itself), "activation" (sigmoid, softmax and others) or "copy" (concatenation,
-        padding, resizing).
+      kind: of the operator: "conv", "input_conv" (of two to four input channels), "mono_conv" (of one), "depthwise",
+        "dense", "max_pool", "average_pool", "mean", "add", "elementwise", "activation", "softmax", "copy" or "pad".
       macs: multiply-accumulates of one run.
       bytes: of the activations that it reads and writes, and of its weights.
       milliseconds: of one run.
       recipe: of the file, "int8" or "float32".
+      positions: how often its kernel is applied at how many elements: height · width of the output times height · width
+        of the kernel or pool. Kernels work on several channels at once, so that few channels take as long as these; 0
+        where it is not known.
     """
 
     kind: str
@@ -41,13 +79,14 @@ class OperatorRun:
     bytes: float
     milliseconds: float
     recipe: str = "int8"
+    positions: float = 0.0
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"kind must be one of {', '.join(KINDS)}. Received: {self.kind!r}")
         if self.recipe not in ("int8", "float32"):
             raise ValueError(f"recipe must be int8 or float32. Received: {self.recipe!r}")
-        for name, least in (("macs", 0.0), ("bytes", 0.0), ("milliseconds", 1e-9)):
+        for name, least in (("macs", 0.0), ("bytes", 0.0), ("positions", 0.0), ("milliseconds", 1e-9)):
             value = getattr(self, name)
             is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
             if not is_number or value < least:
@@ -56,8 +95,8 @@ class OperatorRun:
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any], recipe: str = "int8") -> OperatorRun:
-        """Returns the run in a row of a JSON or CSV file, with columns kind, macs, bytes, milliseconds and, where a
-        file has several, recipe.
+        """Returns the run in a row of a JSON or CSV file, with columns kind, macs, bytes, milliseconds and, where
+        they are known, positions and recipe.
 
         Raises:
           ValueError: a column is missing, or is no number.
@@ -70,24 +109,29 @@ class OperatorRun:
             )
         try:
             macs, nbytes, milliseconds = (float(row[name]) for name in ("macs", "bytes", "milliseconds"))
+            positions = float(row.get("positions") or 0.0)
         except (TypeError, ValueError) as error:
-            raise ValueError(f"macs, bytes and milliseconds of an operator are numbers. Received: {dict(row)}") from error
-        return cls(str(row["kind"]), macs, nbytes, milliseconds, str(row.get("recipe") or recipe))
+            raise ValueError(
+                f"macs, bytes, milliseconds and positions of an operator are numbers. Received: {dict(row)}"
+            ) from error
+        return cls(str(row["kind"]), macs, nbytes, milliseconds, str(row.get("recipe") or recipe), positions)
 
 
 @dataclasses.dataclass(frozen=True)
 class OperatorTime:
-    """The time of operators of one kind in files of one recipe: start + per_mac·MACs + per_byte·bytes, microseconds.
+    """The time of operators of one kind in files of one recipe, a line in their MACs, bytes and positions.
+
+    Microseconds are start_us + us_per_mac·MACs + us_per_byte·bytes + us_per_position·positions.
 
     Args:
       recipe: "int8" or "float32".
       kind: of the operators, of `KINDS`.
-      start_us, us_per_mac, us_per_byte: the coefficients, none negative.
+      start_us, us_per_mac, us_per_byte, us_per_position: the coefficients, none negative.
       runs: number of measured operators that they were fitted to.
       median_error, high_error: the median and the 90th percentile of |fitted - measured| / measured over those.
 
-    >>> OperatorTime("int8", "conv", 2.0, 1e-4, 1e-3, 40, 0.05, 0.2).us(macs=10_000, nbytes=1000)
-    4.0
+    >>> OperatorTime("int8", "conv", 2.0, 1e-4, 1e-3, 0.01).us(macs=10_000, nbytes=1000, positions=50)
+    4.5
     """
 
     recipe: str
@@ -95,20 +139,22 @@ class OperatorTime:
     start_us: float
     us_per_mac: float
     us_per_byte: float
-    runs: int
-    median_error: float
-    high_error: float
+    us_per_position: float = 0.0
+    runs: int = 0
+    median_error: float = 0.0
+    high_error: float = 0.0
 
-    def us(self, macs: Any, nbytes: Any) -> Any:
-        """Returns the microseconds of one operator; of numbers, arrays or `CostTerms`."""
-        return self.start_us + self.us_per_mac * macs + self.us_per_byte * nbytes
+    def us(self, macs: float, nbytes: float, positions: float = 0.0) -> float:
+        """Returns the microseconds of one operator."""
+        moved = self.us_per_byte * nbytes + self.us_per_position * positions
+        return self.start_us + self.us_per_mac * macs + moved
 
 
 def fit_times(runs: Iterable[OperatorRun]) -> tuple[OperatorTime, ...]:
     """Returns the fitted times, one for each recipe and kind in the order of `KINDS`.
 
-    The sum of squared relative errors Σ ((a + b·MACs + c·bytes - t) / t)² is minimized over a, b, c ≥ 0, so that small
-    operators count as much as large ones.
+    The sum of squared relative errors Σ ((a + b·MACs + c·bytes + d·positions - t) / t)² is minimized over a, b, c, d ≥ 0,
+    so that small operators count as much as large ones.
 
     Args:
       runs: measured operators. Coefficients that those of a kind do not tell apart are 0: with all MACs and bytes
@@ -137,7 +183,7 @@ def fit_times(runs: Iterable[OperatorRun]) -> tuple[OperatorTime, ...]:
 
 
 def _fitted(recipe: str, kind: str, runs: Sequence[OperatorRun]) -> OperatorTime:
-    columns = np.array([(1.0, run.macs, run.bytes) for run in runs])
+    columns = np.array([(1.0, run.macs, run.bytes, run.positions) for run in runs])
     times = 1000 * np.array([run.milliseconds for run in runs])
     coefficients = nonnegative_least_squares(columns / times[:, None], np.ones(len(runs)))
     errors = np.abs(columns @ coefficients / times - 1)

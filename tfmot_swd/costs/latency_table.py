@@ -13,7 +13,7 @@ from typing import Any
 
 from rich.table import Table
 
-from tfmot_swd.costs.latency_fit import KINDS, OperatorRun, OperatorTime, fit_times
+from tfmot_swd.costs.latency_fit import KINDS, OperatorRun, OperatorTime, closest_kinds, fit_times
 from tfmot_swd.io.json_files import JsonResult
 from tfmot_swd.io.tables import COMPACT, Printable, ResultTable, View
 
@@ -26,8 +26,9 @@ MOST_ERROR = 0.25
 class LatencyTable(Printable, JsonResult):
     """Times of operators on one device, as functions of their multiply-accumulates and bytes.
 
-    The time of an operator of a kind, such as a convolution, is a + b·MACs + c·bytes, where bytes are the activations
-    that it reads and writes, and its weights. `tfmot_swd.workflows.calibrate` measures the machine that it runs on;
+    The time of an operator of a kind, such as a convolution, is a + b·MACs + c·bytes + d·positions, where bytes are the
+    activations that it reads and writes, and its weights, and positions are elements of the output's height and width
+    times those of the kernel. `tfmot_swd.workflows.calibrate` measures the machine that it runs on;
     rows that were measured elsewhere, as with the per-operator profile of TFLite's benchmark_model on a phone, are
     fitted the same way (`from_runs`, `read`). `LatencyCost` limits a network by it.
 
@@ -77,7 +78,7 @@ class LatencyTable(Printable, JsonResult):
           ValueError: the table has no such recipe.
         """
         self.check_recipe(recipe)
-        found = (self.find(recipe, each) for each in (kind, *KINDS[kind], *KINDS))
+        found = (self.find(recipe, each) for each in closest_kinds(kind))
         return next(each for each in found if each is not None)
 
     def check_recipe(self, recipe: str) -> None:
@@ -107,7 +108,7 @@ class LatencyTable(Printable, JsonResult):
         """
         times = fit_times(runs)
         rough = [
-            f"{each.recipe} {each.kind}: half of the fitted times are off by more than {each.median_error:.0%}"
+            f"{each.recipe} {each.kind}: half of the fitted times are off by {each.median_error:.0%} or more"
             for each in times
             if each.median_error > MOST_ERROR
         ]
@@ -120,8 +121,8 @@ class LatencyTable(Printable, JsonResult):
 
         Args:
           path: a .json file as `write_json` and `tfmot-swd calibrate` write; or rows to fit, of columns kind, macs,
-            bytes, milliseconds and, where not all are int8, recipe: a .csv file, or a .json file with a list of
-            objects.
+            bytes, milliseconds and, where they are known, positions and recipe ("int8" by default), as `OperatorRun`
+            explains: a .csv file, or a .json file with a list of objects.
 
         Raises:
           OSError: the file cannot be read.
@@ -172,8 +173,8 @@ class LatencyTable(Printable, JsonResult):
         try:
             times = tuple(OperatorTime(**each) for each in content["times"])
             inference = {str(name): float(each) for name, each in content["inference_us"].items()}
-            numbers = [*inference.values(), *(each.us(1.0, 1.0) for each in times)]
-            least = min([*numbers, *(min(each.start_us, each.us_per_mac, each.us_per_byte) for each in times)])
+            parts = ((each.start_us, each.us_per_mac, each.us_per_byte, each.us_per_position) for each in times)
+            least = min([*inference.values(), *(min(map(float, each)) for each in parts)])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(
                 f"The table of latencies is damaged: make it again. Received: {type(error).__name__}: {error}"
@@ -188,9 +189,9 @@ class LatencyTable(Printable, JsonResult):
         return cls(times, inference, *texts, tuple(map(str, content.get("notes", ()))))
 
     def tables(self, view: View = COMPACT) -> tuple[Table, ...]:
-        title = ", ".join(filter(None, ("Time of an operator", self.device, self.kernels, self.date)))
+        title = ", ".join(filter(None, ("Microseconds of an operator", self.device, self.kernels, self.date)))
         table = ResultTable(title)
-        headings = ("operators", "start, µs", "µs per million MACs", "µs per kB", "measured", "median error", "90 %")
+        headings = ("operators", "start, µs", "per million MACs", "per kB", "per 1000 positions", "runs", "error", "90 %")
         for heading in headings:
             table.add_column(heading, justify="left" if heading == "operators" else "right")
         for each in self.times:
@@ -199,6 +200,7 @@ class LatencyTable(Printable, JsonResult):
                 f"{each.start_us:.3g}",
                 f"{1e6 * each.us_per_mac:.3g}",
                 f"{1e3 * each.us_per_byte:.3g}",
+                f"{1e3 * each.us_per_position:.3g}",
                 str(each.runs),
                 f"{each.median_error:.1%}",
                 f"{each.high_error:.1%}",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter
 from typing import Any
 
 from tfmot_swd.costs.counts import ChannelCosts, CountedCall
+from tfmot_swd.costs.latency_fit import convolution_kind
 from tfmot_swd.costs.liveness import Step
 from tfmot_swd.costs.terms import CostTerms
 from tfmot_swd.keras2.compat import keras
@@ -21,33 +23,38 @@ _CONV = (
     *(_L.Conv1D, _L.Conv2D, _L.Conv3D, _L.Conv2DTranspose, _L.Conv3DTranspose),
     *(_L.SeparableConv1D, _L.SeparableConv2D),
 )
-_POOL = (
-    *(_L.MaxPooling1D, _L.MaxPooling2D, _L.MaxPooling3D, _L.AveragePooling1D, _L.AveragePooling2D),
-    *(_L.AveragePooling3D, _L.GlobalAveragePooling1D, _L.GlobalAveragePooling2D, _L.GlobalAveragePooling3D),
+_MAX_POOL = (_L.MaxPooling1D, _L.MaxPooling2D, _L.MaxPooling3D)
+_AVERAGE_POOL = (_L.AveragePooling1D, _L.AveragePooling2D, _L.AveragePooling3D)
+_GLOBAL_POOL = (
+    *(_L.GlobalAveragePooling1D, _L.GlobalAveragePooling2D, _L.GlobalAveragePooling3D),
     *(_L.GlobalMaxPooling1D, _L.GlobalMaxPooling2D, _L.GlobalMaxPooling3D),
 )
+_PAD = (_L.ZeroPadding1D, _L.ZeroPadding2D, _L.ZeroPadding3D)
 _ELEMENTWISE = (
-    *(_L.Add, _L.Subtract, _L.Multiply, _L.Average, _L.Maximum, _L.Minimum),
+    *(_L.Multiply, _L.Average, _L.Maximum, _L.Minimum),
     *(_L.ReLU, _L.LeakyReLU, _L.PReLU, _L.ThresholdedReLU, _L.Rescaling, _L.BatchNormalization),
 )
 _COPY = (
-    *(_L.Concatenate, _L.ZeroPadding1D, _L.ZeroPadding2D, _L.ZeroPadding3D),
-    *(_L.Cropping1D, _L.Cropping2D, _L.Cropping3D, _L.UpSampling1D, _L.UpSampling2D, _L.UpSampling3D),
-    *(_L.Permute, _L.RepeatVector, _L.Resizing),
+    *(_L.Concatenate, _L.Cropping1D, _L.Cropping2D, _L.Cropping3D, _L.UpSampling1D, _L.UpSampling2D),
+    *(_L.UpSampling3D, _L.Permute, _L.RepeatVector, _L.Resizing),
 )
-_ACTIVATION = (_L.Activation, _L.Softmax, _L.ELU)
 _KINDS = (
     *((each, "depthwise") for each in _DEPTHWISE),
     *((each, "conv") for each in _CONV),
     *((each, "dense") for each in (_L.Dense, _L.EinsumDense)),
-    *((each, "pool") for each in _POOL),
+    *((each, "max_pool") for each in _MAX_POOL),
+    *((each, "average_pool") for each in _AVERAGE_POOL),
+    *((each, "mean") for each in _GLOBAL_POOL),
+    *((each, "add") for each in (_L.Add, _L.Subtract)),
     *((each, "elementwise") for each in _ELEMENTWISE),
     *((each, "copy") for each in _COPY),
-    *((each, "activation") for each in _ACTIVATION),
+    *((each, "pad") for each in _PAD),
+    *((each, "activation") for each in (_L.Activation, _L.ELU)),
+    (_L.Softmax, "softmax"),
 )
-_WITH_MACS = ("conv", "depthwise", "dense")
+_WITH_MACS = ("conv", "input_conv", "mono_conv", "depthwise", "dense")
 # Kinds whose operators of TFLite end with a ReLU of their own where one follows.
-_FUSES_RELU = (*_WITH_MACS, "pool", "elementwise")
+_FUSES_RELU = (*_WITH_MACS, "max_pool", "average_pool", "add", "elementwise")
 _FUSED = ("linear", "relu", "relu6")
 
 
@@ -62,11 +69,13 @@ class _Open:
       reads, writes: tensors between layers.
       repeats: how many operators of this kind the call becomes.
       is_linear: whether nothing was fused to it but a scale and a bias.
+      positions: of the output, times those of the kernel.
       is_known: whether it is known which operators the layer becomes.
     """
 
     kind: str
     path: str
+    positions: int
     macs: CostTerms
     weights: CostTerms
     reads: tuple[SampleTensor, ...]
@@ -83,6 +92,7 @@ class CountedOperator:
     Args:
       kind: of `latency_fit.KINDS`.
       path: of the layer.
+      positions: elements of the output's height and width, times those of the kernel's or pool's.
       macs: multiply-accumulates for one sample.
       elements: of the activations that it reads and writes, and of its weights.
       repeats: the number of operators; `macs` and `elements` are of all together.
@@ -92,6 +102,7 @@ class CountedOperator:
 
     kind: str
     path: str
+    positions: int
     macs: CostTerms
     elements: CostTerms
     repeats: int
@@ -114,7 +125,7 @@ def count_operators(costs: ChannelCosts) -> list[CountedOperator]:
     >>> net = keras.Sequential([layers.Conv2D(4, 3, input_shape=(8, 8, 2)), layers.BatchNormalization(), layers.ReLU(),
     ...                         layers.GlobalAveragePooling2D(), layers.Dense(3, activation="softmax")])
     >>> [operator.kind for operator in count_operators(ChannelCosts(channel_groups(net)))]
-    ['conv', 'pool', 'dense', 'activation']
+    ['input_conv', 'mean', 'dense', 'softmax']
     """
     readers = Counter(id(tensor) for step in costs.steps for tensor in step.reads)
     made_by: dict[int, _Open] = {}
@@ -142,7 +153,8 @@ def count_operators(costs: ChannelCosts) -> list[CountedOperator]:
 
 def _operators(step: Step, call: CountedCall) -> list[_Open]:
     kind, is_known = _kind(step, call)
-    found = _Open(kind, step.path, call.macs, call.parameters, step.reads, step.writes, is_known=is_known)
+    where = _positions(step, kind)
+    found = _Open(kind, step.path, where, call.macs, call.parameters, step.reads, step.writes, is_known=is_known)
     if isinstance(step.layer, _L.BatchNormalization | _L.Rescaling):
         found.repeats = 2
     elif isinstance(step.layer, _L.Add | _L.Multiply | _L.Average | _L.Maximum | _L.Minimum):
@@ -154,7 +166,18 @@ def _operators(step: Step, call: CountedCall) -> list[_Open]:
     if own in _FUSED:
         return [found]
     nothing = CostTerms.of([])
-    return [found, _Open("activation", step.path, nothing, nothing, step.writes, step.writes, is_linear=False)]
+    after, size = "softmax" if own == "softmax" else "activation", math.prod(step.writes[0].shape[:-1])
+    return [found, _Open(after, step.path, size, nothing, nothing, step.writes, step.writes, is_linear=False)]
+
+
+def _positions(step: Step, kind: str) -> int:
+    """Returns the positions of one sample at which a kernel is applied, times the elements of the kernel."""
+    layer, whole = step.layer, (step.reads if kind == "mean" else step.writes)[0].shape
+    taps = getattr(layer, "pool_size", None) if "pool" in kind else getattr(layer, "kernel_size", None)
+    taps = taps if kind not in ("dense", "mean") else None
+    is_first = getattr(layer, "data_format", None) == "channels_first" and len(whole) > 2
+    size = math.prod(whole) // whole[1] if is_first else math.prod(whole[:-1])
+    return size * (1 if taps is None else math.prod(taps))
 
 
 def _kind(step: Step, call: CountedCall) -> tuple[str, bool]:
@@ -162,8 +185,13 @@ def _kind(step: Step, call: CountedCall) -> tuple[str, bool]:
     layer = step.layer
     for each, kind in _KINDS:
         if isinstance(layer, each):
-            is_relu = kind == "activation" and _activation(layer) in _FUSED
-            return "elementwise" if is_relu else kind, True
+            if kind == "conv":
+                axis = 1 if getattr(layer, "data_format", None) == "channels_first" else -1
+                return convolution_kind(step.reads[0].shape[axis]), True
+            if kind == "activation":
+                name = _activation(layer)
+                return {"softmax": "softmax", **dict.fromkeys(_FUSED, "elementwise")}.get(name, kind), True
+            return kind, True
     if operator_name(layer):
         return "dense" if len(call.macs.coefficients) and call.macs.coefficients.any() else "elementwise", True
     if not call.macs.coefficients.any():
@@ -176,8 +204,9 @@ def _kind(step: Step, call: CountedCall) -> tuple[str, bool]:
 def _activation(layer: Any) -> str:
     """Returns the name of what a layer applies to its outputs: "linear", "relu", "relu6", or another one."""
     if isinstance(layer, _L.ReLU):
-        is_plain = not layer.negative_slope and not layer.threshold
-        return {None: "relu", 6.0: "relu6"}.get(layer.max_value, "clipped") if is_plain else "leaky"
+        if layer.negative_slope or layer.threshold:
+            return "leaky"
+        return "relu" if layer.max_value is None else "relu6" if layer.max_value == 6 else "clipped"
     activation = getattr(layer, "activation", None)
     if isinstance(activation, _L.Layer):
         return _activation(activation)
@@ -202,4 +231,4 @@ def _counted(costs: ChannelCosts, each: _Open) -> CountedOperator:
     # All operators but the first of a call read and write a result in between.
     between = each.writes * (2 * (each.repeats - 1))
     moved = costs.tensor_elements(*each.reads, *each.writes, *between)
-    return CountedOperator(each.kind, each.path, each.macs, moved + each.weights, each.repeats, each.is_known)
+    return CountedOperator(each.kind, each.path, each.positions, each.macs, moved + each.weights, each.repeats, each.is_known)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
 
+from tfmot_swd.costs.latency_fit import convolution_kind
 from tfmot_swd.tflite.file_macs import operator_macs
 from tfmot_swd.tflite.flatbuffer import pack
 from tfmot_swd.tflite.graph import FileGraph, FileOperator, read_graph
@@ -216,16 +217,18 @@ def _operator(case: OperatorCase, inputs: list[int], output: int) -> Any:
 
 
 _KINDS = {
-    "CONV_2D": "conv",
-    "TRANSPOSE_CONV": "conv",
-    "CONV_3D": "conv",
+    **dict.fromkeys(("CONV_2D", "TRANSPOSE_CONV", "CONV_3D"), "conv"),
     "DEPTHWISE_CONV_2D": "depthwise",
-    "FULLY_CONNECTED": "dense",
-    "BATCH_MATMUL": "dense",
-    **dict.fromkeys(("MAX_POOL_2D", "AVERAGE_POOL_2D", "MEAN", "REDUCE_MAX", "SUM"), "pool"),
-    **dict.fromkeys(("CONCATENATION", "PAD", "PADV2", "TRANSPOSE", "SLICE", "STRIDED_SLICE", "RESIZE_BILINEAR"), "copy"),
-    **dict.fromkeys(("RESIZE_NEAREST_NEIGHBOR", "TILE", "PACK", "GATHER", "SPLIT", "MIRROR_PAD"), "copy"),
-    **dict.fromkeys(("LOGISTIC", "SOFTMAX", "TANH", "HARD_SWISH", "ELU", "GELU", "EXP"), "activation"),
+    **dict.fromkeys(("FULLY_CONNECTED", "BATCH_MATMUL"), "dense"),
+    "MAX_POOL_2D": "max_pool",
+    "AVERAGE_POOL_2D": "average_pool",
+    **dict.fromkeys(("MEAN", "REDUCE_MAX", "SUM"), "mean"),
+    **dict.fromkeys(("ADD", "SUB"), "add"),
+    **dict.fromkeys(("LOGISTIC", "TANH", "HARD_SWISH", "ELU", "GELU", "EXP"), "activation"),
+    "SOFTMAX": "softmax",
+    **dict.fromkeys(("PAD", "PADV2", "MIRROR_PAD"), "pad"),
+    **dict.fromkeys(("CONCATENATION", "TRANSPOSE", "SLICE", "STRIDED_SLICE", "TILE", "PACK", "GATHER", "SPLIT"), "copy"),
+    **dict.fromkeys(("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"), "copy"),
 }
 # They copy nothing, or are done before the first inference.
 _FREE = frozenset({"RESHAPE", "DEQUANTIZE", "DENSIFY", "SQUEEZE", "EXPAND_DIMS"})
@@ -236,25 +239,38 @@ def operator_kind(graph: FileGraph, operator: FileOperator) -> str | None:
 
     >>> graph = read_graph(operator_file(OperatorCase("MEAN", 4, 2), "float32", 1))
     >>> operator_kind(graph, graph.operators[0])
-    'pool'
+    'mean'
     """
     is_constant = operator.inputs and graph.constant(operator.inputs[0]) is not None
     if operator.name in _FREE and (operator.name != "DEQUANTIZE" or is_constant):
         return None
-    return _KINDS.get(operator.name, "elementwise")
+    kind = _KINDS.get(operator.name, "elementwise")
+    is_conv = operator.name == "CONV_2D"
+    return convolution_kind(graph.tensors[operator.inputs[0]].shape[-1]) if is_conv else kind
 
 
-def operator_counts(graph: FileGraph, operator: FileOperator) -> tuple[int, int]:
-    """Returns the MACs of one run of an operator, 0 where they are unknown, and the bytes that it moves.
+def operator_counts(graph: FileGraph, operator: FileOperator) -> tuple[int, int, int]:
+    """Returns the MACs of one run of an operator (0 where they are unknown), the bytes that it moves, and positions.
 
-    Bytes are those of its inputs, outputs and weights.
+    Bytes are those of its inputs, outputs and weights; positions as in `costs.OperatorRun`.
 
-    >>> graph = read_graph(operator_file(OperatorCase("FULLY_CONNECTED", 0, 10, filters=2), "float32", 1))
+    >>> graph = read_graph(operator_file(OperatorCase("CONV_2D", 4, 2, filters=3, kernel=3, stride=2), "float32", 1))
     >>> operator_counts(graph, graph.operators[0])
-    (20, 136)
+    (216, 404, 36)
     """
     nbytes = 0
     for index in (*dict.fromkeys(operator.inputs), *operator.outputs):
         tensor = graph.tensors[index]
         nbytes += tensor.stored_bytes or tensor.size * (tensor.dtype.itemsize if tensor.dtype is not None else 1)
-    return operator_macs(graph, operator) or 0, nbytes
+    return operator_macs(graph, operator) or 0, nbytes, _positions(graph, operator)
+
+
+def _positions(graph: FileGraph, operator: FileOperator) -> int:
+    kind = _KINDS.get(operator.name)
+    where = graph.tensors[operator.inputs[0] if kind == "mean" else operator.outputs[0]].shape
+    taps = 1
+    if operator.name in ("CONV_2D", "DEPTHWISE_CONV_2D"):
+        taps = math.prod(graph.tensors[operator.inputs[1]].shape[1:3])
+    elif operator.name in ("MAX_POOL_2D", "AVERAGE_POOL_2D") and operator.options is not None:
+        taps = operator.options.filterHeight * operator.options.filterWidth
+    return math.prod(where[:-1]) * taps
