@@ -1,6 +1,7 @@
 """`--latency` and `calibrate`: a budget from a prepared table, and what is said without one."""
 
 import json
+import sys
 
 import pytest
 import tf_keras as keras
@@ -61,16 +62,19 @@ def test_a_time_has_a_unit():
     assert [latency_limit(each) for each in ("1", "2.5ms", "800us", "0.002s")] == [1.0, 2500.0, 800.0, 2000.0]
 
 
-def test_calibrate_writes_a_table_of_this_machine(run, tmp_path):
+def test_calibrate_writes_a_table_of_this_machine(run, tmp_path, monkeypatch):
+    # The package has a function of this name.
+    module = sys.modules["tfmot_swd.workflows.calibrate"]
+    monkeypatch.setattr(module, "CASES", module.CASES[::4])
     path = tmp_path / "device.json"
-    code, out, err = run("calibrate", f"--output={path}", "--recipes=int8", "--seconds=2")
+    code, out, err = run("calibrate", f"--output={path}", "--recipes=int8", "--seconds=0.5")
     assert code == 0, err
     assert "int8 conv" in out
     table = LatencyTable.read(path)
     assert json.loads(path.read_text())["kernels"].endswith("1 thread, default delegate (XNNPACK)")
     # Whatever the machine: more MACs take longer, and a convolution takes less than a second.
     conv = table.find("int8", "conv")
-    assert conv.runs > 20
+    assert conv.runs > 3
     assert 0 < conv.us(1e6, 10_000, 1000) < conv.us(1e7, 10_000, 1000) < 1e6
     assert run("calibrate", f"--output={tmp_path / 'a.txt'}")[0] == 2
     assert "any of float32, int8. Received: int4" in run("calibrate", f"--output={path}", "--recipes=int4")[2]

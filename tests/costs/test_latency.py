@@ -12,6 +12,9 @@ from tfmot_swd.costs import LatencyCost, LatencyTable, OperatorRun, OperatorTime
 from tfmot_swd.costs.counts import ChannelCosts
 from tfmot_swd.costs.latency_fit import KINDS, closest_kinds, fit_times, nonnegative_least_squares
 from tfmot_swd.costs.operators import count_operators
+from tfmot_swd.tflite import file_bytes
+from tfmot_swd.tflite.graph import read_graph
+from tfmot_swd.tflite.one_operator import operator_counts, operator_kind
 
 L = keras.layers
 SIZES = [(100, 10, 9), (2000, 300, 0), (50_000, 70, 36), (7, 5000, 400), (900, 900, 90)]
@@ -52,7 +55,9 @@ def test_the_least_squares_are_not_beaten_on_a_grid():
         columns, target = rng.normal(size=(6, 3)), rng.normal(size=6)
         found = nonnegative_least_squares(columns, target)
         assert (found >= 0).all()
-        assert np.linalg.norm(columns @ found - target) <= np.linalg.norm(grid @ columns.T - target, axis=1).min() + 1e-9
+        assert (
+            np.linalg.norm(columns @ found - target) <= np.linalg.norm(grid @ columns.T - target, axis=1).min() + 1e-9
+        )
 
 
 def test_errors_of_a_fit_are_told():
@@ -131,7 +136,7 @@ def test_layers_become_the_operators_of_the_file(net):
     assert [(each.path, each.kind, each.repeats) for each in found] == [
         ("stem", "input_conv", 1),
         ("depthwise", "depthwise", 1),
-        ("pointwise", "conv", 1),
+        ("pointwise", "pointwise", 1),
         ("sum", "add", 1),
         ("alone", "elementwise", 2),
         ("sigmoid", "activation", 1),
@@ -143,6 +148,28 @@ def test_layers_become_the_operators_of_the_file(net):
     assert all(each.is_known for each in found)
 
 
+@pytest.mark.parametrize(
+    ("padding", "strides", "kinds"),
+    [
+        (((0, 1), (0, 1)), 2, ["conv"]),
+        # The converter leaves these as they are.
+        (((1, 0), (1, 0)), 2, ["pad", "conv"]),
+        (((2, 2), (2, 2)), 1, ["pad", "conv"]),
+    ],
+)
+def test_padding_as_same_is_part_of_the_convolution_as_in_the_file(padding, strides, kinds):
+    layers = [L.ZeroPadding2D(padding, input_shape=(8, 8, 8)), L.Conv2D(4, 3, strides)]
+    padded = keras.Sequential(layers)
+    graph = read_graph(file_bytes(padded, "float32"))
+    assert [operator_kind(graph, each) for each in graph.operators] == kinds
+    found = count_operators(ChannelCosts(channel_groups(padded)))
+    assert [each.kind for each in found] == kinds
+    if len(kinds) == 1:
+        counted = operator_counts(graph, graph.operators[0])
+        sizes = [int(found[0].macs.count(np.ones(9))), int(4 * found[0].elements.count(np.ones(9))), found[0].positions]
+        assert tuple(sizes) == counted
+
+
 def by_hand(c, hidden=4):
     """The table's sum for the network with `c` channels, written out."""
     pixels, n = 64, list(KINDS)
@@ -150,7 +177,7 @@ def by_hand(c, hidden=4):
         # kind, how many, MACs, elements, positions
         ("input_conv", 1, pixels * 27 * c, pixels * 3 + 27 * c + pixels * c, pixels * 9),
         ("depthwise", 1, pixels * 9 * c, 2 * pixels * c + 10 * c, pixels * 9),
-        ("conv", 1, pixels * c * c, 2 * pixels * c + c * c + c, pixels),
+        ("pointwise", 1, pixels * c * c, 2 * pixels * c + c * c + c, pixels),
         ("add", 1, 0, 3 * pixels * c, pixels),
         ("elementwise", 2, 0, 4 * pixels * c + 4 * c, pixels),
         ("activation", 1, 0, 2 * pixels * c, pixels),
@@ -160,7 +187,8 @@ def by_hand(c, hidden=4):
         ("softmax", 1, 0, 6, 1),
     ]
     return 5 + sum(
-        times * (10 + n.index(kind)) + 1e-3 * macs + 1e-2 * size + 0.1 * where for kind, times, macs, size, where in rows
+        times * (10 + n.index(kind)) + 1e-3 * macs + 1e-2 * size + 0.1 * where
+        for kind, times, macs, size, where in rows
     )
 
 

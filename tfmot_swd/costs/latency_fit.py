@@ -12,13 +12,14 @@ import numpy as np
 
 # Kinds of operators in families: where a table lacks a kind, the closest is another one of its family.
 _FAMILIES = (
-    ("conv", "input_conv", "mono_conv", "dense", "depthwise"),
+    ("conv", "pointwise", "input_conv", "mono_conv", "dense", "depthwise"),
     ("max_pool", "average_pool", "mean"),
     ("elementwise", "add", "activation", "softmax"),
     ("copy", "pad"),
 )
 KINDS = {
     "conv": "convolutions, also transposed ones",
+    "pointwise": "convolutions with kernels of 1x1",
     "input_conv": "convolutions of two to four input channels, as of colour images",
     "mono_conv": "convolutions of one input channel",
     "depthwise": "depthwise convolutions",
@@ -35,15 +36,17 @@ KINDS = {
 }
 
 
-def convolution_kind(inputs: int) -> str:
+def convolution_kind(inputs: int, is_pointwise: bool = False) -> str:
     """Returns the kind of a convolution of so many input channels.
 
     Kernels that take several at once leave their lanes empty where there are few.
 
-    >>> convolution_kind(1), convolution_kind(3), convolution_kind(16)
-    ('mono_conv', 'input_conv', 'conv')
+    >>> convolution_kind(1), convolution_kind(3), convolution_kind(16), convolution_kind(16, is_pointwise=True)
+    ('mono_conv', 'input_conv', 'conv', 'pointwise')
     """
-    return "conv" if inputs > 4 else "input_conv" if inputs > 1 else "mono_conv"
+    if inputs > 4:
+        return "pointwise" if is_pointwise else "conv"
+    return "input_conv" if inputs > 1 else "mono_conv"
 
 
 def closest_kinds(kind: str) -> tuple[str, ...]:
@@ -63,8 +66,8 @@ class OperatorRun:
     """The measured time of one operator.
 
     Args:
-      kind: of the operator: "conv", "input_conv" (of two to four input channels), "mono_conv" (of one), "depthwise",
-        "dense", "max_pool", "average_pool", "mean", "add", "elementwise", "activation", "softmax", "copy" or "pad".
+      kind: of the operator: "conv", "pointwise" (a convolution of 1x1), "input_conv" (of two to four input channels),
+        "mono_conv" (of one), "depthwise", "dense", "max_pool", "average_pool", "mean", "add", "elementwise", "activation", "softmax", "copy" or "pad".
       macs: multiply-accumulates of one run.
       bytes: of the activations that it reads and writes, and of its weights.
       milliseconds: of one run.

@@ -191,7 +191,16 @@ class LatencyTable(Printable, JsonResult):
     def tables(self, view: View = COMPACT) -> tuple[Table, ...]:
         title = ", ".join(filter(None, ("Microseconds of an operator", self.device, self.kernels, self.date)))
         table = ResultTable(title)
-        headings = ("operators", "start, µs", "per million MACs", "per kB", "per 1000 positions", "runs", "error", "90 %")
+        headings = (
+            "operators",
+            "start, µs",
+            "per million MACs",
+            "per kB",
+            "per 1000 positions",
+            "runs",
+            "error",
+            "90 %",
+        )
         for heading in headings:
             table.add_column(heading, justify="left" if heading == "operators" else "right")
         for each in self.times:

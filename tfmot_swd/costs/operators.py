@@ -52,7 +52,7 @@ _KINDS = (
     *((each, "activation") for each in (_L.Activation, _L.ELU)),
     (_L.Softmax, "softmax"),
 )
-_WITH_MACS = ("conv", "input_conv", "mono_conv", "depthwise", "dense")
+_WITH_MACS = ("conv", "pointwise", "input_conv", "mono_conv", "depthwise", "dense")
 # Kinds whose operators of TFLite end with a ReLU of their own where one follows.
 _FUSES_RELU = (*_WITH_MACS, "max_pool", "average_pool", "add", "elementwise")
 _FUSED = ("linear", "relu", "relu6")
@@ -113,8 +113,8 @@ def count_operators(costs: ChannelCosts) -> list[CountedOperator]:
     """Returns the operators of a model's TFLite file, estimated from its layers without a conversion.
 
     As the converter does, batch normalization is folded into the convolution or dense layer before it, ReLU and ReLU6
-    into the operator before them, and reshapes and dropout cost nothing. Where another layer reads the tensor between,
-    they stay operators.
+    into the operator before them, padding as "same" would pad into the convolution behind it, and reshapes and dropout
+    cost nothing. Where another layer reads the tensor between, they stay operators.
 
     Args:
       costs: weights and calls of the model.
@@ -128,6 +128,8 @@ def count_operators(costs: ChannelCosts) -> list[CountedOperator]:
     ['input_conv', 'mean', 'dense', 'softmax']
     """
     readers = Counter(id(tensor) for step in costs.steps for tensor in step.reads)
+    reader = {id(tensor): step for step in costs.steps for tensor in step.reads}
+    unpadded: dict[int, SampleTensor] = {}
     made_by: dict[int, _Open] = {}
     operators: list[_Open] = []
     for step, call in zip(costs.steps, costs.calls, strict=True):
@@ -139,11 +141,16 @@ def count_operators(costs: ChannelCosts) -> list[CountedOperator]:
             if before is not None and len(step.writes) == 1:
                 made_by[id(step.writes[0])] = before
             continue
+        if isinstance(step.layer, _L.ZeroPadding2D) and readers[id(step.writes[0])] == 1:
+            if _pads_as_same(step, reader[id(step.writes[0])]):
+                unpadded[id(step.writes[0])] = step.reads[0]
+                continue
         if before is not None and _joins(step, before):
             before.is_linear &= isinstance(step.layer, _L.BatchNormalization)
             before.writes = step.writes
         else:
-            found = _operators(step, call)
+            reads = tuple(unpadded.get(id(tensor), tensor) for tensor in step.reads)
+            found = _operators(costs, dataclasses.replace(step, reads=reads), call)
             operators += found
             before = found[-1]
         for tensor in step.writes:
@@ -151,8 +158,8 @@ def count_operators(costs: ChannelCosts) -> list[CountedOperator]:
     return [_counted(costs, each) for each in operators]
 
 
-def _operators(step: Step, call: CountedCall) -> list[_Open]:
-    kind, is_known = _kind(step, call)
+def _operators(costs: ChannelCosts, step: Step, call: CountedCall) -> list[_Open]:
+    kind, is_known = _kind(costs, step, call)
     where = _positions(step, kind)
     found = _Open(kind, step.path, where, call.macs, call.parameters, step.reads, step.writes, is_known=is_known)
     if isinstance(step.layer, _L.BatchNormalization | _L.Rescaling):
@@ -180,14 +187,18 @@ def _positions(step: Step, kind: str) -> int:
     return size * (1 if taps is None else math.prod(taps))
 
 
-def _kind(step: Step, call: CountedCall) -> tuple[str, bool]:
+def _kind(costs: ChannelCosts, step: Step, call: CountedCall) -> tuple[str, bool]:
     """Returns the kind of operator that a call becomes, and whether that is known."""
     layer = step.layer
     for each, kind in _KINDS:
         if isinstance(layer, each):
             if kind == "conv":
                 axis = 1 if getattr(layer, "data_format", None) == "channels_first" else -1
-                return convolution_kind(step.reads[0].shape[axis]), True
+                # Of channels that can leave there may be few in the end, which does not change the kind on the way.
+                stays = not costs.tensor_elements(step.reads[0]).axes.any()
+                is_pointwise = math.prod(getattr(layer, "kernel_size", (0,))) == 1
+                wide = "pointwise" if is_pointwise else "conv"
+                return convolution_kind(step.reads[0].shape[axis], is_pointwise) if stays else wide, True
             if kind == "activation":
                 name = _activation(layer)
                 return {"softmax": "softmax", **dict.fromkeys(_FUSED, "elementwise")}.get(name, kind), True
@@ -224,6 +235,21 @@ def _joins(step: Step, before: _Open) -> bool:
     return is_activation and name in _FUSED and before.kind in _FUSES_RELU
 
 
+def _pads_as_same(step: Step, following: Step) -> bool:
+    """Returns whether a padding and the convolution behind it are one with padding "same" to the converter."""
+    layer = following.layer
+    is_convolution = isinstance(layer, _L.Conv2D | _L.DepthwiseConv2D) and not isinstance(layer, _L.Conv2DTranspose)
+    if not is_convolution or layer.padding != "valid":
+        return False
+    axes = (2, 3) if layer.data_format == "channels_first" else (1, 2)
+    sides = [step.reads[0].shape[axis] for axis in axes]
+    needed = []
+    for side, size, stride, dilation in zip(sides, layer.kernel_size, layer.strides, layer.dilation_rate, strict=True):
+        total = max((math.ceil(side / stride) - 1) * stride + (size - 1) * dilation + 1 - side, 0)
+        needed.append((total // 2, total - total // 2))
+    return tuple(needed) == tuple(map(tuple, step.layer.padding))
+
+
 _OPERATORS = {"nn.relu": "relu", "nn.relu6": "relu6"}
 
 
@@ -231,4 +257,6 @@ def _counted(costs: ChannelCosts, each: _Open) -> CountedOperator:
     # All operators but the first of a call read and write a result in between.
     between = each.writes * (2 * (each.repeats - 1))
     moved = costs.tensor_elements(*each.reads, *each.writes, *between)
-    return CountedOperator(each.kind, each.path, each.positions, each.macs, moved + each.weights, each.repeats, each.is_known)
+    return CountedOperator(
+        each.kind, each.path, each.positions, each.macs, moved + each.weights, each.repeats, each.is_known
+    )

@@ -137,7 +137,9 @@ class _Writer:
         if not self._is_int8:
             return self._tensor((made,), self._buffer(np.zeros(made, np.float32)))
         scales = [_SCALE * 0.01] * made
-        return self._tensor((made,), self._buffer(np.zeros(made, np.int32)), schema.TensorType.INT32, scales, [0] * made)
+        return self._tensor(
+            (made,), self._buffer(np.zeros(made, np.int32)), schema.TensorType.INT32, scales, [0] * made
+        )
 
     def _integers(self, values: np.ndarray) -> int:
         return self._tensor(values.shape, self._buffer(values), schema.TensorType.INT32)
@@ -227,7 +229,9 @@ _KINDS = {
     **dict.fromkeys(("LOGISTIC", "TANH", "HARD_SWISH", "ELU", "GELU", "EXP"), "activation"),
     "SOFTMAX": "softmax",
     **dict.fromkeys(("PAD", "PADV2", "MIRROR_PAD"), "pad"),
-    **dict.fromkeys(("CONCATENATION", "TRANSPOSE", "SLICE", "STRIDED_SLICE", "TILE", "PACK", "GATHER", "SPLIT"), "copy"),
+    **dict.fromkeys(
+        ("CONCATENATION", "TRANSPOSE", "SLICE", "STRIDED_SLICE", "TILE", "PACK", "GATHER", "SPLIT"), "copy"
+    ),
     **dict.fromkeys(("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"), "copy"),
 }
 # They copy nothing, or are done before the first inference.
@@ -245,8 +249,10 @@ def operator_kind(graph: FileGraph, operator: FileOperator) -> str | None:
     if operator.name in _FREE and (operator.name != "DEQUANTIZE" or is_constant):
         return None
     kind = _KINDS.get(operator.name, "elementwise")
-    is_conv = operator.name == "CONV_2D"
-    return convolution_kind(graph.tensors[operator.inputs[0]].shape[-1]) if is_conv else kind
+    if operator.name != "CONV_2D":
+        return kind
+    is_pointwise = graph.tensors[operator.inputs[1]].shape[1:3] == (1, 1)
+    return convolution_kind(graph.tensors[operator.inputs[0]].shape[-1], is_pointwise)
 
 
 def operator_counts(graph: FileGraph, operator: FileOperator) -> tuple[int, int, int]:

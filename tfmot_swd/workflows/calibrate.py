@@ -32,7 +32,17 @@ _MOST_SPREAD, _MOST_NOISY = 1.5, 0.2
 
 
 def _convolutions() -> list[OperatorCase]:
-    found = [OperatorCase("CONV_2D", *each) for each in ((32, 3, 16, 3), (28, 1, 32, 3), (48, 3, 8, 3, 2), (49, 1, 64, 7, 2), (96, 3, 8, 3, 2), (24, 3, 32, 5))]
+    found = [
+        OperatorCase("CONV_2D", *each)
+        for each in (
+            (32, 3, 16, 3),
+            (28, 1, 32, 3),
+            (48, 3, 8, 3, 2),
+            (49, 1, 64, 7, 2),
+            (96, 3, 8, 3, 2),
+            (24, 3, 32, 5),
+        )
+    ]
     found += [OperatorCase("CONV_2D", *each) for each in ((28, 1, 16, 5), (32, 1, 8, 3, 2), (16, 1, 64, 5))]
     found += [OperatorCase("CONV_2D", *each) for each in ((32, 16, 32, 3, 2), (16, 32, 64, 3, 2), (32, 16, 32, 1, 2))]
     for kernel, sides in ((3, {8: 32, 11: 24, 16: 32, 23: 16, 32: 16, 48: 8, 64: 8}), (1, {8: 48, 16: 24, 23: 24})):
@@ -52,13 +62,28 @@ def _others() -> list[OperatorCase]:
         *((3, 256, 1), (24, 11, 1), (12, 45, 1), (24, 64, 1)),
     ):
         found.append(OperatorCase("DEPTHWISE_CONV_2D", side, channels, kernel=3, stride=stride))
-    found += [OperatorCase("DEPTHWISE_CONV_2D", side, width, kernel=5) for side, width in ((12, 64), (24, 16), (6, 160))]
+    found += [
+        OperatorCase("DEPTHWISE_CONV_2D", side, width, kernel=5) for side, width in ((12, 64), (24, 16), (6, 160))
+    ]
     found += [
         OperatorCase("FULLY_CONNECTED", 0, width, units)
-        for width, units in ((64, 10), (256, 10), (64, 64), (128, 128), (256, 64), (640, 128), (784, 64), (1568, 64), (3136, 64))
+        for width, units in (
+            (64, 10),
+            (256, 10),
+            (64, 64),
+            (128, 128),
+            (256, 64),
+            (640, 128),
+            (784, 64),
+            (1568, 64),
+            (3136, 64),
+        )
     ]
     for name in ("MAX_POOL_2D", "AVERAGE_POOL_2D"):
-        found += [OperatorCase(name, side, width, kernel=2, stride=2) for side, width in ((28, 32), (14, 64), (32, 16), (8, 64))]
+        found += [
+            OperatorCase(name, side, width, kernel=2, stride=2)
+            for side, width in ((28, 32), (14, 64), (32, 16), (8, 64))
+        ]
     found += [OperatorCase("MEAN", side, width) for side, width in ((8, 64), (3, 256), (16, 32), (24, 16))]
     for name in ("ADD", "MUL"):
         found += [OperatorCase(name, side, width) for side, width in ((32, 16), (16, 32), (8, 64), (4, 64), (24, 45))]
@@ -92,7 +117,7 @@ def calibrate(
     *,
     recipes: Iterable[str] = RECIPES,
     seconds: float = 60.0,
-    cases: Sequence[OperatorCase] = CASES,
+    cases: Sequence[OperatorCase] | None = None,
     verbose: int = 1,
     console: Console | None = None,
 ) -> LatencyTable:
@@ -107,7 +132,7 @@ def calibrate(
     Args:
       recipes: of the files, any of "float32" and "int8".
       seconds: for all of it; at least three rounds are made, which may take longer.
-      cases: which operators and sizes.
+      cases: which operators and sizes; about ninety by default.
       verbose: 0 shows nothing, 1 a progress bar where there is a terminal.
       console: where that is shown; standard error by default.
 
@@ -126,6 +151,7 @@ def calibrate(
     is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
     if not (is_number and math.isfinite(seconds) and seconds > 0):
         raise ValueError(f"seconds must be a number above 0. Received: seconds={seconds!r}")
+    cases = CASES if cases is None else tuple(cases)
     if not cases:
         raise ValueError("cases must hold one operator at least. Received: none")
     shown = console_of(verbose, console)

@@ -29,7 +29,9 @@ def _run(call: Call) -> int:
     values = call.flags
     target = target_of("output", values.output, ".json", [])
     if not values.recipes or not set(values.recipes) <= set(_RECIPES):
-        raise UsageError(f"--recipes takes any of {', '.join(_RECIPES)}. Received: {','.join(values.recipes) or 'none'}")
+        raise UsageError(
+            f"--recipes takes any of {', '.join(_RECIPES)}. Received: {','.join(values.recipes) or 'none'}"
+        )
     call.note(f"Measuring operators for about {values.seconds:g} seconds; leave the machine alone ...")
     table = calibrate(recipes=values.recipes, seconds=values.seconds, console=call.notes)
     table.write_json(target)
