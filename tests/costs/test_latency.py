@@ -77,7 +77,8 @@ def test_a_table_is_the_same_after_a_file(tmp_path):
 
 
 def test_rows_of_somebody_else_are_fitted(tmp_path):
-    rows = [dict(kind=r.kind, macs=r.macs, bytes=r.bytes, milliseconds=r.milliseconds) for r in runs(2, 1e-3, 1e-2, 0)]
+    names = ("kind", "macs", "bytes", "milliseconds")
+    rows = [{name: getattr(run, name) for name in names} for run in runs(2, 1e-3, 1e-2, 0)]
     (tmp_path / "rows.json").write_text(json.dumps(rows))
     lines = ["kind,macs,bytes,milliseconds", *(",".join(map(str, row.values())) for row in rows)]
     (tmp_path / "rows.csv").write_text("\n".join(lines))

@@ -107,8 +107,8 @@ def define_latency_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
         "latency",
         None,
-        "time of one inference that may be left, counted from --latency_table: a share of the whole up to 1, as 0.5, or "
-        "a time, as 3ms or 800us",
+        "time of one inference that may be left, counted from --latency_table: a share of the whole up to 1, as 0.5, "
+        "or a time, as 3ms or 800us",
         flag_values=values,
     )
     flags.DEFINE_string(
@@ -166,8 +166,8 @@ def goal_of(values: Any) -> Goal:
         _check_search(values, given)
     elif not given:
         raise UsageError(
-            "Say how small: --macs=0.5 (half of the multiply-accumulates), --parameters, --bytes, --latency, --sparsity, "
-            "or --rate; or how good: --max_drop=1.0 (one percentage point). Received: none of them"
+            "Say how small: --macs=0.5 (half of the multiply-accumulates), --parameters, --bytes, --latency, "
+            "--sparsity, or --rate; or how good: --max_drop=1.0 (one percentage point). Received: none of them"
         )
     elif values.by is not None:
         raise UsageError(f"--by goes with --max_drop. Received: --by={values.by} and {given}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import os
 import warnings
@@ -23,10 +22,10 @@ _ITEMSIZE = {"int8": 1, "float32": 4}
 class LatencyCost(Cost):
     """Microseconds of one inference on a device, from a `LatencyTable` of it.
 
-    The latency of a network is Σ (a + b·MACs + c·bytes + d·positions) over the operators that its layers become in a TFLite
-    file, with the coefficients of each operator's kind, plus what an inference takes besides. Use it where the time on a device is what
-    matters: layers with few multiply-accumulates for each byte, as depthwise convolutions, cost more of it than a
-    budget of multiply-accumulates says.
+    The latency of a network is Σ (a + b·MACs + c·bytes + d·positions) over the operators that its layers become in a
+    TFLite file, with the coefficients of each operator's kind, plus what an inference takes besides. Use it where the
+    time on a device is what matters: the first convolution, depthwise convolutions and operators that only move bytes
+    take more of it than their multiply-accumulates say.
 
     Layers that become several operators, as recurrent cells and attention, count as one, and a kind that the table
     lacks counts by the closest one: a `PruningWarning` says so once.

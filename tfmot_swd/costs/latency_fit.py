@@ -67,7 +67,8 @@ class OperatorRun:
 
     Args:
       kind: of the operator: "conv", "pointwise" (a convolution of 1x1), "input_conv" (of two to four input channels),
-        "mono_conv" (of one), "depthwise", "dense", "max_pool", "average_pool", "mean", "add", "elementwise", "activation", "softmax", "copy" or "pad".
+        "mono_conv" (of one), "depthwise", "dense", "max_pool", "average_pool", "mean", "add", "elementwise",
+        "activation", "softmax", "copy" or "pad".
       macs: multiply-accumulates of one run.
       bytes: of the activations that it reads and writes, and of its weights.
       milliseconds: of one run.
@@ -156,8 +157,8 @@ class OperatorTime:
 def fit_times(runs: Iterable[OperatorRun]) -> tuple[OperatorTime, ...]:
     """Returns the fitted times, one for each recipe and kind in the order of `KINDS`.
 
-    The sum of squared relative errors Σ ((a + b·MACs + c·bytes + d·positions - t) / t)² is minimized over a, b, c, d ≥ 0,
-    so that small operators count as much as large ones.
+    The sum of squared relative errors Σ ((a + b·MACs + c·bytes + d·positions - t) / t)² is minimized over coefficients
+    of 0 or more, so that small operators count as much as large ones.
 
     Args:
       runs: measured operators. Coefficients that those of a kind do not tell apart are 0: with all MACs and bytes

@@ -141,10 +141,10 @@ def count_operators(costs: ChannelCosts) -> list[CountedOperator]:
             if before is not None and len(step.writes) == 1:
                 made_by[id(step.writes[0])] = before
             continue
-        if isinstance(step.layer, _L.ZeroPadding2D) and readers[id(step.writes[0])] == 1:
-            if _pads_as_same(step, reader[id(step.writes[0])]):
-                unpadded[id(step.writes[0])] = step.reads[0]
-                continue
+        padded = id(step.writes[0])
+        if readers[padded] == 1 and _pads_as_same(step, reader[padded]):
+            unpadded[padded] = step.reads[0]
+            continue
         if before is not None and _joins(step, before):
             before.is_linear &= isinstance(step.layer, _L.BatchNormalization)
             before.writes = step.writes
@@ -239,7 +239,7 @@ def _pads_as_same(step: Step, following: Step) -> bool:
     """Returns whether a padding and the convolution behind it are one with padding "same" to the converter."""
     layer = following.layer
     is_convolution = isinstance(layer, _L.Conv2D | _L.DepthwiseConv2D) and not isinstance(layer, _L.Conv2DTranspose)
-    if not is_convolution or layer.padding != "valid":
+    if not (isinstance(step.layer, _L.ZeroPadding2D) and is_convolution) or layer.padding != "valid":
         return False
     axes = (2, 3) if layer.data_format == "channels_first" else (1, 2)
     sides = [step.reads[0].shape[axis] for axis in axes]

@@ -13,7 +13,7 @@ from tensorflow.lite.python import schema_py_generated as schema
 from tfmot_swd.costs.latency_fit import convolution_kind
 from tfmot_swd.tflite.file_macs import operator_macs
 from tfmot_swd.tflite.flatbuffer import pack
-from tfmot_swd.tflite.graph import FileGraph, FileOperator, read_graph
+from tfmot_swd.tflite.graph import FileGraph, FileOperator
 
 _SCALE = 0.05
 _VERSIONS = {"int8": {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 4, "MAX_POOL_2D": 2}}
@@ -72,6 +72,7 @@ def operator_file(case: OperatorCase, recipe: str, count: int) -> bytes:
       recipe: "int8" (activations and weights of int8, inputs and outputs too) or "float32".
       count: of operators.
 
+    >>> from tfmot_swd.tflite.graph import read_graph
     >>> graph = read_graph(operator_file(OperatorCase("CONV_2D", 4, 2, filters=3, kernel=3), "int8", 2))
     >>> [operator.name for operator in graph.operators], graph.tensors[graph.outputs[1]].shape
     (['CONV_2D', 'CONV_2D'], (1, 4, 4, 3))
@@ -241,6 +242,7 @@ _FREE = frozenset({"RESHAPE", "DEQUANTIZE", "DENSIFY", "SQUEEZE", "EXPAND_DIMS"}
 def operator_kind(graph: FileGraph, operator: FileOperator) -> str | None:
     """Returns the kind of an operator, of `costs.latency_fit.KINDS`; None for one that takes no time.
 
+    >>> from tfmot_swd.tflite.graph import read_graph
     >>> graph = read_graph(operator_file(OperatorCase("MEAN", 4, 2), "float32", 1))
     >>> operator_kind(graph, graph.operators[0])
     'mean'
@@ -260,6 +262,7 @@ def operator_counts(graph: FileGraph, operator: FileOperator) -> tuple[int, int,
 
     Bytes are those of its inputs, outputs and weights; positions as in `costs.OperatorRun`.
 
+    >>> from tfmot_swd.tflite.graph import read_graph
     >>> graph = read_graph(operator_file(OperatorCase("CONV_2D", 4, 2, filters=3, kernel=3, stride=2), "float32", 1))
     >>> operator_counts(graph, graph.operators[0])
     (216, 404, 36)
