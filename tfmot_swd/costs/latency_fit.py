@@ -192,7 +192,8 @@ def _fitted(recipe: str, kind: str, runs: Sequence[OperatorRun]) -> OperatorTime
     coefficients = nonnegative_least_squares(columns / times[:, None], np.ones(len(runs)))
     errors = np.abs(columns @ coefficients / times - 1)
     median, high = np.quantile(errors, (0.5, 0.9)).tolist()
-    return OperatorTime(recipe, kind, *coefficients.tolist(), len(runs), median, high)
+    start, by_macs, by_bytes, by_positions = coefficients.tolist()
+    return OperatorTime(recipe, kind, start, by_macs, by_bytes, by_positions, len(runs), median, high)
 
 
 def nonnegative_least_squares(columns: np.ndarray, target: np.ndarray) -> np.ndarray:

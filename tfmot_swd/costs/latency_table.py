@@ -185,8 +185,8 @@ class LatencyTable(Printable, JsonResult):
                 f"A table of latencies has kinds of {', '.join(KINDS)}, and no negative times. "
                 f"Received: {unknown[0].kind if unknown else least}"
             )
-        texts = (str(content.get(name, "")) for name in ("device", "kernels", "date"))
-        return cls(times, inference, *texts, tuple(map(str, content.get("notes", ()))))
+        device, kernels, date = (str(content.get(name, "")) for name in ("device", "kernels", "date"))
+        return cls(times, inference, device, kernels, date, tuple(map(str, content.get("notes", ()))))
 
     def tables(self, view: View = COMPACT) -> tuple[Table, ...]:
         title = ", ".join(filter(None, ("Microseconds of an operator", self.device, self.kernels, self.date)))
