@@ -19,7 +19,7 @@ NAMES = [command.name for command in COMMANDS]
 def test_help_of_the_program_names_every_command(run):
     code, out, err = run("--help")
     assert (code, err) == (0, "")
-    assert NAMES == ["profile", "plan", "sensitivity", "prune", "export", "check", "report", "compress"]
+    assert NAMES == ["profile", "plan", "sensitivity", "prune", "export", "check", "report", "compress", "calibrate"]
     lines = [line.split()[0] for line in out.splitlines() if line[:3].strip() and line.startswith("  ")]
     assert lines[: len(NAMES)] == NAMES
 
@@ -50,6 +50,7 @@ def test_without_arguments_it_explains_itself_as_an_error(run):
         (["profile", "missing.keras"], "There is no such file. Received: 'missing.keras'"),
         (["profile", "a.keras", "--bath_size=2"], "Did you mean: batch_size"),
         (["profile", "a.keras", "--batch_size=0"], "--batch_size=0"),
+        (["calibrate", "a.keras", "--output=device.json"], "calibrate takes only flags: tfmot-swd calibrate [flags]."),
         (["plan", "a.keras", "--method=magic"], "structured|swd|pgp"),
         (["plan", "a.keras", "--epochs=2"], "Unknown command line flag 'epochs'"),
     ],

@@ -76,7 +76,7 @@ class Command:
     @property
     def usage(self) -> str:
         """The usage line."""
-        return f"{PROGRAM} {self.name} {' '.join(self.operands)} [flags]"
+        return " ".join((PROGRAM, self.name, *self.operands, "[flags]"))
 
 
 def read_call(command: Command, arguments: Sequence[str], console: Console, notes: Console) -> Call:
@@ -94,7 +94,8 @@ def read_call(command: Command, arguments: Sequence[str], console: Console, note
         raise UsageError(str(error)) from error
     if len(operands) != len(command.operands):
         raise UsageError(
-            f"{command.name} takes {' '.join(command.operands)} and flags: {command.usage}. "
+            f"{command.name} takes {' '.join((*command.operands, 'and')) if command.operands else 'only'} flags: "
+            f"{command.usage}. "
             f"Received: {' '.join(operands) or 'none'}"
         )
     return Call(operands, values, console, notes)

@@ -23,7 +23,7 @@ from rich.console import Console
 
 from tfmot_swd._version import __version__
 from tfmot_swd.cli.command import PROGRAM, Command, UsageError, folded, help_text, read_call
-from tfmot_swd.cli.commands import check, compress, export, plan, profile, prune, report, sensitivity
+from tfmot_swd.cli.commands import calibrate, check, compress, export, plan, profile, prune, report, sensitivity
 from tfmot_swd.cli.words import in_shell_words
 from tfmot_swd.io.tables import print_plain
 from tfmot_swd.keras2.pruning_warning import PruningWarning
@@ -38,6 +38,7 @@ COMMANDS: tuple[Command, ...] = (
     check.COMMAND,
     report.COMMAND,
     compress.COMMAND,
+    calibrate.COMMAND,
 )
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130

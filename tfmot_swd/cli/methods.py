@@ -93,11 +93,30 @@ def define_target_flags(values: flags.FlagValues) -> None:
         ("bytes", "bytes that the int8 TFLite file may have"),
     ):
         flags.DEFINE_float(name, None, f"{what}: a count, or a share of the whole up to 1", flag_values=values)
+    define_latency_flags(values)
     flags.DEFINE_float(
         "sparsity", None, "share of the parameters to remove: 0.9 is --parameters=0.1", flag_values=values
     )
     flags.DEFINE_integer(
         "round_to", 1, "channels are kept in multiples of this: 8 suits most kernels", 1, flag_values=values
+    )
+
+
+def define_latency_flags(values: flags.FlagValues) -> None:
+    """Defines `--latency` and `--latency_table`."""
+    flags.DEFINE_string(
+        "latency",
+        None,
+        "time of one inference that may be left, counted from --latency_table: a share of the whole up to 1, as 0.5, "
+        "or a time, as 3ms or 800us",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "latency_table",
+        None,
+        "times of operators on the device: the .json file of tfmot-swd calibrate, or rows of kind, macs, bytes, "
+        "milliseconds as .csv; of its int8 times where it has some",
+        flag_values=values,
     )
 
 
@@ -113,8 +132,8 @@ def define_search_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
         "by",
         None,
-        "with --max_drop, the cost to make small: parameters (default), macs, bytes of the int8 file, or one that a "
-        "module in --modules registers",
+        "with --max_drop, the cost to make small: parameters (default), macs, bytes of the int8 file, latency (with "
+        "--latency_table), or one that a module in --modules registers",
         flag_values=values,
     )
     flags.DEFINE_integer("max_trials", 8, "with --max_drop, trainings at most", 1, flag_values=values)
@@ -137,12 +156,18 @@ def goal_of(values: Any) -> Goal:
     limits = {name: values[name].value for name in _LIMITS if values[name].value is not None}
     method, rate = method_of(values), values.rate
     given = ", ".join(f"--{name}={value:g}" for name, value in {"rate": rate, **limits}.items() if value is not None)
+    table: dict[str, Any] = {}
+    if values.latency is not None:
+        given = ", ".join(filter(None, (given, f"--latency={values.latency}")))
+        limits["latency"] = latency_limit(values.latency)
+    if values.latency is not None or values.latency_table is not None:
+        table = _latency_budget(values, limits)
     if values.max_drop is not None:
         _check_search(values, given)
     elif not given:
         raise UsageError(
-            "Say how small: --macs=0.5 (half of the multiply-accumulates), --parameters, --bytes, --sparsity, or "
-            "--rate; or how good: --max_drop=1.0 (one percentage point). Received: none of them"
+            "Say how small: --macs=0.5 (half of the multiply-accumulates), --parameters, --bytes, --latency, "
+            "--sparsity, or --rate; or how good: --max_drop=1.0 (one percentage point). Received: none of them"
         )
     elif values.by is not None:
         raise UsageError(f"--by goes with --max_drop. Received: --by={values.by} and {given}")
@@ -156,10 +181,77 @@ def goal_of(values: Any) -> Goal:
     if rate is not None and not 0 < rate < 1:
         raise UsageError(f"--rate is the share to remove, between 0 and 1. Received: {rate:g}")
     try:
-        budget = Budget(**limits) if limits else None
+        budget = Budget(**limits, **table) if limits else None
     except ValueError as error:
         raise UsageError(in_shell_words(str(error))) from error
     return Goal(values.method, rate, budget, **layer_names(values), round_to=values.round_to)
+
+
+def latency_limit(text: str) -> float | int:
+    """Returns the limit in `--latency`, as `Budget` takes it: a share, or microseconds.
+
+    Raises:
+      UsageError: it is neither.
+
+    >>> latency_limit("0.5"), latency_limit("3ms"), latency_limit("800us")
+    (0.5, 3000.0, 800.0)
+    """
+    number, unit = next(
+        ((text.removesuffix(end).strip(), scale) for end, scale in _UNITS.items() if text.endswith(end)), (text, 0.0)
+    )
+    try:
+        value = float(number)
+    except ValueError:
+        value = -1.0
+    if unit and value * unit > 1 and value * unit < float("inf"):
+        return value * unit
+    if not unit and 0 < value <= 1:
+        return value
+    raise UsageError(
+        "--latency is a share of the whole up to 1, as 0.5, or a time of more than a microsecond, as 3ms or 800us. "
+        f"Received: --latency={text}"
+    )
+
+
+# In microseconds; longer names first, as all end in "s".
+_UNITS = {"ms": 1e3, "us": 1.0, "µs": 1.0, "s": 1e6}
+
+
+def _latency_budget(values: Any, limits: dict[str, Any]) -> dict[str, Any]:
+    """Returns the arguments of `Budget` for a limit of latency, from `--latency_table`."""
+    from tfmot_swd.costs.cost import find_cost, register_cost
+    from tfmot_swd.costs.latency_cost import LatencyCost
+
+    if values.latency_table is None:
+        try:
+            # That of a module in --modules.
+            find_cost("latency")
+        except ValueError as error:
+            raise UsageError(
+                "--latency needs the times of operators on the device: measure them there with tfmot-swd calibrate "
+                "--output=device.json, and give --latency_table=device.json. "
+                f"Received: --latency={values.latency}, and no --latency_table"
+            ) from error
+        return {}
+    try:
+        cost = LatencyCost.read(values.latency_table)
+    except (OSError, ValueError) as error:
+        said = f"There is no such file. Received: {values.latency_table!r}" if isinstance(error, OSError) else error
+        raise UsageError(f"--latency_table: {said}") from error
+    if values.by == "latency":
+        register_cost("latency", cost)
+        return {}
+    if "latency" not in limits:
+        raise UsageError(
+            "--latency_table goes with --latency=0.5, or with --max_drop and --by=latency. "
+            f"Received: --latency_table={values.latency_table} alone"
+        )
+    if "bytes" in limits and cost.recipe != "int8":
+        raise UsageError(
+            "--bytes are of the int8 file, and the table has no times of int8 files: calibrate with --recipes=int8. "
+            f"Received: --bytes={limits['bytes']:g} and a table of {', '.join(cost.table.recipes)} files"
+        )
+    return {"recipe": cost.recipe, "custom_costs": {"latency": cost}}
 
 
 def _check_search(values: Any, given: str) -> None:

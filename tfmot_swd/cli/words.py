@@ -9,7 +9,7 @@ _FLAGS = (
     "backup_dir batch_size board by calibration_percentile flash max_accuracy_loss max_drop max_trials min_agreement "
     "only ram round_to skip target tolerance"
 )
-_LIMITS = "bytes macs parameters sparsity"
+_LIMITS = "bytes latency macs parameters sparsity"
 _NAMES = {
     "check_data": "--data",
     "final_rate": "--rate",

@@ -3,6 +3,9 @@
 from tfmot_swd.costs.budget import Budget
 from tfmot_swd.costs.cost import Cost, find_cost, register_cost
 from tfmot_swd.costs.counts import CountedCall
+from tfmot_swd.costs.latency_cost import LatencyCost
+from tfmot_swd.costs.latency_fit import OperatorRun, OperatorTime
+from tfmot_swd.costs.latency_table import LatencyTable
 from tfmot_swd.costs.limits import BudgetFit, fit_budget
 from tfmot_swd.costs.profile import LayerProfile, Profile, ProfileComparison, profile
 from tfmot_swd.costs.terms import CostTerms
@@ -13,7 +16,11 @@ __all__ = [
     "Cost",
     "CostTerms",
     "CountedCall",
+    "LatencyCost",
+    "LatencyTable",
     "LayerProfile",
+    "OperatorRun",
+    "OperatorTime",
     "Profile",
     "ProfileComparison",
     "find_cost",

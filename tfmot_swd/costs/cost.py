@@ -177,6 +177,12 @@ def find_cost(name: str) -> Cost:
     Raises:
       ValueError: there is none.
     """
+    if name == "latency" and name not in _COSTS:
+        raise ValueError(
+            "A budget of latency needs the operator times of a device: measure them with tfmot-swd calibrate "
+            '--output=device.json, then register_cost("latency", LatencyCost.read("device.json")) of tfmot_swd.costs, '
+            "or give the cost to the budget as custom_costs={'latency': cost}. Received: latency, and no table"
+        )
     if name not in _COSTS:
         raise ValueError(
             f"There is no cost of this name: choose one of {', '.join((*_COSTS, 'sparsity'))}, register yours with "

@@ -15,8 +15,9 @@ from tfmot_swd.costs.terms import CostTerms
 from tfmot_swd.keras2.compat import master_variable
 from tfmot_swd.keras2.graph import class_name
 from tfmot_swd.keras2.layer_weights import own_weights, weights_inside
+from tfmot_swd.layers.labels import Sizes
 from tfmot_swd.layers.macs import count_macs, macs_by_weight
-from tfmot_swd.layers.sample import InputShape
+from tfmot_swd.layers.sample import InputShape, SampleTensor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,20 +79,45 @@ class ChannelCosts:
         return own_weights(self.groups.model)
 
     @cached_property
-    def calls(self) -> list[CountedCall]:
-        """The calls of layers, in the order in which Keras makes them.
+    def steps(self) -> list[Step]:
+        """The calls of layers with the tensors between them, in the order in which Keras makes them.
 
         Raises:
           ValueError: a size of a model input is neither fixed nor given.
         """
-        trace = CallTrace(self.groups.model, 1, self._input_shape)
-        unknown = (step.path for step in trace.steps if count_macs(step.layer, step.call) is None)
+        return CallTrace(self.groups.model, 1, self._input_shape).steps
+
+    @cached_property
+    def calls(self) -> list[CountedCall]:
+        """The calls of layers, one for each of `steps`.
+
+        Raises:
+          ValueError: a size of a model input is neither fixed nor given.
+        """
+        unknown = (step.path for step in self.steps if count_macs(step.layer, step.call) is None)
         self.unknown = tuple(dict.fromkeys(unknown))
-        return [self._call(step) for step in trace.steps]
+        return [self._call(step) for step in self.steps]
 
     def elements(self, *weights: Any) -> CostTerms:
         """Returns the number of kept elements of these weights."""
         return CostTerms.of(self.product(weight) for weight in weights)
+
+    def tensor_elements(self, *tensors: SampleTensor) -> CostTerms:
+        """Returns the number of kept elements of tensors between layers, for one sample.
+
+        They add axes to `lines`: sizes that were computed before are too short for the terms.
+        """
+        return CostTerms.of(self._elements_of(tensor) for tensor in tensors)
+
+    def _elements_of(self, tensor: SampleTensor) -> tuple[float, list[int]]:
+        total = math.prod(tensor.shape)
+        labels = self.groups.trace.labels.get(id(tensor.symbolic))
+        if labels is None or isinstance(labels, Sizes) or not labels.ids.size:
+            return float(total), []
+        classes = self.groups.trace.classes
+        if classes.is_pinned(labels.ids).all():
+            return float(total), []
+        return total / labels.ids.size, [self._number(classes.of(labels.ids.reshape(-1)))]
 
     def product(self, weight: Any, factor: float = 1.0) -> tuple[float, list[int]]:
         """Returns the kept elements of a weight times a factor: (coefficient, numbers of axes that channels change)."""

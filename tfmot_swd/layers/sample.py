@@ -76,12 +76,14 @@ class SampleTensor:
       batched: whether its first axis is the batch axis, so that it grows with the batch.
       itemsize: bytes per element.
       traced: the tensor of a trace with given input sizes, where the model leaves sizes open.
+      symbolic: the tensor of the model's graph; None for a constant that a nested model is called on.
     """
 
     shape: Shape
     batched: bool
     itemsize: int
     traced: Any = None
+    symbolic: Any = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,7 +140,7 @@ class SampleWalk:
         inputs = []
         for given, tensor in zip(tensors, model.inputs, strict=True):
             layer = layer_behind(tensor)
-            read = self._made(given, _fixed_batch(model), 1, layer.name)
+            read = self._made(given, tensor, _fixed_batch(model), 1, layer.name)
             self.calls.append(SampleCall(layer.name, layer, layer, CallShapes((), (read.shape,)), (), (read,)))
             inputs.append(read)
         self.outputs = self._run(model, inputs, "")
@@ -169,10 +171,11 @@ class SampleWalk:
 
         merged = max((read.shape[0] for read in reads if read.batched), default=1)
         writes = []
-        for tensor in self._traced_outputs(made, known) if self._is_traced else made.outputs:
+        found = self._traced_outputs(made, known) if self._is_traced else made.outputs
+        for tensor, symbolic in zip(found, made.outputs, strict=True):
             if operator_name(layer) == "reshape" and reads[0].batched:
                 merged = math.prod(reads[0].shape) // max(math.prod(size or 1 for size in tensor.shape[1:]), 1)
-            writes.append(self._made(tensor, batch, merged, path))
+            writes.append(self._made(tensor, symbolic, batch, merged, path))
         call = CallShapes(
             tuple(read.shape for read in reads),
             tuple(write.shape for write in writes),
@@ -191,10 +194,10 @@ class SampleWalk:
         with losses_kept(made.layer):
             return list(tf.nest.flatten(made.layer(*args, **kwargs)))
 
-    def _made(self, tensor: Any, batch: int | None, merged: int, path: str) -> SampleTensor:
+    def _made(self, tensor: Any, symbolic: Any, batch: int | None, merged: int, path: str) -> SampleTensor:
         """Returns the `SampleTensor` of a tensor of the model, or of the trace."""
         found = _made(tensor, batch, merged, path)
-        return dataclasses.replace(found, traced=tensor) if self._is_traced else found
+        return dataclasses.replace(found, traced=tensor if self._is_traced else None, symbolic=symbolic)
 
 
 def _input_specs(model: Any, input_shape: InputShape) -> list[tf.TensorSpec]:

@@ -172,21 +172,35 @@ def _noise(latencies: Sequence[Latency]) -> str:
     return f"too noisy to compare: {ran}" if ran else ""
 
 
-def time_in_turn(runs: Sequence[Callable[[], Any]], rounds: int) -> Array:
-    """Returns the seconds of one call, `(rounds, len(runs))`; the order rotates from round to round."""
+def time_in_turn(
+    runs: Sequence[Callable[[], Any]],
+    rounds: int,
+    clock: Callable[[], float] = time.perf_counter,
+    after_each: Callable[[], Any] = lambda: None,
+) -> Array:
+    """Returns the seconds of one call, `(rounds, len(runs))`; the order rotates from round to round.
+
+    Args:
+        runs: functions to time.
+        rounds: stretches of each.
+        clock: seconds; `time.thread_time` leaves out what other processes took, of what runs in this thread alone.
+        after_each: called after each stretch.
+    """
 
     def seconds(run: Callable[[], Any], calls: int) -> float:
-        start = time.perf_counter()
+        start = clock()
         for _ in range(calls):
             run()
-        return (time.perf_counter() - start) / calls
+        return (clock() - start) / calls
 
-    calls = [max(1, math.ceil(LEAST_SECONDS / min(seconds(run, 1) for _ in range(3)))) for run in runs]
+    # A clock may be too coarse for one call.
+    calls = [max(1, math.ceil(LEAST_SECONDS / max(min(seconds(run, 1) for _ in range(3)), 1e-7))) for run in runs]
     times = np.zeros((rounds, len(runs)))
     for number in range(rounds):
         for turn in range(len(runs)):
             index = (turn + number) % len(runs)
             times[number, index] = seconds(runs[index], calls[index])
+            after_each()
     return times
 
 

@@ -3,6 +3,7 @@
 Each is a composition of public parts of the other rooms, as the commands of `tfmot-swd` are.
 """
 
+from tfmot_swd.workflows.calibrate import calibrate
 from tfmot_swd.workflows.compress import compress
 from tfmot_swd.workflows.compress_result import Compressed, CompressedFile
 from tfmot_swd.workflows.sensitivity import sensitivity
@@ -17,6 +18,7 @@ __all__ = [
     "SensitivityRow",
     "Smallest",
     "Trial",
+    "calibrate",
     "compress",
     "sensitivity",
     "smallest",
