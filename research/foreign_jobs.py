@@ -280,8 +280,8 @@ def table_of(records: Sequence[Mapping[str, Any]]) -> ResultTable:
     note = (
         "MACs and parameters of the network and of what is left; strip: how predictions changed, as a share of their "
         "scale; files: mean difference from Keras, the share of samples in which they name the same class, and size. "
-        "LeViT trains at a learning rate of 0.002, at which its dense training diverges as at the others' 0.02. RPGP takes "
-        "convolutions alone by default; where those are too few for the budget, wrapping says so."
+        "LeViT trains at a learning rate of 0.002, at which its dense training diverges as at the others' 0.02. RPGP "
+        "takes convolutions alone by default; where those are too few for the budget, wrapping says so."
     )
     return ResultTable(title, HEADING, tuple(rows), left=(*HEADING[:3], "failed"), notes=(note,))
 
