@@ -6,6 +6,7 @@ import json
 import keras as keras3
 import numpy as np
 import pytest
+import tf_keras as keras
 
 from tests.workflows.nets import TRAIN, VALIDATION, Cut, ladder
 from tfmot_swd import Budget
@@ -82,6 +83,29 @@ def test_the_firmware_runs_the_int8_file_on_validation_samples(trained):
     assert (str(project.folder), project.samples, found.firmware_failure) == (str(folder / "firmware"), 4, "")
     assert project.model_bytes == (folder / "files" / "model_int8.tflite").stat().st_size
     assert "golden data, 4 samples" in str(found)
+
+
+def classifier(metrics=("accuracy",), **options):
+    """Returns a net of two classes, not trained, and samples of which it names the class of 30 of 40."""
+    inputs = keras.Input((8,), name="x")
+    hidden = keras.layers.Dense(8, use_bias=False, name="hidden")(inputs)
+    net = keras.Model(inputs, keras.layers.Dense(2, use_bias=False, activation="softmax", name="head")(hidden))
+    net.set_weights([np.eye(8), np.stack([np.ones(8), -np.ones(8)], axis=1)])
+    net.compile("sgd", "sparse_categorical_crossentropy", metrics=list(metrics), **options)
+    x = np.random.default_rng(1).uniform(0.5, 1.0, (40, 8)).astype("float32")
+    return net, x, np.repeat([0, 1], [30, 10])
+
+
+def test_the_loss_is_no_accuracy_of_a_file(monkeypatch, tmp_path):
+    monkeypatch.setattr(Job, "trained_to", Cut())
+    net, x, y = classifier()
+    found = compress(
+        net, (x, y), (x, y), output=tmp_path, budget=0.5, metric="loss", recipes=["float32"], measure=False, verbose=0
+    )
+    assert found.metric == "loss"
+    assert found.value > 1.0
+    assert found.files[0].bytes
+    assert found.files[0].metric is None
 
 
 def test_firmware_that_micro_cannot_run_costs_nothing_else(monkeypatch, tmp_path):

@@ -34,6 +34,8 @@ from tfmot_swd.workflows.training import Training
 from tfmot_swd.workflows.trials import TrialRecord, Trials, check_folder
 
 RECIPES = ("float32", "int8")
+# Names of the share of samples of which the largest output is that of their class.
+_ACCURACIES = frozenset({"acc", "accuracy", "categorical_accuracy", "sparse_categorical_accuracy"})
 _TRIALS, _FILES, _MODEL, _RESULT, _FIRMWARE = "trials", "files", "model.keras", "result.json", "firmware"
 _OWN = (_TRIALS, _FILES, _MODEL, _RESULT, _FIRMWARE, "report.html", "report.json")
 
@@ -169,7 +171,7 @@ def compress_job(
         baseline=job.baseline,
         value=record.metric,
         costs=costs_compared(job.model, pruned),
-        files=tuple(_file(each, dense.get(each.recipe), report) for each in exports),
+        files=tuple(_file(each, dense.get(each.recipe), report, job.metric) for each in exports),
         search=search,
         folder=str(folder),
         model_path=str(folder / _MODEL),
@@ -301,18 +303,20 @@ def _report(
     )
 
 
-def _file(export: FileExport, dense: Path | None, report: DeviceReport) -> CompressedFile:
+def _file(export: FileExport, dense: Path | None, report: DeviceReport, metric: str) -> CompressedFile:
     result = export.result
     if result is None:
         return CompressedFile(export.recipe, "", None, None, None, None, None, failure=export.failure)
     row = next(each for each in report.files if each.file == Path(result.path).name)
     latency = next((each for each in row.latency if each.threads == 1), None)
+    # The proof of an export measures the accuracy, and no other metric.
+    proven = result.accuracy if metric in _ACCURACIES else None
     return CompressedFile(
         export.recipe,
         result.path,
         result.bytes,
         None if dense is None else dense.stat().st_size,
-        result.accuracy if row.score is None else row.score,
+        proven if row.score is None else row.score,
         None if latency is None else latency.median_ms,
         None if latency is None else latency.ratio,
         export.is_aware,
