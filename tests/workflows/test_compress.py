@@ -108,6 +108,32 @@ def test_the_loss_is_no_accuracy_of_a_file(monkeypatch, tmp_path):
     assert found.files[0].metric is None
 
 
+def test_a_recipe_that_its_inputs_rule_out_is_refused_before_any_training(monkeypatch, tmp_path):
+    made = Cut()
+    monkeypatch.setattr(Job, "trained_to", made)
+    net = keras.Sequential([keras.layers.Conv2D(2, 3, input_shape=(None, None, 1)), keras.layers.GlobalMaxPooling2D()])
+    net.compile("sgd", "mse", metrics=["mae"])
+    data = np.ones((4, 5, 5, 1), "float32"), np.ones((4, 2), "float32")
+    with pytest.raises(ValueError, match="'int8_pruned' is for TFLite Micro"):
+        compress(net, data, data, output=tmp_path, budget=0.5, recipes=["float32", "int8_pruned"], verbose=0)
+    assert made.goals == []
+
+
+def test_a_value_error_of_one_recipe_costs_no_other(monkeypatch, tmp_path):
+    monkeypatch.setattr(Job, "trained_to", Cut())
+    whole = Exporter._export
+
+    def fails(self, model, path, recipe):
+        if recipe == "float16" or (recipe == "dynamic" and path.name.startswith("dense")):
+            raise ValueError("no such sizes")
+        return whole(self, model, path, recipe)
+
+    monkeypatch.setattr(Exporter, "_export", fails)
+    found = run(tmp_path, budget=0.5, recipes=["float16", "float32", "dynamic"])
+    assert [each.failure for each in found.files] == ["no such sizes", "", ""]
+    assert [bool(each.dense_bytes) for each in found.files] == [False, True, False]
+
+
 def test_firmware_that_micro_cannot_run_costs_nothing_else(monkeypatch, tmp_path):
     def fails(*_):
         raise ExportError("TFLite Micro has no kernel for it. Received: TANH")
@@ -149,7 +175,10 @@ def test_a_crash_behind_the_training_does_not_train_again(monkeypatch, tmp_path)
 
 def test_with_a_drop_the_search_leads_and_a_floor_that_is_missed_comes_first(monkeypatch, tmp_path):
     monkeypatch.setattr(Job, "trained_to", Cut())
-    found = run(tmp_path, max_drop=0.5, max_trials=1, recipes=["float32"])
+    net = ladder()
+    # An error of 0 has no tenth: here it is 4.
+    net.layers[-1].set_weights([np.full((8, 1), 10 / 9)])
+    found = run(tmp_path, net, max_drop=0.5, max_trials=1, recipes=["float32"])
     assert not found.met
     assert str(found).lstrip().startswith("The floor was not met")
     assert found.costs["parameters"][1] == found.search.trial.cost

@@ -22,7 +22,7 @@ from tfmot_swd.tflite.advice import advise
 from tfmot_swd.tflite.measure import describe_file, measure_files
 from tfmot_swd.workflows.comparison import costs_compared
 from tfmot_swd.workflows.compress_result import Compressed, CompressedFile
-from tfmot_swd.workflows.file_exports import Exporter, FileExport, check_recipes
+from tfmot_swd.workflows.file_exports import Exporter, FileExport, check_model_for, check_recipes
 from tfmot_swd.workflows.firmware import firmware_recipe, job_firmware
 from tfmot_swd.workflows.floor import check_one_floor, floor_of
 from tfmot_swd.workflows.goal import Goal
@@ -112,7 +112,8 @@ def compress(
     Raises:
       TypeError: a model, data, budget or recipes of another kind.
       ValueError: both or neither of `budget` and `max_drop`; an unknown recipe, method, cost or layer; the model is not
-        compiled, subclassed or wrapped; data without targets; a budget that cannot be met; firmware of no recipe.
+        compiled, subclassed or wrapped; data without targets; a budget that cannot be met; a recipe that needs fixed sizes of a model whose
+        inputs have open ones; firmware of no recipe.
       ImportError: `firmware` without the package tflite-micro.
       FileExistsError: `output` holds other files, or a finished result.
 
@@ -149,7 +150,11 @@ def compress_job(
 
     Args:
       firmware_of: recipe of the file that a firmware project is written around; None for no project.
+
+    Raises:
+      ValueError: a recipe cannot be made of such a model, before any training.
     """
+    check_model_for(recipes, job.model)
     pruned, record, search = _pruned(job, goal, folder / _TRIALS, max_drop, by, max_trials)
     small = job.returned(pruned)
     write_model(folder / _MODEL, small)
