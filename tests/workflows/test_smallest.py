@@ -28,7 +28,7 @@ def find(net=None, **options):
 def test_the_smallest_of_a_known_net_and_its_table(cut, tmp_path):
     made, net = cut(), ladder(keras3)
     before = [each.copy() for each in net.get_weights()]
-    found = find(net, max_drop=4.0)
+    found = find(net, floor=4.0)
     # Without the k weakest channels the error is k(k+1)/2. The one-shot curve says .2652, where two channels are left
     # and 21 of 28 lost; then its square root again and again, until six channels fit.
     assert [round(each.share, 4) for each in found.trials] == [0.2652, 0.515, 0.7176, 0.8471]
@@ -65,23 +65,23 @@ def test_a_killed_search_goes_on_and_another_floor_begins_with_what_is_known(cut
     folder = tmp_path / "tries"
     cut(dies_at=2)
     with pytest.raises(KeyboardInterrupt):
-        find(max_drop=4.0, folder=folder)
+        find(floor=4.0, folder=folder)
     assert {each.name for each in folder.iterdir()} == {"journal.jsonl", "parameters_0.2652.keras"}
     made = cut()
-    found = find(max_drop=4.0, folder=folder)
+    found = find(floor=4.0, folder=folder)
     assert len(made.goals) == 3
     assert [each.cost for each in found.trials] == [18, 36, 45, 54]
     made = cut()
-    again = find(max_drop=4.0, folder=folder)
+    again = find(floor=4.0, folder=folder)
     assert made.goals == []
     assert again.model.get_layer("hidden").units == 6
     # Half is within a floor of 12, a quarter is not: only the bracket between them closes.
-    looser = find(max_drop=12.0, folder=folder)
+    looser = find(floor=12.0, folder=folder)
     assert looser.trial.cost == 36
     assert 0 < len(made.goals) <= 4
     assert all(0.2652 < goal.budget.parameters < 0.5 for goal in made.goals)
     with pytest.raises(ValueError, match="another job, with another epochs"):
-        smallest(ladder(), TRAIN, VALIDATION, max_drop=4.0, folder=folder, epochs=2, verbose=0)
+        smallest(ladder(), TRAIN, VALIDATION, floor=4.0, folder=folder, epochs=2, verbose=0)
 
 
 def test_a_floor_that_cannot_be_met_gives_the_best_and_says_so_first(cut):
@@ -96,7 +96,7 @@ def test_a_floor_that_cannot_be_met_gives_the_best_and_says_so_first(cut):
 
 def test_the_search_ends_after_so_many_trainings_and_says_so(cut):
     made = cut()
-    found = find(max_drop=4.0, max_trials=2, by="macs")
+    found = find(floor=4.0, max_trials=2, by="macs")
     assert len(made.goals) == 2
     assert found.ended_early
     assert not found.met
@@ -114,7 +114,7 @@ def test_the_search_ends_after_so_many_trainings_and_says_so(cut):
         ({"max_drop": 1.0, "method": "magic"}, ValueError, "method must be one of"),
         ({"max_drop": 1.0, "tolerance": 0}, ValueError, "tolerance must be in"),
         ({"max_drop": 1.0, "max_trials": 0}, ValueError, "max_trials must be a whole number"),
-        ({"max_drop": 1.0, "skip": ["hiden"]}, ValueError, "did you mean hidden"),
+        ({"floor": 4.0, "skip": ["hiden"]}, ValueError, "did you mean hidden"),
         ({"max_drop": 1.0, "learning_rate": -1}, ValueError, "learning_rate must be"),
         ({"max_drop": 1.0, "optimizer": "adam"}, TypeError, "function of the number of updates"),
         ({"max_drop": 1.0, "folder": 3}, TypeError, "folder must be the path of a folder"),
