@@ -9,6 +9,7 @@ import pytest
 from tests.workflows.nets import TRAIN, VALIDATION, Cut, ladder
 from tfmot_swd.workflows import Trial, smallest
 from tfmot_swd.workflows.job import Job
+from tfmot_swd.workflows.smallest import Search
 
 
 @pytest.fixture
@@ -82,6 +83,42 @@ def test_a_killed_search_goes_on_and_another_floor_begins_with_what_is_known(cut
     assert all(0.2652 < goal.budget.parameters < 0.5 for goal in made.goals)
     with pytest.raises(ValueError, match="another job, with another epochs"):
         smallest(ladder(), TRAIN, VALIDATION, floor=4.0, folder=folder, epochs=2, verbose=0)
+
+
+def test_earlier_starts_count_among_the_trainings_for_a_floor(cut, tmp_path):
+    folder, made = tmp_path / "tries", cut()
+    whole = find(floor=4.0, max_trials=3)
+    with pytest.raises(KeyboardInterrupt):
+        cut(dies_at=3)
+        find(floor=4.0, max_trials=3, folder=folder)
+    made = cut()
+    found = find(floor=4.0, max_trials=3, folder=folder)
+    # As without the kill: the third one, and no more.
+    assert len(made.goals) == 1
+    assert (len(found.trials), found.ended_early) == (len(whole.trials), whole.ended_early) == (3, True)
+    assert [each.cost for each in found.trials] == [each.cost for each in whole.trials]
+    # Another floor has trainings of its own, and a larger number goes on.
+    find(floor=12.0, max_trials=1, folder=folder)
+    assert len(made.goals) == 2
+    assert not find(floor=4.0, max_trials=4, folder=folder).ended_early
+    assert len(made.goals) == 3
+
+
+@pytest.mark.parametrize(
+    ("share", "least", "rounded", "key"),
+    [
+        (0.26516, 0.0, 0.2652, "parameters_0.2652"),
+        (0.00012345, 0.0, 0.0001234, "parameters_0.0001234"),
+        (0.0123412, 0.0123412, 0.01235, "parameters_0.01235"),
+        (0.515, 0.0, 0.515, "parameters_0.5150"),
+    ],
+)
+def test_a_small_share_keeps_its_digits(share, least, rounded, key):
+    assert Search._rounded(share, least) == rounded
+    search = Search.__new__(Search)
+    search._by = "parameters"
+    assert search._key(rounded) == key
+    assert float(key.rpartition("_")[2]) == rounded
 
 
 def test_a_floor_that_cannot_be_met_gives_the_best_and_says_so_first(cut):

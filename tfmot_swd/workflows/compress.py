@@ -112,8 +112,8 @@ def compress(
     Raises:
       TypeError: a model, data, budget or recipes of another kind.
       ValueError: both or neither of `budget` and `max_drop`; an unknown recipe, method, cost or layer; the model is not
-        compiled, subclassed or wrapped; data without targets; a budget that cannot be met; a recipe that needs fixed sizes of a model whose
-        inputs have open ones; firmware of no recipe.
+        compiled, subclassed or wrapped; data without targets; a budget that cannot be met; a recipe that needs fixed
+        sizes of a model whose inputs have open ones; firmware of no recipe.
       ImportError: `firmware` without the package tflite-micro.
       FileExistsError: `output` holds other files, or a finished result.
 
