@@ -88,8 +88,8 @@ def test_a_killed_search_goes_on_and_another_floor_begins_with_what_is_known(cut
 def test_earlier_starts_count_among_the_trainings_for_a_floor(cut, tmp_path):
     folder, made = tmp_path / "tries", cut()
     whole = find(floor=4.0, max_trials=3)
+    cut(dies_at=3)
     with pytest.raises(KeyboardInterrupt):
-        cut(dies_at=3)
         find(floor=4.0, max_trials=3, folder=folder)
     made = cut()
     found = find(floor=4.0, max_trials=3, folder=folder)
@@ -102,6 +102,18 @@ def test_earlier_starts_count_among_the_trainings_for_a_floor(cut, tmp_path):
     assert len(made.goals) == 2
     assert not find(floor=4.0, max_trials=4, folder=folder).ended_early
     assert len(made.goals) == 3
+
+
+@pytest.mark.parametrize("reached", [0.92, 0.5])
+def test_where_nearly_the_whole_model_misses_the_floor_the_training_is_blamed(reached, cut):
+    cut()
+    found = find(floor=4.0, max_trials=1)
+    tries = (Trial(0.1, 7, 0.1, 0.85, 0.08, False, 1.0), Trial(reached, 66, reached, 0.9, 0.03, False, 1.0))
+    missed = dataclasses.replace(found, met=False, metric="accuracy", mode="max", baseline=0.93, floor=0.92)
+    words = dataclasses.replace(missed, trials=tries, best=1).words()
+    blamed = "Even with 92.0% of the parameters it has 0.9000, where the whole model, as it was given, has 0.9300"
+    assert (blamed in words) == ("another learning_rate, more epochs or more data" in words) == (reached == 0.92)
+    assert ("or accept a larger drop" in words) == (reached == 0.5)
 
 
 @pytest.mark.parametrize(
