@@ -13,6 +13,7 @@ from tfmot_swd import Budget
 from tfmot_swd.tflite import ExportError
 from tfmot_swd.workflows import compress, file_exports, firmware
 from tfmot_swd.workflows.file_exports import Exporter
+from tfmot_swd.workflows.goal import Goal
 from tfmot_swd.workflows.job import Job, job_of
 from tfmot_swd.workflows.training import Training
 
@@ -132,6 +133,52 @@ def test_a_value_error_of_one_recipe_costs_no_other(monkeypatch, tmp_path):
     found = run(tmp_path, budget=0.5, recipes=["float16", "float32", "dynamic"])
     assert [each.failure for each in found.files] == ["no such sizes", "", ""]
     assert [bool(each.dense_bytes) for each in found.files] == [False, True, False]
+
+
+@pytest.mark.parametrize("is_weighted", [True, False])
+def test_files_have_no_metric_where_sample_weights_count_in_it(is_weighted, monkeypatch, tmp_path):
+    monkeypatch.setattr(Job, "trained_to", Cut())
+    kind = "weighted_metrics" if is_weighted else "metrics"
+    net, x, y = classifier(**{"metrics": (), kind: ["accuracy"]})
+    # The samples that it gets right count a third of the others.
+    data = x, y, np.where(y == 0, 1.0, 3.0)
+    found = compress(net, data, data, output=tmp_path, budget=0.5, recipes=["float32"], measure=False, verbose=0)
+    assert found.baseline == pytest.approx(0.5 if is_weighted else 0.75)
+    assert found.files[0].metric == (None if is_weighted else pytest.approx(found.value))
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["metric"] == ("accuracy without sample weights" if is_weighted else "accuracy")
+    assert ("weighted by the samples' weights" in " ".join(str(found).split())) == is_weighted
+    # Not even by the measuring of it.
+    assert found.model.optimizer is None
+
+
+def test_a_file_larger_than_its_budget_is_said_first_and_is_not_met(monkeypatch, tmp_path):
+    monkeypatch.setattr(Job, "trained_to", lambda job, goal, backup_dir: Cut()(job, Goal("structured", rate=0.1)))
+    found = run(tmp_path, budget=Budget(bytes=0.9, recipe="float32"), recipes=["float32"])
+    file = found.files[0]
+    assert file.bytes > int(0.9 * file.dense_bytes)
+    assert not found.met
+    words = f"the float32 file has {file.bytes:,} bytes of {int(0.9 * file.dense_bytes):,}"
+    assert words in found.budget_failure
+    assert " ".join(str(found).split()).startswith(f"The budget was not met: {words}")
+
+
+def test_files_of_an_earlier_start_do_not_stay_beside_another_result(monkeypatch, tmp_path):
+    monkeypatch.setattr(Job, "trained_to", Cut())
+    run(tmp_path, budget=0.5, recipes=["float16", "float32"], firmware=True)
+    assert (tmp_path / "firmware" / "main.cc").exists()
+    # As the message of a finished folder advises.
+    (tmp_path / "result.json").unlink()
+    for name in ("mine.tflite", "model_mine.tflite"):
+        (tmp_path / "files" / name).write_text("mine")
+    run(tmp_path, budget=0.5, recipes=["float32"])
+    assert sorted(each.name for each in (tmp_path / "files").iterdir()) == [
+        "dense_float32.tflite",
+        "mine.tflite",
+        "model_float32.tflite",
+        "model_mine.tflite",
+    ]
+    assert not (tmp_path / "firmware").exists()
 
 
 def test_firmware_that_micro_cannot_run_costs_nothing_else(monkeypatch, tmp_path):

@@ -14,6 +14,7 @@ from tfmot_swd.costs.budget import Budget, as_budget
 from tfmot_swd.costs.cost import find_cost
 from tfmot_swd.io.tables import print_plain
 from tfmot_swd.keras2.compat import keras
+from tfmot_swd.keras2.compile_arguments import weighted_metric_names
 from tfmot_swd.keras2.validation import whole_number
 from tfmot_swd.pruning.methods import method_named
 from tfmot_swd.report.build import device_report
@@ -28,16 +29,17 @@ from tfmot_swd.workflows.floor import check_one_floor, floor_of
 from tfmot_swd.workflows.goal import Goal
 from tfmot_swd.workflows.job import Job, job_of
 from tfmot_swd.workflows.model_files import write_model
+from tfmot_swd.workflows.output_folder import FILES, FIRMWARE, MODEL, RESULT, TRIALS, check_output, remove_stale
 from tfmot_swd.workflows.smallest import MAX_TRIALS, TOLERANCE, Search, cost_name
 from tfmot_swd.workflows.smallest_result import Smallest
 from tfmot_swd.workflows.training import Training
-from tfmot_swd.workflows.trials import TrialRecord, Trials, check_folder
+from tfmot_swd.workflows.trials import TrialRecord, Trials
 
 RECIPES = ("float32", "int8")
 # Names of the share of samples of which the largest output is that of their class.
 _ACCURACIES = frozenset({"acc", "accuracy", "categorical_accuracy", "sparse_categorical_accuracy"})
-_TRIALS, _FILES, _MODEL, _RESULT, _FIRMWARE = "trials", "files", "model.keras", "result.json", "firmware"
-_OWN = (_TRIALS, _FILES, _MODEL, _RESULT, _FIRMWARE, "report.html", "report.json")
+# The name in the report of accuracies that were measured without the weights of samples.
+_UNWEIGHTED = "accuracy without sample weights"
 
 
 def compress(
@@ -155,36 +157,42 @@ def compress_job(
       ValueError: a recipe cannot be made of such a model, before any training.
     """
     check_model_for(recipes, job.model)
-    pruned, record, search = _pruned(job, goal, folder / _TRIALS, max_drop, by, max_trials)
+    pruned, record, search = _pruned(job, goal, folder / TRIALS, max_drop, by, max_trials)
     small = job.returned(pruned)
-    write_model(folder / _MODEL, small)
+    write_model(folder / MODEL, small)
 
-    exporter = Exporter(job, folder / _FILES, quantize_aware_epochs)
+    exporter = Exporter(job, folder / FILES, quantize_aware_epochs)
     exports = exporter.pruned(pruned, recipes)
     dense = exporter.dense([each.recipe for each in exports if each.result])
     report = _report(job, pruned, record, exports, dense, measure)
     report.write_html(folder / "report.html")
     report.write_json(folder / "report.json")
     firmware, failure = (
-        (None, "") if firmware_of is None else job_firmware(job, pruned, exports, firmware_of, folder / _FIRMWARE)
+        (None, "") if firmware_of is None else job_firmware(job, pruned, exports, firmware_of, folder / FIRMWARE)
     )
 
+    over = _over_budget(job, goal, pruned, exports)
     result = Compressed(
-        met=search is None or search.met,
+        met=search.met if search else not over,
         model=small,
         metric=job.metric,
         baseline=job.baseline,
         value=record.metric,
         costs=costs_compared(job.model, pruned),
-        files=tuple(_file(each, dense.get(each.recipe), report, job.metric) for each in exports),
+        files=tuple(
+            _file(each, dense.get(each.recipe), report, "" if _is_weighted(job) else job.metric) for each in exports
+        ),
         search=search,
         folder=str(folder),
-        model_path=str(folder / _MODEL),
+        model_path=str(folder / MODEL),
         report_path=str(folder / "report.html"),
         firmware=firmware,
         firmware_failure=failure,
+        budget_failure=over,
+        unscored=_unscored(job),
     )
-    result.write_json(folder / _RESULT)
+    remove_stale(folder, (each.path for each in result.files), dense.values(), result.firmware is not None)
+    result.write_json(folder / RESULT)
     return result
 
 
@@ -229,35 +237,6 @@ def goal_to(
     return dataclasses.replace(whole, rate=float(budget))
 
 
-def check_output(output: str | os.PathLike[str], name: str = "output") -> Path:
-    """Returns the folder of a compression: a new or empty one, or one that the same call has begun.
-
-    Raises:
-      TypeError: it is not a path.
-      FileExistsError: it holds other files, or a finished result.
-      NotADirectoryError: a file has this name.
-    """
-    if not isinstance(output, str | os.PathLike) or not os.fspath(output):
-        raise TypeError(f"{name} must be the path of a folder. Received: {name}={output!r}")
-    folder = Path(output)
-    if not folder.is_dir():
-        return check_folder(name, folder)
-    found = {each.name for each in folder.iterdir()}
-    foreign = sorted(each for each in found - set(_OWN) if not each.endswith(".tmp"))
-    if foreign or (found and _TRIALS not in found):
-        raise FileExistsError(
-            f"{name} must be a new or empty folder, as nothing is overwritten: choose another one. "
-            f"Received: {name}={str(folder)!r} with {', '.join((foreign or sorted(found))[:5])}"
-        )
-    if _RESULT in found:
-        raise FileExistsError(
-            f"{name} holds a finished result, and nothing is overwritten: choose another folder, or remove {_RESULT} "
-            f"to make it again, from its trainings as far as those are the same. Received: {name}={str(folder)!r}"
-        )
-    check_folder(f"{name}/{_TRIALS}", folder / _TRIALS)
-    return folder
-
-
 def _pruned(
     job: Job, goal: Goal, folder: Path, max_drop: float | None, by: str | None, max_trials: int
 ) -> tuple[keras.Model, TrialRecord, Smallest | None]:
@@ -291,9 +270,10 @@ def _report(
         measures = measure_files(files, dense=pairs | {path.stem: path.stem for path in dense.values()})
     else:
         measures = tuple(describe_file(name, path) for name, path in files.items())
-    # Scores are of models of one output, by a metric object; the loss is none.
-    scored_by = next((each for each in job.model.metrics if each.name == job.metric and each.name != "loss"), None)
-    is_scored = scored_by is not None and len(job.model.outputs) == 1
+    scored_by = next((each for each in job.model.metrics if each.name == job.metric), None)
+    is_scored = not _unscored(job)
+    # Accuracies of the proofs are shown instead: where the metric is weighted, under another name.
+    unscored_by = _UNWEIGHTED if _is_weighted(job) else None
     return device_report(
         job.model,
         pruned,
@@ -302,9 +282,48 @@ def _report(
         record.history,
         record.statuses,
         data=job.samples.pairs() if is_scored else None,
-        metric=scored_by if is_scored else None,
+        metric=scored_by if is_scored else unscored_by,
         advice=[advise(each.path, dense.get(each.recipe)) for each in results],
         seed=job.training.seed,
+    )
+
+
+def _unscored(job: Job) -> str:
+    """Returns why files are not measured by the metric of the job; empty where they are.
+
+    Scores are of models of one output, by a metric object, of which the loss is none, and without sample weights.
+    """
+    if _is_weighted(job):
+        return f"Files have no validation {job.metric} here: that of the models is weighted by the samples' weights."
+    if job.metric == "loss" or not any(each.name == job.metric for each in job.model.metrics):
+        return f"Files are not measured by the {job.metric}: export_tflite has compared them with the model."
+    if len(job.model.outputs) != 1:
+        return "Files of several outputs have no score here: export_tflite has compared them with the model."
+    return ""
+
+
+def _is_weighted(job: Job) -> bool:
+    """Returns whether sample weights count in the metric that is not the loss."""
+    return job.samples.is_weighted and job.metric in weighted_metric_names(job.model)
+
+
+def _over_budget(job: Job, goal: Goal, pruned: keras.Model, exports: Sequence[FileExport]) -> str:
+    """Returns in words that a file is larger than a budget in bytes allows, which is an estimate in training."""
+    budget = goal.budget
+    if budget is None or budget.bytes is None:
+        return ""
+    size = budget.cost("bytes")
+    file = next((each.result.bytes for each in exports if each.result and each.recipe == budget.recipe), None)
+    found = int(size.of(pruned)) if file is None else file
+    is_share = isinstance(budget.bytes, float) and budget.bytes <= 1
+    alone = Budget(bytes=budget.bytes, recipe=budget.recipe)
+    limit = alone.limits({"bytes": size.of(job.model) if is_share else 0})["bytes"]
+    if found <= limit:
+        return ""
+    asked = budget.bytes * limit / found
+    return (
+        f"The budget was not met: the {budget.recipe} file has {found:,} bytes of {limit:,}, as its size is estimated "
+        f"while the model trains. Ask for less, {f'{asked:.3g}' if is_share else f'{int(asked):,}'}."
     )
 
 

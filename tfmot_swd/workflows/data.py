@@ -37,6 +37,14 @@ class LabelledData:
         """Number of samples; None of batches, whose sizes are not known without reading them."""
         return None if self.arrays is None else len(tf.nest.flatten(self.arrays)[0])
 
+    @property
+    def is_weighted(self) -> bool:
+        """Whether the samples have weights."""
+        if self.arrays is not None:
+            return len(self.arrays) > 2
+        batches = readable(self.batches)
+        return len(batches.element_spec if isinstance(batches, tf.data.Dataset) else batches[0]) > 2
+
     def arguments(self, batch_size: int) -> dict[str, Any]:
         """Returns the data as keyword arguments of `fit` and `evaluate`.
 
