@@ -163,6 +163,17 @@ def test_a_file_larger_than_its_budget_is_said_first_and_is_not_met(monkeypatch,
     assert " ".join(str(found).split()).startswith(f"The budget was not met: {words}")
 
 
+def test_curves_of_a_resumed_training_begin_where_it_was_resumed(monkeypatch, tmp_path):
+    monkeypatch.setattr(
+        Job, "trained_to", lambda job, goal, backup_dir: dataclasses.replace(Cut()(job, goal), first_epoch=3)
+    )
+    run(tmp_path, budget=0.5, recipes=["float32"])
+    panels = json.loads((tmp_path / "report.json").read_text())["panels"]
+    lines = {panel["title"]: panel["series"] for panel in panels}
+    assert [lines["loss"][0][axis] for axis in ("x", "y")] == [[1, 2, 3, 4, 5], [None, None, None, 1.0, 0.5]]
+    assert lines["mae"][0]["y"] == [None, None, None, 2.0, 1.0]
+
+
 def test_files_of_an_earlier_start_do_not_stay_beside_another_result(monkeypatch, tmp_path):
     monkeypatch.setattr(Job, "trained_to", Cut())
     run(tmp_path, budget=0.5, recipes=["float16", "float32"], firmware=True)

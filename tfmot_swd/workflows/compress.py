@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -81,7 +82,8 @@ def compress(
 
     The folder `output` gets `model.keras`, `files/model_<recipe>.tflite` and `files/dense_<recipe>.tflite` (the whole
     model's), `report.html`, `report.json`, `result.json`, where asked for `firmware/`, and `trials/`, from which the
-    same call goes on after a crash.
+    same call goes on after a crash: behind the last training or epoch that was finished. The report's curves then begin
+    at that epoch.
 
     Args:
       model: a built tf_keras or Keras 3 Sequential or Functional model, trained, and compiled with a loss and a metric.
@@ -99,7 +101,7 @@ def compress(
       method: name of a pruning method: "structured", "pgp", "swd", "magnitude", or a registered one.
       epochs, batch_size, learning_rate, optimizer: of each training, as in `smallest`.
       quantize_aware_epochs: of quantization-aware training, at a tenth of the learning rate; 0 leaves it out.
-      max_trials: with `max_drop`, trainings at most.
+      max_trials: with `max_drop`, trainings at most, those of earlier starts among them, as in `smallest`.
       metric, mode, skip, only, round_to, seed: as in `smallest`.
       measure: whether files are run for their time and memory, some seconds each.
       firmware: whether to write a project for a microcontroller that tests itself, around the file of the first of
@@ -279,7 +281,8 @@ def _report(
         pruned,
         results,
         measures,
-        record.history,
+        # Curves of a training that was resumed begin at that epoch.
+        {name: [math.nan] * record.first_epoch + list(values) for name, values in record.history.items()},
         record.statuses,
         data=job.samples.pairs() if is_scored else None,
         metric=scored_by if is_scored else unscored_by,

@@ -76,7 +76,7 @@ def smallest(
       validation: the same, to decide on.
       max_drop: by how many points the metric may be worse than that of `model`. For a metric up to 1 of which more is
         better, such as an accuracy, a point is a hundredth: 1.0 allows 0.92 where the model has 0.93. For others it is
-        the metric's own unit: 1.0 allows an error of 3.5 where the model has 2.5.
+        the metric's own unit: 1.0 allows an error of 3.5 where the model has 2.5. It must be less than the metric.
       floor: the worst value of the metric, in place of `max_drop`: 0.92.
       by: the cost to make small, "parameters" (default), "macs", "bytes" (of the int8 file) or one of
         `costs.register_cost`. For a method that makes zeros "weights", those that are not zero.
@@ -85,7 +85,8 @@ def smallest(
       max_trials: trainings at most for this floor, those in `folder` among them, so that a search that was killed ends
         where it would have ended. Where it ended early, the same call with a larger number goes on.
       folder: keeps a journal and the model of each try. With one there, also of a killed process, the search goes on
-        behind the last epoch that was finished; another floor begins with what is known. None keeps the best in memory.
+        behind the last epoch that was finished, with the samples in another order than without the break; another floor
+        begins with what is known. None keeps the best in memory.
       epochs, batch_size, learning_rate: of each training; Adam, whose rate falls to 0 along a cosine.
       optimizer: number of updates → a new optimizer, in place of Adam.
       metric, mode: which metric decides, as for `sensitivity`.

@@ -28,7 +28,7 @@ class Trial:
       metric: of the model, on the validation data.
       drop: by how much that is worse than the metric of the whole model; below 0 where it is better.
       holds: whether it is within the floor.
-      seconds: that the training took; of an earlier start, if it was made then.
+      seconds: that the training took, in an earlier start too; where it was resumed, since then.
     """
 
     share: float

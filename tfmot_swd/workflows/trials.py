@@ -51,10 +51,11 @@ class TrialRecord:
       key: what it was made for.
       metric: of its model, on the validation data; nan where that is not finite.
       cost: of its model.
-      seconds: that it took.
+      seconds: that it took; since it was resumed, where it was.
       history: Keras's epoch logs.
       statuses: the states of the method after each epoch, as dictionaries.
       final_step: the report of the final pruning step; None where there is none.
+      first_epoch: at which history and statuses begin, from 0; above that where the training was resumed.
       floor: of the metric, that it was made to look for; None outside of a search.
     """
 
@@ -65,6 +66,7 @@ class TrialRecord:
     history: Mapping[str, Any]
     statuses: tuple[Mapping[str, Any], ...]
     final_step: Mapping[str, Any] | None
+    first_epoch: int = 0
     floor: float | None = None
 
     @classmethod
