@@ -53,7 +53,7 @@ def remove_stale(folder: Path, files: Iterable[str], dense: Iterable[Path], has_
       files, dense: paths of the TFLite files that stay.
       has_firmware: whether there is a firmware project, which stays.
     """
-    listed = {Path(each).name for each in (*files, *dense)}
+    listed = {each.name for each in (*map(Path, files), *dense)}
     for path in (folder / FILES).glob("*.tflite"):
         kind, _, recipe = path.stem.partition("_")
         if path.name not in listed and kind in ("model", "dense") and recipe in RECIPES:
