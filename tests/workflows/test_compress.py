@@ -176,12 +176,13 @@ def test_curves_of_a_resumed_training_begin_where_it_was_resumed(monkeypatch, tm
 
 def test_files_of_an_earlier_start_do_not_stay_beside_another_result(monkeypatch, tmp_path):
     monkeypatch.setattr(Job, "trained_to", Cut())
-    run(tmp_path, budget=0.5, recipes=["float16", "float32"], firmware=True)
-    assert (tmp_path / "firmware" / "main.cc").exists()
-    # As the message of a finished folder advises.
-    (tmp_path / "result.json").unlink()
-    for name in ("mine.tflite", "model_mine.tflite"):
-        (tmp_path / "files" / name).write_text("mine")
+    # What another start has left, once result.json was removed, as the message of a finished folder advises.
+    for name in ("trials", "files", "firmware"):
+        (tmp_path / name).mkdir()
+    for name in ("model_float16.tflite", "dense_float16.tflite", "mine.tflite", "model_mine.tflite"):
+        (tmp_path / "files" / name).write_text("old")
+    for name in ("main.cc", "model.h"):
+        (tmp_path / "firmware" / name).write_text("// Written by tfmot_swd")
     run(tmp_path, budget=0.5, recipes=["float32"])
     assert sorted(each.name for each in (tmp_path / "files").iterdir()) == [
         "dense_float32.tflite",
