@@ -97,7 +97,7 @@ def test_a_rate_of_weights_is_for_the_whole_training(net):
 def test_filters_leave_while_it_trains_and_it_goes_on_after_a_crash(run, net, train, tmp_path, monkeypatch):
     output, backup = tmp_path / "small.keras", tmp_path / "backup"
     arguments = ["prune", net, "--method=pgp", "--rate=0.5", f"--data={train}", f"--output={output}"]
-    arguments += ["--epochs=2", "--batch_size=64", f"--backup_dir={backup}"]
+    arguments += ["--epochs=2", "--batch_size=64", f"--backup_dir={backup}", f"--json={tmp_path / 'record.json'}"]
 
     def crash(self, epoch, logs=None):
         if epoch == 1:
@@ -117,6 +117,9 @@ def test_filters_leave_while_it_trains_and_it_goes_on_after_a_crash(run, net, tr
     assert "epoch 2 of 2: loss" in err
     assert load(output).get_layer("hidden").units == 8
     assert not backup.exists()
+    # The record says where its history begins.
+    record = json.loads((tmp_path / "record.json").read_text())
+    assert (record["first_epoch"], len(record["history"]["loss"])) == (1, 1)
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,19 @@ def test_what_a_model_really_costs_is_the_upper_end():
     assert next_share([Tried(0.5, 0.6, True)], 0.5) == 0.25
 
 
+def test_a_model_of_more_than_was_asked_for_is_no_narrow_end():
+    held, missed = Tried(0.375, 0.3904, True), Tried(0.35, 0.35, False)
+    # .3904 is more than a tenth above .35, .375 is not.
+    assert next_share([held, missed], 0.5) == pytest.approx(math.sqrt(0.375 * 0.35))
+    # Where the one that missed has more than was asked for too, the two models are as close as was asked.
+    assert next_share([held, Tried(0.35, 0.364, False)], 0.5) is None
+
+
+def test_models_of_more_than_asked_for_do_not_keep_the_search_going():
+    tried = search(lambda share: share >= 0.3, 0.5, reached=lambda share: 1.3 * share)
+    assert len(tried) <= 6
+
+
 def test_it_ends_at_the_least_share_and_at_the_whole():
     assert [each.share for each in search(lambda share: True, 0.3, least=0.1)] == [0.3, 0.15, 0.1]
     assert search(lambda share: False, 0.5)[-1].share > 1 / 1.1

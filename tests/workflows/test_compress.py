@@ -6,12 +6,14 @@ import json
 import keras as keras3
 import numpy as np
 import pytest
+import tf_keras as keras
 
 from tests.workflows.nets import TRAIN, VALIDATION, Cut, ladder
 from tfmot_swd import Budget
 from tfmot_swd.tflite import ExportError
 from tfmot_swd.workflows import compress, file_exports, firmware
 from tfmot_swd.workflows.file_exports import Exporter
+from tfmot_swd.workflows.goal import Goal
 from tfmot_swd.workflows.job import Job, job_of
 from tfmot_swd.workflows.training import Training
 
@@ -84,6 +86,113 @@ def test_the_firmware_runs_the_int8_file_on_validation_samples(trained):
     assert "golden data, 4 samples" in str(found)
 
 
+def classifier(metrics=("accuracy",), **options):
+    """Returns a net of two classes, not trained, and samples of which it names the class of 30 of 40."""
+    inputs = keras.Input((8,), name="x")
+    hidden = keras.layers.Dense(8, use_bias=False, name="hidden")(inputs)
+    net = keras.Model(inputs, keras.layers.Dense(2, use_bias=False, activation="softmax", name="head")(hidden))
+    net.set_weights([np.eye(8), np.stack([np.ones(8), -np.ones(8)], axis=1)])
+    net.compile("sgd", "sparse_categorical_crossentropy", metrics=list(metrics), **options)
+    x = np.random.default_rng(1).uniform(0.5, 1.0, (40, 8)).astype("float32")
+    return net, x, np.repeat([0, 1], [30, 10])
+
+
+def test_the_loss_is_no_accuracy_of_a_file(monkeypatch, tmp_path):
+    monkeypatch.setattr(Job, "trained_to", Cut())
+    net, x, y = classifier()
+    found = compress(
+        net, (x, y), (x, y), output=tmp_path, budget=0.5, metric="loss", recipes=["float32"], measure=False, verbose=0
+    )
+    assert found.metric == "loss"
+    assert found.value > 1.0
+    assert found.files[0].bytes
+    assert found.files[0].metric is None
+
+
+def test_a_recipe_that_its_inputs_rule_out_is_refused_before_any_training(monkeypatch, tmp_path):
+    made = Cut()
+    monkeypatch.setattr(Job, "trained_to", made)
+    net = keras.Sequential([keras.layers.Conv2D(2, 3, input_shape=(None, None, 1)), keras.layers.GlobalMaxPooling2D()])
+    net.compile("sgd", "mse", metrics=["mae"])
+    data = np.ones((4, 5, 5, 1), "float32"), np.ones((4, 2), "float32")
+    with pytest.raises(ValueError, match="'int8_pruned' is for TFLite Micro"):
+        compress(net, data, data, output=tmp_path, budget=0.5, recipes=["float32", "int8_pruned"], verbose=0)
+    assert made.goals == []
+
+
+def test_a_value_error_of_one_recipe_costs_no_other(monkeypatch, tmp_path):
+    monkeypatch.setattr(Job, "trained_to", Cut())
+    whole = Exporter._export
+
+    def fails(self, model, path, recipe):
+        if recipe == "float16" or (recipe == "dynamic" and path.name.startswith("dense")):
+            raise ValueError("no such sizes")
+        return whole(self, model, path, recipe)
+
+    monkeypatch.setattr(Exporter, "_export", fails)
+    found = run(tmp_path, budget=0.5, recipes=["float16", "float32", "dynamic"])
+    assert [each.failure for each in found.files] == ["no such sizes", "", ""]
+    assert [bool(each.dense_bytes) for each in found.files] == [False, True, False]
+
+
+@pytest.mark.parametrize("is_weighted", [True, False])
+def test_files_have_no_metric_where_sample_weights_count_in_it(is_weighted, monkeypatch, tmp_path):
+    monkeypatch.setattr(Job, "trained_to", Cut())
+    kind = "weighted_metrics" if is_weighted else "metrics"
+    net, x, y = classifier(**{"metrics": (), kind: ["accuracy"]})
+    # The samples that it gets right count a third of the others.
+    data = x, y, np.where(y == 0, 1.0, 3.0)
+    found = compress(net, data, data, output=tmp_path, budget=0.5, recipes=["float32"], measure=False, verbose=0)
+    assert found.baseline == pytest.approx(0.5 if is_weighted else 0.75)
+    assert found.files[0].metric == (None if is_weighted else pytest.approx(found.value))
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["metric"] == ("accuracy without sample weights" if is_weighted else "accuracy")
+    assert ("weighted by the samples' weights" in " ".join(str(found).split())) == is_weighted
+    # Not even by the measuring of it.
+    assert found.model.optimizer is None
+
+
+def test_a_file_larger_than_its_budget_is_said_first_and_is_not_met(monkeypatch, tmp_path):
+    monkeypatch.setattr(Job, "trained_to", lambda job, goal, backup_dir: Cut()(job, Goal("structured", rate=0.1)))
+    found = run(tmp_path, budget=Budget(bytes=0.9, recipe="float32"), recipes=["float32"])
+    file = found.files[0]
+    assert file.bytes > int(0.9 * file.dense_bytes)
+    assert not found.met
+    words = f"the float32 file has {file.bytes:,} bytes of {int(0.9 * file.dense_bytes):,}"
+    assert words in found.budget_failure
+    assert " ".join(str(found).split()).startswith(f"The budget was not met: {words}")
+
+
+def test_curves_of_a_resumed_training_begin_where_it_was_resumed(monkeypatch, tmp_path):
+    monkeypatch.setattr(
+        Job, "trained_to", lambda job, goal, backup_dir: dataclasses.replace(Cut()(job, goal), first_epoch=3)
+    )
+    run(tmp_path, budget=0.5, recipes=["float32"])
+    panels = json.loads((tmp_path / "report.json").read_text())["panels"]
+    lines = {panel["title"]: panel["series"] for panel in panels}
+    assert [lines["loss"][0][axis] for axis in ("x", "y")] == [[1, 2, 3, 4, 5], [None, None, None, 1.0, 0.5]]
+    assert lines["mae"][0]["y"] == [None, None, None, 2.0, 1.0]
+
+
+def test_files_of_an_earlier_start_do_not_stay_beside_another_result(monkeypatch, tmp_path):
+    monkeypatch.setattr(Job, "trained_to", Cut())
+    # What another start has left, once result.json was removed, as the message of a finished folder advises.
+    for name in ("trials", "files", "firmware"):
+        (tmp_path / name).mkdir()
+    for name in ("model_float16.tflite", "dense_float16.tflite", "mine.tflite", "model_mine.tflite"):
+        (tmp_path / "files" / name).write_text("old")
+    for name in ("main.cc", "model.h"):
+        (tmp_path / "firmware" / name).write_text("// Written by tfmot_swd")
+    run(tmp_path, budget=0.5, recipes=["float32"])
+    assert sorted(each.name for each in (tmp_path / "files").iterdir()) == [
+        "dense_float32.tflite",
+        "mine.tflite",
+        "model_float32.tflite",
+        "model_mine.tflite",
+    ]
+    assert not (tmp_path / "firmware").exists()
+
+
 def test_firmware_that_micro_cannot_run_costs_nothing_else(monkeypatch, tmp_path):
     def fails(*_):
         raise ExportError("TFLite Micro has no kernel for it. Received: TANH")
@@ -125,7 +234,10 @@ def test_a_crash_behind_the_training_does_not_train_again(monkeypatch, tmp_path)
 
 def test_with_a_drop_the_search_leads_and_a_floor_that_is_missed_comes_first(monkeypatch, tmp_path):
     monkeypatch.setattr(Job, "trained_to", Cut())
-    found = run(tmp_path, max_drop=0.5, max_trials=1, recipes=["float32"])
+    net = ladder()
+    # An error of 0 has no tenth: here it is 4.
+    net.layers[-1].set_weights([np.full((8, 1), 10 / 9)])
+    found = run(tmp_path, net, max_drop=0.5, max_trials=1, recipes=["float32"])
     assert not found.met
     assert str(found).lstrip().startswith("The floor was not met")
     assert found.costs["parameters"][1] == found.search.trial.cost

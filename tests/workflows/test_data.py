@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
+from tfmot_swd.report.scoring import measure_scores
 from tfmot_swd.workflows.data import labelled_data
 
 X, Y = np.arange(30, dtype="float32").reshape(10, 3), np.arange(10)
@@ -51,6 +52,32 @@ def test_batches_are_passed_as_they_are(given):
 def test_pairs_have_no_weights():
     weighted = tf.data.Dataset.from_tensor_slices((X, Y, np.ones(10))).batch(5)
     assert [len(batch) for batch in labelled_data("train", weighted).pairs()] == [2, 2]
+
+
+def test_pairs_of_a_sequence_are_what_scores_are_measured_on():
+    class Weighted(Sequence):
+        def __len__(self):
+            return 4
+
+        def __getitem__(self, index):
+            rows = slice(3 * index, 3 * index + 3)
+            return [X[rows], X[rows, :1]], Y[rows], np.ones(len(Y[rows]))
+
+    pairs = labelled_data("validation", Weighted()).pairs()
+    # Read twice, as a proof and a score do; the last batch is smaller.
+    for _ in range(2):
+        batches = list(pairs.as_numpy_iterator())
+        assert [len(batch) for batch in batches] == [2] * 4
+        np.testing.assert_array_equal(np.concatenate([x for (x, _), _ in batches]), X)
+        np.testing.assert_array_equal(np.concatenate([x for (_, x), _ in batches]), X[:, :1])
+        np.testing.assert_array_equal(np.concatenate([y for _, y in batches]), Y)
+
+
+def test_models_and_files_are_scored_on_a_sequence():
+    net = keras.Sequential([keras.layers.Dense(1, use_bias=False, kernel_initializer="ones", input_shape=(3,))])
+    pairs = labelled_data("validation", Sequence()).pairs()
+    found = measure_scores(net, net, [], pairs, keras.metrics.MeanAbsoluteError())
+    assert (found.samples, found.small) == (10, pytest.approx(np.abs(X.sum(1) - Y).mean()))
 
 
 def test_a_digest_is_of_the_samples_and_not_of_their_order_in_a_dataset():

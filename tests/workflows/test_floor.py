@@ -10,7 +10,7 @@ ACCURACY, ERROR, RATIO = Objective(None, "accuracy", "max"), Objective(None, "ma
 
 @pytest.mark.parametrize(
     ("objective", "baseline", "drop", "value"),
-    [(ACCURACY, 0.9, 1.0, 0.89), (ERROR, 0.9, 1.0, 1.9), (RATIO, 31.5, 1.0, 30.5), (RATIO, -3.0, 1.0, -4.0)],
+    [(ACCURACY, 0.9, 1.0, 0.89), (ERROR, 2.5, 1.0, 3.5), (RATIO, 31.5, 1.0, 30.5), (RATIO, -3.0, 1.0, -4.0)],
 )
 def test_a_drop_in_points_is_a_value(objective, baseline, drop, value):
     floor = floor_of(drop, None, objective, baseline)
@@ -44,6 +44,17 @@ def test_what_cannot_be_meant_is_refused(given, error, message):
         check_one_floor(*given)
 
 
-def test_a_drop_of_the_whole_metric_is_a_mistake_of_units():
-    with pytest.raises(ValueError, match="any model would do: one point is a hundredth .* for 0.9000"):
-        floor_of(90, None, ACCURACY, 0.9)
+@pytest.mark.parametrize(
+    ("objective", "baseline", "drop", "message"),
+    [
+        (ACCURACY, 0.9, 90, "one point is a hundredth .* max_drop=9, or give .* floor=.* for accuracy 0.9000"),
+        (ACCURACY, 0.0, 1.0, "any model would do.*Give the worst value itself to smallest, as floor="),
+        (ERROR, 0.191, 1.0, "one point is 1 of the mae. Try a tenth of it, max_drop=0.0191, or give .* floor="),
+        (ERROR, 0.0, 0.1, "Give the worst value itself to smallest, as floor="),
+        (ERROR, -2.0, 2.0, "max_drop=0.2, or"),
+        (RATIO, 31.5, 31.5, "one point is 1 of the db. Try a tenth of it, max_drop=3.15,"),
+    ],
+)
+def test_a_drop_of_the_whole_metric_is_a_mistake_of_units(objective, baseline, drop, message):
+    with pytest.raises(ValueError, match=message):
+        floor_of(drop, None, objective, baseline)

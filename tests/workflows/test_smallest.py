@@ -9,6 +9,7 @@ import pytest
 from tests.workflows.nets import TRAIN, VALIDATION, Cut, ladder
 from tfmot_swd.workflows import Trial, smallest
 from tfmot_swd.workflows.job import Job
+from tfmot_swd.workflows.smallest import Search
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def find(net=None, **options):
 def test_the_smallest_of_a_known_net_and_its_table(cut, tmp_path):
     made, net = cut(), ladder(keras3)
     before = [each.copy() for each in net.get_weights()]
-    found = find(net, max_drop=4.0)
+    found = find(net, floor=4.0)
     # Without the k weakest channels the error is k(k+1)/2. The one-shot curve says .2652, where two channels are left
     # and 21 of 28 lost; then its square root again and again, until six channels fit.
     assert [round(each.share, 4) for each in found.trials] == [0.2652, 0.515, 0.7176, 0.8471]
@@ -65,23 +66,71 @@ def test_a_killed_search_goes_on_and_another_floor_begins_with_what_is_known(cut
     folder = tmp_path / "tries"
     cut(dies_at=2)
     with pytest.raises(KeyboardInterrupt):
-        find(max_drop=4.0, folder=folder)
+        find(floor=4.0, folder=folder)
     assert {each.name for each in folder.iterdir()} == {"journal.jsonl", "parameters_0.2652.keras"}
     made = cut()
-    found = find(max_drop=4.0, folder=folder)
+    found = find(floor=4.0, folder=folder)
     assert len(made.goals) == 3
     assert [each.cost for each in found.trials] == [18, 36, 45, 54]
     made = cut()
-    again = find(max_drop=4.0, folder=folder)
+    again = find(floor=4.0, folder=folder)
     assert made.goals == []
     assert again.model.get_layer("hidden").units == 6
     # Half is within a floor of 12, a quarter is not: only the bracket between them closes.
-    looser = find(max_drop=12.0, folder=folder)
+    looser = find(floor=12.0, folder=folder)
     assert looser.trial.cost == 36
     assert 0 < len(made.goals) <= 4
     assert all(0.2652 < goal.budget.parameters < 0.5 for goal in made.goals)
     with pytest.raises(ValueError, match="another job, with another epochs"):
-        smallest(ladder(), TRAIN, VALIDATION, max_drop=4.0, folder=folder, epochs=2, verbose=0)
+        smallest(ladder(), TRAIN, VALIDATION, floor=4.0, folder=folder, epochs=2, verbose=0)
+
+
+def test_earlier_starts_count_among_the_trainings_for_a_floor(cut, tmp_path):
+    folder, made = tmp_path / "tries", cut()
+    whole = find(floor=4.0, max_trials=3)
+    cut(dies_at=3)
+    with pytest.raises(KeyboardInterrupt):
+        find(floor=4.0, max_trials=3, folder=folder)
+    made = cut()
+    found = find(floor=4.0, max_trials=3, folder=folder)
+    # As without the kill: the third one, and no more.
+    assert len(made.goals) == 1
+    assert (len(found.trials), found.ended_early) == (len(whole.trials), whole.ended_early) == (3, True)
+    assert [each.cost for each in found.trials] == [each.cost for each in whole.trials]
+    # Another floor has trainings of its own, and a larger number goes on.
+    find(floor=12.0, max_trials=1, folder=folder)
+    assert len(made.goals) == 2
+    assert not find(floor=4.0, max_trials=4, folder=folder).ended_early
+    assert len(made.goals) == 3
+
+
+@pytest.mark.parametrize("reached", [0.92, 0.5])
+def test_where_nearly_the_whole_model_misses_the_floor_the_training_is_blamed(reached, cut):
+    cut()
+    found = find(floor=4.0, max_trials=1)
+    tries = (Trial(0.1, 7, 0.1, 0.85, 0.08, False, 1.0), Trial(reached, 66, reached, 0.9, 0.03, False, 1.0))
+    missed = dataclasses.replace(found, met=False, metric="accuracy", mode="max", baseline=0.93, floor=0.92)
+    words = dataclasses.replace(missed, trials=tries, best=1).words()
+    blamed = "Even with 92.0% of the parameters it has 0.9000, where the whole model, as it was given, has 0.9300"
+    assert (blamed in words) == ("another learning_rate, more epochs or more data" in words) == (reached == 0.92)
+    assert ("or accept a larger drop" in words) == (reached == 0.5)
+
+
+@pytest.mark.parametrize(
+    ("share", "least", "rounded", "key"),
+    [
+        (0.26516, 0.0, 0.2652, "parameters_0.2652"),
+        (0.00012345, 0.0, 0.0001234, "parameters_0.0001234"),
+        (0.0123412, 0.0123412, 0.01235, "parameters_0.01235"),
+        (0.515, 0.0, 0.515, "parameters_0.5150"),
+    ],
+)
+def test_a_small_share_keeps_its_digits(share, least, rounded, key):
+    assert Search._rounded(share, least) == rounded
+    search = Search.__new__(Search)
+    search._by = "parameters"
+    assert search._key(rounded) == key
+    assert float(key.rpartition("_")[2]) == rounded
 
 
 def test_a_floor_that_cannot_be_met_gives_the_best_and_says_so_first(cut):
@@ -96,7 +145,7 @@ def test_a_floor_that_cannot_be_met_gives_the_best_and_says_so_first(cut):
 
 def test_the_search_ends_after_so_many_trainings_and_says_so(cut):
     made = cut()
-    found = find(max_drop=4.0, max_trials=2, by="macs")
+    found = find(floor=4.0, max_trials=2, by="macs")
     assert len(made.goals) == 2
     assert found.ended_early
     assert not found.met
@@ -114,7 +163,7 @@ def test_the_search_ends_after_so_many_trainings_and_says_so(cut):
         ({"max_drop": 1.0, "method": "magic"}, ValueError, "method must be one of"),
         ({"max_drop": 1.0, "tolerance": 0}, ValueError, "tolerance must be in"),
         ({"max_drop": 1.0, "max_trials": 0}, ValueError, "max_trials must be a whole number"),
-        ({"max_drop": 1.0, "skip": ["hiden"]}, ValueError, "did you mean hidden"),
+        ({"floor": 4.0, "skip": ["hiden"]}, ValueError, "did you mean hidden"),
         ({"max_drop": 1.0, "learning_rate": -1}, ValueError, "learning_rate must be"),
         ({"max_drop": 1.0, "optimizer": "adam"}, TypeError, "function of the number of updates"),
         ({"max_drop": 1.0, "folder": 3}, TypeError, "folder must be the path of a folder"),

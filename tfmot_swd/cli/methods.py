@@ -136,7 +136,13 @@ def define_search_flags(values: flags.FlagValues) -> None:
         "--latency_table), or one that a module in --modules registers",
         flag_values=values,
     )
-    flags.DEFINE_integer("max_trials", 8, "with --max_drop, trainings at most", 1, flag_values=values)
+    flags.DEFINE_integer(
+        "max_trials",
+        8,
+        "with --max_drop, trainings at most, those of earlier starts among them; a larger number goes on",
+        1,
+        flag_values=values,
+    )
 
 
 def layer_names(values: Any) -> LayerNames:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import tensorflow as tf
+
 from tfmot_swd.keras2.compat import keras
 from tfmot_swd.keras2.serialization import copied_by_config
 
@@ -54,6 +56,20 @@ def compile_arguments(model: Any) -> CompileArguments | None:
 def loss_names(model: Any) -> frozenset[str]:
     """Returns the names under which `evaluate` of a compiled model that has run reports losses."""
     return frozenset(["loss", *(each.name for each in model.compiled_loss.metrics)])
+
+
+def weighted_metric_names(model: Any) -> frozenset[str]:
+    """Returns the names of the metrics of a compiled model that has run in which sample weights count.
+
+    >>> net = keras.Sequential([keras.layers.Dense(2, input_shape=(3,))])
+    >>> net.compile("sgd", "mse", metrics=["mae"], weighted_metrics=["mse"])
+    >>> net.evaluate([[0.0, 0.0, 0.0]], [[0.0, 0.0]], verbose=0)
+    [0.0, 0.0, 0.0]
+    >>> weighted_metric_names(net)
+    frozenset({'mse'})
+    """
+    found = tf.nest.flatten(model.compiled_metrics._weighted_metrics)
+    return frozenset(each.name for each in found if each is not None)
 
 
 def copied_metrics(given: Any) -> Any:

@@ -31,6 +31,9 @@ def next_share(
     holds, the whole model before there is one; the lower end is the largest below it whose floor does not hold. Between
     them the next share is their geometric mean; where there is no lower end, half of the upper one.
 
+    What is asked for and what comes out differ, on both sides: channels are whole, and the bytes of a file are an
+    estimate until it is made. So whether the bracket is narrow is told by what the models have.
+
     Args:
       tried: what is known, of this search and of earlier ones.
       first: where to begin, by an estimate.
@@ -49,13 +52,19 @@ def next_share(
     True
     """
     top = 1 / (1 + tolerance)
-    held = [min(each.share, each.reached) for each in tried if each.holds]
+    held = [each for each in tried if each.holds]
     if not held and not whole_holds:
         return None if any(each.share >= top * (1 - 1e-9) for each in tried) else top
-    upper = min(held, default=1.0)
-    lower = max((each.share for each in tried if not each.holds and each.share < upper), default=None)
+    # Nothing above it need be asked for; the model of the smallest may have more.
+    upper = min((min(each.share, each.reached) for each in held), default=1.0)
+    smallest = min((each.reached for each in held), default=1.0)
+    below = [each for each in tried if not each.holds and each.share < upper]
+    lower = max((each.share for each in below), default=None)
+    # A model that missed with less than was asked for: nothing lies between the two.
+    missed = max((max(each.share, each.reached) for each in below), default=0.0)
     # Ends may be equal but for rounding.
-    if upper <= max(least, lower or 0.0) * (1 + tolerance) * (1 + 1e-9):
+    narrow = (1 + tolerance) * (1 + 1e-9)
+    if smallest <= max(least, missed) * narrow or upper <= least * narrow:
         return None
     if lower is not None:
         return math.sqrt(upper * lower)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from tfmot_swd.costs.budget import Budget, as_budget
 from tfmot_swd.costs.cost import find_cost
 from tfmot_swd.io.tables import print_plain
 from tfmot_swd.keras2.compat import keras
+from tfmot_swd.keras2.compile_arguments import weighted_metric_names
 from tfmot_swd.keras2.validation import whole_number
 from tfmot_swd.pruning.methods import method_named
 from tfmot_swd.report.build import device_report
@@ -22,20 +24,23 @@ from tfmot_swd.tflite.advice import advise
 from tfmot_swd.tflite.measure import describe_file, measure_files
 from tfmot_swd.workflows.comparison import costs_compared
 from tfmot_swd.workflows.compress_result import Compressed, CompressedFile
-from tfmot_swd.workflows.file_exports import Exporter, FileExport, check_recipes
+from tfmot_swd.workflows.file_exports import Exporter, FileExport, check_model_for, check_recipes
 from tfmot_swd.workflows.firmware import firmware_recipe, job_firmware
 from tfmot_swd.workflows.floor import check_one_floor, floor_of
 from tfmot_swd.workflows.goal import Goal
 from tfmot_swd.workflows.job import Job, job_of
 from tfmot_swd.workflows.model_files import write_model
+from tfmot_swd.workflows.output_folder import FILES, FIRMWARE, MODEL, RESULT, TRIALS, check_output, remove_stale
 from tfmot_swd.workflows.smallest import MAX_TRIALS, TOLERANCE, Search, cost_name
 from tfmot_swd.workflows.smallest_result import Smallest
 from tfmot_swd.workflows.training import Training
-from tfmot_swd.workflows.trials import TrialRecord, Trials, check_folder
+from tfmot_swd.workflows.trials import TrialRecord, Trials
 
 RECIPES = ("float32", "int8")
-_TRIALS, _FILES, _MODEL, _RESULT, _FIRMWARE = "trials", "files", "model.keras", "result.json", "firmware"
-_OWN = (_TRIALS, _FILES, _MODEL, _RESULT, _FIRMWARE, "report.html", "report.json")
+# Names of the share of samples of which the largest output is that of their class.
+_ACCURACIES = frozenset({"acc", "accuracy", "categorical_accuracy", "sparse_categorical_accuracy"})
+# The name in the report of accuracies that were measured without the weights of samples.
+_UNWEIGHTED = "accuracy without sample weights"
 
 
 def compress(
@@ -77,7 +82,8 @@ def compress(
 
     The folder `output` gets `model.keras`, `files/model_<recipe>.tflite` and `files/dense_<recipe>.tflite` (the whole
     model's), `report.html`, `report.json`, `result.json`, where asked for `firmware/`, and `trials/`, from which the
-    same call goes on after a crash.
+    same call goes on after a crash: behind the last training or epoch that was finished. The report's curves then begin
+    at that epoch.
 
     Args:
       model: a built tf_keras or Keras 3 Sequential or Functional model, trained, and compiled with a loss and a metric.
@@ -95,7 +101,7 @@ def compress(
       method: name of a pruning method: "structured", "pgp", "swd", "magnitude", or a registered one.
       epochs, batch_size, learning_rate, optimizer: of each training, as in `smallest`.
       quantize_aware_epochs: of quantization-aware training, at a tenth of the learning rate; 0 leaves it out.
-      max_trials: with `max_drop`, trainings at most.
+      max_trials: with `max_drop`, trainings at most, those of earlier starts among them, as in `smallest`.
       metric, mode, skip, only, round_to, seed: as in `smallest`.
       measure: whether files are run for their time and memory, some seconds each.
       firmware: whether to write a project for a microcontroller that tests itself, around the file of the first of
@@ -110,7 +116,8 @@ def compress(
     Raises:
       TypeError: a model, data, budget or recipes of another kind.
       ValueError: both or neither of `budget` and `max_drop`; an unknown recipe, method, cost or layer; the model is not
-        compiled, subclassed or wrapped; data without targets; a budget that cannot be met; firmware of no recipe.
+        compiled, subclassed or wrapped; data without targets; a budget that cannot be met; a recipe that needs fixed
+        sizes of a model whose inputs have open ones; firmware of no recipe.
       ImportError: `firmware` without the package tflite-micro.
       FileExistsError: `output` holds other files, or a finished result.
 
@@ -147,37 +154,47 @@ def compress_job(
 
     Args:
       firmware_of: recipe of the file that a firmware project is written around; None for no project.
-    """
-    pruned, record, search = _pruned(job, goal, folder / _TRIALS, max_drop, by, max_trials)
-    small = job.returned(pruned)
-    write_model(folder / _MODEL, small)
 
-    exporter = Exporter(job, folder / _FILES, quantize_aware_epochs)
+    Raises:
+      ValueError: a recipe cannot be made of such a model, before any training.
+    """
+    check_model_for(recipes, job.model)
+    pruned, record, search = _pruned(job, goal, folder / TRIALS, max_drop, by, max_trials)
+    small = job.returned(pruned)
+    write_model(folder / MODEL, small)
+
+    exporter = Exporter(job, folder / FILES, quantize_aware_epochs)
     exports = exporter.pruned(pruned, recipes)
     dense = exporter.dense([each.recipe for each in exports if each.result])
     report = _report(job, pruned, record, exports, dense, measure)
     report.write_html(folder / "report.html")
     report.write_json(folder / "report.json")
     firmware, failure = (
-        (None, "") if firmware_of is None else job_firmware(job, pruned, exports, firmware_of, folder / _FIRMWARE)
+        (None, "") if firmware_of is None else job_firmware(job, pruned, exports, firmware_of, folder / FIRMWARE)
     )
 
+    over = _over_budget(job, goal, pruned, exports)
     result = Compressed(
-        met=search is None or search.met,
+        met=search.met if search else not over,
         model=small,
         metric=job.metric,
         baseline=job.baseline,
         value=record.metric,
         costs=costs_compared(job.model, pruned),
-        files=tuple(_file(each, dense.get(each.recipe), report) for each in exports),
+        files=tuple(
+            _file(each, dense.get(each.recipe), report, "" if _is_weighted(job) else job.metric) for each in exports
+        ),
         search=search,
         folder=str(folder),
-        model_path=str(folder / _MODEL),
+        model_path=str(folder / MODEL),
         report_path=str(folder / "report.html"),
         firmware=firmware,
         firmware_failure=failure,
+        budget_failure=over,
+        unscored=_unscored(job),
     )
-    result.write_json(folder / _RESULT)
+    remove_stale(folder, (each.path for each in result.files), dense.values(), result.firmware is not None)
+    result.write_json(folder / RESULT)
     return result
 
 
@@ -222,35 +239,6 @@ def goal_to(
     return dataclasses.replace(whole, rate=float(budget))
 
 
-def check_output(output: str | os.PathLike[str], name: str = "output") -> Path:
-    """Returns the folder of a compression: a new or empty one, or one that the same call has begun.
-
-    Raises:
-      TypeError: it is not a path.
-      FileExistsError: it holds other files, or a finished result.
-      NotADirectoryError: a file has this name.
-    """
-    if not isinstance(output, str | os.PathLike) or not os.fspath(output):
-        raise TypeError(f"{name} must be the path of a folder. Received: {name}={output!r}")
-    folder = Path(output)
-    if not folder.is_dir():
-        return check_folder(name, folder)
-    found = {each.name for each in folder.iterdir()}
-    foreign = sorted(each for each in found - set(_OWN) if not each.endswith(".tmp"))
-    if foreign or (found and _TRIALS not in found):
-        raise FileExistsError(
-            f"{name} must be a new or empty folder, as nothing is overwritten: choose another one. "
-            f"Received: {name}={str(folder)!r} with {', '.join((foreign or sorted(found))[:5])}"
-        )
-    if _RESULT in found:
-        raise FileExistsError(
-            f"{name} holds a finished result, and nothing is overwritten: choose another folder, or remove {_RESULT} "
-            f"to make it again, from its trainings as far as those are the same. Received: {name}={str(folder)!r}"
-        )
-    check_folder(f"{name}/{_TRIALS}", folder / _TRIALS)
-    return folder
-
-
 def _pruned(
     job: Job, goal: Goal, folder: Path, max_drop: float | None, by: str | None, max_trials: int
 ) -> tuple[keras.Model, TrialRecord, Smallest | None]:
@@ -284,35 +272,78 @@ def _report(
         measures = measure_files(files, dense=pairs | {path.stem: path.stem for path in dense.values()})
     else:
         measures = tuple(describe_file(name, path) for name, path in files.items())
-    # Scores are of models of one output, by a metric object; the loss is none.
-    scored_by = next((each for each in job.model.metrics if each.name == job.metric and each.name != "loss"), None)
-    is_scored = scored_by is not None and len(job.model.outputs) == 1
+    scored_by = next((each for each in job.model.metrics if each.name == job.metric), None)
+    is_scored = not _unscored(job)
+    # Accuracies of the proofs are shown instead: where the metric is weighted, under another name.
+    unscored_by = _UNWEIGHTED if _is_weighted(job) else None
     return device_report(
         job.model,
         pruned,
         results,
         measures,
-        record.history,
+        # Curves of a training that was resumed begin at that epoch.
+        {name: [math.nan] * record.first_epoch + list(values) for name, values in record.history.items()},
         record.statuses,
         data=job.samples.pairs() if is_scored else None,
-        metric=scored_by if is_scored else None,
+        metric=scored_by if is_scored else unscored_by,
         advice=[advise(each.path, dense.get(each.recipe)) for each in results],
         seed=job.training.seed,
     )
 
 
-def _file(export: FileExport, dense: Path | None, report: DeviceReport) -> CompressedFile:
+def _unscored(job: Job) -> str:
+    """Returns why files are not measured by the metric of the job; empty where they are.
+
+    Scores are of models of one output, by a metric object, of which the loss is none, and without sample weights.
+    """
+    if _is_weighted(job):
+        return f"Files have no validation {job.metric} here: that of the models is weighted by the samples' weights."
+    if job.metric == "loss" or not any(each.name == job.metric for each in job.model.metrics):
+        return f"Files are not measured by the {job.metric}: export_tflite has compared them with the model."
+    if len(job.model.outputs) != 1:
+        return "Files of several outputs have no score here: export_tflite has compared them with the model."
+    return ""
+
+
+def _is_weighted(job: Job) -> bool:
+    """Returns whether sample weights count in the metric that is not the loss."""
+    return job.samples.is_weighted and job.metric in weighted_metric_names(job.model)
+
+
+def _over_budget(job: Job, goal: Goal, pruned: keras.Model, exports: Sequence[FileExport]) -> str:
+    """Returns in words that a file is larger than a budget in bytes allows, which is an estimate in training."""
+    budget = goal.budget
+    if budget is None or budget.bytes is None:
+        return ""
+    size = budget.cost("bytes")
+    file = next((each.result.bytes for each in exports if each.result and each.recipe == budget.recipe), None)
+    found = int(size.of(pruned)) if file is None else file
+    is_share = isinstance(budget.bytes, float) and budget.bytes <= 1
+    alone = Budget(bytes=budget.bytes, recipe=budget.recipe)
+    limit = alone.limits({"bytes": size.of(job.model) if is_share else 0})["bytes"]
+    if found <= limit:
+        return ""
+    asked = budget.bytes * limit / found
+    return (
+        f"The budget was not met: the {budget.recipe} file has {found:,} bytes of {limit:,}, as its size is estimated "
+        f"while the model trains. Ask for less, {f'{asked:.3g}' if is_share else f'{int(asked):,}'}."
+    )
+
+
+def _file(export: FileExport, dense: Path | None, report: DeviceReport, metric: str) -> CompressedFile:
     result = export.result
     if result is None:
         return CompressedFile(export.recipe, "", None, None, None, None, None, failure=export.failure)
     row = next(each for each in report.files if each.file == Path(result.path).name)
     latency = next((each for each in row.latency if each.threads == 1), None)
+    # The proof of an export measures the accuracy, and no other metric.
+    proven = result.accuracy if metric in _ACCURACIES else None
     return CompressedFile(
         export.recipe,
         result.path,
         result.bytes,
         None if dense is None else dense.stat().st_size,
-        result.accuracy if row.score is None else row.score,
+        proven if row.score is None else row.score,
         None if latency is None else latency.median_ms,
         None if latency is None else latency.ratio,
         export.is_aware,

@@ -24,7 +24,7 @@ class CompressedFile:
       path: of the file; empty where there is none.
       bytes: its size; None where there is none.
       dense_bytes: that of the file of the model before pruning; None where that could not be made.
-      metric: on the validation data; None where that could not be measured.
+      metric: on the validation data; None where that could not be measured, or is another one than the models'.
       milliseconds: median time of a run on this machine, one thread; None where it was not measured.
       dense_ratio: that time as a share of the dense file's; None where it is not known.
       is_quantization_aware: whether it is of a model that was trained with the rounding.
@@ -47,7 +47,7 @@ class Compressed(Printable, JsonResult):
     """A pruned model with its files and its report; made by `compress`. Prints as tables.
 
     Args:
-      met: whether the metric of `model` is within the floor of `max_drop`; True with a budget, which always holds.
+      met: whether the metric of `model` is within the floor of `max_drop`, or the model within the budget.
       model: stripped, not compiled, of the Keras that went in.
       metric: its name.
       baseline: of the model before, on the validation data.
@@ -59,6 +59,8 @@ class Compressed(Printable, JsonResult):
       model_path, report_path: of the model and of the HTML page.
       firmware: the firmware project; None where there is none.
       firmware_failure: why it was asked for and is not there; else empty.
+      budget_failure: by how much a file is larger than a budget in bytes; else empty.
+      unscored: why the files have no metric; empty where they have.
     """
 
     met: bool
@@ -74,6 +76,8 @@ class Compressed(Printable, JsonResult):
     report_path: str
     firmware: FirmwareProject | None = None
     firmware_failure: str = ""
+    budget_failure: str = ""
+    unscored: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields as plain types, ready for JSON, without the model."""
@@ -86,7 +90,10 @@ class Compressed(Printable, JsonResult):
 
     def tables(self, view: View = COMPACT) -> Sequence[Table]:
         metrics = {f"validation {self.metric}": (self.baseline, self.value)}
-        compared = comparison_table(f"{self.model_path}: before → after", metrics, self.costs)
+        title = f"{self.model_path}: before → after"
+        if self.budget_failure:
+            title = f"{view.words(self.budget_failure)}\n\n{title}"
+        compared = comparison_table(title, metrics, self.costs)
         searched = [] if self.search is None else self.search.tables(view)
         firmware = [] if self.firmware is None else self.firmware.tables(view)
         return (*searched, compared, self._files(), *firmware)
@@ -115,6 +122,7 @@ class Compressed(Printable, JsonResult):
             f"Quantization-aware, as plain rounding cost more than half a point of accuracy: {', '.join(aware)}."
             if aware
             else "",
+            self.unscored,
             *(f"No {each.recipe} file: {each.failure}" for each in self.files if each.failure),
             f"No firmware: {self.firmware_failure}" if self.firmware_failure else "",
             f"The page with all figures: {self.report_path}. The model: {self.model_path}.",

@@ -37,6 +37,14 @@ class LabelledData:
         """Number of samples; None of batches, whose sizes are not known without reading them."""
         return None if self.arrays is None else len(tf.nest.flatten(self.arrays)[0])
 
+    @property
+    def is_weighted(self) -> bool:
+        """Whether the samples have weights."""
+        if self.arrays is not None:
+            return len(self.arrays) > 2
+        batches = readable(self.batches)
+        return len(batches.element_spec if isinstance(batches, tf.data.Dataset) else batches[0]) > 2
+
     def arguments(self, batch_size: int) -> dict[str, Any]:
         """Returns the data as keyword arguments of `fit` and `evaluate`.
 
@@ -64,7 +72,9 @@ class LabelledData:
         if self.arrays is not None:
             return self.arrays[:2]
         batches = readable(self.batches)
-        return batches.map(lambda x, y, *_: (x, y)) if isinstance(batches, tf.data.Dataset) else batches
+        if not isinstance(batches, tf.data.Dataset):
+            batches = _dataset_of(batches)
+        return batches.map(lambda x, y, *_: (x, y))
 
     def steps(self, batch_size: int) -> int:
         """Returns the number of batches; where a dataset does not know it, by reading it once."""
@@ -151,6 +161,25 @@ def _as_arrays(part: Any) -> Any:
     if isinstance(part, list | tuple) and part and all(hasattr(each, "shape") for each in part):
         return [np.asarray(each) for each in part]
     return np.asarray(part)
+
+
+def _dataset_of(batches: Any) -> tf.data.Dataset:
+    """Returns the batches of a `Sequence` of tf_keras as a dataset, read when they are needed."""
+
+    def made(index: int) -> Any:
+        # Lists would be stacked into one tensor.
+        parts = map(_as_arrays, batches[index])
+        return tuple(tuple(each) if isinstance(each, list) else each for each in parts)
+
+    def specification(part: Any) -> tf.TensorSpec:
+        # The last batch may be smaller.
+        return tf.TensorSpec((None, *part.shape[1:]), part.dtype)
+
+    count = len(batches)
+    dataset = tf.data.Dataset.from_generator(
+        lambda: map(made, range(count)), output_signature=tf.nest.map_structure(specification, made(0))
+    )
+    return dataset.apply(tf.data.experimental.assert_cardinality(count))
 
 
 def _check_dataset(name: str, dataset: tf.data.Dataset) -> None:

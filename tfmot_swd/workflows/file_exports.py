@@ -14,10 +14,11 @@ import tensorflow as tf
 from tfmot_swd.io.tables import print_plain
 from tfmot_swd.keras2.compat import keras
 from tfmot_swd.tflite.export import export_tflite
-from tfmot_swd.tflite.export_checks import check_runtime
+from tfmot_swd.tflite.export_checks import check_runtime, check_sizes
 from tfmot_swd.tflite.quantize_aware import quantize_aware
 from tfmot_swd.tflite.recipes import Recipe, get_recipe
 from tfmot_swd.tflite.result import ExportError, ExportResult
+from tfmot_swd.tflite.serving import check_exportable
 from tfmot_swd.workflows.job import Job
 from tfmot_swd.workflows.progress import FitProgress
 
@@ -61,6 +62,18 @@ def check_recipes(recipes: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(recipes))
 
 
+def check_model_for(recipes: Sequence[str], model: keras.Model) -> None:
+    """Raises a ValueError where it is known before any training that a recipe cannot be made of a model.
+
+    Pruning changes neither the inputs of a model nor the kinds of its layers.
+    """
+    check_exportable(model)
+    for name in recipes:
+        recipe = get_recipe(name)
+        if recipe.runtime == "micro":
+            check_sizes(model, recipe)
+
+
 class Exporter:
     """Exports of one job, all into one folder, proven on its validation data.
 
@@ -81,7 +94,7 @@ class Exporter:
         for recipe in recipes:
             path = self._folder / f"dense_{recipe}.tflite"
             # It is there to be compared with; what matters is said of the pruned one.
-            with contextlib.suppress(ExportError):
+            with contextlib.suppress(ExportError, ValueError):
                 self._export(self._job.model, path, recipe)
                 found[recipe] = path
         return found
@@ -95,7 +108,8 @@ class Exporter:
         path = self._folder / f"model_{recipe}.tflite"
         try:
             plain = FileExport(recipe, self._export(model, path, recipe))
-        except ExportError as error:
+        # Of data too, such as samples that are all the same: it must not cost the training and the other files.
+        except (ExportError, ValueError) as error:
             plain = FileExport(recipe, None, failure=str(error))
         if not (self._epochs and _is_int8(get_recipe(recipe)) and _loses(plain)):
             return plain

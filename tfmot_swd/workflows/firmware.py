@@ -56,9 +56,9 @@ def job_firmware(
         return None, f"there is no file of {recipe}"
     print_plain(job.console, "Firmware: running samples in TFLite Micro ...")
     served = float32_copy(pruned)
-    samples = read_samples(job.samples.pairs(), served, "validation")
-    given = dict(zip(served.input_names, samples.inputs, strict=True))
     try:
+        samples = read_samples(job.samples.pairs(), served, "validation")
+        given = dict(zip(served.input_names, samples.inputs, strict=True))
         return write_firmware_project(result.path, folder, given), ""
     except (ExportError, ValueError) as error:
         return None, str(error)

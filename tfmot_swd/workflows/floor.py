@@ -73,7 +73,7 @@ def floor_of(max_drop: float | None, floor: float | None, objective: Objective, 
       baseline: the metric of the whole model.
 
     Raises:
-      ValueError: the drop is as large as the metric itself, so that any model would do.
+      ValueError: the drop is as large as the metric itself, so that any model would do, or nearly any.
 
     >>> accuracy, error = Objective(None, "accuracy", "max"), Objective(None, "mae", "min")
     >>> floor_of(1.0, None, accuracy, 0.93).value, floor_of(1.0, None, error, 2.5).value
@@ -82,10 +82,20 @@ def floor_of(max_drop: float | None, floor: float | None, objective: Objective, 
     if max_drop is None:
         assert floor is not None
         return Floor(float(floor), objective.mode)
-    drop = max_drop / points_of(objective.mode, baseline)
-    if objective.mode == "max" and 0 < baseline <= drop:
+    points = points_of(objective.mode, baseline)
+    drop = max_drop / points
+    # Below 0 more is no share, and none of it no bound.
+    if drop >= abs(baseline) and (objective.mode == "min" or baseline >= 0):
+        unit = (
+            "one point is a hundredth of a metric up to 1, such as an accuracy"
+            if points == 100
+            else f"one point is 1 of the {objective.metric}"
+        )
+        sensible = f"try a tenth of it, max_drop={abs(baseline) * points / 10:.3g}, or " if baseline else ""
         raise ValueError(
-            f"max_drop is as large as the {objective.metric} of the model itself, so any model would do: one point is "
-            f"a hundredth of a metric up to 1, such as an accuracy. Received: max_drop={max_drop!r} for {baseline:.4f}"
+            f"max_drop is as large as the {objective.metric} of the model itself, so that any model would do, or "
+            f"nearly any: {unit}. {sensible[:1].upper()}{sensible[1:]}{'give' if sensible else 'Give'} the worst value "
+            "itself to smallest, as floor=. "
+            f"Received: max_drop={max_drop!r} for {objective.metric} {baseline:.4f}"
         )
     return Floor(baseline + drop if objective.mode == "min" else baseline - drop, objective.mode)

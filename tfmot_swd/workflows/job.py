@@ -57,10 +57,11 @@ class Job:
             return prune_in_training(*parts, backup_dir)
 
     def measured(self, model: keras.Model) -> float:
-        """Returns the metric of a tf_keras model, which is compiled for it."""
-        self.objective.compile(model)
+        """Returns the metric of a tf_keras model, which stays as it is: not compiled, mostly."""
+        copy = wrap_with(model, lambda layer, inner: inner)
+        self.objective.compile(copy)
         with without_retracing_logs():
-            return self.objective.measured(model, self.validation)
+            return self.objective.measured(copy, self.validation)
 
     def returned(self, model: keras.Model) -> Any:
         """Returns a tf_keras model as one of the Keras that the job's was of."""

@@ -30,7 +30,8 @@ TOLERANCE, MAX_TRIALS = 0.1, 8
 # Of methods that make zeros, and take a rate and no budget.
 WEIGHTS = "weights"
 _FIRST_OF_WEIGHTS = 0.1
-_KEY = "{by}_{share:.4f}"
+# Of a share, in the name of its file.
+_DIGITS = 4
 
 
 def smallest(
@@ -75,15 +76,17 @@ def smallest(
       validation: the same, to decide on.
       max_drop: by how many points the metric may be worse than that of `model`. For a metric up to 1 of which more is
         better, such as an accuracy, a point is a hundredth: 1.0 allows 0.92 where the model has 0.93. For others it is
-        the metric's own unit: 1.0 allows an error of 3.5 where the model has 2.5.
+        the metric's own unit: 1.0 allows an error of 3.5 where the model has 2.5. It must be less than the metric.
       floor: the worst value of the metric, in place of `max_drop`: 0.92.
       by: the cost to make small, "parameters" (default), "macs", "bytes" (of the int8 file) or one of
         `costs.register_cost`. For a method that makes zeros "weights", those that are not zero.
       method: name of a pruning method: "structured", "pgp", "swd", "magnitude", or a registered one.
       tolerance: how far the result may be from the smallest, as a share of it.
-      max_trials: trainings at most; those in `folder` do not count.
+      max_trials: trainings at most for this floor, those in `folder` among them, so that a search that was killed ends
+        where it would have ended. Where it ended early, the same call with a larger number goes on.
       folder: keeps a journal and the model of each try. With one there, also of a killed process, the search goes on
-        where it ended, within an epoch too; another floor begins with what is known. None keeps the best in memory.
+        behind the last epoch that was finished, with the samples in another order than without the break; another floor
+        begins with what is known. None keeps the best in memory.
       epochs, batch_size, learning_rate: of each training; Adam, whose rate falls to 0 along a cosine.
       optimizer: number of updates → a new optimizer, in place of Adam.
       metric, mode: which metric decides, as for `sensitivity`.
@@ -137,7 +140,7 @@ class Search:
         self._trials = Trials(job, subject, self._cost, folder)
 
     def within(self, floor: Floor, tolerance: float, max_trials: int) -> Smallest:
-        """Returns the smallest model whose metric holds a floor, of at most so many trainings."""
+        """Returns the smallest model whose metric holds a floor, of at most so many trainings for that floor."""
         made = [(self._share(each), each) for each in self._trials.records]
         first, least = self._bounds(is_begun=bool(made))
         holds_whole, begun = floor.holds(self._job.baseline), len(made)
@@ -146,14 +149,15 @@ class Search:
             f"{'less' if floor.mode == 'min' else 'more'}; the whole model has {self._job.baseline:.4f}. "
             + (f"Earlier tries in {self._folder}: {begun}." if begun else "")
         )
+        ended_early = False
         while True:
             tried = [Tried(share, each.cost / self.whole, floor.holds(each.metric)) for share, each in made]
             share = next_share(tried, first, least=least, tolerance=tolerance, whole_holds=holds_whole)
-            ended_early = share is not None and len(made) - begun >= max_trials
-            if share is None or ended_early:
+            if share is None:
                 break
             share = self._rounded(share, least)
-            if share in dict(made):
+            ended_early = self._spent(floor) >= max_trials or share in dict(made)
+            if ended_early:
                 break
             made.append((share, self._run(share, floor)))
             self._trials.keep(self._key(made[self._best(made, floor)][0]))
@@ -179,10 +183,16 @@ class Search:
     def _run(self, share: float, floor: Floor) -> TrialRecord:
         number = len(self._trials.records) + 1
         self._say(f"Try {number}: a training to {share:.1%} of the {self._by}")
-        record = self._trials.run(self._key(share), self._goal_at(share))
+        record = self._trials.run(self._key(share), self._goal_at(share), floor.value)
         said = "within the floor" if floor.holds(record.metric) else "missed the floor"
         self._say(f"Try {number}: {self._job.metric} {record.metric:.4f}, {said}")
         return record
+
+    def _spent(self, floor: Floor) -> int:
+        """Returns how many trainings were made for a floor, in earlier starts too."""
+        floors = [each.floor for each in self._trials.records if each.floor is not None]
+        # That of a drop is counted from a metric, which is measured again at each start.
+        return sum(math.isclose(each, floor.value, rel_tol=1e-6, abs_tol=1e-9) for each in floors)
 
     def _goal_at(self, share: float) -> Goal:
         if self._by == WEIGHTS:
@@ -205,12 +215,18 @@ class Search:
 
     @staticmethod
     def _rounded(share: float, least: float) -> float:
-        """Returns a share with the four digits of its name, upwards at the least one."""
-        found = round(share, 4)
-        return found if found >= least else math.ceil(share * 1e4) / 1e4
+        """Returns a share with the digits of its name, upwards at the least one.
+
+        They are significant ones: of four behind the point few are left of a share of a thousandth.
+        """
+        found = float(f"{share:.{_DIGITS}g}")
+        if found >= least:
+            return found
+        unit = 10.0 ** (math.floor(math.log10(share)) + 1 - _DIGITS)
+        return float(f"{math.ceil(share / unit) * unit:.{_DIGITS}g}")
 
     def _key(self, share: float) -> str:
-        return _KEY.format(by=self._by, share=share)
+        return f"{self._by}_{share:#.{_DIGITS}g}"
 
     def _share(self, record: TrialRecord) -> float:
         return float(record.key.rpartition("_")[2])

@@ -81,18 +81,25 @@ class Trained:
       history: Keras's epoch logs; empty where nothing was trained.
       statuses: the states of the method after each epoch.
       final_step: the `FinalStepReport` of Selective Weight Decay; None for other methods.
+      first_epoch: at which history and statuses begin, from 0; above that where the training was resumed.
     """
 
     model: keras.Model
     history: dict[str, list[float]] = dataclasses.field(default_factory=dict)
     statuses: tuple[Any, ...] = ()
     final_step: Any = None
+    first_epoch: int = 0
 
     def record(self) -> dict[str, Any]:
         """Returns all but the model as plain types, for a JSON file."""
         final_step = None if self.final_step is None else dataclasses.asdict(self.final_step)
         statuses = [dataclasses.asdict(each) for each in self.statuses]
-        return {"history": self.history, "final_step": final_step, "statuses": statuses}
+        return {
+            "history": self.history,
+            "final_step": final_step,
+            "statuses": statuses,
+            "first_epoch": self.first_epoch,
+        }
 
 
 def prune_at_once(model: keras.Model, goal: Goal) -> keras.Model:
@@ -134,7 +141,9 @@ def prune_in_training(
       objective: the loss, and the metric that is shown.
       training: how.
       console: where progress is shown.
-      backup_dir: where the state is kept after each epoch; a training that finds one there goes on behind it.
+      backup_dir: where the state is kept after each epoch; a training that finds one there goes on behind it. Its
+        history begins there, and its samples come in another order than without the break, so that the model is
+        another one, too.
 
     Raises:
       TypeError, ValueError: as the entry functions of the methods.
@@ -153,4 +162,6 @@ def prune_in_training(
         verbose=0,
     )
     history = {name: [float(value) for value in values] for name, values in fitted.history.items()}
-    return Trained(strip_pruning(pruned), history, tuple(callback.history), callback.final_step)
+    # None at all where the process was killed behind the last one.
+    first_epoch = fitted.epoch[0] if fitted.epoch else training.epochs
+    return Trained(strip_pruning(pruned), history, tuple(callback.history), callback.final_step, first_epoch)

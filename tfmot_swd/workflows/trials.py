@@ -51,10 +51,12 @@ class TrialRecord:
       key: what it was made for.
       metric: of its model, on the validation data; nan where that is not finite.
       cost: of its model.
-      seconds: that it took.
+      seconds: that it took; since it was resumed, where it was.
       history: Keras's epoch logs.
       statuses: the states of the method after each epoch, as dictionaries.
       final_step: the report of the final pruning step; None where there is none.
+      first_epoch: at which history and statuses begin, from 0; above that where the training was resumed.
+      floor: of the metric, that it was made to look for; None outside of a search.
     """
 
     key: str
@@ -64,6 +66,8 @@ class TrialRecord:
     history: Mapping[str, Any]
     statuses: tuple[Mapping[str, Any], ...]
     final_step: Mapping[str, Any] | None
+    first_epoch: int = 0
+    floor: float | None = None
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> TrialRecord:
@@ -96,12 +100,13 @@ class Trials:
         """Those that are finished, oldest first."""
         return tuple(map(TrialRecord.from_row, self._journal.rows))
 
-    def run(self, key: str, goal: Goal) -> TrialRecord:
+    def run(self, key: str, goal: Goal, floor: float | None = None) -> TrialRecord:
         """Returns the record of a training, made now unless it is there.
 
         Args:
           key: a name for files that tells the goal from others of the job.
           goal: what the model is to become.
+          floor: of a search, kept in the record.
         """
         known = next((each for each in self.records if each.key == key), None)
         if known is not None:
@@ -114,6 +119,7 @@ class Trials:
             "cost": self._cost(trained.model),
             "seconds": round(time.perf_counter() - begun, 1),
             **trained.record(),
+            "floor": floor,
         }
         file = self._place(key, ".keras")
         if file is None:

@@ -64,9 +64,10 @@ def _define_flags(values: flags.FlagValues) -> None:
 
 def _run(call: Call) -> int:
     from tfmot_swd.tflite import ExportError
-    from tfmot_swd.workflows.compress import check_output, compress_job
+    from tfmot_swd.workflows.compress import compress_job
     from tfmot_swd.workflows.firmware import firmware_recipe
     from tfmot_swd.workflows.job import job_of
+    from tfmot_swd.workflows.output_folder import check_output
 
     path, values = call.operands[0], call.flags
     goal = goal_of(values)

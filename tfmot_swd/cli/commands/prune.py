@@ -135,7 +135,8 @@ def _pruned(call: Call, model: Any, goal: Goal) -> _Pruned:
     if call.flags.max_drop is not None:
         search, model = _searched(call, job, goal)
         found = search.record(model)
-        record = {"history": found.history, "final_step": found.final_step, "statuses": found.statuses}
+        names = ("history", "final_step", "statuses", "first_epoch")
+        record = {name: getattr(found, name) for name in names}
         return _Pruned(search.model(model), {name: (job.baseline, found.metric)}, splits.task, record, model)
     trained = job.trained_to(goal, call.flags.backup_dir)
     metrics = {name: (job.baseline, job.measured(trained.model))}
