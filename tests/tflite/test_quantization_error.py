@@ -238,3 +238,22 @@ def test_the_outputs_that_are_named_stay_in_float_and_no_others(kind, kept, name
     graph = read_graph(path.read_bytes())
     outputs = [graph.tensors[each.outputs[0]] for each in graph.operators if each.name == "FULLY_CONNECTED"]
     assert sorted(each.shape[-1] for each in outputs if each.dtype == np.float32) == sorted(map(_SIZES.get, names))
+
+
+def test_what_fills_up_the_last_batch_of_a_file_does_not_count(rows, tmp_path):
+    layers = keras.layers
+    found = []
+    for batch in (1, 4):
+        keras.utils.set_random_seed(0)
+        x = layers.Input((8,), batch_size=batch, name="x")
+        inner = layers.Dense(3, name="inner")(layers.Reshape((4, 2), name="parts")(x))
+        model = keras.Model(x, layers.Dense(2, name="head")(layers.Flatten()(inner)))
+        path = tmp_path / f"{batch}.tflite"
+        export_tflite(model, path, "int8", representative_data=rows / 4, **_LAX)
+        # One sample beyond a batch of four, and that one alone is beyond the calibration.
+        found.append(quantization_error(model, path, np.concatenate([rows[:4] / 8, rows[4:5] * 4])).layers)
+    alone, filled = ({each.name: each for each in group} for group in found)
+    assert alone["head"].clipped > 0
+    for name in ("head", "inner"):
+        assert filled[name].clipped == pytest.approx(alone[name].clipped)
+        assert filled[name].error == pytest.approx(alone[name].error, rel=1e-3)

@@ -90,7 +90,10 @@ def pair_tensors(model: keras.Model, float_content: bytes, found: FileGraph, con
 def run_pairs(
     float_content: bytes, content: bytes, pairs: list[TensorPair], names: list[str], samples: Samples
 ) -> Iterator[list[tuple[Array, Array]]]:
-    """Runs both files on each sample; yields the values (elements of the tensor) of each pair, dequantized.
+    """Runs both files on each batch; yields the values (elements of the tensor) of each pair, dequantized.
+
+    The last batch is filled up for files with a fixed batch above 1, and what the filling makes is left out, where the
+    batch is in the first axis of a tensor, alone or with others behind it.
 
     Args:
         float_content, content: the float32 file and the quantized one.
@@ -108,7 +111,8 @@ def run_pairs(
         for interpreter in opened:
             interpreter.allocate_tensors()
     details = {detail["index"]: detail for detail in opened[1].get_tensor_details()}
-    for arrays, _ in chunks(samples.inputs, layouts[0].inputs[0].shape[0]):
+    batch = layouts[0].inputs[0].shape[0]
+    for arrays, real in chunks(samples.inputs, batch):
         for interpreter, layout, numbers in zip(opened, layouts, order, strict=True):
             interpreter.reset_all_variables()
             places = [detail["index"] for detail in interpreter.get_input_details()]
@@ -116,7 +120,10 @@ def run_pairs(
                 interpreter.set_tensor(places[port.position], quantize(arrays[number], port.detail))
             interpreter.invoke()
         yield [
-            (opened[0].get_tensor(pair.wanted), dequantize(opened[1].get_tensor(pair.found), details[pair.found]))
+            (
+                _real(opened[0].get_tensor(pair.wanted), real, batch),
+                _real(dequantize(opened[1].get_tensor(pair.found), details[pair.found]), real, batch),
+            )
             for pair in pairs
         ]
 
@@ -134,6 +141,13 @@ def read_quantized(content: bytes) -> FileGraph:
             f"outputs are the same, and pass that file. Received: {describe(content)}, made by 'int8_pruned'"
         )
     return graph
+
+
+def _real(values: Array, real: int, batch: int) -> Array:
+    """Returns the rows of the first samples of a batch."""
+    if not values.ndim or len(values) % batch:
+        return values
+    return values[: len(values) // batch * real]
 
 
 def _inputs(layout: FileLayout, names: list[str], samples: Samples) -> list[int]:
