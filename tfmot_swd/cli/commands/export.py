@@ -194,8 +194,8 @@ def _firmware_folder(values: flags.FlagValues, targets: dict[str, Path]) -> Path
     for flag, path in (("output", *targets.values()), ("json", values.json)):
         if path and _is_within(Path(os.path.realpath(path)), folder):
             raise UsageError(
-                f"--firmware is for a folder that holds the project alone, without the file of --{flag}: choose another "
-                f"one. Received: --firmware={values.firmware!r} and {str(path)!r}"
+                f"--firmware is for a folder that holds the project alone, without the file of --{flag}: choose "
+                f"another one. Received: --firmware={values.firmware!r} and {str(path)!r}"
             )
     return folder
 
