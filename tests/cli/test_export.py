@@ -110,3 +110,41 @@ def test_a_firmware_folder_of_other_files_is_refused_before_any_work(run, net, t
     assert code != 0
     assert "choose a new folder" in err
     assert [each.name for each in tmp_path.iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize(
+    ("output", "firmware", "record", "flag"),
+    [
+        ("both", "both", None, "output"),
+        ("both/net.tflite", "./both", None, "output"),
+        ("fw/files", "fw", None, "output"),
+        ("net.tflite", "net.tflite", None, "output"),
+        ("net.tflite", "net.tflite/fw", None, "output"),
+        ("files", "fw", "fw/export.json", "json"),
+    ],
+)
+def test_a_firmware_folder_with_other_results_in_it_is_refused_before_any_work(
+    output, firmware, record, flag, run, net, train, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    given = [f"--output={output}", f"--firmware={firmware}", *([f"--json={record}"] if record else [])]
+    code, out, err = run("export", net, "--recipes=float32", f"--data={train}", *given)
+    assert (code, out) == (2, "")
+    assert re.search(rf"without the file of --{flag}: choose another one. Received: --firmware='{firmware}' and", err)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_project_that_cannot_be_written_leaves_the_record(run, net, train, tmp_path, monkeypatch):
+    def full(*_: object, **__: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr("tfmot_swd.tflite.micro.write_firmware_project", full)
+    # A folder for files may hold that of the project.
+    files, record = tmp_path / "files", tmp_path / "export.json"
+    flags = [f"--data={train}", f"--output={files}", f"--firmware={files / 'firmware'}", f"--json={record}"]
+    code, _, err = run("export", net, "--recipes=float32", *flags)
+    assert code == 1
+    assert "no space left" in err
+    written = json.loads(record.read_text())
+    assert written["failures"] == {"firmware": "no space left"}
+    assert [each["recipe"] for each in written["results"]] == ["float32"]

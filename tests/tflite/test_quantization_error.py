@@ -10,7 +10,7 @@ import tf_keras as keras
 
 from tfmot_swd import export_tflite
 from tfmot_swd.tflite import ExportError, quantization_error
-from tfmot_swd.tflite.graph import FileTensor
+from tfmot_swd.tflite.graph import FileTensor, read_graph
 from tfmot_swd.tflite.layer_tensors import TensorPair, _layers
 from tfmot_swd.tflite.layout import read_layout
 from tfmot_swd.tflite.quantization_error import Measure, QuantizationByLayer, QuantizedLayer
@@ -190,3 +190,70 @@ def test_float_layers_that_cannot_be(names, recipe, error, message, wide, rows, 
     with pytest.raises(error, match=message):
         export_tflite(wide, path, recipe, representative_data=rows, float_layers=names, **_LAX)
     assert not path.exists()
+
+
+_SIZES = {"body": 8, "z": 3, "c": 3, "a": 5, "y": 6, "b": 7}
+
+
+@pytest.fixture(scope="module")
+def headed() -> dict[str, keras.Model]:
+    """Models whose outputs are in no alphabetical order: the converter sorts them its own way."""
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    k = layers.Input((8,))
+    inner = keras.Model(k, [layers.Dense(_SIZES[name], name=name)(k) for name in "yb"], name="inner")
+    x = layers.Input((8,), name="x")
+    body = layers.Dense(_SIZES["body"], "relu", name="body")(x)
+    z, c, a = (layers.Dense(_SIZES[name], name=name)(body) for name in "zca")
+    y, b = inner(body)
+    return {
+        "two": keras.Model(x, [z, a]),
+        "three": keras.Model(x, [c, z, a]),
+        "dictionary": keras.Model(x, {"second": a, "first": z}),
+        "one twice": keras.Model(x, [z, z, a]),
+        "nested": keras.Model(x, [z, b, y]),
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "kept", "names"),
+    [
+        ("two", ["z"], {"z"}),
+        ("three", ["z", "a"], {"z", "a"}),
+        ("dictionary", ["z"], {"z"}),
+        ("one twice", ["z"], {"z"}),
+        ("nested", ["b"], {"b"}),
+        ("nested", ["inner"], {"y", "b"}),
+    ],
+)
+def test_the_outputs_that_are_named_stay_in_float_and_no_others(kind, kept, names, headed, rows, tmp_path):
+    model = headed[kind]
+    path = tmp_path / "net.tflite"
+    export_tflite(model, path, "int8", representative_data=rows, float_layers=kept)
+    found = quantization_error(model, path, rows)
+    assert {each.name for each in found.layers if each.limits is None} == names
+    # Pairs of unlike tensors would be far apart, also where they have the same shape.
+    assert all(each.error < 0.1 for each in found.layers)
+    # The tensors themselves, in case the names were wrong in the same way.
+    graph = read_graph(path.read_bytes())
+    outputs = [graph.tensors[each.outputs[0]] for each in graph.operators if each.name == "FULLY_CONNECTED"]
+    assert sorted(each.shape[-1] for each in outputs if each.dtype == np.float32) == sorted(map(_SIZES.get, names))
+
+
+def test_what_fills_up_the_last_batch_of_a_file_does_not_count(rows, tmp_path):
+    layers = keras.layers
+    found = []
+    for batch in (1, 4):
+        keras.utils.set_random_seed(0)
+        x = layers.Input((8,), batch_size=batch, name="x")
+        inner = layers.Dense(3, name="inner")(layers.Reshape((4, 2), name="parts")(x))
+        model = keras.Model(x, layers.Dense(2, name="head")(layers.Flatten()(inner)))
+        path = tmp_path / f"{batch}.tflite"
+        export_tflite(model, path, "int8", representative_data=rows / 4, **_LAX)
+        # One sample beyond a batch of four, and that one alone is beyond the calibration.
+        found.append(quantization_error(model, path, np.concatenate([rows[:4] / 8, rows[4:5] * 4])).layers)
+    alone, filled = ({each.name: each for each in group} for group in found)
+    assert alone["head"].clipped > 0
+    for name in ("head", "inner"):
+        assert filled[name].clipped == pytest.approx(alone[name].clipped)
+        assert filled[name].error == pytest.approx(alone[name].error, rel=1e-3)

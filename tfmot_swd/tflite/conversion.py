@@ -17,11 +17,10 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_swd.keras2.compat import keras
-from tfmot_swd.keras2.graph import layer_behind
 from tfmot_swd.tflite.recipes import Recipe
 from tfmot_swd.tflite.result import ExportError
 from tfmot_swd.tflite.samples import Samples, chunks
-from tfmot_swd.tflite.serving import batch_size, has_loop, serving_function
+from tfmot_swd.tflite.serving import batch_size, has_loop, output_layers, serving_function
 from tfmot_swd.tflite.silence import CapturedLogs, silenced_logs
 from tfmot_swd.tflite.subprocesses import describe_exit
 
@@ -62,7 +61,7 @@ def convert(model: keras.Model, recipe: Recipe, calibration: Samples | None, flo
             **recipe.settings(),
             "input_names": names,
             "float_layers": list(float_layers),
-            "output_layers": [layer_behind(output).name for output in model.outputs],
+            "output_layers": output_layers(model),
         }
         (directory / "settings.json").write_text(json.dumps(settings))
         if calibration is not None:

@@ -66,13 +66,17 @@ def convert_in_part(converter: Any, settings: dict[str, Any]) -> bytes:
         converter=converter, debug_dataset=converter.representative_dataset
     )
     calibrated = debugger.calibrated_model
-    graph = flatbuffer_utils.convert_bytearray_to_object(bytearray(calibrated)).subgraphs[0]
-    outputs = dict(zip(graph.outputs, settings["output_layers"], strict=True))
+    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(calibrated))
+    graph = model.subgraphs[0]
+    # By name, as the converter has an order of its own. Two outputs may be one tensor.
+    outputs: dict[int, set[str]] = {}
+    for entry in model.signatureDefs[0].outputs:
+        outputs.setdefault(int(entry.tensorIndex), set()).update(settings["output_layers"][entry.name.decode()])
     kept, seen = [], set()
-    for index in (index for operator in graph.operators for index in operator.outputs):
+    for index in (int(index) for operator in graph.operators for index in operator.outputs):
         name = graph.tensors[index].name.decode()
         # Outputs of the model are called otherwise, the last layer of each by its place alone.
-        parts = {part for each in name.split(";") for part in each.split("/")} | {outputs.get(index)}
+        parts = {part for each in name.split(";") for part in each.split("/")} | outputs.get(index, set())
         found = parts & set(settings["float_layers"])
         seen |= found
         if found:

@@ -19,6 +19,7 @@ from tfmot_swd.tflite.layout import FileLayout, read_layout
 from tfmot_swd.tflite.micro.operators import is_encoded
 from tfmot_swd.tflite.recipes import get_recipe
 from tfmot_swd.tflite.samples import Array, Samples, chunks
+from tfmot_swd.tflite.serving import output_layers
 from tfmot_swd.tflite.silence import silenced_logs
 
 _CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
@@ -48,7 +49,7 @@ def float_file(model: keras.Model) -> bytes:
     return compact(converted, True, model.input_names, model.output_names)
 
 
-def pair_tensors(model: keras.Model, wanted: FileGraph, found: FileGraph, content: bytes) -> list[TensorPair]:
+def pair_tensors(model: keras.Model, float_content: bytes, found: FileGraph, content: bytes) -> list[TensorPair]:
     """Pairs the operators of two files of a model, in the order of execution.
 
     The quantized file has no names of tensors, but the same operators in the same order, with conversions between
@@ -56,15 +57,17 @@ def pair_tensors(model: keras.Model, wanted: FileGraph, found: FileGraph, conten
 
     Args:
         model: gives the names of layers.
-        wanted: the float32 file, names kept.
-        found: the quantized file.
+        float_content: the float32 file, names kept.
+        found: the graph of the quantized file.
         content: its bytes, for messages.
 
     Raises:
         ValueError: fewer than half of the operators are the same.
     """
     names = {each.name for each in model.submodules if isinstance(each, keras.layers.Layer)}
-    outputs = dict(zip(wanted.outputs, model.output_names, strict=False))
+    wanted, makers = read_graph(float_content), output_layers(model)
+    # Tensors of outputs are not named after layers. One that is there twice may have one place in the file.
+    outputs = {wanted.outputs[port.position]: makers[port.name] for port in read_layout(float_content).outputs}
     ours, theirs = ([each for each in graph.operators if each.name not in _CONVERSIONS] for graph in (wanted, found))
     keys = [[_key(graph, each) for each in group] for graph, group in ((wanted, ours), (found, theirs))]
     blocks = difflib.SequenceMatcher(None, keys[0], keys[1], autojunk=False).get_matching_blocks()
@@ -74,7 +77,7 @@ def pair_tensors(model: keras.Model, wanted: FileGraph, found: FileGraph, conten
             left, right = ours[block.a + step], theirs[block.b + step]
             for index, other in zip(left.outputs, right.outputs, strict=True):
                 if wanted.tensors[index].dtype == np.float32:
-                    layers = _layers(wanted.tensors[index].name, names) or tuple(filter(None, [outputs.get(index)]))
+                    layers = _layers(wanted.tensors[index].name, names) or tuple(outputs.get(index, ())[-1:])
                     pairs.append(TensorPair(layers, left.name, index, other))
     if 2 * sum(block.size for block in blocks) < max(len(ours), 1) or not pairs:
         raise ValueError(
@@ -87,7 +90,10 @@ def pair_tensors(model: keras.Model, wanted: FileGraph, found: FileGraph, conten
 def run_pairs(
     float_content: bytes, content: bytes, pairs: list[TensorPair], names: list[str], samples: Samples
 ) -> Iterator[list[tuple[Array, Array]]]:
-    """Runs both files on each sample; yields the values (elements of the tensor) of each pair, dequantized.
+    """Runs both files on each batch; yields the values (elements of the tensor) of each pair, dequantized.
+
+    The last batch is filled up for files with a fixed batch above 1, and what the filling makes is left out, where the
+    batch is in the first axis of a tensor, alone or with others behind it.
 
     Args:
         float_content, content: the float32 file and the quantized one.
@@ -105,7 +111,8 @@ def run_pairs(
         for interpreter in opened:
             interpreter.allocate_tensors()
     details = {detail["index"]: detail for detail in opened[1].get_tensor_details()}
-    for arrays, _ in chunks(samples.inputs, layouts[0].inputs[0].shape[0]):
+    batch = layouts[0].inputs[0].shape[0]
+    for arrays, real in chunks(samples.inputs, batch):
         for interpreter, layout, numbers in zip(opened, layouts, order, strict=True):
             interpreter.reset_all_variables()
             places = [detail["index"] for detail in interpreter.get_input_details()]
@@ -113,7 +120,10 @@ def run_pairs(
                 interpreter.set_tensor(places[port.position], quantize(arrays[number], port.detail))
             interpreter.invoke()
         yield [
-            (opened[0].get_tensor(pair.wanted), dequantize(opened[1].get_tensor(pair.found), details[pair.found]))
+            (
+                _real(opened[0].get_tensor(pair.wanted), real, batch),
+                _real(dequantize(opened[1].get_tensor(pair.found), details[pair.found]), real, batch),
+            )
             for pair in pairs
         ]
 
@@ -131,6 +141,13 @@ def read_quantized(content: bytes) -> FileGraph:
             f"outputs are the same, and pass that file. Received: {describe(content)}, made by 'int8_pruned'"
         )
     return graph
+
+
+def _real(values: Array, real: int, batch: int) -> Array:
+    """Returns the rows of the first samples of a batch."""
+    if not values.ndim or len(values) % batch:
+        return values
+    return values[: len(values) // batch * real]
 
 
 def _inputs(layout: FileLayout, names: list[str], samples: Samples) -> list[int]:

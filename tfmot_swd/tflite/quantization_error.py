@@ -15,7 +15,7 @@ from tfmot_swd.io.tables import COMPACT, Printable, ResultTable, View
 from tfmot_swd.keras3.door import opened
 from tfmot_swd.tflite.file_bytes import read_bytes_or_path
 from tfmot_swd.tflite.file_run import try_out
-from tfmot_swd.tflite.graph import FileTensor, read_graph
+from tfmot_swd.tflite.graph import FileTensor
 from tfmot_swd.tflite.layer_tensors import TensorPair, float_file, pair_tensors, read_quantized, run_pairs
 from tfmot_swd.tflite.proof import check_share
 from tfmot_swd.tflite.samples import Array, read_samples
@@ -189,7 +189,7 @@ def quantization_error(
     if isinstance(file, str | os.PathLike):
         try_out(file, graph)
     wanted = float_file(float_model)
-    pairs = pair_tensors(float_model, read_graph(wanted), graph, content)
+    pairs = pair_tensors(float_model, wanted, graph, content)
     measures = [Measure(pair, graph.tensors[pair.found]) for pair in pairs]
     for values in run_pairs(wanted, content, pairs, list(float_model.input_names), samples):
         for measure, value in zip(measures, values, strict=True):

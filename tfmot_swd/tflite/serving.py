@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_swd.keras2.compat import keras, policy_scope
+from tfmot_swd.keras2.graph import has_graph, layer_behind
 from tfmot_swd.keras2.validation import check_keras_model
 from tfmot_swd.pruning.wrapped_models import find_wrapped
 from tfmot_swd.tflite.samples import Array, chunks
@@ -40,6 +41,31 @@ def serving_function(model: keras.Model, batch: int | None) -> Any:
         return dict(zip(model.output_names, tf.nest.flatten(outputs), strict=True))
 
     return serve.get_concrete_function()
+
+
+def output_layers(model: keras.Model) -> dict[str, list[str]]:
+    """Returns the names of the layers that make each output, by its name in the signature.
+
+    Those are not the same: an output that is there twice is called `head` and `head_1`, and those of a nested model
+    are called as that model. There the layer inside follows, at any depth.
+
+    Args:
+        model: functional or sequential, built.
+
+    Example:
+        >>> x = keras.Input((4,))
+        >>> inner = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(2, name="head")], name="inner")
+        >>> output_layers(keras.Model(x, inner(x)))
+        {'inner': ['inner', 'head']}
+    """
+    return {name: _makers(tensor) for name, tensor in zip(model.output_names, model.outputs, strict=True)}
+
+
+def _makers(tensor: Any) -> list[str]:
+    layer = layer_behind(tensor)
+    if not has_graph(layer):
+        return [layer.name]
+    return [layer.name, *_makers(layer.outputs[tensor._keras_history.tensor_index])]
 
 
 def keras_outputs(model: keras.Model, inputs: tuple[Array, ...], chunk: int = 64) -> dict[str, Array]:

@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
+import tf_keras as keras
 
-from tfmot_swd.tflite import ExportError
+from tfmot_swd.tflite import ExportError, export_tflite
+from tfmot_swd.tflite.inputs import random_inputs
 from tfmot_swd.tflite.layout import read_layout
 from tfmot_swd.tflite.micro import agreement, encode_pruned, write_c_source
 from tfmot_swd.tflite.micro.agreement import proven_run
@@ -14,6 +17,22 @@ def test_files_that_both_run_alike(pruned_file, float_file):
         run = proven_run(content, read_layout(content))
         assert run.samples == 16
         assert run.outputs["scores"].shape == (16, 10)
+
+
+def test_outputs_of_bools_agree_where_all_are_the_same(tmp_path, monkeypatch):
+    x = keras.layers.Input((8,), name="x")
+    model = keras.Model(x, tf.greater(keras.layers.Dense(3)(x), 0.0))
+    result = export_tflite(model, tmp_path / "net.tflite", "float32")
+    assert result.worst_difference == 0
+    content = (tmp_path / "net.tflite").read_bytes()
+    layout = read_layout(content)
+    (name,) = (port.name for port in layout.outputs)
+    assert proven_run(content, layout).outputs[name].dtype == bool
+    right = agreement.run_tflite(content, random_inputs(layout.inputs, 16))
+    right[0][name][3, 0] ^= True
+    monkeypatch.setattr(agreement, "run_tflite", lambda *_: right)
+    with pytest.raises(ExportError, match="differs by 0.0625 in the mean over 16 random samples, 0 is allowed"):
+        proven_run(content, layout)
 
 
 @pytest.mark.parametrize("arena_bytes", [None, 100_000])

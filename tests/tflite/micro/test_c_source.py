@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import zlib
@@ -10,6 +11,7 @@ import pytest
 
 from tests.killed import killed_at_each
 from tfmot_swd.tflite.layout import read_layout
+from tfmot_swd.tflite.micro.c_names import is_taken
 from tfmot_swd.tflite.micro.c_source import _method, write_c_source
 from tfmot_swd.tflite.micro.decode import encode_pruned
 from tfmot_swd.tflite.micro.interpreter import run_micro
@@ -101,6 +103,33 @@ def test_names_that_are_no_identifiers(pruned_file, tmp_path, name):
     with pytest.raises(ValueError, match="name must be an identifier"):
         write_c_source(pruned_file, tmp_path / "net", name=name, arena_bytes=1000)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["int", "class", "co_await", "index", "sinf", "size_t"])
+def test_names_that_c_or_its_library_has_are_refused(name, tmp_path):
+    with pytest.raises(
+        ValueError, match=rf"must be free in C and C\+\+: .*such as '{name}_model'. Received: name='{name}'$"
+    ):
+        write_c_source(b"", tmp_path / "net", name=name, arena_bytes=1000)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is missing")
+def test_names_that_are_not_refused_are_free_and_those_that_are_seldom_so(tmp_path):
+    candidates = [
+        *("model", "net", "Run", "arena", "keyword_spotting", "time_series", "indexes", "signal", "filter"),
+        *("index", "gamma", "y0", "remove", "select", "int", "restrict", "export", "uint8_t", "stdout", "round", "and"),
+    ]
+    headers = "".join(f"#include <{each}>\n" for each in ("cfloat", "cmath", "cstddef", "cstdint", "cstdio", "cstring"))
+    lines = "".join(f'extern "C" {{ extern const unsigned char {each}[1]; }}\n' for each in candidates)
+    (tmp_path / "names.cc").write_text(headers + lines)
+    command = ["g++", "-std=c++17", "-fsyntax-only", "-fmax-errors=0", "names.cc"]
+    said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True).stderr
+    numbers = {int(each) - 7 for each in re.findall(r"^names\.cc:(\d+):\d+: error", said, re.MULTILINE)}
+    refused = {each for each in candidates if is_taken(each)}
+    assert {"int", "index"} <= {candidates[each] for each in numbers} <= refused
+    # A keyword of C alone.
+    assert refused == {*candidates[9:]}
 
 
 @pytest.mark.parametrize("stem", ['a"b', "a\\b", "a\nb", "a??(b", "a\x1bb"])

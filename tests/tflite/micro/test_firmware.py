@@ -170,6 +170,19 @@ def every_dtype(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[np
     return folder, inputs, outputs
 
 
+@needs_compiler
+def test_the_arena_is_of_the_size_that_was_asked_for_whatever_the_name(pruned_file, pictures, tmp_path):
+    # In model.h, ARENA_BYTES says how long this model is.
+    written = write_firmware_project(pruned_file, tmp_path, pictures[:1], name="arena", arena_bytes=9008, compare=False)
+    given, wanted = stored(pruned_file, pictures[:1])
+    assert written.model_bytes != 9008
+    for options, size in (((), 9008), (("-DSELF_TEST_ARENA_BYTES=9024",), 9024)):
+        build(tmp_path, *options)
+        for needed, code in ((size, 0), (size + 1, 1)):
+            prepare(tmp_path, [given], [wanted], arena=needed)
+            assert run(tmp_path)[0] == code
+
+
 def test_what_is_written_and_said(project):
     assert sorted(path.name for path in project.folder.iterdir()) == sorted(FILES) == sorted(project.files)
     assert (project.samples, project.golden_bytes) == (3, 3 * (12 * 12 * 3 + 10))
@@ -248,6 +261,7 @@ def test_a_killed_process_leaves_whole_files(project, tmp_path, monkeypatch, pru
     ("options", "error", "message"),
     [
         ({"name": "a-b"}, ValueError, "identifier"),
+        ({"name": "Self_Test"}, ValueError, "which the program uses. Received: name='Self_Test'$"),
         ({"name": "main"}, ValueError, "which the program uses. Received: name='main'$"),
         ({"samples": 0}, ValueError, "samples must be 1 or more. Received: samples=0$"),
         ({"samples": 1.5}, TypeError, "samples must be an int"),

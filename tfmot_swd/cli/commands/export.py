@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,7 +132,7 @@ def _run(call: Call) -> int:
     if firmware and results and data:
         try:
             project = _write_firmware(call, firmware, results[0], model, data)
-        except (ExportError, ValueError) as error:
+        except (ExportError, OSError, ValueError) as error:
             failures["firmware"] = str(error)
     if record:
         more = {} if project is None else {"firmware": project.to_dict()}
@@ -166,7 +167,8 @@ def _firmware_folder(values: flags.FlagValues, targets: dict[str, Path]) -> Path
     """Returns where the firmware project goes, None where none is asked for; checked before anything is converted.
 
     Raises:
-      UsageError: several recipes, one that TFLite Micro does not run, no data, or the package tflite-micro is missing.
+      UsageError: several recipes, one that TFLite Micro does not run, no data, the package tflite-micro is missing, or
+        another file of this command would lie in the folder.
       OSError: the folder holds other files.
     """
     from tfmot_swd.tflite.micro.firmware import MICRO_RECIPES, check_folder
@@ -188,7 +190,19 @@ def _firmware_folder(values: flags.FlagValues, targets: dict[str, Path]) -> Path
             "--firmware runs the samples in TFLite Micro here: pip install 'tfmot_swd[micro]'. "
             "Received: no package tflite_micro"
         )
-    return check_folder(values.firmware)
+    folder = check_folder(values.firmware)
+    for flag, path in (("output", *targets.values()), ("json", values.json)):
+        if path and _is_within(Path(os.path.realpath(path)), folder):
+            raise UsageError(
+                f"--firmware is for a folder that holds the project alone, without the file of --{flag}: choose "
+                f"another one. Received: --firmware={values.firmware!r} and {str(path)!r}"
+            )
+    return folder
+
+
+def _is_within(path: Path, folder: Path) -> bool:
+    """Returns whether a file is in a folder at any depth, or in place of it or of one above it."""
+    return path == folder or folder in path.parents or path in folder.parents
 
 
 def _write_firmware(call: Call, folder: Path, result: ExportResult, model: Any, data: Data) -> FirmwareProject:

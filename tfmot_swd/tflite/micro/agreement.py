@@ -44,7 +44,8 @@ def proven_run(content: bytes, layout: FileLayout) -> MicroRun:
     wanted, _ = run_tflite(content, inputs)
     for port in layout.outputs:
         off = _off(wanted[port.name], run.outputs[port.name])
-        scale = float(np.ptp(wanted[port.name]))
+        # Of an output of bools too, which NumPy does not subtract.
+        scale = float(np.ptp(wanted[port.name].astype(np.float64)))
         allowed = _STEPS * port.scale if port.dtype.itemsize == 1 else _SHARE * scale
         if off > max(allowed, 1e-6):
             raise ExportError(

@@ -17,6 +17,7 @@ from tfmot_swd.tflite.flatbuffer import ALIGNMENT, padded
 from tfmot_swd.tflite.layout import Port, read_layout
 from tfmot_swd.tflite.micro.agreement import proven_run
 from tfmot_swd.tflite.micro.arena import find_arena
+from tfmot_swd.tflite.micro.c_names import is_taken
 from tfmot_swd.tflite.micro.interpreter import MAX_PORT_BYTES, has_micro
 from tfmot_swd.tflite.micro.operators import DECODE, MICRO_OPERATORS
 
@@ -81,7 +82,7 @@ def write_c_source(
         file: the file, or its bytes.
         path: where to write, with or without `.c` or `.h`. Missing directories are created. The source includes the
             header by its name, which therefore holds no quote, backslash, `??` or control character.
-        name: of the array, a C identifier.
+        name: of the array, a C identifier that is no keyword and no name of the standard library.
         arena_bytes: the arena to name, where it is known. None finds it, for which tflite-micro must be installed; a
             given one is not tried, nor is the file then run where that package is missing.
         compare: whether TFLite Micro must compute what LiteRT computes. False for a file that was held against its
@@ -93,8 +94,8 @@ def write_c_source(
 
     Raises:
         TypeError: `file` is neither bytes nor a path, or `path` is not a path.
-        ValueError: not a TFLite file, one that leaves the size of an input open, a name that is not a C
-            identifier, an operator that TFLite Micro lacks.
+        ValueError: not a TFLite file, one that leaves the size of an input open, a name that is not a free
+            identifier of C, an operator that TFLite Micro lacks.
         OSError: nothing can be written at `path`, or there is no such file.
         ImportError: the arena is to be found and the package tflite-micro is not installed.
         ExportError: TFLite Micro cannot run the file, or computes something else with it than LiteRT.
@@ -156,6 +157,11 @@ def _check_name(name: str) -> None:
         raise ValueError(
             "name must be an identifier of C and C++: a letter, then letters, digits and single underscores. "
             f"Received: name={name!r}"
+        )
+    if is_taken(name):
+        raise ValueError(
+            "name must be free in C and C++: it is a keyword, or a name of the standard library or another header that "
+            f"firmware includes. Choose another, such as {name + '_model'!r}. Received: name={name!r}"
         )
 
 

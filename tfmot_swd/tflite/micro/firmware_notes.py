@@ -82,7 +82,7 @@ The exit code is 0, or 1 with `FAIL`. @tolerance@
 
 | it fails, and | do |
 |---|---|
-| says that memory or a kernel is missing | give a larger arena, `-DARENA_BYTES=...`: kernels may want scratch |
+| says that memory or a kernel is missing | a larger arena, `-DSELF_TEST_ARENA_BYTES=...`: kernels may want scratch |
 | an integer output is off by a step or two | an optimized kernel may round differently: allow it as below |
 | outputs differ by much | find out whether they do with the reference kernels, which computed the golden data |
 

@@ -33,13 +33,13 @@ _PROGRAM = """\
 #endif
 
 /* Optimized kernels may need more. */
-#ifndef ARENA_BYTES
-#define ARENA_BYTES @NAME@_ARENA_BYTES
+#ifndef SELF_TEST_ARENA_BYTES
+#define SELF_TEST_ARENA_BYTES @NAME@_ARENA_BYTES
 #endif
 
 namespace self_test {
 
-alignas(16) static uint8_t arena[ARENA_BYTES];
+alignas(16) static uint8_t arena[SELF_TEST_ARENA_BYTES];
 
 /* A number as text: the printf of many boards has no fractions. */
 struct Text {
@@ -109,7 +109,7 @@ static int Run() {
   @NAME@_ADD_OPERATORS(resolver);
   tflite::MicroInterpreter interpreter(model, resolver, arena, sizeof arena);
   if (interpreter.AllocateTensors() != kTfLiteOk) {
-    return Fail("no memory or no kernel, see above; a larger arena is set by -DARENA_BYTES=...");
+    return Fail("no memory or no kernel, see above; a larger arena is set by -DSELF_TEST_ARENA_BYTES=...");
   }
   if (interpreter.inputs_size() != @inputs@ || interpreter.outputs_size() != @outputs@) {
     return Fail("the model has another number of inputs or outputs");
