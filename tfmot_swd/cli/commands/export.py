@@ -191,11 +191,13 @@ def _firmware_folder(values: flags.FlagValues, targets: dict[str, Path]) -> Path
             "Received: no package tflite_micro"
         )
     folder = check_folder(values.firmware)
-    for flag, path in (("output", *targets.values()), ("json", values.json)):
-        if path and _is_within(Path(os.path.realpath(path)), folder):
+    record: str | None = values.json
+    others = [("output", str(each)) for each in targets.values()] + ([("json", record)] if record else [])
+    for flag, path in others:
+        if _is_within(Path(os.path.realpath(path)), folder):
             raise UsageError(
                 f"--firmware is for a folder that holds the project alone, without the file of --{flag}: choose "
-                f"another one. Received: --firmware={values.firmware!r} and {str(path)!r}"
+                f"another one. Received: --firmware={values.firmware!r} and {path!r}"
             )
     return folder
 
