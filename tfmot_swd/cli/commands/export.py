@@ -191,11 +191,12 @@ def _firmware_folder(values: flags.FlagValues, targets: dict[str, Path]) -> Path
             "Received: no package tflite_micro"
         )
     folder = check_folder(values.firmware)
-    for flag, path in (("output", *targets.values()), ("json", values.json)):
+    others = {"output": str(*targets.values()), "json": values.json}
+    for flag, path in others.items():
         if path and _is_within(Path(os.path.realpath(path)), folder):
             raise UsageError(
                 f"--firmware is for a folder that holds the project alone, without the file of --{flag}: choose "
-                f"another one. Received: --firmware={values.firmware!r} and {str(path)!r}"
+                f"another one. Received: --firmware={values.firmware!r} and {path!r}"
             )
     return folder
 
