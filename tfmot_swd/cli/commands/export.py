@@ -191,10 +191,9 @@ def _firmware_folder(values: flags.FlagValues, targets: dict[str, Path]) -> Path
             "Received: no package tflite_micro"
         )
     folder = check_folder(values.firmware)
-    record: str | None = values.json
-    others = [("output", str(each)) for each in targets.values()] + ([("json", record)] if record else [])
-    for flag, path in others:
-        if _is_within(Path(os.path.realpath(path)), folder):
+    others = {"output": str(*targets.values()), "json": values.json}
+    for flag, path in others.items():
+        if path and _is_within(Path(os.path.realpath(path)), folder):
             raise UsageError(
                 f"--firmware is for a folder that holds the project alone, without the file of --{flag}: choose "
                 f"another one. Received: --firmware={values.firmware!r} and {path!r}"
