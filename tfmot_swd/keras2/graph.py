@@ -206,6 +206,11 @@ def layer_behind(tensor: Any) -> Any:
     return tensor._keras_history.layer
 
 
+def output_index(tensor: Any) -> int:
+    """Returns which output of the call that made it a symbolic tensor is."""
+    return int(tensor._keras_history.tensor_index)
+
+
 def call_behind(tensor: Any) -> GraphCall:
     """Returns the call that made a symbolic tensor."""
     history = tensor._keras_history

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_swd.keras2.compat import keras, policy_scope
-from tfmot_swd.keras2.graph import has_graph, layer_behind
+from tfmot_swd.keras2.graph import has_graph, layer_behind, output_index
 from tfmot_swd.keras2.validation import check_keras_model
 from tfmot_swd.pruning.wrapped_models import find_wrapped
 from tfmot_swd.tflite.samples import Array, chunks
@@ -65,7 +65,7 @@ def _makers(tensor: Any) -> list[str]:
     layer = layer_behind(tensor)
     if not has_graph(layer):
         return [layer.name]
-    return [layer.name, *_makers(layer.outputs[tensor._keras_history.tensor_index])]
+    return [layer.name, *_makers(layer.outputs[output_index(tensor)])]
 
 
 def keras_outputs(model: keras.Model, inputs: tuple[Array, ...], chunk: int = 64) -> dict[str, Array]:
