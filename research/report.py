@@ -16,7 +16,7 @@ from rich.console import Console
 
 from research.case import CASES
 from research.runs import RESULTS, TUNING_RATE, journal_of, tuning_rate
-from research.settings import SEARCH
+from research.settings import SEARCH, family_of
 from research.statistics import holm, paired
 from research.tables import ResultTable, save_figure, write_markdown
 
@@ -57,7 +57,7 @@ def final_scores(case: str) -> Scores:
     for record in journal_of("final", case).records():
         key, accuracy = record["key"], record["result"]["test_accuracy"]
         chance = accuracy is None or math.isnan(accuracy)
-        found[key["rate"]][key["name"].split(" ")[0]][key["seed"]] = 10.0 if chance else 100 * accuracy
+        found[key["rate"]][family_of(key["name"])][key["seed"]] = 10.0 if chance else 100 * accuracy
     return {rate: dict(by_method) for rate, by_method in found.items()}
 
 

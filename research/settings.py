@@ -25,8 +25,13 @@ class Candidate:
 
     @property
     def family(self) -> str:
-        """The method in the sense of the protocol, of whose settings one is chosen: the first word of the name."""
-        return self.name.split(" ")[0]
+        """The method in the sense of the protocol, of whose settings one is chosen."""
+        return family_of(self.name)
+
+
+def family_of(name: str) -> str:
+    """Returns the method of a setting by its name, whose first word it is."""
+    return name.split(" ")[0]
 
 
 def _grid(name: str, method: str, rates: tuple[float, ...], settings: list[dict[str, Any]]) -> list[Candidate]:

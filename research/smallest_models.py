@@ -1,4 +1,4 @@
-"""How small does a trained network become for one point of accuracy: `workflows.smallest` on three networks.
+"""Smallest networks for one point of accuracy: `workflows.smallest` on three trained ones.
 
     python -m research.smallest_models              # all three, within an hour on one core
     python -m research.smallest_models --smallest_report
@@ -26,6 +26,7 @@ from absl import app, flags
 from rich.console import Console
 
 from examples.networks import NETWORKS
+from examples.training import accuracy
 from research import mlperf_tiny
 from research.data import load
 from research.journal import Journal
@@ -136,11 +137,6 @@ def trained(subject: Subject, folder: Path) -> tuple[keras.Model, Lesson]:
     return network, lesson
 
 
-def accuracy(model: keras.Model, pair: Pair) -> float:
-    """Returns the share of inputs that a network names right."""
-    return float((model.predict(pair[0], batch_size=250, verbose=0).argmax(axis=1) == pair[1]).mean())
-
-
 def measure(subject: Subject) -> dict[str, Any]:
     folder = Path(WORK.value) / subject.title.split(" ")[0]
     network, lesson = trained(subject, folder)
@@ -160,7 +156,7 @@ def measure(subject: Subject) -> dict[str, Any]:
     return {
         "met": found.met,
         "validation": [found.baseline, found.trial.metric],
-        "test": [accuracy(each, lesson.test) for each in (network, found.model)],
+        "test": [accuracy(each, *lesson.test) for each in (network, found.model)],
         "parameters": [each.parameters for each in costs],
         "macs": [each.macs for each in costs],
         "processor_seconds": seconds,

@@ -138,7 +138,7 @@ def test_a_project_that_cannot_be_written_leaves_the_record(run, net, train, tmp
     def full(*_: object, **__: object) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr("tfmot_swd.tflite.micro.write_firmware_project", full)
+    monkeypatch.setattr("tfmot_swd.workflows.firmware.write_firmware_project", full)
     # A folder for files may hold that of the project.
     files, record = tmp_path / "files", tmp_path / "export.json"
     flags = [f"--data={train}", f"--output={files}", f"--firmware={files / 'firmware'}", f"--json={record}"]

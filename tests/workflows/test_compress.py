@@ -196,7 +196,7 @@ def test_files_of_an_earlier_start_do_not_stay_beside_another_result(monkeypatch
 
 
 def test_firmware_that_micro_cannot_run_costs_nothing_else(monkeypatch, tmp_path):
-    def fails(*_):
+    def fails(*_, **__):
         raise ExportError("TFLite Micro has no kernel for it. Received: TANH")
 
     monkeypatch.setattr(firmware, "write_firmware_project", fails)

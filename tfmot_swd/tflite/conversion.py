@@ -61,7 +61,7 @@ def convert(model: keras.Model, recipe: Recipe, calibration: Samples | None, flo
             **recipe.settings(),
             "input_names": names,
             "float_layers": list(float_layers),
-            "output_layers": output_layers(model),
+            "output_layers": output_layers(model) if float_layers else {},
         }
         (directory / "settings.json").write_text(json.dumps(settings))
         if calibration is not None:

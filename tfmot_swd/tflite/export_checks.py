@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 
 import tensorflow as tf
@@ -10,6 +9,7 @@ import tensorflow as tf
 from tfmot_swd.keras2.compat import keras
 from tfmot_swd.tflite.layout import open_size
 from tfmot_swd.tflite.micro.decode import check_max_encoded
+from tfmot_swd.tflite.micro.interpreter import has_micro
 from tfmot_swd.tflite.proof import check_share
 from tfmot_swd.tflite.recipes import Recipe
 from tfmot_swd.tflite.result import ExportError
@@ -17,7 +17,7 @@ from tfmot_swd.tflite.result import ExportError
 
 def check_runtime(recipe: Recipe) -> None:
     """Raises ImportError where the interpreter of a recipe is not installed."""
-    if recipe.runtime == "micro" and importlib.util.find_spec("tflite_micro") is None:
+    if recipe.runtime == "micro" and not has_micro():
         raise ImportError(
             f"A file of {recipe.name!r} is proven in the TFLite Micro interpreter, which is missing: "
             "pip install 'tfmot_swd[micro]'. Received: no package tflite_micro"

@@ -59,9 +59,8 @@ class LabelledData:
         """Returns the data as batches that are ready to be read many times; Keras would prepare arrays each time."""
         if self.arrays is None:
             return self
-        # A list would be one tensor.
-        parts = tuple(tuple(each) if isinstance(each, list) else each for each in self.arrays)
-        return LabelledData(self.name, None, tf.data.Dataset.from_tensor_slices(parts).batch(batch_size))
+        dataset = tf.data.Dataset.from_tensor_slices(_as_tuples(self.arrays))
+        return LabelledData(self.name, None, dataset.batch(batch_size))
 
     def as_validation(self) -> Any:
         """Returns the data as `fit` takes validation_data."""
@@ -163,13 +162,16 @@ def _as_arrays(part: Any) -> Any:
     return np.asarray(part)
 
 
+def _as_tuples(parts: Iterable[Any]) -> tuple[Any, ...]:
+    """Returns inputs, targets and weights as a dataset takes them, which would stack a list into one tensor."""
+    return tuple(tuple(each) if isinstance(each, list) else each for each in parts)
+
+
 def _dataset_of(batches: Any) -> tf.data.Dataset:
     """Returns the batches of a `Sequence` of tf_keras as a dataset, read when they are needed."""
 
     def made(index: int) -> Any:
-        # Lists would be stacked into one tensor.
-        parts = map(_as_arrays, batches[index])
-        return tuple(tuple(each) if isinstance(each, list) else each for each in parts)
+        return _as_tuples(map(_as_arrays, batches[index]))
 
     def specification(part: Any) -> tf.TensorSpec:
         # The last batch may be smaller.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tfmot_swd.io.tables import print_plain
 from tfmot_swd.keras2.compat import keras
@@ -36,6 +37,28 @@ def firmware_recipe(recipes: Sequence[str]) -> str:
     return found
 
 
+def model_firmware(
+    model: keras.Model, file: str, folder: Path, data: Any, name: str, samples: int | None = None
+) -> FirmwareProject:
+    """Writes the firmware project around a file of a model, with samples as the model takes them.
+
+    Args:
+      model: of tf_keras.
+      file: its path.
+      folder: of the project.
+      data: as `export_tflite` takes it.
+      name: of the data, for messages.
+      samples: how many; None for a few.
+
+    Raises:
+      TypeError, ValueError, OSError, ExportError: as `read_samples` and `write_firmware_project`.
+    """
+    served = float32_copy(model)
+    read = read_samples(data, served, name)
+    given = dict(zip(served.input_names, read.inputs, strict=True))
+    return write_firmware_project(file, folder, given, samples=samples)
+
+
 def job_firmware(
     job: Job, pruned: keras.Model, exports: Sequence[FileExport], recipe: str, folder: Path
 ) -> tuple[FirmwareProject | None, str]:
@@ -55,10 +78,7 @@ def job_firmware(
     if result is None:
         return None, f"there is no file of {recipe}"
     print_plain(job.console, "Firmware: running samples in TFLite Micro ...")
-    served = float32_copy(pruned)
     try:
-        samples = read_samples(job.samples.pairs(), served, "validation")
-        given = dict(zip(served.input_names, samples.inputs, strict=True))
-        return write_firmware_project(result.path, folder, given), ""
+        return model_firmware(pruned, result.path, folder, job.samples.pairs(), "validation"), ""
     except (ExportError, ValueError) as error:
         return None, str(error)

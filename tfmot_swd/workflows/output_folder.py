@@ -10,7 +10,7 @@ from pathlib import Path
 from tfmot_swd.tflite.micro.firmware import FILES as FIRMWARE_FILES
 from tfmot_swd.tflite.micro.firmware import check_folder as check_project_folder
 from tfmot_swd.tflite.recipes import RECIPES
-from tfmot_swd.workflows.trials import check_folder
+from tfmot_swd.workflows.trials import check_folder, folder_path
 
 TRIALS, FILES, MODEL, RESULT, FIRMWARE = "trials", "files", "model.keras", "result.json", "firmware"
 OWN = (TRIALS, FILES, MODEL, RESULT, FIRMWARE, "report.html", "report.json")
@@ -24,9 +24,7 @@ def check_output(output: str | os.PathLike[str], name: str = "output") -> Path:
       FileExistsError: it holds other files, or a finished result.
       NotADirectoryError: a file has this name.
     """
-    if not isinstance(output, str | os.PathLike) or not os.fspath(output):
-        raise TypeError(f"{name} must be the path of a folder. Received: {name}={output!r}")
-    folder = Path(output)
+    folder = folder_path(name, output)
     if not folder.is_dir():
         return check_folder(name, folder)
     found = {each.name for each in folder.iterdir()}

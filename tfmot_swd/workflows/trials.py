@@ -19,6 +19,17 @@ JOURNAL = "journal.jsonl"
 _SUFFIXES = (".keras", ".backup")
 
 
+def folder_path(name: str, folder: str | os.PathLike[str]) -> Path:
+    """Returns the path of a folder, there or not.
+
+    Raises:
+      TypeError: it is not a path.
+    """
+    if not isinstance(folder, str | os.PathLike) or not os.fspath(folder):
+        raise TypeError(f"{name} must be the path of a folder. Received: {name}={folder!r}")
+    return Path(folder)
+
+
 def check_folder(name: str, folder: str | os.PathLike[str]) -> Path:
     """Returns a folder for trials: a new one, an empty one, or one of an earlier start.
 
@@ -27,9 +38,7 @@ def check_folder(name: str, folder: str | os.PathLike[str]) -> Path:
       FileExistsError: it holds other files.
       NotADirectoryError: a file has this name.
     """
-    if not isinstance(folder, str | os.PathLike) or not os.fspath(folder):
-        raise TypeError(f"{name} must be the path of a folder. Received: {name}={folder!r}")
-    place = Path(folder)
+    place = folder_path(name, folder)
     if place.exists() and not place.is_dir():
         raise NotADirectoryError(f"{name} must be a folder, and this is a file. Received: {name}={str(place)!r}")
     found = sorted(each.name for each in place.iterdir()) if place.exists() else []

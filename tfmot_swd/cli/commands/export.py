@@ -207,15 +207,10 @@ def _is_within(path: Path, folder: Path) -> bool:
 
 
 def _write_firmware(call: Call, folder: Path, result: ExportResult, model: Any, data: Data) -> FirmwareProject:
-    from tfmot_swd.tflite.micro import write_firmware_project
-    from tfmot_swd.tflite.samples import read_samples
-    from tfmot_swd.tflite.serving import float32_copy
+    from tfmot_swd.workflows.firmware import model_firmware
 
     call.note("firmware: running samples in TFLite Micro ...")
-    model = float32_copy(model)
-    samples = read_samples(data.to_check, model, "--data")
-    given = dict(zip(model.input_names, samples.inputs, strict=True))
-    project = write_firmware_project(result.path, folder, given, samples=call.flags.firmware_samples)
+    project = model_firmware(model, result.path, folder, data.to_check, "--data", call.flags.firmware_samples)
     call.show(project)
     return project
 
