@@ -69,6 +69,17 @@ def test_a_layer_is_named_where_the_inputs_are_well():
     assert found.largest == pytest.approx(np.exp(12), rel=1e-3)
 
 
+def test_a_model_inside_is_named_by_what_it_returns_here():
+    inner = keras.Sequential([L.Input((4,)), L.Dense(1, activation="exponential")], name="inner")
+    inner.set_weights([3 * np.ones((4, 1)), np.zeros(1)])
+    given = L.Input((4,))
+    model = keras.Model(given, L.Flatten()(inner(given)))
+    x = np.random.default_rng(0).uniform(-0.5, 0.5, (3000, 4)).astype("float32")
+    found = stretched(model, Samples((np.concatenate([x, np.ones((1, 4), "float32")]),)))
+    assert (found.name, found.is_input) == ("inner", False)
+    assert found.largest == pytest.approx(np.exp(12), rel=1e-3)
+
+
 def test_few_samples_are_warned_of_and_integer_inputs_are_never_stretched(dense_net, rows, tmp_path):
     with pytest.warns(PruningWarning, match="Pass 100 samples or more. Received: 1 of them") as warned:
         export_tflite(dense_net, tmp_path / "a", "int8", rows[:1])

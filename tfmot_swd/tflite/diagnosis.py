@@ -118,7 +118,8 @@ def _layers(model: keras.Model, calibration: Samples) -> Iterator[Stretched]:
     for layer in model.layers:
         # A layer that is called several times has no single output, an input layer is looked at as data.
         single = len(getattr(layer, "_inbound_nodes", ())) == 1 and not isinstance(layer, keras.layers.InputLayer)
-        output = layer.output if single else None
+        # Of a nested model, `output` is that of its own graph, which does not hang on the inputs of this one.
+        output = layer.get_output_at(0) if single else None
         if output is not None and keras.backend.is_keras_tensor(output) and output.dtype.is_floating:
             outputs[layer.name] = output
     if not outputs:
