@@ -165,6 +165,16 @@ def test_a_file_larger_than_its_budget_is_said_first_and_is_not_met(monkeypatch,
     assert " ".join(str(found).split()).startswith(f"The budget was not met: {words}")
 
 
+def test_a_model_over_its_budget_is_said_first_and_is_not_met(monkeypatch, tmp_path):
+    # As a training with a frozen base ends.
+    monkeypatch.setattr(Job, "trained_to", lambda job, goal, backup_dir: Cut()(job, Goal("structured", rate=0.1)))
+    found = run(tmp_path, budget=0.5, recipes=["float32"])
+    words = "The budget was not met: the model has parameters=63 and was to have 36 at most."
+    assert not found.met
+    assert found.budget_failure.startswith(words)
+    assert " ".join(str(found).split()).startswith(words)
+
+
 def test_curves_of_a_resumed_training_begin_where_it_was_resumed(monkeypatch, tmp_path):
     monkeypatch.setattr(
         Job, "trained_to", lambda job, goal, backup_dir: dataclasses.replace(Cut()(job, goal), first_epoch=3)

@@ -22,6 +22,7 @@ from tfmot_swd.report.build import device_report
 from tfmot_swd.report.result import DeviceReport
 from tfmot_swd.tflite.advice import advise
 from tfmot_swd.tflite.measure import describe_file, measure_files
+from tfmot_swd.workflows.budget_check import file_over_budget, over_budget
 from tfmot_swd.workflows.comparison import costs_compared
 from tfmot_swd.workflows.compress_result import Compressed, CompressedFile
 from tfmot_swd.workflows.file_exports import Exporter, FileExport, check_model_for, check_recipes
@@ -173,7 +174,7 @@ def compress_job(
         (None, "") if firmware_of is None else job_firmware(job, pruned, exports, firmware_of, folder / FIRMWARE)
     )
 
-    over = _over_budget(job, goal, pruned, exports)
+    over = over_budget(goal.budget, job.model, pruned) or file_over_budget(goal.budget, job.model, pruned, exports)
     result = Compressed(
         met=search.met if search else not over,
         model=small,
@@ -308,26 +309,6 @@ def _unscored(job: Job) -> str:
 def _is_weighted(job: Job) -> bool:
     """Returns whether sample weights count in the metric that is not the loss."""
     return job.samples.is_weighted and job.metric in weighted_metric_names(job.model)
-
-
-def _over_budget(job: Job, goal: Goal, pruned: keras.Model, exports: Sequence[FileExport]) -> str:
-    """Returns in words that a file is larger than a budget in bytes allows, which is an estimate in training."""
-    budget = goal.budget
-    if budget is None or budget.bytes is None:
-        return ""
-    size = budget.cost("bytes")
-    file = next((each.result.bytes for each in exports if each.result and each.recipe == budget.recipe), None)
-    found = int(size.of(pruned)) if file is None else file
-    is_share = isinstance(budget.bytes, float) and budget.bytes <= 1
-    alone = Budget(bytes=budget.bytes, recipe=budget.recipe)
-    limit = alone.limits({"bytes": size.of(job.model) if is_share else 0})["bytes"]
-    if found <= limit:
-        return ""
-    asked = budget.bytes * limit / found
-    return (
-        f"The budget was not met: the {budget.recipe} file has {found:,} bytes of {limit:,}, as its size is estimated "
-        f"while the model trains. Ask for less, {f'{asked:.3g}' if is_share else f'{int(asked):,}'}."
-    )
 
 
 def _file(export: FileExport, dense: Path | None, report: DeviceReport, metric: str) -> CompressedFile:

@@ -59,7 +59,7 @@ class Compressed(Printable, JsonResult):
       model_path, report_path: of the model and of the HTML page.
       firmware: the firmware project; None where there is none.
       firmware_failure: why it was asked for and is not there; else empty.
-      budget_failure: by how much a file is larger than a budget in bytes; else empty.
+      budget_failure: which limit of the budget the model exceeds, or a file that of bytes; else empty.
       unscored: why the files have no metric; empty where they have.
     """
 

@@ -90,6 +90,7 @@ class _Pruned:
 
 def _run(call: Call) -> int:
     from tfmot_swd.keras3.door import to_keras3
+    from tfmot_swd.workflows.budget_check import over_budget
     from tfmot_swd.workflows.comparison import comparison_table, costs_compared
     from tfmot_swd.workflows.model_files import write_model
 
@@ -108,9 +109,12 @@ def _run(call: Call) -> int:
     check_names(loaded.model, goal.layers)
     pruned = _pruned(call, loaded.model, goal)
     costs = costs_compared(loaded.model, pruned.model)
+    over = over_budget(goal.budget, loaded.model, pruned.model)
     write_model(target, to_keras3(pruned.model) if loaded.is_keras3 and not values.keras2 else pruned.model)
     if pruned.search is not None:
         call.show(pruned.search)
+    if over:
+        call.say(over)
     call.show(comparison_table("before → after", pruned.metrics, costs))
     if not values.data:
         call.say(
@@ -120,7 +124,7 @@ def _run(call: Call) -> int:
     if record:
         compared = {name: {"before": first, "after": last} for name, (first, last) in (pruned.metrics | costs).items()}
         write_json(record, _record(call, compared, pruned))
-    return 0 if pruned.search is None or pruned.search.met else 1
+    return 1 if over or (pruned.search is not None and not pruned.search.met) else 0
 
 
 def _pruned(call: Call, model: Any, goal: Goal) -> _Pruned:
