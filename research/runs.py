@@ -24,7 +24,7 @@ from research.claims import claim
 from research.journal import Journal
 from research.methods import METHODS
 from research.settings import FINAL_RATES, FREQUENCY, SEARCH, TUNING, Candidate, fine_tuning
-from research.tuned import tuned
+from research.tuned import best_names, tuned
 from tfmot_swd.layers.prunable import counted_weights
 
 RESULTS = Path(__file__).parent / "results"
@@ -74,7 +74,14 @@ def _frequency(case: Case, seeds: Any, only: Any, rates: Any) -> Iterator[dict[s
 
 def _tuning(case: Case, seeds: Any, only: Any, rates: Any) -> Iterator[dict[str, Any]]:
     candidates = fine_tuning(case.optimizer) if case.trained else TUNING
-    for seed in seeds or TUNING_SEEDS[:1]:
+    for seed in seeds or TUNING_SEEDS:
+        if seed != TUNING_SEEDS[0]:
+            journal = journal_of("tuning", case.name)
+            if not all(journal.done(key_of(case, each, tuning_rate(case), TUNING_SEEDS[0])) for each in candidates):
+                # Another process is at work on the first seed still, or `only` leaves methods out.
+                return
+            kept = best_names(journal.records(), TUNING_SEEDS[0])
+            candidates = [each for each in candidates if each.name in kept]
         for candidate in candidates:
             if only is None or candidate.family in only:
                 yield key_of(case, candidate, tuning_rate(case), seed)

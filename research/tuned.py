@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from research.journal import Journal
-from research.settings import Candidate
+from research.settings import Candidate, family_of
 from tfmot_swd.io.json_files import write_json
 
 RESULTS = Path(__file__).parent / "results"
@@ -47,6 +47,21 @@ def chosen(records: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
         name = max(means, key=lambda each: means[each])
         best[family] = {**fields[name], "validation_accuracy": means[name], "seeds": sorted(settings[name])}
     return best
+
+
+def best_names(records: Iterable[Mapping[str, Any]], seed: int, count: int = 2) -> set[str]:
+    """Returns the names of the best settings of each method on one seed, as many as are run on further seeds.
+
+    >>> runs = [("a lr 1", 0.8), ("a lr 2", 0.9), ("a lr 3", 0.7), ("b lr 1", None)]
+    >>> sorted(best_names([{"key": {"name": n, "seed": 1}, "result": {"validation_accuracy": v}} for n, v in runs], 1))
+    ['a lr 1', 'a lr 2', 'b lr 1']
+    """
+    found: dict[str, list[tuple[float, str]]] = defaultdict(list)
+    for record in records:
+        name, accuracy = record["key"]["name"], record["result"]["validation_accuracy"]
+        if record["key"]["seed"] == seed:
+            found[family_of(name)].append((-1.0 if accuracy is None else accuracy, name))
+    return {name for of_family in found.values() for _, name in sorted(of_family, reverse=True)[:count]}
 
 
 def tuned(case: str, path: Path = TUNED) -> dict[str, Candidate]:
