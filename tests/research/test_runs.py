@@ -6,6 +6,7 @@ import sys
 from research import runs
 from research.case import CASES
 from research.claims import claim
+from research.journal import Journal
 from research.settings import FREQUENCY, SEARCH, TUNING
 
 
@@ -17,7 +18,7 @@ def test_every_method_is_tuned_with_eight_settings_and_the_dense_net_with_four()
 
 
 def test_keys_are_unique_and_survive_json():
-    for stage, candidates in (("search", SEARCH), ("frequency", FREQUENCY), ("tuning", TUNING)):
+    for stage, candidates in (("search", SEARCH), ("frequency", FREQUENCY)):
         found = list(runs.keys(stage, CASES["A6"], [100, 101], None, None))
         texts = {json.dumps(key, sort_keys=True) for key in found}
 
@@ -26,9 +27,28 @@ def test_keys_are_unique_and_survive_json():
 
 
 def test_all_methods_of_a_seed_come_before_the_next_seed():
-    seeds = [key["seed"] for key in runs.keys("tuning", CASES["A6"], [100, 101], None, None)]
+    seeds = [key["seed"] for key in runs.keys("search", CASES["A6"], [100, 101], None, None)]
 
     assert seeds == sorted(seeds)
+
+
+def test_the_best_two_settings_of_each_method_go_on_once_all_have_one_seed(monkeypatch, tmp_path):
+    case = CASES["A6"]
+    monkeypatch.setattr(runs, "journal_of", lambda stage, name: Journal(tmp_path / "tuning.jsonl"))
+    first = list(runs.keys("tuning", case, None, None, None))
+    journal = Journal(tmp_path / "tuning.jsonl")
+    for place, key in enumerate(first):
+        journal.append(key, {"validation_accuracy": place / 100})
+
+    found = list(runs.keys("tuning", case, [101], None, None))
+
+    assert [key["name"] for key in first] == [each.name for each in TUNING]
+    assert {key["seed"] for key in first} == {100}
+    # Later settings are better here.
+    assert [key["name"] for key in found if key["method"] == "bimp"] == [
+        each.name for each in TUNING if each.method == "bimp"
+    ][-2:]
+    assert len(found) == 2 * len({each.family for each in TUNING})
 
 
 def test_tuning_and_search_stay_away_from_the_seeds_of_the_last_stage():
