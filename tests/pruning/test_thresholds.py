@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tfmot_swd.pruning import magnitude_bits as magnitude_bits_module
 from tfmot_swd.pruning.compacting import BRACKET
-from tfmot_swd.pruning.magnitude_bits import BitVectors, bits_to_float, magnitude_bits
+from tfmot_swd.pruning.magnitude_bits import ABOVE_ALL, BitVectors, bits_to_float, magnitude_bits
 from tfmot_swd.pruning.thresholds import kth_magnitude, needs_static_shapes, selector
 
 SMALLEST = np.float32(1e-45)
@@ -201,7 +201,7 @@ def test_a_very_large_tensor_is_several_vectors(monkeypatch):
             found = kth_magnitude([tf.constant(array)], rank, guess=guess, static=static)
             assert found.numpy().view(np.uint32) == expected([array], rank)
         among = selector([tf.constant(array)], static)
-        assert bits_to_float(among.kth_of_each([40])).numpy()[0] == np.sort(np.abs(array))[40]
+        assert bits_to_float(among.kth_of_each([40], tf.constant([True]))).numpy()[0] == np.sort(np.abs(array))[40]
 
 
 @pytest.mark.parametrize("static", [False, True])
@@ -257,15 +257,18 @@ def test_counts_by_tensor_come_with_the_selection(k, offset, static):
     chosen, below = among.kth_and_counts(tf.constant(k), guess)
     assert float(bits_to_float(chosen)) == expected
     assert below.numpy().tolist() == [int((np.abs(part) < expected).sum()) for part in parts]
+    _, upto = among.kth_and_counts(tf.constant(k), guess, with_equal=True)
+    assert upto.numpy().tolist() == [int((np.abs(part) <= expected).sum()) for part in parts]
 
 
 @pytest.mark.parametrize("static", [False, True])
 def test_selection_among_what_is_below_a_limit_of_each_tensor(static):
     among = selector([tf.constant([1.0, -4.0, 3.0]), tf.constant([0.5, 2.0])], static)
-    own = among.kth_of_each([1, None])
+    own = among.kth_of_each([1, None], tf.constant([True, True]))
     free = among.under(own)
 
     assert bits_to_float(own).numpy()[0] == 3.0
+    assert among.kth_of_each([1, None], tf.constant([False, True])).numpy().tolist() == [ABOVE_ALL, ABOVE_ALL]
     assert [float(bits_to_float(free.kth(tf.constant(k)))) for k in range(3)] == [0.5, 1.0, 2.0]
     assert float(bits_to_float(free.largest())) == 2.0
 

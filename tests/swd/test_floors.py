@@ -59,10 +59,10 @@ def test_a_count_that_the_rate_does_not_leave_is_refused_when_the_model_is_wrapp
         tfmot_swd.prune_selective_decay(net, schedule)
 
 
-def limits(weights, k, floors, guess=0.0, is_bound=False, static=False):
+def limits(weights, k, floors, guess=0.0, held=None, static=False):
     selection = ThresholdSelection(tuple(np.size(each) for each in weights), tuple(floors))
     tensors = [tf.constant(each, tf.float32) for each in weights]
-    threshold, own = selection.limits(tensors, tf.constant(k), tf.constant(guess), is_bound, static=static)
+    threshold, own = selection.limits(tensors, tf.constant(k), tf.constant(guess), held, static=static)
     return float(threshold), own.numpy().tolist()
 
 
@@ -94,8 +94,9 @@ def test_as_many_are_targeted_and_each_keeps_its_floor(seed, static):
     k = int(rng.integers(0, pool.size))
     floors = [int(rng.integers(0, size * (pool.size - k) // pool.size + 1)) for size in sizes]
     for guess in (0.0, float(pool[k]), float(pool[k]) * 1.004, 1e30):
-        for is_bound in (False, True):
-            _, own = limits(weights, k, floors, guess, is_bound, static)
+        # None, some and all were held before: what is kept does not depend on it.
+        for held in (None, rng.integers(0, 2, 4).astype(bool), [True] * 4):
+            _, own = limits(weights, k, floors, guess, held, static)
             kept = [int((np.abs(each) >= limit).sum()) for each, limit in zip(weights, own, strict=True)]
             assert sum(kept) == pool.size - k
             assert all(left >= floor for left, floor in zip(kept, floors, strict=True))
@@ -103,6 +104,17 @@ def test_as_many_are_targeted_and_each_keeps_its_floor(seed, static):
                 # Within a kernel it is the largest that stay, and only a floor keeps what is below the threshold.
                 assert left == 0 or np.abs(each)[np.abs(each) >= limit].min() >= np.sort(np.abs(each))[-left]
                 assert left == floor or limit == max(own)
+
+
+@pytest.mark.parametrize("static", [False, True])
+@pytest.mark.parametrize("seed", range(6))
+def test_floors_of_some_give_the_thresholds_of_all_with_ties_too(seed, static):
+    rng = np.random.default_rng(seed)
+    weights = [rng.integers(0, 6, size).astype(np.float32) * scale for size, scale in ((9, 1.0), (5, 0.5), (12, 2.0))]
+    for k in range(0, 26, 5):
+        floors = [int(rng.integers(0, size * (26 - k) // 26 + 1)) for size in (9, 5, 12)]
+        every = limits(weights, k, floors, 2.0, [True] * 3, static)
+        assert all(limits(weights, k, floors, 2.0, np.arange(3) == first, static) == every for first in range(3))
 
 
 def net(small: float = 0.01) -> keras.Model:

@@ -41,13 +41,16 @@ class Compacting(Selector):
         within = k - tf.reduce_sum(near.below)
         return tf.cond(near.holds(within), lambda: near.selected(within), lambda: _radix(self.bits, k))
 
-    def kth_and_counts(self, k: tf.Tensor, guess: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def kth_and_counts(
+        self, k: tf.Tensor, guess: tf.Tensor, *, with_equal: bool = False
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         near = _Bracket(self.bits, self.tensors, guess)
         within = k - tf.reduce_sum(near.below)
+        more = np.uint32(with_equal)
 
         def hit() -> tuple[tf.Tensor, tf.Tensor]:
             chosen = near.selected(within)
-            return chosen, near.below + near.counts_in_bracket(chosen)
+            return chosen, near.below + near.counts_in_bracket(chosen + more)
 
         def miss() -> tuple[tf.Tensor, tf.Tensor]:
             chosen = _radix(self.bits, k)
@@ -55,20 +58,21 @@ class Compacting(Selector):
             last: list[tf.Tensor] = []
             for vector, inside in enumerate(self.bits.pieces):
                 with in_turn(last):
-                    groups = _groups_below(self.bits.values[vector], _limit(self.bits, vector), chosen)
+                    groups = _groups_below(self.bits.values[vector], _limit(self.bits, vector), chosen + more)
                     last = _by_piece(groups, inside, found)
             return chosen, _added(found)
 
         return tf.cond(near.holds(within), hit, miss)
 
-    def kth_of_each(self, ranks: Sequence[int | None]) -> tf.Tensor:
-        own = [
-            tf.constant(ABOVE_ALL, tf.uint32)
-            if rank is None
-            else _radix(self.bits.of_tensor(tensor), tf.constant(rank, tf.int32))
-            for tensor, rank in enumerate(ranks)
-        ]
-        return tf.stack(own)
+    def kth_of_each(self, ranks: Sequence[int | None], wanted: tf.Tensor) -> tf.Tensor:
+        return tf.stack(
+            [
+                tf.constant(ABOVE_ALL, tf.uint32)
+                if rank is None
+                else _radix_where(wanted[tensor], self.bits.of_tensor(tensor).values, tf.constant(rank, tf.int32))
+                for tensor, rank in enumerate(ranks)
+            ]
+        )
 
 
 class _Bracket:
@@ -153,6 +157,16 @@ def _radix_of(values: Sequence[tf.Tensor], limits: Sequence[tf.Tensor], rank: tf
             with in_turn([each for each, _ in left[-1:]]):
                 left.append((_with_digit(value, limit, shift, mask, chosen), _NO_LIMIT))
     return magnitude_bits(tf.concat([each for each, _ in left], axis=0)[0])
+
+
+@tf.function(autograph=False, reduce_retracing=True, experimental_attributes={"_noinline": True})
+def _radix_where(wanted: tf.Tensor, values: Sequence[tf.Tensor], rank: tf.Tensor) -> tf.Tensor:
+    """Returns the number of a rank among all if it is wanted, else `ABOVE_ALL`."""
+    return tf.cond(
+        wanted,
+        lambda: _radix_of(values, [_NO_LIMIT] * len(values), rank),
+        lambda: tf.constant(ABOVE_ALL, tf.uint32),
+    )
 
 
 @tf.function(autograph=False, input_signature=[_VALUES, _BITS, _NUMBER, _NUMBER])

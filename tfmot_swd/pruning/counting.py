@@ -24,14 +24,16 @@ class Counting(Selector):
     def kth(self, k: tf.Tensor, guess: tf.Tensor | None = None) -> tf.Tensor:
         return _bisected(self._count_below, k)
 
-    def kth_and_counts(self, k: tf.Tensor, guess: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def kth_and_counts(
+        self, k: tf.Tensor, guess: tf.Tensor, *, with_equal: bool = False
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         chosen = self.kth(k)
-        return chosen, self._counts_below(tf.fill([self.tensors], chosen))
+        return chosen, self._counts_below(tf.fill([self.tensors], chosen + np.uint32(with_equal)))
 
-    def kth_of_each(self, ranks: Sequence[int | None]) -> tf.Tensor:
-        wanted = np.array([0 if rank is None else rank for rank in ranks], np.int32)
-        found = _bisected(self._counts_below, tf.constant(wanted))
-        return tf.where([rank is None for rank in ranks], np.uint32(ABOVE_ALL), found)
+    def kth_of_each(self, ranks: Sequence[int | None], wanted: tf.Tensor) -> tf.Tensor:
+        known = np.array([0 if rank is None else rank for rank in ranks], np.int32)
+        found = _bisected(self._counts_below, tf.constant(known))
+        return tf.where(wanted & np.array([rank is not None for rank in ranks]), found, np.uint32(ABOVE_ALL))
 
     def _count_below(self, candidate: tf.Tensor) -> tf.Tensor:
         """Returns how many magnitudes of all tensors are below a candidate, int32."""

@@ -118,14 +118,26 @@ class BitVectors:
                     pieces.append([dataclasses.replace(piece, start=0)])
         return BitVectors(values, pieces, self.limits)
 
+    def under(self, limits: tf.Tensor) -> BitVectors:
+        """Returns the vectors with limits, uint32 `(tensors,)`.
+
+        They are applied at once where a vector holds several tensors, as a limit for each element takes longer to make
+        than all else; a vector of one tensor needs no copy.
+        """
+        values = []
+        for vector, inside in zip(self.values, self.pieces, strict=True):
+            if len(inside) > 1:
+                own = [tf.fill([piece.size], limits[piece.tensor]) for piece in inside]
+                vector = bits_to_float(bits_below(vector, tf.concat(own, axis=0)))
+            values.append(vector)
+        return BitVectors(values, self.pieces, limits)
+
     def limit(self, vector: int) -> tf.Tensor | None:
-        """Returns the limit of each element of a vector, or one of shape (1,) for all; None without limits."""
+        """Returns the limit that the elements of a vector are still to be held to, shape (1,); None without."""
         inside = self.pieces[vector]
-        if self.limits is None:
+        if self.limits is None or len(inside) > 1:
             return None
-        if len(inside) == 1:
-            return self.limits[inside[0].tensor : inside[0].tensor + 1]
-        return tf.repeat(tf.gather(self.limits, [each.tensor for each in inside]), [each.size for each in inside])
+        return self.limits[inside[0].tensor : inside[0].tensor + 1]
 
 
 def bits_below(values: tf.Tensor, limit: tf.Tensor | None) -> tf.Tensor:

@@ -40,16 +40,26 @@ class Selector(abc.ABC):
         """
 
     @abc.abstractmethod
-    def kth_and_counts(self, k: tf.Tensor, guess: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns `kth`, and the number of elements of each tensor below it, int32 `(tensors,)`."""
+    def kth_and_counts(
+        self, k: tf.Tensor, guess: tf.Tensor, *, with_equal: bool = False
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns `kth`, and the number of elements of each tensor below it, int32 `(tensors,)`.
+
+        `with_equal` counts those that are equal to it too.
+        """
 
     @abc.abstractmethod
-    def kth_of_each(self, ranks: Sequence[int | None]) -> tf.Tensor:
-        """Returns sorted(magnitudes)[rank] of each tensor, uint32 `(tensors,)`; `ABOVE_ALL` where the rank is None."""
+    def kth_of_each(self, ranks: Sequence[int | None], wanted: tf.Tensor) -> tf.Tensor:
+        """Returns sorted(magnitudes)[rank] of each tensor that is wanted, uint32 `(tensors,)`.
+
+        Args:
+          ranks: by tensor; None where it is not known.
+          wanted: bool `(tensors,)`. The others, and those of unknown rank, have `ABOVE_ALL`.
+        """
 
     def under(self, limits: tf.Tensor) -> Self:
         """Returns a selector in which magnitudes that are not below the limit of their tensor are `ABOVE_ALL`."""
-        return dataclasses.replace(self, bits=dataclasses.replace(self.bits, limits=limits))
+        return dataclasses.replace(self, bits=self.bits.under(limits))
 
     def largest(self) -> tf.Tensor:
         """Returns the largest magnitude below `ABOVE_ALL`, a uint32 scalar; 0 without any."""

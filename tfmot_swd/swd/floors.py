@@ -1,9 +1,10 @@
 """Floors: a least number of weights that each kernel keeps under one global threshold, exact in the counts.
 
 The largest weights of each kernel, as many as its floor, are taken out of the ranking, and the threshold is selected
-among the others for the same number of targets. So a weight that a floor keeps is replaced by another one, no iteration
-is needed, and the number of targeted weights is exact. This takes one selection per kernel. It is skipped while the
-global threshold leaves every kernel more than its floor, which the selection of that threshold counts in passing.
+among the others for the same number of targets. So a weight that a floor keeps is replaced by another one, and the
+number of targeted weights is exact. A kernel of which more is left than its floor changes nothing of that, so only the
+others need a selection of their own: those that a floor held at the last update, and, until there are none, those of
+which the selected threshold leaves too few. The selection of a threshold counts that in passing.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfmot_swd.pruning.magnitude_bits import bits_to_float, magnitude_bits
+from tfmot_swd.pruning.magnitude_bits import ABOVE_ALL, bits_to_float, magnitude_bits
 from tfmot_swd.pruning.selector import Selector
 from tfmot_swd.pruning.thresholds import selector
 
@@ -84,7 +85,7 @@ class ThresholdSelection:
         tensors: Sequence[tf.Tensor],
         k: tf.Tensor,
         guess: tf.Tensor,
-        is_bound: tf.Tensor | bool = False,
+        held: tf.Tensor | Sequence[bool] | None = None,
         *,
         static: bool = False,
     ) -> tuple[tf.Tensor, tf.Tensor]:
@@ -94,18 +95,17 @@ class ThresholdSelection:
           tensors: the values whose magnitudes are ranked.
           k: how many are targeted, an integer scalar.
           guess: an earlier global threshold, float32 scalar.
-          is_bound: whether a floor bound at the last selection; saves a useless selection, and changes nothing that is
-            kept.
+          held: which tensors kept weights by their floor at the last selection, bool `(tensors,)`; saves useless
+            selections, and changes nothing that is kept.
           static: whether shapes must not depend on data; see `needs_static_shapes`.
         """
         values = [tf.cast(each, tf.float32) for each in tensors]
-        found: tuple[tf.Tensor, tf.Tensor] = _traced(self, static)(
-            values, tf.cast(k, tf.int32), guess, tf.cast(is_bound, tf.bool)
-        )
+        held = tf.zeros([len(values)], tf.bool) if held is None else tf.convert_to_tensor(held, tf.bool)
+        found: tuple[tf.Tensor, tf.Tensor] = _traced(self, static)(values, tf.cast(k, tf.int32), guess, held)
         return found
 
     def limits_of(
-        self, among: Selector, k: tf.Tensor, guess: tf.Tensor, is_bound: tf.Tensor
+        self, among: Selector, k: tf.Tensor, guess: tf.Tensor, held: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns the thresholds as magnitude bits; in graph."""
         if not self.has_floors:
@@ -114,19 +114,47 @@ class ThresholdSelection:
 
         def without() -> tuple[tf.Tensor, tf.Tensor]:
             threshold, below = among.kth_and_counts(k, guess)
-            return threshold, tf.reduce_any(np.array(self.sizes, np.int32) - below < np.array(self.floors, np.int32))
+            return threshold, self._are_short(below)
 
-        threshold, binds = tf.cond(is_bound, lambda: (guess, tf.constant(True)), without)
-        return tf.cond(binds, lambda: self._with_floors(among, k, guess), lambda: (threshold, self._same(threshold)))
+        def with_more(
+            held: tf.Tensor, short: tf.Tensor, threshold: tf.Tensor, owns: tf.Tensor
+        ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+            held |= short
+            threshold, owns, upto = self._with_floors(among, k, guess, held)
+            return held, ~held & self._are_short(upto), threshold, owns
 
-    def _with_floors(self, among: Selector, k: tf.Tensor, guess: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        threshold, short = tf.cond(tf.reduce_any(held), lambda: (guess, held), without)
+        *_, threshold, owns = tf.while_loop(
+            lambda held, short, threshold, owns: tf.reduce_any(short),
+            with_more,
+            (held, short, threshold, self._same(threshold)),
+            parallel_iterations=1,
+        )
+        return threshold, owns
+
+    def _are_short(self, out: tf.Tensor) -> tf.Tensor:
+        """Returns which tensors keep fewer than their floor where so many of each are out, bool `(tensors,)`."""
+        floors = np.array(self.floors, np.int32)
+        return (floors > 0) & (np.array(self.sizes, np.int32) - out < floors)
+
+    def _with_floors(
+        self, among: Selector, k: tf.Tensor, guess: tf.Tensor, held: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Returns (global threshold, threshold of each tensor, how many of each are not above the global one).
+
+        The floors of some tensors count; the result is that of all floors where the others have as many weights above
+        the threshold as their floors.
+        """
         ranks = [size - floor if floor else None for size, floor in zip(self.sizes, self.floors, strict=True)]
         # A weight that is already zero is not kept: it would take the place of a non-zero one of its kernel.
-        owns = tf.maximum(among.kth_of_each(ranks), np.uint32(1))
+        owns = tf.maximum(among.kth_of_each(ranks, held), np.uint32(1))
         free = among.under(owns)
+        threshold, upto = free.kth_and_counts(k, guess, with_equal=True)
         # Where only the floors are kept, the threshold is just above the largest of the other weights.
-        threshold = tf.minimum(free.kth(k, guess), free.largest() + np.uint32(1))
-        return threshold, tf.minimum(owns, threshold)
+        threshold = tf.cond(
+            tf.equal(threshold, np.uint32(ABOVE_ALL)), lambda: free.largest() + np.uint32(1), lambda: threshold
+        )
+        return threshold, tf.minimum(owns, threshold), upto
 
     def _same(self, threshold: tf.Tensor) -> tf.Tensor:
         return tf.stack([threshold] * len(self.sizes))
@@ -136,11 +164,9 @@ class ThresholdSelection:
 def _traced(selection: ThresholdSelection, static: bool) -> Any:
     """Returns the selection as one graph, traced once: a step selects in two places, and each fit traces it twice."""
 
-    def limits(
-        values: list[tf.Tensor], k: tf.Tensor, guess: tf.Tensor, is_bound: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+    def limits(values: list[tf.Tensor], k: tf.Tensor, guess: tf.Tensor, held: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         among = selector(values, static)
-        threshold, own = selection.limits_of(among, k, magnitude_bits(guess), is_bound)
+        threshold, own = selection.limits_of(among, k, magnitude_bits(guess), held)
         return bits_to_float(threshold), bits_to_float(own)
 
     # On a GPU, XLA makes one kernel of each counting pass.

@@ -153,14 +153,14 @@ class WeightPool(DecayPool[PruneSelectiveDecay]):
         with tf.name_scope("selective_decay_threshold"):
             rank = tf.cast(sparsity * self.size, tf.int32)
             guess = self.leader.threshold.read_value()
-            is_bound = tf.constant(False)
+            held = None
             if selection.has_floors:
-                is_bound = tf.reduce_any(magnitude_bits(self._present_limits()) < magnitude_bits(guess))
+                held = magnitude_bits(tf.gather(self._present_limits(), self._places)) < magnitude_bits(guess)
             threshold, own = selection.limits(
                 [self._ranked(each) for each in self._counted()],
                 rank,
                 guess,
-                is_bound,
+                held,
                 static=needs_static_shapes(self._targets[0].weight),
             )
             places = dict(zip(self._places, tf.unstack(own), strict=True))
