@@ -290,6 +290,11 @@ def layer_being_called() -> Any:
     return base_layer_utils.call_context().layer
 
 
+def not_recorded() -> Any:
+    """Returns a context in which no `tf.GradientTape` records what is computed."""
+    return record.stop_recording()
+
+
 def is_recording() -> bool:
     """Returns whether a gradient tape is recording."""
     return bool(record.could_possibly_record())

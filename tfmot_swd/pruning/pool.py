@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 import tensorflow as tf
 
 from tfmot_swd.keras2 import optimizers
+from tfmot_swd.keras2.compat import not_recorded
 from tfmot_swd.pruning.update_clock import SkippedUpdates
 from tfmot_swd.pruning.wrapped_models import assign, collect_wrappers, taking_part
 from tfmot_swd.pruning.wrapper import PruningWrapper
@@ -124,10 +125,12 @@ class PruningPool(abc.ABC, Generic[Wrapper]):
     def advance(self) -> None:
         """Makes the pool's part of one update, once: calls in the same update after the first change nothing."""
         replica = tf.distribute.get_replica_context()
-        if replica is None:
-            self._advance(self.strategy)
-        else:
-            replica.merge_call(self._advance)
+        # A tape would have each function that is called here keep what its gradient needs.
+        with not_recorded():
+            if replica is None:
+                self._advance(self.strategy)
+            else:
+                replica.merge_call(self._advance)
 
     def apply_masks(self) -> None:
         """Sets the masked weights to zero, where the optimizer has moved them."""

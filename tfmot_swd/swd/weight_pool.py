@@ -191,6 +191,10 @@ class WeightPool(DecayPool[PruneSelectiveDecay]):
     def _decay(self, strategy: tf.distribute.Strategy, shrink_by: tf.Tensor, limits: tf.Tensor) -> None:
         factor = 1.0 / (1.0 + shrink_by)
         weights = [each.weight for each in self._targets]
+        if not tf.distribute.has_strategy():
+            pooled = [each.wrapper.pooled(each.weight.read_value()) for each in self._targets]
+            _shrink(weights, pooled, limits, factor)
+            return
         self._update(
             strategy, weights, weights, limits, lambda values, pooled, own: _shrunk(values, pooled, own, factor)
         )
@@ -274,6 +278,16 @@ def threshold_selection(
 def is_kept(values: tf.Tensor, limit: tf.Tensor) -> tf.Tensor:
     """Returns where magnitudes are not below a limit, bool; exact for subnormal numbers too."""
     return magnitude_bits(values) >= magnitude_bits(limit)
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _shrink(
+    variables: Sequence[tf.Variable], pooled: Sequence[tf.Tensor | None], limits: tf.Tensor, factor: tf.Tensor
+) -> None:
+    """Sets variables to what `_shrunk` returns; XLA then needs no second copy of them."""
+    values = [each.read_value() for each in variables]
+    for variable, new in zip(variables, _shrunk(values, pooled, limits, factor), strict=True):
+        variable.assign(new)
 
 
 @tf.function(jit_compile=True)
