@@ -55,6 +55,7 @@ class Case:
       trained: name of the case whose dense training, of the same seed, gives the weights to begin with; empty for an
         untrained network.
       optimizer: "sgd" with Nesterov momentum 0.9, or "adam".
+      pruned: "weights", or "channels", whose rates are of all parameters.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Case:
     policy: str = "mixed_bfloat16"
     trained: str = ""
     optimizer: str = "sgd"
+    pruned: str = "weights"
 
     @property
     def steps_per_epoch(self) -> int:
@@ -92,7 +94,7 @@ class Case:
         Fields that came after the first runs are left out where they have the value of those.
         """
         found = {name: value for name, value in dataclasses.asdict(self).items() if name not in ("name", "title")}
-        later = {"trained": "", "optimizer": "sgd"}
+        later = {"trained": "", "optimizer": "sgd", "pruned": "weights"}
         return {name: value for name, value in found.items() if later.get(name) != value}
 
 
@@ -109,6 +111,7 @@ CASES = {
         Case("Cp", "Fashion-MNIST, PyTorch's start", "fashion_mnist", "fashion_net", "pytorch", 10, 55_000),
         Case("Fs", "Fashion-MNIST, from trained weights, SGD", *_FASHION, trained="Cg"),
         Case("Fa", "Fashion-MNIST, from trained weights, Adam", *_FASHION, trained="Cg", optimizer="adam"),
+        Case("Fc", "Fashion-MNIST, channels, from trained weights, SGD", *_FASHION, trained="Cg", pruned="channels"),
         Case("Rs", f"{_CIFAR}, from trained weights, SGD", *_RESNET, augment=True, trained="A"),
         Case("Ra", f"{_CIFAR}, from trained weights, Adam", *_RESNET, augment=True, trained="A", optimizer="adam"),
     )

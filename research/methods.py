@@ -1,4 +1,4 @@
-"""Unstructured pruning methods by name: a case's training and a setting in, a pruned model out."""
+"""Pruning methods by name: a case's training and a setting in, a pruned model out."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import tf_keras as keras
 
 import tfmot_swd
+from research import channel_methods
 from research.case import Training
 from research.magnitude import global_gradual, once_and_restart, tfmot_gradual
 from research.straight_through import ForwardPruning, StraightThrough
@@ -84,6 +85,18 @@ def _tfmot(training: Training, rate: float, **setting: Any) -> Trained:
     return Trained(tfmot_gradual(training, rate, **setting))
 
 
+def _structured(training: Training, rate: float, **setting: Any) -> Trained:
+    return Trained(*channel_methods.structured(training, rate, **setting))
+
+
+def _progressive(training: Training, rate: float, **setting: Any) -> Trained:
+    return Trained(channel_methods.progressive(training, rate, **setting))
+
+
+def _channels_once(training: Training, rate: float, **setting: Any) -> Trained:
+    return Trained(channel_methods.once(training, rate, **setting))
+
+
 METHODS: dict[str, Callable[..., Trained]] = {
     "dense": _dense,
     "swd": _swd,
@@ -95,4 +108,7 @@ METHODS: dict[str, Callable[..., Trained]] = {
     "lamp_gradual": _lamp,
     "bimp": _bimp,
     "tfmot": _tfmot,
+    "structured": _structured,
+    "progressive": _progressive,
+    "channels_once": _channels_once,
 }

@@ -22,7 +22,7 @@ from research.tables import ResultTable, save_figure, write_markdown
 
 OURS = "swd"
 # Half the width within which two methods count as equally good, in points; see the protocol.
-MARGINS = {"A": 0.5, "B": 0.5, "Cg": 0.3, "Cp": 0.3, "Fs": 0.3, "Fa": 0.3, "Rs": 0.5, "Ra": 0.5}
+MARGINS = {"A": 0.5, "B": 0.5, "Cg": 0.3, "Cp": 0.3, "Fs": 0.3, "Fa": 0.3, "Fc": 0.3, "Rs": 0.5, "Ra": 0.5}
 Scores = dict[float, dict[str, dict[int, float]]]
 
 
@@ -124,8 +124,8 @@ def draw(cases: Sequence[str], path: Path) -> Path | None:
 
 
 def _is_reference(method: str) -> bool:
-    """Returns whether a method is none of ours, of which other forms begin with the name of the default."""
-    return method.partition("_")[0] != OURS
+    """Returns whether a method is none of ours: other forms begin with the name of the default, or it is PGP."""
+    return method.partition("_")[0] not in (OURS, "pgp")
 
 
 def _mean(by_seed: Mapping[Any, float]) -> float:

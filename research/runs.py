@@ -23,7 +23,7 @@ from research.case import CASES, Case, Training
 from research.claims import claim
 from research.journal import Journal
 from research.methods import METHODS
-from research.settings import FINAL_RATES, FREQUENCY, SEARCH, TUNING, Candidate, fine_tuning
+from research.settings import FINAL_RATES, FREQUENCY, SEARCH, TUNING, Candidate, fine_tuning, fine_tuning_of_channels
 from research.tuned import best_names, tuned
 from tfmot_swd.layers.prunable import counted_weights
 
@@ -32,7 +32,7 @@ STAGES = ("search", "frequency", "tuning", "final")
 TUNING_SEEDS = (100, 101, 102)
 TUNING_RATE = 0.99
 # From trained weights little is lost at lower rates, and more than 98 % is not asked for.
-FINE_TUNING_RATE = 0.9
+FINE_TUNING_RATES = {"weights": 0.9, "channels": 0.8}
 # The case on which the settings of a case were tuned; itself otherwise.
 TUNED_ON = {"A": "A6", "B": "A6"}
 FINAL_SEEDS = range(8)
@@ -73,7 +73,9 @@ def _frequency(case: Case, seeds: Any, only: Any, rates: Any) -> Iterator[dict[s
 
 
 def _tuning(case: Case, seeds: Any, only: Any, rates: Any) -> Iterator[dict[str, Any]]:
-    candidates = fine_tuning(case.optimizer) if case.trained else TUNING
+    candidates = TUNING
+    if case.trained:
+        candidates = (fine_tuning_of_channels if case.pruned == "channels" else fine_tuning)(case.optimizer)
     for seed in seeds or TUNING_SEEDS:
         if seed != TUNING_SEEDS[0]:
             journal = journal_of("tuning", case.name)
@@ -89,7 +91,7 @@ def _tuning(case: Case, seeds: Any, only: Any, rates: Any) -> Iterator[dict[str,
 
 def tuning_rate(case: Case) -> float:
     """Returns the rate at which the settings of a case are tuned."""
-    return FINE_TUNING_RATE if case.trained else TUNING_RATE
+    return FINE_TUNING_RATES[case.pruned] if case.trained else TUNING_RATE
 
 
 def _final(case: Case, seeds: Any, only: Any, rates: Any) -> Iterator[dict[str, Any]]:
@@ -110,6 +112,7 @@ def run(key: dict[str, Any], data: ImageData, with_test: bool) -> dict[str, Any]
     weights = [weight for layer in trained.model.layers for weight in counted_weights(layer)]
     result = {
         "validation_accuracy": training.validation_accuracy(trained.model),
+        "parameters": trained.model.count_params(),
         "prunable_weights": sum(int(weight.shape.num_elements()) for weight in weights),
         "nonzero_prunable_weights": sum(int(tf.math.count_nonzero(weight)) for weight in weights),
         "seconds": time.perf_counter() - begun[0],

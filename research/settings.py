@@ -133,6 +133,17 @@ def fine_tuning(optimizer: str) -> list[Candidate]:
     ]
 
 
+def fine_tuning_of_channels(optimizer: str) -> list[Candidate]:
+    """Returns the settings that are tried from trained weights where channels leave, of as many for each method."""
+    rates = _SMALL_RATES[optimizer]
+    return [
+        *_grid("dense", "dense", rates, [{}]),
+        *_grid("once", "channels_once", rates, [{"scores": scores, "restart": 1.0} for scores in ("l1", "magnitude")]),
+        *_grid("pgp", "progressive", rates, [{"pruning_epochs": epochs} for epochs in (1, 2)]),
+        *_grid("swd", "structured", rates, [{"ramp": 0.5}, {"ramp": 0.8}]),
+    ]
+
+
 # In the order in which they are worth running.
 FINAL_RATES = {
     "A": (0.99, 0.98, 0.95, 0.995),
@@ -140,4 +151,5 @@ FINAL_RATES = {
     "Cg": (0.99, 0.999, 0.98, 0.995, 0.95, 0.998),
     "Cp": (0.99, 0.999, 0.98, 0.995, 0.95, 0.998),
     **dict.fromkeys(("Fs", "Fa", "Rs", "Ra"), (0.9, 0.8, 0.95, 0.98)),
+    "Fc": (0.8, 0.5, 0.9, 0.95),
 }
