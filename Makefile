@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PARTS := tests/channels tests/examples tests/keras3 tests/layers tests/pgp tests/tflite
 PYTEST := -n 2 --dist worksteal --durations=20 --durations-min=5
-EXTRAS := examples,research,export,micro,vela,dev,docs,tensorboard
+EXTRAS := examples,research,export,micro,quantizer,vela,dev,docs,tensorboard
 
 .PHONY: demo test docs lint browser clean
 

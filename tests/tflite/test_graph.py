@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras as keras
+from tensorflow.lite.tools import flatbuffer_utils
 
 from tfmot_swd import export_tflite
 from tfmot_swd.tflite.graph import FileGraph, FileOperator, place, read_graph
+from tfmot_swd.tflite.interpreter import run_tflite
+from tfmot_swd.tflite.layout import read_layout
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +42,38 @@ def test_float_file_holds_the_keras_weights(small_net, tmp_path):
     assert (conv.scales, conv.is_sparse, conv.stored_bytes) == ((), False, 4 * 24)
     assert graph.tensors[graph.inputs[0]].shape == (1, 4, 4, 2)
     assert graph.tensors[graph.outputs[0]].shape == (1, 5)
+
+
+def with_constants_behind(content: bytes) -> bytes:
+    """Returns a file whose constants follow the flatbuffer, as AI Edge Quantizer and files of 2 GB have them."""
+    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
+    data = [bytes(each.data) if each.data is not None else b"" for each in model.buffers]
+    packed = bytearray()
+    # Twice: where they begin is known once the flatbuffer, of the same length, is there.
+    for _ in range(2):
+        end = len(packed) or 2
+        for buffer, each in zip(model.buffers, data, strict=True):
+            buffer.data, buffer.offset, buffer.size = None, end if each else 0, len(each)
+            end += len(each)
+        packed = flatbuffer_utils.convert_object_to_bytearray(model)
+    return bytes(packed) + b"".join(data)
+
+
+def test_constants_behind_the_flatbuffer_are_read_and_not_given_to_tflite_micro(small_net, tmp_path):
+    export_tflite(small_net, tmp_path / "model.tflite")
+    content = (tmp_path / "model.tflite").read_bytes()
+    moved = with_constants_behind(content)
+    images = {"conv2d_input": np.random.default_rng(0).normal(size=(3, 4, 4, 2)).astype(np.float32)}
+    for name, values in run_tflite(moved, images)[0].items():
+        np.testing.assert_array_equal(values, run_tflite(content, images)[0][name])
+    for ours, wanted in zip(read_graph(moved).kernels(), read_graph(content).kernels(), strict=True):
+        np.testing.assert_array_equal(ours.values, wanted.values)
+        assert ours.stored_bytes == wanted.stored_bytes
+    read_layout(content).require_micro()
+    with pytest.raises(ValueError, match="answers wrongly without an error.*Received: .*behind the flatbuffer$"):
+        read_layout(moved).require_micro()
+    with pytest.raises(ValueError, match="damaged or incomplete"):
+        read_graph(moved[:-8])
 
 
 def test_int8_file_has_a_scale_for_each_channel(small_net, tmp_path):

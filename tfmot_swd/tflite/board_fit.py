@@ -19,7 +19,7 @@ from tfmot_swd.tflite.file_facts import FileFacts, read_facts
 from tfmot_swd.tflite.file_macs import operator_macs
 from tfmot_swd.tflite.layout import read_layout
 from tfmot_swd.tflite.micro.arena import find_arena
-from tfmot_swd.tflite.micro.interpreter import MAX_PORT_BYTES, has_micro
+from tfmot_swd.tflite.micro.interpreter import has_micro
 from tfmot_swd.tflite.micro.operators import micro_problems
 from tfmot_swd.tflite.result import ExportError
 
@@ -197,7 +197,7 @@ def check_fit(
     ram_limit = _limit("ram", ram, None if place is None else place.ram_bytes)
     content = read_bytes_or_path(file)
     layout = read_layout(content)
-    layout.require_sizes(MAX_PORT_BYTES)
+    layout.require_micro()
     facts = read_facts(content)
     obstacles = tuple(dict.fromkeys(f"{each.found} ({each.where})" for each in micro_problems(facts.graph)))
     ram_bytes: int | None = facts.most_bytes

@@ -27,7 +27,13 @@ from tfmot_swd.tflite.subprocesses import describe_exit
 _WORKER = Path(__file__).with_name("conversion_worker.py")
 
 
-def convert(model: keras.Model, recipe: Recipe, calibration: Samples | None, float_layers: Sequence[str] = ()) -> bytes:
+def convert(
+    model: keras.Model,
+    recipe: Recipe,
+    calibration: Samples | None,
+    float_layers: Sequence[str] = (),
+    int16_layers: Sequence[str] = (),
+) -> bytes:
     """Converts a model at its fixed batch, 1 unless it has one.
 
     Where ranges are measured, the quantizer ends the whole process on some graphs, and the interpreter on some files
@@ -39,6 +45,7 @@ def convert(model: keras.Model, recipe: Recipe, calibration: Samples | None, flo
         recipe: what kind of file.
         calibration: samples to measure ranges on, for recipes that need them.
         float_layers: names of layers that stay in float, for recipes in int8.
+        int16_layers: names of layers with activations in int16, for recipes in int8.
 
     Raises:
         ExportError: the model cannot be converted, or the converter crashes on it.
@@ -61,7 +68,8 @@ def convert(model: keras.Model, recipe: Recipe, calibration: Samples | None, flo
             **recipe.settings(),
             "input_names": names,
             "float_layers": list(float_layers),
-            "output_layers": output_layers(model) if float_layers else {},
+            "int16_layers": list(int16_layers),
+            "output_layers": output_layers(model) if float_layers or int16_layers else {},
         }
         (directory / "settings.json").write_text(json.dumps(settings))
         if calibration is not None:

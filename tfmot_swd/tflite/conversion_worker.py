@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import select
 import sys
 from collections.abc import Iterator
@@ -43,6 +44,9 @@ def convert(directory: Path) -> bytes:
                 yield dict(zip(settings["input_names"], batches, strict=True))
 
         converter.representative_dataset = representative
+        if settings["int16_layers"]:
+            floats = tf.lite.TFLiteConverter.from_saved_model(str(directory / "model"))
+            return quantize_by_rules(floats.convert(), settings, list(representative()))
     if settings["float_layers"]:
         return convert_in_part(converter, settings)
     content: bytes = converter.convert()
@@ -67,26 +71,8 @@ def convert_in_part(converter: Any, settings: dict[str, Any]) -> bytes:
     )
     calibrated = debugger.calibrated_model
     model = flatbuffer_utils.convert_bytearray_to_object(bytearray(calibrated))
-    graph = model.subgraphs[0]
-    # By name, as the converter has an order of its own. Two outputs may be one tensor.
-    outputs: dict[int, set[str]] = {}
-    for entry in model.signatureDefs[0].outputs:
-        outputs.setdefault(int(entry.tensorIndex), set()).update(settings["output_layers"][entry.name.decode()])
-    kept, seen = [], set()
-    for index in (int(index) for operator in graph.operators for index in operator.outputs):
-        name = graph.tensors[index].name.decode()
-        # Outputs of the model are called otherwise, the last layer of each by its place alone.
-        parts = {part for each in name.split(";") for part in each.split("/")} | outputs.get(index, set())
-        found = parts & set(settings["float_layers"])
-        seen |= found
-        if found:
-            kept.append(name)
-    missing = [each for each in settings["float_layers"] if each not in seen]
-    if missing:
-        raise ValueError(
-            "float_layers must name layers that the file computes: these are folded into others, or do nothing there. "
-            f"Received: {', '.join(missing)}"
-        )
+    found = operators_of(model, settings, "float_layers")
+    kept = [model.subgraphs[0].tensors[index].name.decode() for operator in found for index in operator.outputs]
     dtype = tf.dtypes.as_dtype(settings["io_dtype"] or "float32")
     content: bytes = mlir_quantize(
         calibrated,
@@ -96,6 +82,116 @@ def convert_in_part(converter: Any, settings: dict[str, Any]) -> bytes:
         denylisted_nodes=kept,
     )
     return content
+
+
+def operators_of(model: Any, settings: dict[str, Any], argument: str) -> list[Any]:
+    """Returns the operators that compute some layers, in a file as an object, with names of tensors.
+
+    Args:
+        model: the file.
+        settings: has the names of the layers under `argument`.
+        argument: that the user gave them in.
+
+    Raises:
+        ValueError: a layer has no operator in the file.
+    """
+    wanted = set(settings[argument])
+    graph = model.subgraphs[0]
+    # By name, as the converter has an order of its own. Two outputs may be one tensor.
+    outputs: dict[int, set[str]] = {}
+    for entry in model.signatureDefs[0].outputs:
+        outputs.setdefault(int(entry.tensorIndex), set()).update(settings["output_layers"][entry.name.decode()])
+    chosen, seen = [], set()
+    for operator in graph.operators:
+        found: set[str] = set()
+        for index in map(int, operator.outputs):
+            # Outputs of the model are called otherwise, the last layer of each by its place alone.
+            parts = {part for each in graph.tensors[index].name.decode().split(";") for part in each.split("/")}
+            found |= (parts | outputs.get(index, set())) & wanted
+        seen |= found
+        if found:
+            chosen.append(operator)
+    missing = [each for each in settings[argument] if each not in seen]
+    if missing:
+        raise ValueError(
+            f"{argument} must name layers that the file computes: these are folded into others, or do nothing there. "
+            f"Received: {', '.join(missing)}"
+        )
+    return chosen
+
+
+def quantize_by_rules(content: bytes, settings: dict[str, Any], samples: list[dict[str, Any]]) -> bytes:
+    """Returns the int8 file of a float32 one with some layers in int16 and others in float, by AI Edge Quantizer.
+
+    TensorFlow's quantizer has one type of activations for a whole file.
+
+    Raises:
+        ValueError: a layer has no operator in the file, or one that the quantizer leaves in another type.
+    """
+    from ai_edge_litert.tools import flatbuffer_utils
+    from ai_edge_quantizer import algorithm_manager, calibrator, qtyping, quantizer, recipe_manager
+    from ai_edge_quantizer.utils import qsv_utils, tfl_flatbuffer_utils
+
+    kinds = qtyping.TFLOperationName
+    in_float = {"algorithm_key": algorithm_manager.AlgorithmName.NO_QUANTIZE}
+    model = tfl_flatbuffer_utils.read_model(content)
+    tensors = model.subgraphs[0].tensors
+    # The last rule that fits an operator holds, told by the names of all tensors that the operator makes.
+    rules = recipe_manager.RecipeManager()
+    rules.add_static_config(".*", kinds.ALL_SUPPORTED, 8, 8)
+    types = {}
+    for operator in operators_of(model, settings, "int16_layers"):
+        scope = tfl_flatbuffer_utils.get_op_scope(operator, tensors)
+        rules.add_static_config(f"^{re.escape(scope)}$", kinds.ALL_SUPPORTED, 16, 8)
+        types[scope] = qtyping.TensorType.INT16
+    for operator in operators_of(model, settings, "float_layers"):
+        scope = tfl_flatbuffer_utils.get_op_scope(operator, tensors)
+        rules.add_quantization_config(f"^{re.escape(scope)}$", kinds.ALL_SUPPORTED, **in_float)
+        types[scope] = qtyping.TensorType.FLOAT32
+    for end in (kinds.INPUT, kinds.OUTPUT):
+        if settings["io_dtype"]:
+            rules.add_static_config("", end, 8, 8)
+        else:
+            rules.add_quantization_config("", end, **in_float)
+
+    # The least and the largest value of all samples, as TensorFlow's converter takes them; its own default is a moving
+    # average, which depends on the order of the samples and cuts off what is rare.
+    measured = calibrator.Calibrator(content, qsv_update_func=qsv_utils.min_max_update)
+    measured.calibrate({model.signatureDefs[0].signatureKey.decode(): samples}, rules)
+    chosen = quantizer.Quantizer(content, rules.get_quantization_recipe())
+    written = chosen.quantize(measured.get_model_qsvs(), enable_progress_bar=False, enable_progress_report=False)
+    quantized = tfl_flatbuffer_utils.read_model(written.quantized_model)
+    check_types(quantized, types)
+    # With constants inside of the flatbuffer: the quantizer writes them behind it, where TFLite Micro takes them for
+    # activations, and answers wrongly without an error.
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(quantized))
+
+
+def check_types(model: Any, types: dict[str, int]) -> None:
+    """Raises ValueError where operators are in another type than asked for: those that have no kernel in it.
+
+    Args:
+        model: a quantized file as an object.
+        types: that operators were asked for, by the names of the tensors that they make; all others are to be integer.
+    """
+    from ai_edge_quantizer import qtyping
+    from ai_edge_quantizer.utils import tfl_flatbuffer_utils
+
+    names = {code: name for name, code in vars(qtyping.BuiltinOperator).items()}
+    graph = model.subgraphs[0]
+    for operator in graph.operators:
+        name = names[model.operatorCodes[operator.opcodeIndex].builtinCode]
+        if name in ("QUANTIZE", "DEQUANTIZE"):
+            continue
+        found = {graph.tensors[index].type for index in operator.outputs}
+        wanted = types.get(tfl_flatbuffer_utils.get_op_scope(operator, graph.tensors))
+        if found != {wanted} if wanted is not None else qtyping.TensorType.FLOAT32 in found:
+            told = "int16" if wanted == qtyping.TensorType.INT16 else "float" if wanted is not None else "int8"
+            raise ValueError(
+                "AI Edge Quantizer cannot have every operator in the type that it is to have: leave its layer out of "
+                "int16_layers, name it in float_layers, or leave out int16_layers. "
+                f"Received: {name}, which is not in {told}"
+            )
 
 
 def try_out(content: bytes) -> None:

@@ -17,7 +17,7 @@ from tfmot_swd.tflite.diagnosis import explain
 from tfmot_swd.tflite.export_checks import (
     check_danger,
     check_encoding,
-    check_float_layers,
+    check_layers,
     check_percentile,
     check_runtime,
     check_sizes,
@@ -56,6 +56,7 @@ def export_tflite(
     max_accuracy_loss: float | None = None,
     calibration_percentile: float | None = None,
     float_layers: Sequence[str] = (),
+    int16_layers: Sequence[str] = (),
 ) -> ExportResult:
     """Converts a model to a TFLite file, and writes it only if it computes the same as the model.
 
@@ -119,6 +120,10 @@ def export_tflite(
         float_layers: for recipes in int8, names of layers that stay in float32, such as the one that
             `tflite.quantization_error` names; values are converted in front of it and behind. What the converter fuses
             with such a layer stays in float too. Integer accelerators do not run those layers.
+        int16_layers: for recipes in int8, names of layers whose activations are in int16, with weights in int8 as
+            before: where 8 bits are too coarse, and the device has no fast floating point. What reads large values
+            has to be among them, as with `float_layers`. TFLite Micro has kernels for most; on CPUs, LiteRT computes
+            such layers in plain C, many times slower than in float. Needs the extra `quantizer`.
 
     Returns:
         The size and the numbers of the proof.
@@ -127,9 +132,10 @@ def export_tflite(
         TypeError: not a model of tf_keras or Keras 3, data of a wrong kind or dtype.
         ValueError: a model not built or still wrapped, a recipe that is unknown or does not work,
             missing, empty, misshapen, non-finite or constant data; `max_encoded_weights` not positive, or with a recipe
-            that encodes nothing; `float_layers` that the model has not, or with a recipe that is not int8.
+            that encodes nothing; `float_layers` or `int16_layers` that the model has not, or with a recipe that is not
+            int8.
         OSError: nothing can be written at `path`.
-        ImportError: `"int8_pruned"` without the package tflite-micro.
+        ImportError: `"int8_pruned"` without the package tflite-micro, `int16_layers` without ai-edge-quantizer.
         ExportError: the model cannot be converted, or the file failed its proof.
 
     Example:
@@ -149,7 +155,7 @@ def export_tflite(
     check_sizes(model, chosen)
     bounds = Bounds(chosen.tolerance if tolerance is None else tolerance, min_agreement, max_accuracy_loss)
     check_percentile(calibration_percentile, chosen)
-    check_float_layers(float_layers, model, chosen)
+    check_layers(float_layers, int16_layers, model, chosen)
     target = check_target(path)
     float32_model = float32_copy(model)
     calibration, check = _data(float32_model, chosen, representative_data, check_data)
@@ -159,7 +165,7 @@ def export_tflite(
     reference = _reference(model, float32_model, check)
 
     content = compact(
-        convert(float32_model, chosen, calibration, float_layers),
+        convert(float32_model, chosen, calibration, float_layers, int16_layers),
         keep_names,
         float32_model.input_names,
         float32_model.output_names,

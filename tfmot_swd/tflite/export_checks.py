@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 
 import tensorflow as tf
@@ -68,21 +69,36 @@ def check_percentile(percentile: float | None, recipe: Recipe) -> None:
         )
 
 
-def check_float_layers(float_layers: Sequence[str], model: keras.Model, recipe: Recipe) -> None:
-    """Raises on layers to keep in float that the model has not, or for a recipe that is not in int8."""
-    if isinstance(float_layers, str) or not all(isinstance(each, str) for each in float_layers):
-        raise TypeError(f"float_layers must be a list of names of layers. Received: float_layers={float_layers!r}")
-    if not float_layers:
-        return
-    if recipe.supported_ops != (tf.lite.OpsSet.TFLITE_BUILTINS_INT8,):
-        raise ValueError(
-            "float_layers is for recipes in int8: leave it out, or use recipe='int8'. "
-            f"Received: float_layers={list(float_layers)!r} with recipe={recipe.name!r}"
-        )
+def check_layers(float_layers: Sequence[str], int16_layers: Sequence[str], model: keras.Model, recipe: Recipe) -> None:
+    """Raises on layers for another type that the model has not, that are named twice, or for a recipe not in int8."""
     names = {each.name for each in model.submodules if isinstance(each, keras.layers.Layer)}
-    unknown = [each for each in float_layers if each not in names]
-    if unknown:
+    for argument, layers in (("float_layers", float_layers), ("int16_layers", int16_layers)):
+        if isinstance(layers, str) or not all(isinstance(each, str) for each in layers):
+            raise TypeError(f"{argument} must be a list of names of layers. Received: {argument}={layers!r}")
+        if layers and recipe.supported_ops != (tf.lite.OpsSet.TFLITE_BUILTINS_INT8,):
+            raise ValueError(
+                f"{argument} is for recipes in int8: leave it out, or use recipe='int8'. "
+                f"Received: {argument}={list(layers)!r} with recipe={recipe.name!r}"
+            )
+        unknown = [each for each in layers if each not in names]
+        if unknown:
+            raise ValueError(
+                f"{argument} must be names of the model's layers: {', '.join(sorted(names)[:10])}, ... "
+                f"Received: {', '.join(map(repr, unknown))}"
+            )
+    both = [each for each in int16_layers if each in float_layers]
+    if both:
         raise ValueError(
-            f"float_layers must be names of the model's layers: {', '.join(sorted(names)[:10])}, ... "
-            f"Received: {', '.join(map(repr, unknown))}"
+            "A layer is in float or in int16: name it in float_layers or in int16_layers. "
+            f"Received: {', '.join(map(repr, both))} in both"
         )
+    if int16_layers and not has_quantizer():
+        raise ImportError(
+            "int16_layers needs AI Edge Quantizer, which is missing: pip install 'tfmot_swd[quantizer]'. "
+            "Received: no package ai_edge_quantizer"
+        )
+
+
+def has_quantizer() -> bool:
+    """Returns whether AI Edge Quantizer is installed."""
+    return importlib.util.find_spec("ai_edge_quantizer") is not None

@@ -163,6 +163,10 @@ def _read(content: bytes) -> FileGraph:
     model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
     names = [_operator_name(each) for each in model.operatorCodes or ()]
     check_model(model, names)
+    for buffer in model.buffers or ():
+        # Constants behind the flatbuffer: in files of 2 GB, and in those of AI Edge Quantizer. 1 is no place.
+        if buffer.offset > 1:
+            buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
     graph = model.subgraphs[0]
     counted: dict[tuple[int, np.dtype[Any]], int] = {}
     tensors = tuple(_tensor(index, each, model.buffers, counted) for index, each in enumerate(graph.tensors))

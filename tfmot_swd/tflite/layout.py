@@ -15,6 +15,8 @@ from tfmot_swd.tflite.graph import FileTensor, read_graph
 
 # Bytes of an input or output; no interpreter takes more.
 MAX_PORT_BYTES = 2**31
+# More than a microcontroller has memory.
+_MAX_MICRO_PORT_BYTES = 2**24
 
 _INTEGERS: dict[int, Any] = {
     schema.TensorType.INT8: np.iinfo(np.int8),
@@ -66,12 +68,30 @@ class FileLayout:
         inputs, outputs: by position.
         operators: names of those of all subgraphs, each once.
         file: which it is, for messages.
+        is_whole: whether all constants are inside of the flatbuffer, as in most files below 2 GB.
     """
 
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     operators: tuple[str, ...]
     file: str = "a file"
+    is_whole: bool = True
+
+    def require_micro(self) -> None:
+        """Raises on a file that TFLite Micro does not run, or answers wrongly to without an error.
+
+        It takes constants behind the flatbuffer, where AI Edge Quantizer writes them, for activations.
+
+        Raises:
+            ValueError: names what is wrong and the remedy.
+        """
+        self.require_sizes(_MAX_MICRO_PORT_BYTES)
+        if not self.is_whole:
+            raise ValueError(
+                "TFLite Micro reads constants inside of the flatbuffer alone, and answers wrongly without an error: "
+                "write it again by write_model(read_model(path), path) of ai_edge_litert.tools.flatbuffer_utils. "
+                f"Received: {self.file}, with constants behind the flatbuffer"
+            )
 
     def require_sizes(self, max_bytes: int = MAX_PORT_BYTES) -> None:
         """Raises where a file leaves the size of an input open, or declares an excessive one.
@@ -140,7 +160,8 @@ def read_layout(content: bytes) -> FileLayout:
     customs = [None if code.customCode is None else code.customCode.decode() for code in model.operatorCodes]
     known = (custom if name == "CUSTOM" and custom else name for name, custom in zip(operators, customs, strict=True))
     inputs, outputs = ports("input", graph.inputs), ports("output", graph.outputs)
-    return FileLayout(inputs, outputs, tuple(dict.fromkeys(known)), file)
+    is_whole = not any(buffer.offset for buffer in model.buffers or ())
+    return FileLayout(inputs, outputs, tuple(dict.fromkeys(known)), file, is_whole)
 
 
 def _limits(tensor: Any) -> tuple[float, float] | None:

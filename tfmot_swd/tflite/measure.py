@@ -17,7 +17,7 @@ from tfmot_swd.tflite.graph import FileGraph, read_graph
 from tfmot_swd.tflite.latency import Latency, measure_latency, random_input
 from tfmot_swd.tflite.layout import read_layout
 from tfmot_swd.tflite.memory import peak_memory
-from tfmot_swd.tflite.micro.interpreter import MAX_PORT_BYTES, run_micro, time_micro
+from tfmot_swd.tflite.micro.interpreter import run_micro, time_micro
 from tfmot_swd.tflite.micro.operators import DECODE, is_encoded
 from tfmot_swd.tflite.result import ExportError
 
@@ -229,7 +229,7 @@ def _micro(contents: Mapping[str, bytes], rounds: int) -> tuple[dict[str, int], 
     for name, content in contents.items():
         try:
             layout = read_layout(content)
-            layout.require_sizes(MAX_PORT_BYTES)
+            layout.require_micro()
             # Real values, which are quantized on their way in.
             dtypes = {port.name: (port.shape, float if port.scale else port.dtype) for port in layout.inputs}
             inputs = {name: random_input(*given) for name, given in dtypes.items()}

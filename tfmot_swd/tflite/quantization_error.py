@@ -98,7 +98,7 @@ class QuantizationByLayer(Printable, JsonResult):
             return (
                 f"{said} {ranges}, which is too coarse for most channels: a few large values stretch the range. Bound "
                 "them in the model (ReLU6, normalization), train with quantize_aware, export with recipe='int16x8', or "
-                "leave this layer and those that read it in float (float_layers)."
+                "have this layer and those that read it in float (float_layers) or 16 bits (int16_layers)."
             )
         if first.clipped > _CLIPPED:
             cut = f"{first.clipped:.1%} of them are cut off"

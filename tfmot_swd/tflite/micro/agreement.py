@@ -7,7 +7,7 @@ import numpy as np
 from tfmot_swd.tflite.inputs import random_inputs
 from tfmot_swd.tflite.interpreter import run_tflite
 from tfmot_swd.tflite.layout import FileLayout
-from tfmot_swd.tflite.micro.interpreter import MAX_PORT_BYTES, MicroRun, run_micro
+from tfmot_swd.tflite.micro.interpreter import MicroRun, run_micro
 from tfmot_swd.tflite.micro.operators import DECODE
 from tfmot_swd.tflite.result import ExportError
 from tfmot_swd.tflite.samples import Array
@@ -36,7 +36,7 @@ def proven_run(content: bytes, layout: FileLayout) -> MicroRun:
         ExportError: TFLite Micro does not run the file, or answers something else.
         ValueError: a file of open size, or with an input that no microcontroller has memory for.
     """
-    layout.require_sizes(MAX_PORT_BYTES)
+    layout.require_micro()
     inputs = random_inputs(layout.inputs, SAMPLES)
     run = run_micro(content, inputs)
     if DECODE in layout.operators:

@@ -18,7 +18,7 @@ from tfmot_swd.tflite.layout import Port, read_layout
 from tfmot_swd.tflite.micro.agreement import proven_run
 from tfmot_swd.tflite.micro.arena import find_arena
 from tfmot_swd.tflite.micro.c_names import is_taken
-from tfmot_swd.tflite.micro.interpreter import MAX_PORT_BYTES, has_micro
+from tfmot_swd.tflite.micro.interpreter import has_micro
 from tfmot_swd.tflite.micro.operators import DECODE, MICRO_OPERATORS
 
 # Where the resolver's method is not the operator's name in capitals and small letters.
@@ -139,7 +139,7 @@ def make_c_source(
     _check_file_names(source, header)
     content = read_bytes_or_path(file)
     layout = read_layout(content)
-    layout.require_sizes(MAX_PORT_BYTES)
+    layout.require_micro()
     operators = tuple(_method(operator, layout.file) for operator in layout.operators)
     if arena_bytes is None:
         arena = find_arena(content, layout, compare)

@@ -22,7 +22,6 @@ from tfmot_swd.tflite.micro import golden
 from tfmot_swd.tflite.micro.c_source import make_c_source
 from tfmot_swd.tflite.micro.firmware_notes import build_text, notes_text
 from tfmot_swd.tflite.micro.firmware_program import program_text
-from tfmot_swd.tflite.micro.interpreter import MAX_PORT_BYTES
 
 # Recipes whose files TFLite Micro runs, the best for a small device first.
 MICRO_RECIPES = ("int8_pruned", "int8", "int8_float_io", "int16x8", "float32")
@@ -141,7 +140,7 @@ def write_firmware_project(
     target = check_folder(folder)
     content = read_bytes_or_path(file)
     layout = read_layout(content)
-    layout.require_sizes(MAX_PORT_BYTES)
+    layout.require_micro()
     _check_variables(layout)
     source, texts = make_c_source(content, os.fspath(target / "model"), name, arena_bytes, compare)
     data_kept = golden.make_golden(content, layout, data, samples)

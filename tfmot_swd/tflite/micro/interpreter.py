@@ -25,9 +25,6 @@ from tfmot_swd.tflite.result import ExportError
 from tfmot_swd.tflite.samples import Array, chunks
 from tfmot_swd.tflite.subprocesses import TIMEOUT, check_timeout, describe_exit, run_subprocess
 
-# Bytes of an input or output: more than a microcontroller has memory.
-MAX_PORT_BYTES = 2**24
-
 _WORKER = Path(__file__).with_name("worker.py")
 _ARENA = re.compile(r"Arena allocation total (\d+) bytes")
 # What an inference is waited for, beside `TIMEOUT` for all of them: a second is much, even by the reference kernels.
@@ -128,7 +125,7 @@ def run_micro(
     layout = read_layout(content)
     if arena_bytes is not None and (isinstance(arena_bytes, bool) or not isinstance(arena_bytes, int)):
         raise TypeError(f"arena_bytes must be an int or None. Received: arena_bytes={arena_bytes!r}")
-    layout.require_sizes(MAX_PORT_BYTES)
+    layout.require_micro()
     arrays, count = check_inputs(inputs, layout.inputs, layout.file)
     rounds = {port.position: stored_rounds(array, port) for array, port in zip(arrays, layout.inputs, strict=True)}
     run = run_stored(content, layout, rounds, arena_bytes, timeout)
@@ -231,7 +228,7 @@ def time_micro(
     contents = [read_bytes_or_path(each, f"files[{number}]") for number, each in enumerate(files)]
     layouts = [read_layout(content) for content in contents]
     for layout in layouts:
-        layout.require_sizes(MAX_PORT_BYTES)
+        layout.require_micro()
     settings = {
         "task": "measure",
         "arena_bytes": max(map(_plenty, contents)),
