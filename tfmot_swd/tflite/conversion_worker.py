@@ -20,6 +20,19 @@ from typing import Any
 _IDLE_SECONDS = 120
 
 
+class NoOperatorError(ValueError):
+    """Layers that are to stay in float have no operator in the file.
+
+    Args:
+        missing: their names.
+        operators: number and operator by the names in those of the tensors, among them those of layers.
+    """
+
+    def __init__(self, missing: list[str], operators: dict[str, tuple[int, str]]) -> None:
+        super().__init__(", ".join(missing))
+        self.missing, self.operators = missing, operators
+
+
 def convert(directory: Path) -> bytes:
     """Returns the file of the model in a directory."""
     import numpy as np
@@ -55,7 +68,7 @@ def convert_in_part(converter: Any, settings: dict[str, Any]) -> bytes:
     The quantizer is told operators by the name of the tensor that they make, which holds the names of layers.
 
     Raises:
-        ValueError: a layer has no operator in the file.
+        NoOperatorError: a layer has no operator in the file.
     """
     import tensorflow as tf
     from tensorflow.lite.python.convert import mlir_quantize
@@ -72,21 +85,20 @@ def convert_in_part(converter: Any, settings: dict[str, Any]) -> bytes:
     outputs: dict[int, set[str]] = {}
     for entry in model.signatureDefs[0].outputs:
         outputs.setdefault(int(entry.tensorIndex), set()).update(settings["output_layers"][entry.name.decode()])
-    kept, seen = [], set()
-    for index in (int(index) for operator in graph.operators for index in operator.outputs):
-        name = graph.tensors[index].name.decode()
-        # Outputs of the model are called otherwise, the last layer of each by its place alone.
-        parts = {part for each in name.split(";") for part in each.split("/")} | outputs.get(index, set())
-        found = parts & set(settings["float_layers"])
-        seen |= found
-        if found:
-            kept.append(name)
-    missing = [each for each in settings["float_layers"] if each not in seen]
+    kept: list[str] = []
+    operators: dict[str, tuple[int, str]] = {}
+    for number, operator in enumerate(graph.operators):
+        kind = flatbuffer_utils.opcode_to_name(model, operator.opcodeIndex)
+        for index in map(int, operator.outputs):
+            name = graph.tensors[index].name.decode()
+            # Outputs of the model are called otherwise, the last layer of each by its place alone.
+            parts = {part for each in name.split(";") for part in each.split("/")} | outputs.get(index, set())
+            operators.update(dict.fromkeys(parts, (number, kind)))
+            if parts & set(settings["float_layers"]):
+                kept.append(name)
+    missing = [each for each in settings["float_layers"] if each not in operators]
     if missing:
-        raise ValueError(
-            "float_layers must name layers that the file computes: these are folded into others, or do nothing there. "
-            f"Received: {', '.join(missing)}"
-        )
+        raise NoOperatorError(missing, operators)
     dtype = tf.dtypes.as_dtype(settings["io_dtype"] or "float32")
     content: bytes = mlir_quantize(
         calibrated,
@@ -135,7 +147,8 @@ def main() -> None:
             (directory / "model.tflite").write_bytes(content)
             try_out(content)
         except Exception as error:
-            told = {"type": type(error).__name__, "message": str(error)}
+            told: dict[str, Any] = {"type": type(error).__name__, "message": str(error)}
+            told |= {name: getattr(error, name, None) for name in ("missing", "operators")}
             (directory / "error.json").write_text(json.dumps(told))
         print("done", file=answers, flush=True)
 

@@ -17,13 +17,13 @@ from tfmot_swd.tflite.diagnosis import explain
 from tfmot_swd.tflite.export_checks import (
     check_danger,
     check_encoding,
-    check_float_layers,
     check_percentile,
     check_runtime,
     check_sizes,
 )
 from tfmot_swd.tflite.file_bytes import gzip_size, sha256, zstd_size
 from tfmot_swd.tflite.flatbuffer import compact
+from tfmot_swd.tflite.float_layers import check_float_layers
 from tfmot_swd.tflite.interpreter import run_tflite
 from tfmot_swd.tflite.micro.interpreter import run_micro
 from tfmot_swd.tflite.parity import compare, count_bad

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import tensorflow as tf
-
 from tfmot_swd.keras2.compat import keras
 from tfmot_swd.tflite.layout import open_size
 from tfmot_swd.tflite.micro.decode import check_max_encoded
@@ -65,24 +61,4 @@ def check_percentile(percentile: float | None, recipe: Recipe) -> None:
         raise ValueError(
             "calibration_percentile is for recipes that measure ranges, such as int8: leave it out. "
             f"Received: calibration_percentile={percentile!r} with recipe={recipe.name!r}"
-        )
-
-
-def check_float_layers(float_layers: Sequence[str], model: keras.Model, recipe: Recipe) -> None:
-    """Raises on layers to keep in float that the model has not, or for a recipe that is not in int8."""
-    if isinstance(float_layers, str) or not all(isinstance(each, str) for each in float_layers):
-        raise TypeError(f"float_layers must be a list of names of layers. Received: float_layers={float_layers!r}")
-    if not float_layers:
-        return
-    if recipe.supported_ops != (tf.lite.OpsSet.TFLITE_BUILTINS_INT8,):
-        raise ValueError(
-            "float_layers is for recipes in int8: leave it out, or use recipe='int8'. "
-            f"Received: float_layers={list(float_layers)!r} with recipe={recipe.name!r}"
-        )
-    names = {each.name for each in model.submodules if isinstance(each, keras.layers.Layer)}
-    unknown = [each for each in float_layers if each not in names]
-    if unknown:
-        raise ValueError(
-            f"float_layers must be names of the model's layers: {', '.join(sorted(names)[:10])}, ... "
-            f"Received: {', '.join(map(repr, unknown))}"
         )
