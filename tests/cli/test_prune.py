@@ -139,6 +139,8 @@ def test_filters_leave_while_it_trains_and_it_goes_on_after_a_crash(run, net, tr
         (["--max_drop=1", "--macs=0.5"], "not both. Received: --max_drop=1 and --macs=0.5"),
         (["--max_drop=0", "--data=x.npz"], "--max_drop must be a number of points above 0"),
         (["--max_drop=1"], "--max_drop=1 prunes while it trains"),
+        (["--floor=0.9"], "--floor=0.9 prunes while it trains"),
+        (["--floor=0.9", "--rate=0.5"], "not both. Received: --floor=0.9 and --rate=0.5"),
         (["--max_drop=1", "--data=x.npz", "--by=watts"], "no cost of this name"),
         (["--max_drop=1", "--data=x.npz", "--by=macs", "--method=swd"], "makes zeros"),
         (["--macs=0.5", "--by=macs"], "--by goes with --max_drop"),
