@@ -32,6 +32,18 @@ def net(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def frozen_net(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns a saved net of 6·16 + 16 = 112 parameters that are frozen, and 16·4 + 4 + 4·3 + 3 = 83 that are not."""
+    layers = keras.layers
+    base = layers.Dense(16, "relu", name="base", trainable=False)
+    path = tmp_path_factory.mktemp("models") / "frozen.keras"
+    keras.Sequential([layers.Input((6,)), base, layers.Dense(4, name="hidden"), layers.Dense(3, name="head")]).save(
+        path
+    )
+    return path
+
+
+@pytest.fixture(scope="session")
 def train(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Returns 320 samples of 3 classes that a line tells apart."""
     generator = np.random.default_rng(0)

@@ -148,3 +148,45 @@ def test_a_project_that_cannot_be_written_leaves_the_record(run, net, train, tmp
     written = json.loads(record.read_text())
     assert written["failures"] == {"firmware": "no space left"}
     assert [each["recipe"] for each in written["results"]] == ["float32"]
+
+
+def test_layers_that_are_named_stay_in_float_in_files_of_int8(run, net, train, tmp_path):
+    flags = [f"--data={train}", f"--output={tmp_path}", "--recipes=float32,int8"]
+    code, _, err = run("export", net, *flags, "--float_layers=head")
+    assert code == 0, err
+    record = tmp_path / "check.json"
+    code, out, err = run(
+        "check",
+        tmp_path / "net_int8.tflite",
+        f"--model={net}",
+        f"--data={train}",
+        "--quantization_error",
+        f"--json={record}",
+    )
+    assert code == 0, err
+    assert "against its model by layer" in out
+    found = json.loads(record.read_text())["quantization_error"]
+    assert [(each["layers"], each["limits"] is None) for each in found["layers"]] == [
+        (["hidden"], False),
+        (["head"], True),
+    ]
+    assert (found["first"], found["reason"]) == (None, "")
+
+
+@pytest.mark.parametrize(
+    ("command", "flags", "message"),
+    [
+        ("export", ["--recipes=float32", "--float_layers=head"], "--float_layers is for files of int8"),
+        ("export", ["--recipes=int8", "--float_layers=tail"], "--float_layers must be names of the model's layers"),
+        ("export", ["--recipes=int8", "--int16_layers=head", "--float_layers=head"], "Received: 'head' in both"),
+        ("check", ["--quantization_error"], "Received: --quantization_error without --model and --data"),
+    ],
+)
+def test_what_cannot_be_compared_by_layer_or_left_in_float_is_refused(
+    command, flags, message, run, net, train, tmp_path
+):
+    more = [f"--data={train}", f"--output={tmp_path / 'files'}"] if command == "export" else []
+    code, out, err = run(command, net, *flags, *more)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert not list(tmp_path.iterdir())

@@ -58,6 +58,21 @@ def test_by_latency_the_table_is_registered(run, net, table, tmp_path, monkeypat
     assert cost.find_cost("latency").table.device == "a device"
 
 
+def test_a_plan_says_whether_a_latency_can_be_met_and_what_the_least_is(run, net, table):
+    code, out, err = run("plan", net, "--latency=0.75", f"--latency_table={table}")
+    assert code == 0, err
+    # 4 µs, and 0.1 for each of 9 MACs of each of 16 units; of one at the least.
+    assert "│ latency │        18.4 │    13.8 │            4.9 │        26.6% │" in out
+    code, out, err = run("plan", net, "--latency=0.25", f"--latency_table={table}")
+    assert code == 2
+    assert "This budget cannot be met" in err
+    assert "Received: --latency=4.6" in err
+    code, _, err = run("plan", net, "--latency=0.25")
+    assert code == 2
+    assert "--latency needs the times of operators" in err
+    assert "16 channels are ranked" in run("plan", net)[1]
+
+
 def test_a_time_has_a_unit():
     assert [latency_limit(each) for each in ("1", "2.5ms", "800us", "0.002s")] == [1.0, 2500.0, 800.0, 2000.0]
 

@@ -139,6 +139,8 @@ def test_filters_leave_while_it_trains_and_it_goes_on_after_a_crash(run, net, tr
         (["--max_drop=1", "--macs=0.5"], "not both. Received: --max_drop=1 and --macs=0.5"),
         (["--max_drop=0", "--data=x.npz"], "--max_drop must be a number of points above 0"),
         (["--max_drop=1"], "--max_drop=1 prunes while it trains"),
+        (["--floor=0.9"], "--floor=0.9 prunes while it trains"),
+        (["--floor=0.9", "--rate=0.5"], "not both. Received: --floor=0.9 and --rate=0.5"),
         (["--max_drop=1", "--data=x.npz", "--by=watts"], "no cost of this name"),
         (["--max_drop=1", "--data=x.npz", "--by=macs", "--method=swd"], "makes zeros"),
         (["--macs=0.5", "--by=macs"], "--by goes with --max_drop"),
@@ -154,7 +156,7 @@ def test_what_cannot_be_meant_is_refused_before_any_work(flags, message, run, ne
 
 def test_a_budget_that_cannot_be_met_says_what_can_be(run, net, tmp_path):
     code, _, err = run("prune", net, "--macs=1e-6", f"--output={tmp_path / 'small.keras'}")
-    assert code == 1
+    assert code == 2
     assert "the model still has macs=9" in err
     assert not list(tmp_path.iterdir())
 

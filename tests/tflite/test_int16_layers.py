@@ -7,12 +7,12 @@ import pytest
 import tf_keras as keras
 
 from tfmot_swd import export_tflite
-from tfmot_swd.tflite import ExportError, export_checks, quantization_error
+from tfmot_swd.tflite import ExportError, layer_types, quantization_error
 from tfmot_swd.tflite.graph import read_graph
 from tfmot_swd.tflite.layout import read_layout
 
 needs_quantizer = pytest.mark.skipif(
-    not export_checks.has_quantizer(), reason="no package ai-edge-quantizer: pip install 'tfmot_swd[quantizer]'"
+    not layer_types.has_quantizer(), reason="no package ai-edge-quantizer: pip install 'tfmot_swd[quantizer]'"
 )
 _LAX = {"tolerance": 10.0, "min_agreement": 0.0, "max_accuracy_loss": 1.0}
 
@@ -170,6 +170,6 @@ def test_int16_layers_that_cannot_be(names, recipe, error, message, wide, rows, 
 
 
 def test_without_the_quantizer_the_extra_is_named(wide, rows, tmp_path, monkeypatch):
-    monkeypatch.setattr(export_checks, "has_quantizer", lambda: False)
+    monkeypatch.setattr(layer_types, "has_quantizer", lambda: False)
     with pytest.raises(ImportError, match=r"pip install 'tfmot_swd\[quantizer\]'. Received: no package"):
         export_tflite(wide, tmp_path / "a", "int8", representative_data=rows, int16_layers=["head"])

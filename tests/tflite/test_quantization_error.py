@@ -192,6 +192,31 @@ def test_float_layers_that_cannot_be(names, recipe, error, message, wide, rows, 
     assert not path.exists()
 
 
+def test_a_layer_that_is_folded_is_told_with_the_layers_to_name_instead(rows, tmp_path):
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            layers.Input((8,)),
+            layers.Reshape((8, 1, 1), name="parts"),
+            layers.Conv2D(4, (3, 1), use_bias=False, name="conv"),
+            layers.BatchNormalization(name="norm"),
+            layers.ReLU(name="relu"),
+            layers.Dropout(0.5, name="drop"),
+            layers.Flatten(name="flat"),
+            layers.Dense(2, name="head"),
+        ]
+    )
+    with pytest.raises(
+        ExportError, match=r"drop is folded into .* of 'relu' before it, into .* of 'flat' behind it, or"
+    ):
+        export_tflite(model, tmp_path / "a.tflite", "int8", representative_data=rows, float_layers=["drop"], **_LAX)
+    with pytest.raises(
+        ExportError, match=r"norm is folded into CONV_2D of '.*Name the layers of those.*Received: norm$"
+    ):
+        export_tflite(model, tmp_path / "a.tflite", "int8", representative_data=rows, float_layers=["norm"], **_LAX)
+    assert not list(tmp_path.iterdir())
+
+
 _SIZES = {"body": 8, "z": 3, "c": 3, "a": 5, "y": 6, "b": 7}
 
 

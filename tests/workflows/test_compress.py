@@ -11,6 +11,8 @@ import tf_keras as keras
 
 from tests.workflows.nets import TRAIN, VALIDATION, Cut, ladder
 from tfmot_swd import Budget
+from tfmot_swd.costs import LatencyCost, LatencyTable, OperatorTime
+from tfmot_swd.costs import cost as costs
 from tfmot_swd.tflite import ExportError
 from tfmot_swd.workflows import compress, file_exports, firmware
 from tfmot_swd.workflows.file_exports import Exporter
@@ -175,6 +177,37 @@ def test_a_model_over_its_budget_is_said_first_and_is_not_met(monkeypatch, tmp_p
     assert " ".join(str(found).split()).startswith(words)
 
 
+def test_a_floor_is_the_worst_value_of_the_metric(monkeypatch, tmp_path):
+    monkeypatch.setattr(Job, "trained_to", Cut())
+    found = run(tmp_path, floor=4.0, recipes=["float32"])
+    # As `smallest` finds it: six channels are left, and the error of the two weakest, 1 + 2.
+    assert (found.met, found.search.floor, found.search.trial.cost) == (True, 4.0, 54)
+    assert found.value == pytest.approx(3.0, abs=1e-4)
+
+
+@pytest.mark.parametrize("options", [{"budget": "latency"}, {"floor": 4.0, "by": "latency"}])
+def test_a_job_goes_on_with_the_latency_table_that_it_began_with_and_no_other(options, monkeypatch, tmp_path):
+    def cost(start):
+        # 2 + start µs a dense layer and 1 µs a MAC, in a file of another date.
+        times = (OperatorTime("int8", "dense", start, 1.0, 0.0),)
+        return LatencyCost(LatencyTable(times, device="a device", date="2027-01-31"))
+
+    def compressed(start):
+        monkeypatch.setitem(costs._COSTS, "latency", cost(start))
+        budget = {"budget": Budget(latency=0.5)} if "budget" in options else {}
+        return run(tmp_path, recipes=["float32"], **{**options, **budget})
+
+    monkeypatch.setattr(Job, "trained_to", Cut())
+    monkeypatch.setattr(Exporter, "pruned", None)
+    with pytest.raises(TypeError):
+        compressed(2.0)
+    monkeypatch.undo()
+    monkeypatch.setattr(Job, "trained_to", None)
+    with pytest.raises(ValueError, match="of another job, with another cost of latency: choose another path"):
+        compressed(3.0)
+    assert compressed(2.0).costs["parameters"][0] == 72
+
+
 def test_curves_of_a_resumed_training_begin_where_it_was_resumed(monkeypatch, tmp_path):
     monkeypatch.setattr(
         Job, "trained_to", lambda job, goal, backup_dir: dataclasses.replace(Cut()(job, goal), first_epoch=3)
@@ -296,8 +329,11 @@ def test_int8_files_that_lose_are_trained_for_their_rounding_and_the_better_one_
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({}, ValueError, "in one way: budget=.*Received: neither"),
+        ({}, ValueError, "in one way: budget=.*Received: none of them"),
         ({"budget": 0.5, "max_drop": 1.0}, ValueError, "Received: budget=0.5 and max_drop=1.0"),
+        ({"budget": 0.5, "floor": 4.0}, ValueError, "Received: budget=0.5 and floor=4.0"),
+        ({"max_drop": 1.0, "floor": 4.0}, ValueError, "Received: max_drop=1.0 and floor=4.0"),
+        ({"floor": float("inf")}, ValueError, "floor must be finite"),
         ({"budget": 1.5}, ValueError, r"share .* must be in \(0, 1\)"),
         ({"budget": "half"}, TypeError, "A target is"),
         ({"budget": 0.5, "by": "macs"}, ValueError, "by goes with max_drop"),

@@ -48,9 +48,9 @@ def test_what_cannot_be_meant_is_refused(given, error, message):
     ("objective", "baseline", "drop", "message"),
     [
         (ACCURACY, 0.9, 90, "one point is a hundredth .* max_drop=9, or give .* floor=.* for accuracy 0.9000"),
-        (ACCURACY, 0.0, 1.0, "any model would do.*Give the worst value itself to smallest, as floor="),
+        (ACCURACY, 0.0, 1.0, "any model would do.*Give the worst value itself, as floor="),
         (ERROR, 0.191, 1.0, "one point is 1 of the mae. Try a tenth of it, max_drop=0.0191, or give .* floor="),
-        (ERROR, 0.0, 0.1, "Give the worst value itself to smallest, as floor="),
+        (ERROR, 0.0, 0.1, "Give the worst value itself, as floor="),
         (ERROR, -2.0, 2.0, "max_drop=0.2, or"),
         (RATIO, 31.5, 31.5, "one point is 1 of the db. Try a tenth of it, max_drop=3.15,"),
     ],

@@ -17,7 +17,7 @@ from tfmot_swd.channels.groups import (
     trace_groups,
 )
 from tfmot_swd.io.tables import COMPACT, Printable, ResultTable, View, counted
-from tfmot_swd.keras2.compat import keras, variables_of
+from tfmot_swd.keras2.compat import keras, master_variable, variables_of
 from tfmot_swd.keras2.graph import GraphCall, propagate
 from tfmot_swd.keras2.layer_choice import ChosenLayers, LayerChoice
 from tfmot_swd.keras2.validation import check_keras_model
@@ -40,12 +40,14 @@ class ChannelRow:
         stays unpruned.
       reason: why it stays unpruned; "" for a ranked group. A "frozen" group is wrapped all the same, and its channels
         can be removed once its layers are trainable.
+      frozen: names of the layers among its makers that are not trained, for which a "frozen" group waits.
     """
 
     group: str
     channels: int
     scored: tuple[Member, ...]
     reason: str
+    frozen: tuple[str, ...] = ()
 
     def told(self) -> str:
         """Returns the reason as the table shows it."""
@@ -73,6 +75,11 @@ class ChannelPlan(Printable):
     def wrapped(self) -> tuple[ChannelRow, ...]:
         """The groups that are ranked now, or once their layers are trainable."""
         return tuple(row for row in self.rows if row.reason in ("", FROZEN))
+
+    @property
+    def frozen_layers(self) -> tuple[str, ...]:
+        """The names of the layers that would have to be trainable for all of `wrapped` to be ranked."""
+        return tuple(dict.fromkeys(name for row in self.rows if row.reason == FROZEN for name in row.frozen))
 
     def summary(self) -> str:
         """Returns the groups and layers that stay unpruned and why, in one line."""
@@ -169,7 +176,8 @@ def channel_plan(
     distance: dict[str, int] = {}
     _measure_distances(model, 0, "", distance)
     variables = {id(each): each for each in variables_of(model)}
-    rows = [_row(group, by_path, chosen, layers, distance, variables) for group in groups.values()]
+    trained = {id(each) for each in map(master_variable, model.trainable_weights)}
+    rows = [_row(group, by_path, chosen, layers, distance, variables, trained) for group in groups.values()]
     return ChannelPlan(groups, tuple(rows))
 
 
@@ -185,6 +193,17 @@ def makers_of(group: ChannelGroup, variables: Mapping[int, Any]) -> list[Member]
     ]
 
 
+def is_frozen(group: ChannelGroup, trained: Collection[int]) -> bool:
+    """Returns whether the channels of a group stay, as a weight that makes them is not trained.
+
+    Args:
+      group: of a model.
+      trained: the identities of the model's trained variables, by which a layer that is unfrozen inside a frozen model
+        is frozen, as for Keras.
+    """
+    return any(member.variable_id not in trained for member in group.producers)
+
+
 def _row(
     group: ChannelGroup,
     by_path: dict[str, Any],
@@ -192,6 +211,7 @@ def _row(
     layers: str,
     distance: dict[str, int],
     variables: dict[int, Any],
+    trained: Collection[int],
 ) -> ChannelRow:
     able = makers_of(group, variables)
     if layers == "convolutions":
@@ -203,10 +223,11 @@ def _row(
         reason = "no convolution makes it" if layers == "convolutions" else "nothing makes it that can be ranked"
     elif group.size < 2:
         reason = "only one channel"
-    elif any(not by_path[member.layer].trainable for member in group.producers):
+    elif is_frozen(group, trained):
         reason = FROZEN
     ordered = sorted(able, key=lambda member: distance[member.layer])
-    return ChannelRow(group.name, group.size, tuple(ordered) if reason in ("", FROZEN) else (), reason)
+    frozen = tuple(dict.fromkeys(each.layer for each in group.producers if each.variable_id not in trained))
+    return ChannelRow(group.name, group.size, tuple(ordered) if reason in ("", FROZEN) else (), reason, frozen)
 
 
 def _is_chosen(group: ChannelGroup, chosen: ChosenLayers) -> bool:

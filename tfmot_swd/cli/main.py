@@ -3,8 +3,9 @@
 or in one call: {PROGRAM} compress net.keras --macs=0.5 --data=train.npz --output=small
 
 Exit codes: 0, done; 1, the model, its data or a file failed: it does not load, cannot be pruned, failed its proof, does
-not run where `check --target` is to have it run, or none was found within `--max_drop`; 2, the command line is wrong,
-as a flag that does not exist or a `--skip` of a layer that the model does not have; 130, interrupted.
+not run where `check --target` is to have it run, or none was found within `--max_drop` or `--floor`; 2, the command
+line is wrong, as a flag that does not exist, a `--skip` of a layer that the model does not have, or a budget that the
+model cannot meet; 130, interrupted.
 """
 
 from __future__ import annotations

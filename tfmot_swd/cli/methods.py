@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from tfmot_swd.keras2.compat import keras
     from tfmot_swd.pruning.methods import PruningMethod
     from tfmot_swd.workflows.goal import Goal
+    from tfmot_swd.workflows.reach import Reach
 
 LayerNames = dict[str, Any]
 _LIMITS = ("parameters", "macs", "bytes", "sparsity")
+_FLOORS = ("max_drop", "floor")
 
 
 # As they are registered, where the library is not loaded yet.
@@ -78,6 +80,21 @@ def check_names(model: keras.Model, names: LayerNames) -> None:
         raise UsageError(in_shell_words(str(error))) from error
 
 
+def check_goal(model: keras.Model, goal: Goal) -> Reach | None:
+    """Returns what `check_reach` does; both are known from the file and the flags, before any work.
+
+    Raises:
+      UsageError: the model does not have a layer that is named, or cannot become what is asked for.
+    """
+    from tfmot_swd.workflows.reach import check_reach
+
+    check_names(model, goal.layers)
+    try:
+        return check_reach(model, goal)
+    except ValueError as error:
+        raise UsageError(in_shell_words(str(error))) from error
+
+
 def define_target_flags(values: flags.FlagValues) -> None:
     """Defines what may be left: a rate, or the limits of a budget."""
     flags.DEFINE_float(
@@ -129,17 +146,23 @@ def define_search_flags(values: flags.FlagValues) -> None:
         "point of accuracy, or one unit of an error; the smallest model within that is searched, in several trainings",
         flag_values=values,
     )
+    flags.DEFINE_float(
+        "floor",
+        None,
+        "the worst value that the validation metric may have, in place of --max_drop: 0.9 for an accuracy of 90 %",
+        flag_values=values,
+    )
     flags.DEFINE_string(
         "by",
         None,
-        "with --max_drop, the cost to make small: parameters (default), macs, bytes of the int8 file, latency (with "
-        "--latency_table), or one that a module in --modules registers",
+        "with --max_drop or --floor, the cost to make small: parameters (default), macs, bytes of the int8 file, "
+        "latency (with --latency_table), or one that a module in --modules registers",
         flag_values=values,
     )
     flags.DEFINE_integer(
         "max_trials",
         8,
-        "with --max_drop, trainings at most, those of earlier starts among them; a larger number goes on",
+        "with --max_drop or --floor, trainings at most, those of earlier starts among them; a larger number goes on",
         1,
         flag_values=values,
     )
@@ -150,8 +173,23 @@ def layer_names(values: Any) -> LayerNames:
     return {"skip": tuple(values.skip), "only": None if values.only is None else tuple(values.only)}
 
 
+def has_target(values: Any) -> bool:
+    """Returns whether any flag of `define_target_flags` says how small the model is to be."""
+    return any(values[name].value is not None for name in ("rate", *_LIMITS, "latency", "latency_table"))
+
+
+def is_search(values: Any) -> bool:
+    """Returns whether the flags say how good the model is to be, and not how small."""
+    return any(name in values and values[name].value is not None for name in _FLOORS)
+
+
+def floor_flags(values: Any) -> str:
+    """Returns the flags that say how good the model is to be, as they were given; empty where there are none."""
+    return _given({name: values[name].value for name in _FLOORS if name in values})
+
+
 def goal_of(values: Any) -> Goal:
-    """Returns what the flags ask for.
+    """Returns what the flags ask for, those of `define_target_flags` and, where they are there, `define_search_flags`.
 
     Raises:
       UsageError: nothing, too much, or what the method does not take.
@@ -161,22 +199,23 @@ def goal_of(values: Any) -> Goal:
 
     limits = {name: values[name].value for name in _LIMITS if values[name].value is not None}
     method, rate = method_of(values), values.rate
-    given = ", ".join(f"--{name}={value:g}" for name, value in {"rate": rate, **limits}.items() if value is not None)
+    given = _given({"rate": rate, **limits})
     table: dict[str, Any] = {}
     if values.latency is not None:
         given = ", ".join(filter(None, (given, f"--latency={values.latency}")))
         limits["latency"] = latency_limit(values.latency)
     if values.latency is not None or values.latency_table is not None:
         table = _latency_budget(values, limits)
-    if values.max_drop is not None:
+    if is_search(values):
         _check_search(values, given)
     elif not given:
         raise UsageError(
             "Say how small: --macs=0.5 (half of the multiply-accumulates), --parameters, --bytes, --latency, "
-            "--sparsity, or --rate; or how good: --max_drop=1.0 (one percentage point). Received: none of them"
+            "--sparsity, or --rate; or how good: --max_drop=1.0 (one percentage point), or --floor=0.9 (an accuracy). "
+            "Received: none of them"
         )
-    elif values.by is not None:
-        raise UsageError(f"--by goes with --max_drop. Received: --by={values.by} and {given}")
+    elif "by" in values and values.by is not None:
+        raise UsageError(f"--by goes with --max_drop or --floor. Received: --by={values.by} and {given}")
     if limits and not method.takes_budget:
         raise UsageError(
             f"--method={values.method} makes zeros and changes no size, so it takes --rate and no budget; "
@@ -191,6 +230,11 @@ def goal_of(values: Any) -> Goal:
     except ValueError as error:
         raise UsageError(in_shell_words(str(error))) from error
     return Goal(values.method, rate, budget, **layer_names(values), round_to=values.round_to)
+
+
+def _given(values: dict[str, float | None]) -> str:
+    """Returns numbers as flags."""
+    return ", ".join(f"--{name}={value:g}" for name, value in values.items() if value is not None)
 
 
 def latency_limit(text: str) -> float | int:
@@ -244,12 +288,12 @@ def _latency_budget(values: Any, limits: dict[str, Any]) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         said = f"There is no such file. Received: {values.latency_table!r}" if isinstance(error, OSError) else error
         raise UsageError(f"--latency_table: {said}") from error
-    if values.by == "latency":
+    if "by" in values and values.by == "latency":
         register_cost("latency", cost)
         return {}
     if "latency" not in limits:
         raise UsageError(
-            "--latency_table goes with --latency=0.5, or with --max_drop and --by=latency. "
+            "--latency_table goes with --latency=0.5, or with --max_drop or --floor and --by=latency. "
             f"Received: --latency_table={values.latency_table} alone"
         )
     if "bytes" in limits and cost.recipe != "int8":
@@ -261,17 +305,18 @@ def _latency_budget(values: Any, limits: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_search(values: Any, given: str) -> None:
-    """Raises a UsageError where `--max_drop` and `--by` cannot be meant."""
+    """Raises a UsageError where `--max_drop` or `--floor` and `--by` cannot be meant."""
     from tfmot_swd.workflows.floor import check_one_floor
     from tfmot_swd.workflows.smallest import cost_name
 
+    floors = floor_flags(values)
     if given:
         raise UsageError(
-            "Give --max_drop, for the smallest model that is good enough, or how small the model is to be, not both. "
-            f"Received: --max_drop={values.max_drop:g} and {given}"
+            f"Give {floors.partition('=')[0]}, for the smallest model that is good enough, or how small the model is "
+            f"to be, not both. Received: {floors} and {given}"
         )
     try:
-        check_one_floor(values.max_drop, None)
+        check_one_floor(values.max_drop, values.floor)
         cost_name(values.by, values.method)
     except (TypeError, ValueError) as error:
         raise UsageError(in_shell_words(str(error))) from error

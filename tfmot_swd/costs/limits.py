@@ -54,6 +54,19 @@ class CostLimits:
         """Returns the cost with a name."""
         return self.costs[name] if name in self.costs else find_cost(name)
 
+    def least_of(self, search: ChannelSearch) -> dict[str, Any]:
+        """Returns the costs with the fewest channels that a search allows, by name; its terms are of these limits."""
+        return dict(zip(self.final, search.costs_of(np.concatenate(list(search.smallest().values()))), strict=True))
+
+    def out_of_reach(self, search: ChannelSearch) -> dict[str, Any]:
+        """Returns the limits that removing channels cannot meet: the least cost that is left, by name; empty where all
+        can be met.
+
+        Args:
+          search: over the channels that may be removed, with the terms of these limits.
+        """
+        return {name: cost for name, cost in self.least_of(search).items() if cost > self.final[name]}
+
     def at(self, way_left: tf.Tensor) -> tf.Tensor:
         """Returns the limits in between: final + way_left · max(whole - final, 0), float64 `(costs,)`.
 
@@ -113,12 +126,7 @@ def resolve_limits(
     Raises:
       ValueError: the smallest model allowed exceeds a limit; the message says what it costs.
     """
-    objects = {name: budget.cost(name) for name in budget.costs}
-    if any(cost.estimated for cost in objects.values()):
-        floor = ChannelSearch(costs.groups, names, [], costs, minimum=minimum, round_to=round_to).smallest()
-        objects = {name: cost.calibrated(costs, floor) for name, cost in objects.items()}
-    objects = {name: cost for name, cost in objects.items() if cost.estimated or name not in BUILT_IN}
-    terms = CostLimits({}, dict.fromkeys(budget.costs, 0), objects).terms(costs)
+    limits = amounts_of(budget, costs, names, minimum=minimum, round_to=round_to)
     if costs.unknown:
         warnings.warn(
             "Multiply-accumulates of some layers are not known and count as 0 in this budget: register them with "
@@ -126,23 +134,9 @@ def resolve_limits(
             PruningWarning,
             stacklevel=4,
         )
-    search = ChannelSearch(costs.groups, names, terms, costs, minimum=minimum, round_to=round_to)
-    whole = dict(zip(budget.costs, search.costs_of(np.ones(search.channels, bool)), strict=True))
-    limits = CostLimits(whole, budget.limits(whole), objects, budget.input_shape)
-    least = dict(zip(budget.costs, search.costs_of(np.concatenate(list(search.smallest().values()))), strict=True))
-    over = {name: cost for name, cost in least.items() if cost > limits.final[name]}
-    if over:
-        said = ", ".join(f"{name}={_said(cost)}" for name, cost in over.items())
-        asked = ", ".join(f"{name}={_said(limits.final[name])}" for name in over)
-        raise ValueError(
-            f"This budget cannot be met: with {minimum} channel{'s' if minimum > 1 else ''} left of each group, "
-            f"rounded to {round_to}, the model still has {said}. Give at least that, a smaller minimum or round_to, "
-            f"or leave out fewer layers. Received: {asked}"
-        )
-    if all(limits.final[name] >= cost for name, cost in whole.items()):
-        costing, allowed = (
-            ", ".join(f"{name}={_said(part[name])}" for name in whole) for part in (whole, limits.final)
-        )
+    check_can_be_met(limits, costs, names, minimum=minimum, round_to=round_to)
+    if all(limits.final[name] >= cost for name, cost in limits.whole.items()):
+        costing, allowed = (amounts_said(part) for part in (limits.whole, limits.final))
         warnings.warn(
             "The whole model is within this budget as it is, so nothing will be removed: give a count below what it "
             f"costs, or a share below 1. Received: {allowed} for a model of {costing}",
@@ -150,6 +144,41 @@ def resolve_limits(
             stacklevel=4,
         )
     return limits
+
+
+def amounts_of(
+    budget: Budget, costs: ChannelCosts, names: Sequence[str], *, minimum: int = 1, round_to: int = 1
+) -> CostLimits:
+    """Returns the limits of a budget for one model, as `resolve_limits`, whether they can be met or not."""
+    objects = {name: budget.cost(name) for name in budget.costs}
+    if any(cost.estimated for cost in objects.values()):
+        floor = ChannelSearch(costs.groups, names, [], costs, minimum=minimum, round_to=round_to).smallest()
+        objects = {name: cost.calibrated(costs, floor) for name, cost in objects.items()}
+    objects = {name: cost for name, cost in objects.items() if cost.estimated or name not in BUILT_IN}
+    terms = CostLimits({}, dict.fromkeys(budget.costs, 0), objects).terms(costs)
+    search = ChannelSearch(costs.groups, names, terms, costs, minimum=minimum, round_to=round_to)
+    whole = dict(zip(budget.costs, search.costs_of(np.ones(search.channels, bool)), strict=True))
+    return CostLimits(whole, budget.limits(whole), objects, budget.input_shape)
+
+
+def check_can_be_met(
+    limits: CostLimits, costs: ChannelCosts, names: Sequence[str], *, minimum: int = 1, round_to: int = 1
+) -> None:
+    """Raises a ValueError where the smallest model allowed exceeds a limit; the message says what it costs."""
+    search = ChannelSearch(costs.groups, names, limits.terms(costs), costs, minimum=minimum, round_to=round_to)
+    over = limits.out_of_reach(search)
+    if over:
+        raise ValueError(
+            f"This budget cannot be met: with {minimum} channel{'s' if minimum > 1 else ''} left of each group, "
+            f"rounded to {round_to}, the model still has {amounts_said(over)}. Give at least that, a smaller minimum "
+            "or round_to, or leave out fewer layers. "
+            f"Received: {amounts_said({name: limits.final[name] for name in over})}"
+        )
+
+
+def amounts_said(amounts: Mapping[str, Any]) -> str:
+    """Returns amounts of costs in words, as parameters=1,000."""
+    return ", ".join(f"{name}={_said(each)}" for name, each in amounts.items())
 
 
 def _said(amount: float) -> str:

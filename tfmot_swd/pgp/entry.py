@@ -236,10 +236,13 @@ def _plan_all(model: Any, **layers: Any) -> ChannelPlan:
     return _one_axis_each(plan_channels(model, layers="all", **layers))
 
 
-def _wrap_to(model: Any, target: Target, **layers: Any) -> Any:
+def _wrap_to(model: Any, target: Target, *, skip: Collection[str] = (), **layers: Any) -> Any:
     final: Any = target.rate if target.budget is None else target.budget
+    if target.budget is not None:
+        # Those that stay frozen throughout lose nothing: the others have to, at a higher rate.
+        skip = (*skip, *_plan_all(model, skip=skip, **layers).frozen_layers)
     schedule = ProgressiveRate(final, max(round(_PRUNING_SHARE * target.epochs), 1), "geometric")
-    return prune_progressive_gradient(model, schedule, layers="all", round_to=target.round_to, **layers)
+    return prune_progressive_gradient(model, schedule, layers="all", round_to=target.round_to, skip=skip, **layers)
 
 
 METHOD = register_method(

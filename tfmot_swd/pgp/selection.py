@@ -10,6 +10,7 @@ import numpy as np
 
 from tfmot_swd.channels.criteria import ChannelCriterion
 from tfmot_swd.channels.groups import ChannelGroup, ChannelGroups, channel_groups, parts_of
+from tfmot_swd.channels.plan import is_frozen
 from tfmot_swd.channels.scores import group_scores
 from tfmot_swd.keras2.compat import master_variable
 from tfmot_swd.keras2.layer_weights import weight_at
@@ -75,14 +76,13 @@ def decide(model: Any, pool: ScorePool, criterion: ChannelCriterion, epoch: int)
     schedule, settings = pool.schedule, pool.settings
     is_last = epoch >= schedule.epochs
     groups = channel_groups(model)
-    layers = {record.path: record.layer for record in groups.trace.records.values()}
     scores = _scores(pool, criterion, epoch)
     parts = parts_of(groups)
     variables = {id(each): each for each in map(master_variable, model.trainable_weights)}
     ranked = []
     for group in groups.values():
         # A layer frozen after wrapping keeps its channels, so its whole group does.
-        if all(layers[member.layer].trainable for member in group.producers):
+        if not is_frozen(group, variables):
             found = _reduced(group, scores, settings.reduction)
             if found is not None:
                 size, values = found

@@ -65,6 +65,7 @@ class PruningMethod:
       rate_of: the quantity of which its rate is a share.
       takes_budget: whether its target may be a `Budget`.
       summary: half a sentence for the help of the command line.
+      rate_is_budget: whether a rate is the `Target.as_budget` of it, which the channels that are trained may not reach.
     """
 
     name: str
@@ -80,6 +81,7 @@ class PruningMethod:
     rate_of: str
     takes_budget: bool
     summary: str
+    rate_is_budget: bool = False
 
 
 _METHODS: dict[str, PruningMethod] = {}

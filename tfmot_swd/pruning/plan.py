@@ -111,6 +111,11 @@ class PruningPlan(Printable):
         return sum(row.eligible_weights - row.prunable_weights for row in self.rows if row.layer_id in self.layers())
 
     @property
+    def frozen_layers(self) -> tuple[str, ...]:
+        """The names of the layers that are pruned once they are trainable."""
+        return tuple(row.layer for row in self.rows if row.reason == FROZEN)
+
+    @property
     def unknown(self) -> tuple[PlanRow, ...]:
         """Rows of the layers with kernel weights of no known kind that were not left out on purpose."""
         return tuple(row for row in self.rows if row.unknown_kernels and row.reason in ("", FROZEN, UNKNOWN))

@@ -187,5 +187,6 @@ CHANNELS = register_method(
         rate_of="the parameters",
         takes_budget=True,
         summary="whole channels are decayed until the rest is within a budget",
+        rate_is_budget=True,
     )
 )

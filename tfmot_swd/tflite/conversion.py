@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_swd.keras2.compat import keras
+from tfmot_swd.tflite.layer_types import no_operator
 from tfmot_swd.tflite.recipes import Recipe
 from tfmot_swd.tflite.result import ExportError
 from tfmot_swd.tflite.samples import Samples, chunks
@@ -75,7 +76,7 @@ def convert(
         if calibration is not None:
             batches = [arrays for arrays, _ in chunks(calibration.inputs, batch)]
             np.savez(directory / "inputs.npz", *(np.stack(arrays) for arrays in zip(*batches, strict=True)))
-        return _convert_apart(directory, recipe)
+        return _convert_apart(directory, recipe, model)
 
 
 def prepare(recipe: Recipe) -> None:
@@ -187,7 +188,7 @@ def _stop() -> None:
         process.stop()
 
 
-def _convert_apart(directory: Path, recipe: Recipe) -> bytes:
+def _convert_apart(directory: Path, recipe: Recipe, model: keras.Model) -> bytes:
     with _LOCK:
         process = _process()
         code = process.convert(directory)
@@ -207,5 +208,8 @@ def _convert_apart(directory: Path, recipe: Recipe) -> bytes:
     error = directory / "error.json"
     if error.exists():
         told = json.loads(error.read_text())
+        if told["missing"]:
+            operators = {name: tuple(each) for name, each in told["operators"].items()}
+            raise no_operator(model, told["argument"], told["missing"], operators)
         raise _failed(recipe, said, told["type"], told["message"])
     return (directory / "model.tflite").read_bytes()

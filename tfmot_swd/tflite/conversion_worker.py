@@ -21,6 +21,20 @@ from typing import Any
 _IDLE_SECONDS = 120
 
 
+class NoOperatorError(ValueError):
+    """Layers that are to have another type have no operator in the file.
+
+    Args:
+        argument: that the user named them in.
+        missing: their names.
+        operators: number and operator by the names in those of the tensors, among them those of layers.
+    """
+
+    def __init__(self, argument: str, missing: list[str], operators: dict[str, tuple[int, str]]) -> None:
+        super().__init__(", ".join(missing))
+        self.argument, self.missing, self.operators = argument, missing, operators
+
+
 def convert(directory: Path) -> bytes:
     """Returns the file of the model in a directory."""
     import numpy as np
@@ -59,7 +73,7 @@ def convert_in_part(converter: Any, settings: dict[str, Any]) -> bytes:
     The quantizer is told operators by the name of the tensor that they make, which holds the names of layers.
 
     Raises:
-        ValueError: a layer has no operator in the file.
+        NoOperatorError: a layer has no operator in the file.
     """
     import tensorflow as tf
     from tensorflow.lite.python.convert import mlir_quantize
@@ -93,30 +107,31 @@ def operators_of(model: Any, settings: dict[str, Any], argument: str) -> list[An
         argument: that the user gave them in.
 
     Raises:
-        ValueError: a layer has no operator in the file.
+        NoOperatorError: a layer has no operator in the file.
     """
+    from tensorflow.lite.tools import flatbuffer_utils
+
     wanted = set(settings[argument])
     graph = model.subgraphs[0]
     # By name, as the converter has an order of its own. Two outputs may be one tensor.
     outputs: dict[int, set[str]] = {}
     for entry in model.signatureDefs[0].outputs:
         outputs.setdefault(int(entry.tensorIndex), set()).update(settings["output_layers"][entry.name.decode()])
-    chosen, seen = [], set()
-    for operator in graph.operators:
-        found: set[str] = set()
+    chosen: list[Any] = []
+    known: dict[str, tuple[int, str]] = {}
+    for number, operator in enumerate(graph.operators):
+        kind = flatbuffer_utils.opcode_to_name(model, operator.opcodeIndex)
+        parts: set[str] = set()
         for index in map(int, operator.outputs):
             # Outputs of the model are called otherwise, the last layer of each by its place alone.
-            parts = {part for each in graph.tensors[index].name.decode().split(";") for part in each.split("/")}
-            found |= (parts | outputs.get(index, set())) & wanted
-        seen |= found
-        if found:
+            parts |= {part for each in graph.tensors[index].name.decode().split(";") for part in each.split("/")}
+            parts |= outputs.get(index, set())
+        known.update(dict.fromkeys(parts, (number, kind)))
+        if parts & wanted:
             chosen.append(operator)
-    missing = [each for each in settings[argument] if each not in seen]
+    missing = [each for each in settings[argument] if each not in known]
     if missing:
-        raise ValueError(
-            f"{argument} must name layers that the file computes: these are folded into others, or do nothing there. "
-            f"Received: {', '.join(missing)}"
-        )
+        raise NoOperatorError(argument, missing, known)
     return chosen
 
 
@@ -126,7 +141,8 @@ def quantize_by_rules(content: bytes, settings: dict[str, Any], samples: list[di
     TensorFlow's quantizer has one type of activations for a whole file.
 
     Raises:
-        ValueError: a layer has no operator in the file, or one that the quantizer leaves in another type.
+        NoOperatorError: a layer has no operator in the file.
+        ValueError: the quantizer leaves one in another type.
     """
     from ai_edge_litert.tools import flatbuffer_utils
     from ai_edge_quantizer import algorithm_manager, calibrator, qtyping, quantizer, recipe_manager
@@ -231,7 +247,8 @@ def main() -> None:
             (directory / "model.tflite").write_bytes(content)
             try_out(content)
         except Exception as error:
-            told = {"type": type(error).__name__, "message": str(error)}
+            told: dict[str, Any] = {"type": type(error).__name__, "message": str(error)}
+            told |= {name: getattr(error, name, None) for name in ("argument", "missing", "operators")}
             (directory / "error.json").write_text(json.dumps(told))
         print("done", file=answers, flush=True)
 

@@ -17,7 +17,6 @@ from tfmot_swd.tflite.diagnosis import explain
 from tfmot_swd.tflite.export_checks import (
     check_danger,
     check_encoding,
-    check_layers,
     check_percentile,
     check_runtime,
     check_sizes,
@@ -25,6 +24,7 @@ from tfmot_swd.tflite.export_checks import (
 from tfmot_swd.tflite.file_bytes import gzip_size, sha256, zstd_size
 from tfmot_swd.tflite.flatbuffer import compact
 from tfmot_swd.tflite.interpreter import run_tflite
+from tfmot_swd.tflite.layer_types import check_layers
 from tfmot_swd.tflite.micro.interpreter import run_micro
 from tfmot_swd.tflite.parity import compare, count_bad
 from tfmot_swd.tflite.proof import Bounds, require

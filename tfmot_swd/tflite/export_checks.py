@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Sequence
-
-import tensorflow as tf
-
 from tfmot_swd.keras2.compat import keras
 from tfmot_swd.tflite.layout import open_size
 from tfmot_swd.tflite.micro.decode import check_max_encoded
@@ -67,38 +62,3 @@ def check_percentile(percentile: float | None, recipe: Recipe) -> None:
             "calibration_percentile is for recipes that measure ranges, such as int8: leave it out. "
             f"Received: calibration_percentile={percentile!r} with recipe={recipe.name!r}"
         )
-
-
-def check_layers(float_layers: Sequence[str], int16_layers: Sequence[str], model: keras.Model, recipe: Recipe) -> None:
-    """Raises on layers for another type that the model has not, that are named twice, or for a recipe not in int8."""
-    names = {each.name for each in model.submodules if isinstance(each, keras.layers.Layer)}
-    for argument, layers in (("float_layers", float_layers), ("int16_layers", int16_layers)):
-        if isinstance(layers, str) or not all(isinstance(each, str) for each in layers):
-            raise TypeError(f"{argument} must be a list of names of layers. Received: {argument}={layers!r}")
-        if layers and recipe.supported_ops != (tf.lite.OpsSet.TFLITE_BUILTINS_INT8,):
-            raise ValueError(
-                f"{argument} is for recipes in int8: leave it out, or use recipe='int8'. "
-                f"Received: {argument}={list(layers)!r} with recipe={recipe.name!r}"
-            )
-        unknown = [each for each in layers if each not in names]
-        if unknown:
-            raise ValueError(
-                f"{argument} must be names of the model's layers: {', '.join(sorted(names)[:10])}, ... "
-                f"Received: {', '.join(map(repr, unknown))}"
-            )
-    both = [each for each in int16_layers if each in float_layers]
-    if both:
-        raise ValueError(
-            "A layer is in float or in int16: name it in float_layers or in int16_layers. "
-            f"Received: {', '.join(map(repr, both))} in both"
-        )
-    if int16_layers and not has_quantizer():
-        raise ImportError(
-            "int16_layers needs AI Edge Quantizer, which is missing: pip install 'tfmot_swd[quantizer]'. "
-            "Received: no package ai_edge_quantizer"
-        )
-
-
-def has_quantizer() -> bool:
-    """Returns whether AI Edge Quantizer is installed."""
-    return importlib.util.find_spec("ai_edge_quantizer") is not None

@@ -25,6 +25,7 @@ from tfmot_swd.tflite.measure import describe_file, measure_files
 from tfmot_swd.workflows.budget_check import file_over_budget, over_budget
 from tfmot_swd.workflows.comparison import costs_compared
 from tfmot_swd.workflows.compress_result import Compressed, CompressedFile
+from tfmot_swd.workflows.digests import cost_digests
 from tfmot_swd.workflows.file_exports import Exporter, FileExport, check_model_for, check_recipes
 from tfmot_swd.workflows.firmware import firmware_recipe, job_firmware
 from tfmot_swd.workflows.floor import check_one_floor, floor_of
@@ -32,6 +33,7 @@ from tfmot_swd.workflows.goal import Goal
 from tfmot_swd.workflows.job import Job, job_of
 from tfmot_swd.workflows.model_files import write_model
 from tfmot_swd.workflows.output_folder import FILES, FIRMWARE, MODEL, RESULT, TRIALS, check_output, remove_stale
+from tfmot_swd.workflows.reach import check_reach
 from tfmot_swd.workflows.smallest import MAX_TRIALS, TOLERANCE, Search, cost_name
 from tfmot_swd.workflows.smallest_result import Smallest
 from tfmot_swd.workflows.training import Training
@@ -52,6 +54,7 @@ def compress(
     output: str | os.PathLike[str],
     budget: Budget | float | None = None,
     max_drop: float | None = None,
+    floor: float | None = None,
     by: str | None = None,
     recipes: Sequence[str] = RECIPES,
     method: str = "structured",
@@ -76,9 +79,9 @@ def compress(
 
     Use it to get from a model to files for a device in one call. It is a composition of public functions: copy the body
     of `compress_job`, and change what does not suit you. In turn: `prune_selective_decay`, `fit` with
-    `UpdatePruningStep`, `strip_pruning` (`smallest` with `max_drop`); `export_tflite`, proven on the validation data;
-    for files of int8 that lose more than half a point of accuracy `quantize_aware`, and the better file of the two
-    stays; `measure_files`, side by side with the files of the whole model; `advise`; `device_report`;
+    `UpdatePruningStep`, `strip_pruning` (`smallest` with `max_drop` or `floor`); `export_tflite`, proven on the
+    validation data; for files of int8 that lose more than half a point of accuracy `quantize_aware`, and the better
+    file of the two stays; `measure_files`, side by side with the files of the whole model; `advise`; `device_report`;
     `write_firmware_project`.
 
     The folder `output` gets `model.keras`, `files/model_<recipe>.tflite` and `files/dense_<recipe>.tflite` (the whole
@@ -97,12 +100,13 @@ def compress(
         weights.
       max_drop: in place of `budget`, by how many points the metric may be worse, as in `smallest`: 1.0 is one
         percentage point of accuracy. The smallest model within that is searched, in some five trainings.
-      by: with `max_drop`, the cost to make small, as in `smallest`.
+      floor: in place of both, the worst value of the metric, as in `smallest`: 0.92.
+      by: with `max_drop` or `floor`, the cost to make small, as in `smallest`.
       recipes: of the files, names of `tflite.RECIPES`.
       method: name of a pruning method: "structured", "pgp", "swd", "magnitude", or a registered one.
       epochs, batch_size, learning_rate, optimizer: of each training, as in `smallest`.
       quantize_aware_epochs: of quantization-aware training, at a tenth of the learning rate; 0 leaves it out.
-      max_trials: with `max_drop`, trainings at most, those of earlier starts among them, as in `smallest`.
+      max_trials: with `max_drop` or `floor`, trainings at most, those of earlier starts among them, as in `smallest`.
       metric, mode, skip, only, round_to, seed: as in `smallest`.
       measure: whether files are run for their time and memory, some seconds each.
       firmware: whether to write a project for a microcontroller that tests itself, around the file of the first of
@@ -116,9 +120,10 @@ def compress(
 
     Raises:
       TypeError: a model, data, budget or recipes of another kind.
-      ValueError: both or neither of `budget` and `max_drop`; an unknown recipe, method, cost or layer; the model is not
-        compiled, subclassed or wrapped; data without targets; a budget that cannot be met; a recipe that needs fixed
-        sizes of a model whose inputs have open ones; firmware of no recipe.
+      ValueError: none or several of `budget`, `max_drop` and `floor`; an unknown recipe, method, cost or layer; the
+        model is not compiled, subclassed or wrapped; data without targets; a budget that cannot be met, or not by the
+        layers that are trained; a recipe that needs fixed sizes of a model whose inputs have open ones; firmware of no
+        recipe.
       ImportError: `firmware` without the package tflite-micro.
       FileExistsError: `output` holds other files, or a finished result.
 
@@ -129,14 +134,15 @@ def compress(
     Traceback (most recent call last):
     ValueError: recipe must be one of 'float32', 'float16', ...
     """
-    goal = goal_to(budget, max_drop, by, method, skip, only, round_to)
+    goal = goal_to(budget, max_drop, floor, by, method, skip, only, round_to)
     recipes, epochs_aware = check_recipes(recipes), whole_number("quantize_aware_epochs", quantize_aware_epochs, 0)
     whole_number("max_trials", max_trials, 1)
     firmware_of = firmware_recipe(recipes) if firmware else None
     folder = check_output(output)
     training = Training(epochs, batch_size, learning_rate, optimizer, seed)
     job = job_of(model, train, validation, training, metric, mode, verbose, console)
-    return compress_job(job, goal, folder, recipes, max_drop, by, epochs_aware, max_trials, measure, firmware_of)
+    check_reach(job.model, goal)
+    return compress_job(job, goal, folder, recipes, max_drop, floor, by, epochs_aware, max_trials, measure, firmware_of)
 
 
 def compress_job(
@@ -145,6 +151,7 @@ def compress_job(
     folder: Path,
     recipes: Sequence[str],
     max_drop: float | None = None,
+    floor: float | None = None,
     by: str | None = None,
     quantize_aware_epochs: int = 2,
     max_trials: int = MAX_TRIALS,
@@ -160,7 +167,7 @@ def compress_job(
       ValueError: a recipe cannot be made of such a model, before any training.
     """
     check_model_for(recipes, job.model)
-    pruned, record, search = _pruned(job, goal, folder / TRIALS, max_drop, by, max_trials)
+    pruned, record, search = _pruned(job, goal, folder / TRIALS, max_drop, floor, by, max_trials)
     small = job.returned(pruned)
     write_model(folder / MODEL, small)
 
@@ -202,32 +209,35 @@ def compress_job(
 def goal_to(
     budget: Budget | float | None,
     max_drop: float | None,
+    floor: float | None,
     by: str | None,
     method: str,
     skip: Collection[str] = (),
     only: Collection[str] | None = None,
     round_to: int = 1,
 ) -> Goal:
-    """Returns the goal of a compression; without a rate or budget where `max_drop` is given.
+    """Returns the goal of a compression; without a rate or budget where `max_drop` or `floor` is given.
 
     Raises:
-      TypeError, ValueError: both or neither of them; numbers out of range; an unknown method or cost.
+      TypeError, ValueError: none or several of the three; numbers out of range; an unknown method or cost.
     """
     whole = Goal(method, None, None, tuple(skip), None if only is None else tuple(only))
     whole = dataclasses.replace(whole, round_to=whole_number("round_to", round_to, 1))
-    if (budget is None) == (max_drop is None):
+    given = {"budget": budget, "max_drop": max_drop, "floor": floor}
+    said = " and ".join(f"{name}={value!r}" for name, value in given.items() if value is not None)
+    if sum(value is not None for value in given.values()) != 1:
         raise ValueError(
-            "Say how small or how good the model must be, in one way: budget=Budget(macs=0.5), or max_drop=1.0, by how "
-            "many points the metric may be worse. "
-            f"Received: {'neither' if budget is None else f'budget={budget!r} and max_drop={max_drop!r}'}"
+            "Say how small or how good the model must be, in one way: budget=Budget(macs=0.5); max_drop=1.0, by how "
+            "many points the metric may be worse; or floor=0.9, its worst value. "
+            f"Received: {said or 'none of them'}"
         )
     takes_budget = method_named(method).takes_budget
     if budget is None:
-        check_one_floor(max_drop, None)
+        check_one_floor(max_drop, floor)
         cost_name(by, method)
         return whole
     if by is not None:
-        raise ValueError(f"by goes with max_drop. Received: by={by!r} and budget={budget!r}")
+        raise ValueError(f"by goes with max_drop or floor. Received: by={by!r} and {said}")
     if takes_budget:
         return dataclasses.replace(whole, budget=as_budget(budget))
     if isinstance(budget, Budget):
@@ -241,15 +251,16 @@ def goal_to(
 
 
 def _pruned(
-    job: Job, goal: Goal, folder: Path, max_drop: float | None, by: str | None, max_trials: int
+    job: Job, goal: Goal, folder: Path, max_drop: float | None, floor: float | None, by: str | None, max_trials: int
 ) -> tuple[keras.Model, TrialRecord, Smallest | None]:
     """Returns the pruned tf_keras model, the record of its training, and the search that led there."""
-    if max_drop is not None:
+    if max_drop is not None or floor is not None:
         search = Search(job, goal, cost_name(by, goal.method), folder)
-        found = search.within(floor_of(max_drop, None, job.objective, job.baseline), TOLERANCE, max_trials)
+        found = search.within(floor_of(max_drop, floor, job.objective, job.baseline), TOLERANCE, max_trials)
         return search.model(found), search.record(found), found
     asked = repr(goal.budget) if goal.rate is None else f"rate={goal.rate}"
-    subject = {"budget": asked, "method": goal.method, **goal.layers, "round_to": goal.round_to}
+    digests = {} if goal.budget is None else cost_digests(goal.budget.custom_costs)
+    subject = {"budget": asked, **goal.subject(), **digests}
     trials = Trials(job, subject, find_cost("parameters").of, folder)
     print_plain(job.console, f"Training to {goal.words()}; the whole model has {job.metric} {job.baseline:.4f}.")
     record = trials.run("pruned", goal)

@@ -47,14 +47,14 @@ class Compressed(Printable, JsonResult):
     """A pruned model with its files and its report; made by `compress`. Prints as tables.
 
     Args:
-      met: whether the metric of `model` is within the floor of `max_drop`, or the model within the budget.
+      met: whether the metric of `model` is within the floor, or the model within the budget.
       model: stripped, not compiled, of the Keras that went in.
       metric: its name.
       baseline: of the model before, on the validation data.
       value: of `model`, on the same.
       costs: (before, after) by name: parameters, MACs and others.
       files: a row for each recipe.
-      search: of `max_drop`; None with a budget.
+      search: of `max_drop` or `floor`; None with a budget.
       folder: where all files are.
       model_path, report_path: of the model and of the HTML page.
       firmware: the firmware project; None where there is none.

@@ -95,7 +95,7 @@ def floor_of(max_drop: float | None, floor: float | None, objective: Objective, 
         raise ValueError(
             f"max_drop is as large as the {objective.metric} of the model itself, so that any model would do, or "
             f"nearly any: {unit}. {sensible[:1].upper()}{sensible[1:]}{'give' if sensible else 'Give'} the worst value "
-            "itself to smallest, as floor=. "
+            "itself, as floor=. "
             f"Received: max_drop={max_drop!r} for {objective.metric} {baseline:.4f}"
         )
     return Floor(baseline + drop if objective.mode == "min" else baseline - drop, objective.mode)

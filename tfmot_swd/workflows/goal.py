@@ -40,6 +40,10 @@ class Goal:
         given = self.budget.get_config()
         return ", ".join(f"{name}={given[name]}" for name in (*self.budget.costs, "sparsity") if given.get(name))
 
+    def subject(self) -> dict[str, Any]:
+        """Returns what tells this goal from others beside its rate or budget, for a journal."""
+        return {"method": self.method, **self.layers, "round_to": self.round_to}
+
     @property
     def layers(self) -> dict[str, Any]:
         """The layers by name, as the functions of the package take them."""

@@ -12,8 +12,8 @@ from tfmot_swd.keras3.door import is_keras3_model, opened, to_keras3
 from tfmot_swd.pruning.wrapped_models import check_can_wrap
 from tfmot_swd.pruning.wrapping import wrap_with
 from tfmot_swd.workflows.data import LabelledData, labelled_data
+from tfmot_swd.workflows.digests import model_digest
 from tfmot_swd.workflows.goal import Goal
-from tfmot_swd.workflows.model_digest import model_digest
 from tfmot_swd.workflows.objective import Objective, objective_of
 from tfmot_swd.workflows.progress import console_of, without_retracing_logs
 from tfmot_swd.workflows.training import EVALUATION_BATCH, Trained, Training, prune_in_training

@@ -31,6 +31,10 @@ class OneShot:
       goal: which layers, and in which multiples.
       cost: that is limited.
 
+    Attributes:
+      least: the share that is left with the fewest channels, where only those of frozen layers all stay.
+      frozen: the names of these layers.
+
     Raises:
       ValueError: no channel can be removed.
     """
@@ -39,6 +43,7 @@ class OneShot:
         plan = plan_channels(model, layers="all", **goal.layers)
         if not plan.ranked:
             raise ValueError(f"No channel of this model can be removed. Received: {plan.summary()}")
+        self.frozen = plan.frozen_layers
         scores = scores_of_plan(plan, resolve_criterion("auto", of_weights=True))
         self._groups, self._values = plan.groups, tf.constant(np.concatenate(list(scores.values())), tf.float32)
         costs, names = ChannelCosts(plan.groups), list(scores)

@@ -19,8 +19,8 @@ from tfmot_swd.keras3.door import opened
 from tfmot_swd.pruning.wrapped_models import check_can_wrap
 from tfmot_swd.pruning.wrapping import wrap_with
 from tfmot_swd.workflows.data import LabelledData, labelled_data
+from tfmot_swd.workflows.digests import model_digest
 from tfmot_swd.workflows.masks import Prunable, prunable_groups, prunable_layers
-from tfmot_swd.workflows.model_digest import model_digest
 from tfmot_swd.workflows.objective import Objective, objective_of
 from tfmot_swd.workflows.progress import console_of, progress_bar
 from tfmot_swd.workflows.sensitivity_result import Sensitivity, SensitivityRow

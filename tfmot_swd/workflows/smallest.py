@@ -10,18 +10,21 @@ from typing import Any
 
 from rich.console import Console
 
+from tfmot_swd.channels.groups import layer_names
 from tfmot_swd.costs.budget import Budget
 from tfmot_swd.costs.cost import find_cost
-from tfmot_swd.io.tables import print_plain
+from tfmot_swd.io.tables import COMPACT, print_plain
 from tfmot_swd.keras2.compat import keras
 from tfmot_swd.keras2.validation import whole_number
 from tfmot_swd.pruning.methods import method_named
 from tfmot_swd.pruning.sparsity import sparsity_report
 from tfmot_swd.workflows.bracket import Tried, next_share
+from tfmot_swd.workflows.digests import cost_digests
 from tfmot_swd.workflows.floor import Floor, check_one_floor, floor_of
 from tfmot_swd.workflows.goal import Goal
 from tfmot_swd.workflows.job import Job, job_of
 from tfmot_swd.workflows.one_shot import OneShot, first_guess
+from tfmot_swd.workflows.reach import check_reach
 from tfmot_swd.workflows.smallest_result import Smallest, Trial
 from tfmot_swd.workflows.training import Training
 from tfmot_swd.workflows.trials import TrialRecord, Trials, check_folder
@@ -67,6 +70,9 @@ def smallest(
     one is √(s₁·s₂), until s₂ ≤ (1 + tolerance)·s₁. Five or six trainings are usual. A metric of few samples is noisy,
     and so is the result: of 500 validation samples one point of accuracy is five of them.
 
+    Layers that are frozen keep their channels, and the search is among what the others can reach; the result says where
+    that is what bounds it.
+
     Only `train` and `validation` are read: keep test data out of both, and measure the result on them once.
 
     Args:
@@ -102,7 +108,8 @@ def smallest(
     Raises:
       TypeError: a model, data or metric of another kind.
       ValueError: both or neither of `max_drop` and `floor`; the model is not compiled, subclassed or wrapped; data
-        without targets; an unknown cost, method or layer; nothing can be pruned; a folder of another job.
+        without targets; an unknown cost, method or layer; nothing can be pruned, or nothing that is trained; a folder
+        of another job.
       FileExistsError: `folder` holds other files.
 
     >>> import numpy as np, tf_keras as keras
@@ -119,6 +126,7 @@ def smallest(
     training = Training(epochs, batch_size, learning_rate, optimizer, seed)
     check_search(tolerance, max_trials)
     job = job_of(model, train, validation, training, metric, mode, verbose, console)
+    check_reach(job.model, goal)
     accepted = floor_of(max_drop, floor, job.objective, job.baseline)
     return Search(job, goal, name, place).within(accepted, tolerance, max_trials)
 
@@ -136,17 +144,19 @@ class Search:
     def __init__(self, job: Job, goal: Goal, by: str, folder: Any = None) -> None:
         self._job, self._goal, self._by, self._folder = job, goal, by, folder
         self.whole = self._cost(job.model)
-        subject = {"by": by, "method": goal.method, **goal.layers, "round_to": goal.round_to}
+        digests = {} if by == WEIGHTS else cost_digests({by: find_cost(by)})
+        subject = {"by": by, **goal.subject(), **digests}
         self._trials = Trials(job, subject, self._cost, folder)
 
     def within(self, floor: Floor, tolerance: float, max_trials: int) -> Smallest:
         """Returns the smallest model whose metric holds a floor, of at most so many trainings for that floor."""
         made = [(self._share(each), each) for each in self._trials.records]
-        first, least = self._bounds(is_begun=bool(made))
+        first, least, frozen = self._bounds(is_begun=bool(made))
         holds_whole, begun = floor.holds(self._job.baseline), len(made)
         self._say(
             f"Searching for the least {self._by} with {self._job.metric} {floor.value:.4f} or "
             f"{'less' if floor.mode == 'min' else 'more'}; the whole model has {self._job.baseline:.4f}. "
+            + (f"{least:.1%} is the least in reach, as layers are frozen. " if frozen else "")
             + (f"Earlier tries in {self._folder}: {begun}." if begun else "")
         )
         ended_early = False
@@ -164,10 +174,10 @@ class Search:
         if not made:
             raise ValueError(
                 f"There is nothing to gain: with one channel left of each group the model still has {least:.1%} of its "
-                f"{self._by}. Choose another cost (by=), a smaller round_to, or leave out fewer layers. "
-                f"Received: by={self._by!r}"
+                f"{self._by}. Choose another cost (by=), a smaller round_to, or leave out or freeze fewer layers. "
+                f"Received: by={self._by!r}" + (f", with {layer_names(frozen, COMPACT)} frozen" if frozen else "")
             )
-        return self._result(made, floor, tolerance, ended_early)
+        return self._result(made, floor, tolerance, ended_early, least, frozen)
 
     def record(self, result: Smallest) -> TrialRecord:
         """Returns the record of the training that a result was taken from."""
@@ -200,13 +210,15 @@ class Search:
         limits: dict[str, Any] = {self._by: share}
         return dataclasses.replace(self._goal, budget=Budget(**limits))
 
-    def _bounds(self, is_begun: bool) -> tuple[float, float]:
-        """Returns where to begin, which nobody needs once the search has begun, and the least share that there is."""
+    def _bounds(self, is_begun: bool) -> tuple[float, float, tuple[str, ...]]:
+        """Returns where to begin, which nobody needs once the search has begun, the least share that can be reached,
+        and the frozen layers that keep it from being less.
+        """
         if self._by == WEIGHTS:
             # Rates are shares above 0.
-            return _FIRST_OF_WEIGHTS, 1e-4
+            return _FIRST_OF_WEIGHTS, 1e-4, ()
         one_shot = OneShot(self._job.model, self._goal, find_cost(self._by))
-        return (1.0 if is_begun else first_guess(one_shot, self._job)), one_shot.least
+        return (1.0 if is_begun else first_guess(one_shot, self._job)), one_shot.least, one_shot.frozen
 
     def _cost(self, model: Any) -> float:
         if self._by == WEIGHTS:
@@ -240,7 +252,13 @@ class Search:
         return max(range(len(made)), key=lambda index: -math.inf if math.isnan(margins[index]) else margins[index])
 
     def _result(
-        self, made: list[tuple[float, TrialRecord]], floor: Floor, tolerance: float, ended_early: bool
+        self,
+        made: list[tuple[float, TrialRecord]],
+        floor: Floor,
+        tolerance: float,
+        ended_early: bool,
+        least: float,
+        frozen: tuple[str, ...],
     ) -> Smallest:
         job, best = self._job, self._best(made, floor)
         trials = tuple(
@@ -270,6 +288,8 @@ class Search:
             ended_early=ended_early,
             samples=job.samples.samples,
             folder=None if self._folder is None else str(self._folder),
+            least=least,
+            frozen=frozen,
         )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.table import Table
 
+from tfmot_swd.channels.groups import layer_names
 from tfmot_swd.io.json_files import JsonResult, plain
 from tfmot_swd.io.tables import COMPACT, Printable, ResultTable, View
 from tfmot_swd.workflows.floor import points_of
@@ -59,6 +60,8 @@ class Smallest(Printable, JsonResult):
       ended_early: whether `max_trials` ended it before that.
       samples: of the validation data; None where they came in batches.
       folder: where journal and models are; None where they were kept in memory.
+      least: the least share of the cost that could be asked for.
+      frozen: names of the layers that kept it from being less, as they were frozen.
     """
 
     met: bool
@@ -75,6 +78,8 @@ class Smallest(Printable, JsonResult):
     ended_early: bool
     samples: int | None
     folder: str | None
+    least: float = 0.0
+    frozen: tuple[str, ...] = ()
 
     @property
     def trial(self) -> Trial:
@@ -103,6 +108,12 @@ class Smallest(Printable, JsonResult):
                 "or accept a larger drop."
             )
         said = f"The smallest model found with {bound} has {what} and {self.metric} {_number(found.metric)}; {tries}."
+        if self.frozen and min(found.share, found.reached) <= self.least * (1 + self.tolerance) * (1 + 1e-9):
+            return (
+                f"{said} Frozen layers bound it, and not the metric: with all channels of "
+                f"{layer_names(self.frozen, COMPACT)} {self.least:.1%} of the {self.by} is the least in reach. "
+                "Set layer.trainable = True on some of them for less."
+            )
         if self.ended_early:
             return f"{said} The search ended before it was as narrow as asked: more trials may find a smaller one."
         return said

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 from rich.table import Table
 
-from tfmot_swd.cli.command import Call, Command, UsageError, define_bound_flags
+from tfmot_swd.cli.command import Call, Command, UsageError, define_bound_flags, define_full_flag
 from tfmot_swd.cli.data import read_data
 from tfmot_swd.cli.devices import (
     MICROCONTROLLER,
@@ -39,6 +39,9 @@ tfmot-swd check small_int8.tflite --flash=256k --ram=64k
 
 # Advice for all devices, and a comparison with the model; exits with 1 if the outputs differ
 tfmot-swd check small_int8.tflite --model=small.keras --data=test.npz
+
+# Where an int8 file strays from its model: layer by layer, with the ranges and what to do about the first that strays
+tfmot-swd check small_int8.tflite --model=small.keras --data=test.npz --quantization_error
 """
 # What export_tflite allows files in 8 bits; one that has nothing to do with its model is near 1.
 _TOLERANCE = 0.1
@@ -70,17 +73,31 @@ def _define_flags(values: flags.FlagValues) -> None:
         flag_values=values,
     )
     define_bound_flags(values)
+    flags.DEFINE_bool(
+        "quantization_error",
+        False,
+        "with --model and --data, also compare the layers of a file with integer activations with those of its model",
+        flag_values=values,
+    )
+    define_full_flag(values)
     flags.DEFINE_string("json", None, "also write the findings to this .json file", flag_values=values)
     define_loading_flags(values)
 
 
 def _run(call: Call) -> int:
     from tfmot_swd.tflite.advice import FAILS, advise
+    from tfmot_swd.tflite.quantization_error import quantization_error
 
     path, values = call.operands[0], call.flags
     target = target_device(values)
     if values.data and not values.model:
         raise UsageError("--data is for a comparison: give --model too. Received: --data alone")
+    if values.quantization_error and not (values.model and values.data):
+        raise UsageError(
+            "--quantization_error compares the layers of a file with those of its model on samples: give --model and "
+            "--data too. Received: --quantization_error without "
+            + " and ".join(f"--{name}" for name in ("model", "data") if not values[name].value)
+        )
     inputs = [path, values.dense, values.model, values.data]
     content = require_tflite("FILE.tflite", path)
     if values.dense:
@@ -91,13 +108,18 @@ def _run(call: Call) -> int:
     found = as_json(fit, npu)
     failures: list[str] = []
     if values.model:
-        parities, dense_accuracy = _parities(call, content, target)
+        model = load_model(call, values.model)
+        parities, dense_accuracy = _parities(call, content, target, model)
         for runtime, parity in parities.items():
             call.show(_table(runtime, parity, values.tolerance, dense_accuracy))
             failures += _judged(call, content, runtime, parity)
         found["dense_accuracy"] = dense_accuracy
         found["parity"] = dataclasses.asdict(next(iter(parities.values())))
         found["parity_by_runtime"] = {runtime: dataclasses.asdict(each) for runtime, each in parities.items()}
+        if values.quantization_error:
+            by_layer = quantization_error(model, path, read_data("data", values.data, model).to_check)
+            call.show(by_layer)
+            found["quantization_error"] = by_layer.to_dict()
     advice = advise(path, values.dense, target)
     call.show(advice)
     found["advice"] = advice.to_dict()
@@ -123,13 +145,13 @@ def _run(call: Call) -> int:
     return 0
 
 
-def _parities(call: Call, content: bytes, target: Target | None) -> tuple[dict[str, Parity], float | None]:
+def _parities(call: Call, content: bytes, target: Target | None, model: Any) -> tuple[dict[str, Parity], float | None]:
     """Returns how far the file is from its model, by where it was run; and the accuracy of the dense file, if any."""
     from tfmot_swd.tflite.parity import compare
     from tfmot_swd.tflite.samples import read_samples
     from tfmot_swd.tflite.serving import float32_copy, keras_outputs
 
-    model = float32_copy(load_model(call, call.flags.model))
+    model = float32_copy(model)
     try:
         if call.flags.data:
             samples = read_samples(read_data("data", call.flags.data, model).to_check, model, "--data")

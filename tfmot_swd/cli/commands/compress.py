@@ -8,7 +8,7 @@ from tfmot_swd.cli.command import Call, Command, UsageError
 from tfmot_swd.cli.files import RECIPES, check_recipes
 from tfmot_swd.cli.loading import define_loading_flags, load
 from tfmot_swd.cli.methods import (
-    check_names,
+    check_goal,
     define_method_flags,
     define_search_flags,
     define_target_flags,
@@ -25,6 +25,9 @@ tfmot-swd compress net.keras --macs=0.5 --data=train.npz --epochs=20 --output=sm
 
 # As small as it can be for one percentage point of validation accuracy, found in some five trainings
 tfmot-swd compress net.keras --max_drop=1.0 --data=train.npz --recipes=int8 --output=small
+
+# As small as it can be for a validation accuracy of 90 %
+tfmot-swd compress net.keras --floor=0.9 --data=train.npz --recipes=int8 --output=small
 
 # With a project for a microcontroller, which says on the device whether it computes there what it does here
 tfmot-swd compress net.keras --macs=0.5 --data=train.npz --recipes=int8 --firmware --output=small
@@ -83,7 +86,7 @@ def _run(call: Call) -> int:
     except (ImportError, OSError, TypeError, ValueError) as error:
         raise UsageError(in_shell_words(str(error))) from error
     loaded = load(call, path)
-    check_names(loaded.model, goal.layers)
+    check_goal(loaded.model, goal)
     splits = read_splits(call, loaded.model)
     job = job_of(
         loaded.model,
@@ -99,6 +102,7 @@ def _run(call: Call) -> int:
         folder,
         recipes,
         values.max_drop,
+        values.floor,
         values.by,
         values.quantize_aware_epochs,
         values.max_trials,

@@ -13,6 +13,7 @@ from tfmot_swd.cli.command import Call, Command, UsageError, define_bound_flags
 from tfmot_swd.cli.data import Data, read_data
 from tfmot_swd.cli.files import RECIPES, check_recipes, target_of
 from tfmot_swd.cli.loading import define_loading_flags, import_modules, load_model
+from tfmot_swd.cli.words import in_shell_words
 from tfmot_swd.io.json_files import write_json
 from tfmot_swd.io.tables import ResultTable
 
@@ -27,6 +28,9 @@ tfmot-swd export small.keras --recipes=float32,int8 --data=train.npz --output=fi
 
 # One file
 tfmot-swd export small.keras --recipes=float16 --output=small.tflite
+
+# An int8 file with two layers in float, such as those that check --quantization_error names
+tfmot-swd export small.keras --recipes=int8 --data=train.npz --float_layers=wide,head --output=small.tflite
 
 # One file, and a folder of C++ that runs it on a microcontroller and compares with what it computes here
 tfmot-swd export small.keras --recipes=int8 --data=train.npz --output=small.tflite --firmware=firmware
@@ -66,6 +70,19 @@ def _define_flags(values: flags.FlagValues) -> None:
         100.0,
         flag_values=values,
     )
+    flags.DEFINE_list(
+        "float_layers",
+        [],
+        "names of layers that stay in float in files of int8, such as the one that check --quantization_error names, "
+        "and those that read it",
+        flag_values=values,
+    )
+    flags.DEFINE_list(
+        "int16_layers",
+        [],
+        "names of layers whose activations have 16 bits in files of int8; needs the extra 'quantizer'",
+        flag_values=values,
+    )
     flags.DEFINE_string(
         "firmware",
         None,
@@ -86,6 +103,7 @@ def _define_flags(values: flags.FlagValues) -> None:
 
 def _run(call: Call) -> int:
     from tfmot_swd.tflite import ExportError, export_tflite
+    from tfmot_swd.tflite.layer_types import takes_layers
     from tfmot_swd.tflite.recipes import get_recipe
 
     path, values = call.operands[0], call.flags
@@ -98,11 +116,20 @@ def _run(call: Call) -> int:
                 f"{recipe} measures the ranges of all activations: give --data, 100 samples or more as the model sees "
                 "them in use. Received: no --data"
             )
+    named = {each: values[each].value for each in ("float_layers", "int16_layers") if values[each].value}
+    in_part = [recipe for recipe in targets if named and takes_layers(get_recipe(recipe))]
+    for flag, names in named.items():
+        if not in_part:
+            raise UsageError(
+                f"--{flag} is for files of int8: give --recipes=int8 too. "
+                f"Received: --{flag}={','.join(names)} with --recipes={','.join(targets)}"
+            )
     firmware = _firmware_folder(values, targets)
     record = target_of("json", values.json, ".json", inputs) if values.json else None
     for target in targets.values():
         target_of("output", str(target), _SUFFIX, inputs)
     model = load_model(call, path)
+    _check_names(named, model, in_part)
     data = read_data("data", values.data, model) if values.data else None
     results, failures = [], {}
     for recipe, target in targets.items():
@@ -122,6 +149,7 @@ def _run(call: Call) -> int:
                 min_agreement=values.min_agreement,
                 max_accuracy_loss=values.max_accuracy_loss,
                 calibration_percentile=values.calibration_percentile if get_recipe(recipe).needs_data else None,
+                **(named if recipe in in_part else {}),
             )
             results.append(result)
         except ExportError as error:
@@ -161,6 +189,18 @@ def _targets(model: str, output: str | None, recipes: list[str]) -> dict[str, Pa
             f"{', '.join(recipes)}"
         )
     return {recipes[0]: Path(output)}
+
+
+def _check_names(named: dict[str, list[str]], model: Any, recipes: list[str]) -> None:
+    """Raises a UsageError where a flag names a layer that the model does not have, or needs a package."""
+    from tfmot_swd.tflite.layer_types import check_layers
+    from tfmot_swd.tflite.recipes import get_recipe
+
+    for recipe in recipes:
+        try:
+            check_layers(named.get("float_layers", ()), named.get("int16_layers", ()), model, get_recipe(recipe))
+        except (ImportError, ValueError) as error:
+            raise UsageError(in_shell_words(str(error))) from error
 
 
 def _firmware_folder(values: flags.FlagValues, targets: dict[str, Path]) -> Path | None:

@@ -12,11 +12,13 @@ from tfmot_swd.cli.command import Call, Command, UsageError
 from tfmot_swd.cli.files import target_of
 from tfmot_swd.cli.loading import define_loading_flags, load
 from tfmot_swd.cli.methods import (
-    check_names,
+    check_goal,
     define_method_flags,
     define_search_flags,
     define_target_flags,
+    floor_flags,
     goal_of,
+    is_search,
     require_known_method,
 )
 from tfmot_swd.cli.task import Task
@@ -40,6 +42,9 @@ tfmot-swd prune net.keras --bytes=100_000 --data=train.npz --backup_dir=backup -
 # The smallest model whose validation accuracy is at most one percentage point lower, found in some five trainings
 tfmot-swd prune net.keras --max_drop=1.0 --data=train.npz --output=small.keras
 
+# The smallest model whose validation accuracy is 90 % or more
+tfmot-swd prune net.keras --floor=0.9 --data=train.npz --output=small.keras
+
 # 95 % of the weights zero
 tfmot-swd prune net.keras --method=swd --rate=0.95 --data=train.npz --output=sparse.keras
 
@@ -60,8 +65,8 @@ def _define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
         "backup_dir",
         None,
-        "saves the training here after each epoch, to resume it after a crash; with --max_drop all tries, by default "
-        "in a folder beside the output",
+        "saves the training here after each epoch, to resume it after a crash; with --max_drop or --floor all tries, "
+        "by default in a folder beside the output",
         flag_values=values,
     )
     flags.DEFINE_string("json", None, "also write the results to this .json file", flag_values=values)
@@ -78,7 +83,7 @@ class _Pruned:
       metrics: (before, after) on the validation data, by name.
       task: the loss; None where nothing was trained.
       record: of the training, for `--json`.
-      search: of `--max_drop`.
+      search: of `--max_drop` or `--floor`.
     """
 
     model: Any
@@ -96,8 +101,8 @@ def _run(call: Call) -> int:
 
     path, values = call.operands[0], call.flags
     goal = goal_of(values)
-    if not values.data and (values.method != "structured" or values.max_drop is not None):
-        asked = f"--method={values.method}" if values.max_drop is None else f"--max_drop={values.max_drop:g}"
+    if not values.data and (values.method != "structured" or is_search(values)):
+        asked = floor_flags(values) or f"--method={values.method}"
         raise UsageError(
             f"{asked} prunes while it trains: give --data=train.npz, or --macs=0.5 and no --method to cut off channels "
             "at once. Received: no --data"
@@ -106,7 +111,7 @@ def _run(call: Call) -> int:
     target = target_of("output", values.output, (".keras", ".h5"), inputs)
     record = target_of("json", values.json, ".json", inputs) if values.json else None
     loaded = load(call, path)
-    check_names(loaded.model, goal.layers)
+    check_goal(loaded.model, goal)
     pruned = _pruned(call, loaded.model, goal)
     costs = costs_compared(loaded.model, pruned.model)
     over = over_budget(goal.budget, loaded.model, pruned.model)
@@ -136,7 +141,7 @@ def _pruned(call: Call, model: Any, goal: Goal) -> _Pruned:
     splits = read_splits(call, model)
     job = job_of(model, splits.train, splits.validation, training_of(call.flags), console=call.notes)
     name = f"validation {splits.task.metric}"
-    if call.flags.max_drop is not None:
+    if is_search(call.flags):
         search, model = _searched(call, job, goal)
         found = search.record(model)
         names = ("history", "final_step", "statuses", "first_epoch")
@@ -148,7 +153,7 @@ def _pruned(call: Call, model: Any, goal: Goal) -> _Pruned:
 
 
 def _searched(call: Call, job: Job, goal: Goal) -> tuple[Search, Smallest]:
-    """Returns the search of `--max_drop`, and its result; tries are kept beside the output."""
+    """Returns the search of `--max_drop` or `--floor`, and its result; tries are kept beside the output."""
     from tfmot_swd.workflows.floor import floor_of
     from tfmot_swd.workflows.smallest import TOLERANCE, Search, cost_name
     from tfmot_swd.workflows.trials import check_folder
@@ -157,7 +162,7 @@ def _searched(call: Call, job: Job, goal: Goal) -> tuple[Search, Smallest]:
     folder = check_folder("--backup_dir", values.backup_dir or Path(values.output).with_suffix(".trials"))
     call.note(f"Every try is kept in {folder}: the same command goes on there. Remove it when you are done.")
     search = Search(job, goal, cost_name(values.by, values.method), folder)
-    floor = floor_of(values.max_drop, None, job.objective, job.baseline)
+    floor = floor_of(values.max_drop, values.floor, job.objective, job.baseline)
     return search, search.within(floor, TOLERANCE, values.max_trials)
 
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tfmot_swd.channels.criteria import resolve_criterion, scales
 from tfmot_swd.channels.groups import ChannelGroup, Member, channel_groups
-from tfmot_swd.channels.plan import makers_of
+from tfmot_swd.channels.plan import is_frozen, makers_of
 from tfmot_swd.channels.scores import ChannelScores, shares_within
 from tfmot_swd.costs.counts import ChannelCosts
 from tfmot_swd.costs.search import ChannelSearch
@@ -64,11 +64,7 @@ class ChannelPool(DecayPool[PruneStructuredDecay]):
             raise ValueError(missing_metadata_message(wrappers))
         variables = {id(each): each for each in map(master_variable, graph.trainable_weights)}
         # A layer frozen after wrapping keeps its channels.
-        ranked = [
-            group
-            for group in groups.values()
-            if _is_ranked(group, flags) and all(each.variable_id in variables for each in group.producers)
-        ]
+        ranked = [group for group in groups.values() if _is_ranked(group, flags) and not is_frozen(group, variables)]
         # It also keeps inputs that are constant and not zero, and a product keeps what an activation makes of zero.
         self.has_unknown_readers = any(
             group.multiplied_in or any(each.variable_id not in variables for each in group.consumers)
@@ -90,10 +86,8 @@ class ChannelPool(DecayPool[PruneStructuredDecay]):
             minimum=schedule.minimum,
             round_to=schedule.round_to,
         )
-        least = self.search.costs_of(np.concatenate(list(self.search.smallest().values())))
-        allowed = self.limits.final.values()
         # If the trained layers alone cannot meet the budget, they are not decayed to meet it.
-        self.waits = any(cost > limit for cost, limit in zip(least, allowed, strict=True))
+        self.waits = bool(self.limits.out_of_reach(self.search))
         makers = [makers_of(group, variables) for group in ranked]
         self._scores = ChannelScores(ranked, makers, variables, resolve_criterion(schedule.criterion))
         self._places = _places(ranked, self.search, lambda group, member: True)
