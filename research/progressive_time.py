@@ -2,7 +2,7 @@
 
     python -m research.progressive_time                       # on an otherwise idle machine
     python -m research.progressive_time --stages=removal,wide # some of them: step, width, training, wide, removal
-    python -m research.progressive_time --report              # tables of what is there
+    python -m research.progressive_time --report              # tables of what is there, also in progressive_time.md
 
 Two trainings go side by side, an epoch of each in turn, so that a slow moment of the machine falls on both; removals
 and the new traces after them are in their epochs. The step of RPGP is timed before any filter leaves, one step of each
@@ -23,7 +23,6 @@ import numpy as np
 import tf_keras as keras
 from absl import app, flags
 from rich.console import Console
-from rich.table import Table
 
 import tfmot_swd
 from examples.datasets import ImageData
@@ -35,6 +34,7 @@ from research.data import load
 from research.journal import Journal
 from research.removal_time import measure_removal
 from research.step_overhead import stepper
+from research.tables import ResultTable, write_markdown
 from research.turns import epoch_of, in_turn, steps_in_turn
 
 RESULTS = Path(__file__).parent / "results" / "progressive_time.jsonl"
@@ -56,6 +56,41 @@ WIDE_CASES: tuple[tuple[str, dict[str, Any], int, int], ...] = (
 WIDE_RATE, WIDE_METHODS = 0.5, ("rpgp", "rpgp_geometric")
 REMOVAL_CASES: tuple[tuple[str, dict[str, Any]], ...] = (("resnet20", {}), ("resnet20", {"width": 64}), ("vgg8", {}))
 STAGES = ("step", "width", "training", "wide", "removal")
+
+_SHARES = ("dense s", "share", "of processor", "last epoch", "MACs left")
+# (stage, title, columns of names, columns of numbers)
+TABLES: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
+    (
+        "training",
+        f"Time of training with RPGP as a share of dense training, {EPOCHS} epochs",
+        ("network", "data"),
+        ("filters removed", "rounded to", "leave at once", *_SHARES),
+    ),
+    (
+        "wide",
+        f"The same on wide and narrow networks, {WIDE_RATE:.0%} of the filters in multiples of 8",
+        ("network", "schedule"),
+        ("width", "removals", *_SHARES),
+    ),
+    (
+        "step",
+        "One step with RPGP's scores, ratio to a dense one (median of pairs)",
+        ("network",),
+        ("dense ms", "ratio"),
+    ),
+    ("width", "A step of a dense ResNet-20 by the width of its first stage", (), ("width", "ms")),
+    (
+        "removal",
+        "Seconds of the processor of one removal, up to the second step after it",
+        ("network",),
+        (
+            "soft too",
+            *("ranking", "soft pruning", "smaller model", "its optimizer", "else", "trace", "first run"),
+            "whole",
+            "of a dense net",
+        ),
+    ),
+)
 
 WANTED = flags.DEFINE_list("stages", list(STAGES), f"what to measure: {', '.join(STAGES)}")
 REPORT = flags.DEFINE_bool("report", False, "only print the tables of what is there")
@@ -143,67 +178,31 @@ def measure_width(width: int) -> dict[str, Any]:
     return {"seconds": float(np.median(seconds[3:]))}
 
 
-def print_tables(journal: Journal, console: Console) -> None:
-    trainings = table(
-        f"Time of training with RPGP as a share of dense training, {EPOCHS} epochs",
-        ("network", "data"),
-        "filters removed",
-        "rounded to",
-        "leave at once",
-        "dense s",
-        "share",
-        "of processor",
-        "last epoch",
-        "MACs left",
-    )
-    wide = table(
-        f"The same on wide and narrow networks, {WIDE_RATE:.0%} of the filters in multiples of 8",
-        ("network", "schedule"),
-        "width",
-        "removals",
-        "dense s",
-        "share",
-        "of processor",
-        "last epoch",
-        "MACs left",
-    )
-    steps = table(
-        "One step with RPGP's scores, ratio to a dense one (median of pairs)", ("network",), "dense ms", "ratio"
-    )
-    widths = table("A step of a dense ResNet-20 by the width of its first stage", (), "width", "ms")
-    removals = table(
-        "Seconds of the processor of one removal, up to the second step after it",
-        ("network",),
-        "soft too",
-        *("ranking", "soft pruning", "smaller model", "its optimizer", "else", "trace", "first run"),
-        "whole",
-        "of a dense net",
-    )
+def tables_of(journal: Journal) -> list[ResultTable]:
+    """Returns the tables of what a journal holds."""
+    rows: dict[str, list[tuple[str, ...]]] = {stage: [] for stage in STAGES}
     for record in journal.records():
         key, result = record["key"], record["result"]
         name = key.get("network", "") + (f"/{key['options']['width']}" if key.get("options") else "")
         if key["what"] == "width":
-            widths.add_row(str(key["width"]), f"{1000 * result['seconds']:.0f}")
+            row: tuple[str, ...] = (str(key["width"]), f"{1000 * result['seconds']:.0f}")
         elif key["what"] == "step":
-            steps.add_row(name, f"{1000 * result['seconds']['dense']:.1f}", f"{result['ratio']:.3f}")
+            row = (name, f"{1000 * result['seconds']['dense']:.1f}", f"{result['ratio']:.3f}")
         elif key["what"] == "removal":
             seconds = [f"{each:.2f}" for each in (*result["seconds"].values(), result["whole"], result["dense"])]
-            removals.add_row(name, "no" if key["hard_share"] == 1 else "yes", *seconds)
+            row = (name, "no" if key["hard_share"] == 1 else "yes", *seconds)
         elif key["what"] == "wide":
             numbers = (str(key["options"]["width"]), str(result["removals"]))
-            wide.add_row(key["network"], FILTER_TABLE[key["method"]].curve, *numbers, *shares(result))
+            row = (key["network"], FILTER_TABLE[key["method"]].curve, *numbers, *shares(result))
         else:
             settings = (f"{key['rate']:.0%}", str(key["round_to"]), f"{key['hard_share']:.0%}")
-            trainings.add_row(name, key["dataset"], *settings, *shares(result))
-    for each in (trainings, wide, steps, widths, removals):
-        console.print(each)
-
-
-def table(title: str, names: tuple[str, ...], *numbers: str) -> Table:
-    made = Table(title=title)
-    for heading in (*names, *numbers):
-        made.add_column(heading, justify="left" if heading in names else "right")
-    return made
+            row = (name, key["dataset"], *settings, *shares(result))
+        rows[key["what"]].append(row)
+    return [
+        ResultTable(title, (*names, *numbers), tuple(rows[stage]), left=names)
+        for stage, title, names, numbers in TABLES
+        if rows[stage]
+    ]
 
 
 def shares(result: dict[str, Any]) -> list[str]:
@@ -263,7 +262,9 @@ def main(_: list[str]) -> None:
         if not journal.done(key):
             journal.append(key, measure())
             console.print(f"Timed {key}")
-    print_tables(journal, console)
+    tables = tables_of(journal)
+    console.print(*tables)
+    write_markdown(RESULTS.with_suffix(".md"), tables)
 
 
 if __name__ == "__main__":

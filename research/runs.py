@@ -74,7 +74,7 @@ def _frequency(case: Case, seeds: Any, only: Any, rates: Any) -> Iterator[dict[s
 
 def _tuning(case: Case, seeds: Any, only: Any, rates: Any) -> Iterator[dict[str, Any]]:
     candidates = TUNING
-    if case.trained:
+    if case.fine_tunes:
         candidates = (fine_tuning_of_channels if case.pruned == "channels" else fine_tuning)(case.optimizer)
     for seed in seeds or TUNING_SEEDS:
         if seed != TUNING_SEEDS[0]:
@@ -91,12 +91,12 @@ def _tuning(case: Case, seeds: Any, only: Any, rates: Any) -> Iterator[dict[str,
 
 def tuning_rate(case: Case) -> float:
     """Returns the rate at which the settings of a case are tuned."""
-    return FINE_TUNING_RATES[case.pruned] if case.trained else TUNING_RATE
+    return FINE_TUNING_RATES[case.pruned] if case.fine_tunes else TUNING_RATE
 
 
 def _final(case: Case, seeds: Any, only: Any, rates: Any) -> Iterator[dict[str, Any]]:
     settings = tuned(TUNED_ON.get(case.name, case.name))
-    for seed in seeds or (FINE_TUNING_SEEDS if case.trained else FINAL_SEEDS):
+    for seed in seeds or (FINE_TUNING_SEEDS if case.fine_tunes else FINAL_SEEDS):
         for rate in rates or FINAL_RATES[case.name]:
             for family, candidate in settings.items():
                 if only is None or family in only:

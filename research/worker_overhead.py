@@ -11,11 +11,13 @@ step by step. The collective operations are those of the traced step. Resumable:
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -137,16 +139,20 @@ def in_workers(network: str, steps: int) -> dict[str, Any]:
     cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports(WORKERS)]}
     command = [sys.executable, "-m", "research.worker_overhead", "--worker", f"--case={network}", f"--steps={steps}"]
     threads = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
-    processes = []
-    for index in range(WORKERS):
-        config = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})
-        env = {**os.environ, **threads, "TF_CPP_MIN_LOG_LEVEL": "3", "TF_CONFIG": config}
-        processes.append(subprocess.Popen(command, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
-    said = [process.communicate() for process in processes]
-    for process, (_, errors) in zip(processes, said, strict=True):
-        if process.returncode:
-            raise RuntimeError(f"A worker failed. Received: {errors[-2000:]}")
-    found: dict[str, Any] = json.loads(said[0][0].splitlines()[-1])
+    with contextlib.ExitStack() as stack:
+        processes, errors = [], []
+        for index in range(WORKERS):
+            config = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})
+            env = {**os.environ, **threads, "TF_CPP_MIN_LOG_LEVEL": "3", "TF_CONFIG": config}
+            # Into a file, as a pipe that nobody reads stops its worker when it is full, and the others wait for that.
+            errors.append(stack.enter_context(tempfile.TemporaryFile("w+")))
+            processes.append(subprocess.Popen(command, env=env, text=True, stdout=subprocess.PIPE, stderr=errors[-1]))
+        said = [process.communicate()[0] for process in processes]
+        for process, file in zip(processes, errors, strict=True):
+            if process.returncode:
+                file.seek(0)
+                raise RuntimeError(f"A worker failed. Received: {file.read()[-2000:]}")
+    found: dict[str, Any] = json.loads(said[0].splitlines()[-1])
     return found
 
 

@@ -201,7 +201,10 @@ def test_a_very_large_tensor_is_several_vectors(monkeypatch):
             found = kth_magnitude([tf.constant(array)], rank, guess=guess, static=static)
             assert found.numpy().view(np.uint32) == expected([array], rank)
         among = selector([tf.constant(array)], static)
-        assert bits_to_float(among.kth_of_each([40], tf.constant([True]))).numpy()[0] == np.sort(np.abs(array))[40]
+        assert (
+            bits_to_float(among.kth_of_each([40], tf.constant([True]), magnitude_bits(guess)[None])).numpy()[0]
+            == np.sort(np.abs(array))[40]
+        )
 
 
 @pytest.mark.parametrize("static", [False, True])
@@ -264,11 +267,12 @@ def test_counts_by_tensor_come_with_the_selection(k, offset, static):
 @pytest.mark.parametrize("static", [False, True])
 def test_selection_among_what_is_below_a_limit_of_each_tensor(static):
     among = selector([tf.constant([1.0, -4.0, 3.0]), tf.constant([0.5, 2.0])], static)
-    own = among.kth_of_each([1, None], tf.constant([True, True]))
+    guesses = magnitude_bits(tf.constant([3.01, 0.0]))
+    own = among.kth_of_each([1, None], tf.constant([True, True]), guesses)
     free = among.under(own)
 
     assert bits_to_float(own).numpy()[0] == 3.0
-    assert among.kth_of_each([1, None], tf.constant([False, True])).numpy().tolist() == [ABOVE_ALL, ABOVE_ALL]
+    assert among.kth_of_each([1, None], tf.constant([False, True]), guesses).numpy().tolist() == [ABOVE_ALL, ABOVE_ALL]
     assert [float(bits_to_float(free.kth(tf.constant(k)))) for k in range(3)] == [0.5, 1.0, 2.0]
     assert float(bits_to_float(free.largest())) == 2.0
 

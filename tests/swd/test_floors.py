@@ -59,10 +59,11 @@ def test_a_count_that_the_rate_does_not_leave_is_refused_when_the_model_is_wrapp
         tfmot_swd.prune_selective_decay(net, schedule)
 
 
-def limits(weights, k, floors, guess=0.0, held=None, static=False):
+def limits(weights, k, floors, guess=0.0, held=None, static=False, own=0.5):
     selection = ThresholdSelection(tuple(np.size(each) for each in weights), tuple(floors))
     tensors = [tf.constant(each, tf.float32) for each in weights]
-    threshold, own = selection.limits(tensors, tf.constant(k), tf.constant(guess), held, static=static)
+    last = None if held is None else tf.constant(np.where(held, own * guess, guess), tf.float32)
+    threshold, own = selection.limits(tensors, tf.constant(k), tf.constant(guess), last, static=static)
     return float(threshold), own.numpy().tolist()
 
 

@@ -63,7 +63,7 @@ def test_constants_behind_the_flatbuffer_are_read_and_not_given_to_tflite_micro(
     export_tflite(small_net, tmp_path / "model.tflite")
     content = (tmp_path / "model.tflite").read_bytes()
     moved = with_constants_behind(content)
-    images = {"conv2d_input": np.random.default_rng(0).normal(size=(3, 4, 4, 2)).astype(np.float32)}
+    images = {small_net.input_names[0]: np.random.default_rng(0).normal(size=(3, 4, 4, 2)).astype(np.float32)}
     for name, values in run_tflite(moved, images)[0].items():
         np.testing.assert_array_equal(values, run_tflite(content, images)[0][name])
     for ours, wanted in zip(read_graph(moved).kernels(), read_graph(content).kernels(), strict=True):

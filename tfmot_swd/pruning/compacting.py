@@ -64,15 +64,16 @@ class Compacting(Selector):
 
         return tf.cond(near.holds(within), hit, miss)
 
-    def kth_of_each(self, ranks: Sequence[int | None], wanted: tf.Tensor) -> tf.Tensor:
-        return tf.stack(
-            [
-                tf.constant(ABOVE_ALL, tf.uint32)
-                if rank is None
-                else _radix_where(wanted[tensor], self.bits.of_tensor(tensor).values, tf.constant(rank, tf.int32))
-                for tensor, rank in enumerate(ranks)
-            ]
-        )
+    def kth_of_each(self, ranks: Sequence[int | None], wanted: tf.Tensor, guesses: tf.Tensor) -> tf.Tensor:
+        found = []
+        for tensor, rank in enumerate(ranks):
+            own = tf.constant(ABOVE_ALL, tf.uint32)
+            if rank is not None:
+                own = _kth_where(
+                    wanted[tensor], self.bits.of_tensor(tensor).values, tf.constant(rank, tf.int32), guesses[tensor]
+                )
+            found.append(own)
+        return tf.stack(found)
 
 
 class _Bracket:
@@ -160,13 +161,11 @@ def _radix_of(values: Sequence[tf.Tensor], limits: Sequence[tf.Tensor], rank: tf
 
 
 @tf.function(autograph=False, reduce_retracing=True, experimental_attributes={"_noinline": True})
-def _radix_where(wanted: tf.Tensor, values: Sequence[tf.Tensor], rank: tf.Tensor) -> tf.Tensor:
-    """Returns the number of a rank among all if it is wanted, else `ABOVE_ALL`."""
-    return tf.cond(
-        wanted,
-        lambda: _radix_of(values, [_NO_LIMIT] * len(values), rank),
-        lambda: tf.constant(ABOVE_ALL, tf.uint32),
-    )
+def _kth_where(wanted: tf.Tensor, values: Sequence[tf.Tensor], rank: tf.Tensor, guess: tf.Tensor) -> tf.Tensor:
+    """Returns the number of a rank among those of one tensor if it is wanted, else `ABOVE_ALL`."""
+    # A selection does not ask how long a piece is.
+    bits = BitVectors(list(values), [[Piece(0, 0, 0)]] * len(values))
+    return tf.cond(wanted, lambda: Compacting(bits, 1).kth(rank, guess), lambda: tf.constant(ABOVE_ALL, tf.uint32))
 
 
 @tf.function(autograph=False, input_signature=[_VALUES, _BITS, _NUMBER, _NUMBER])

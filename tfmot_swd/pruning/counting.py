@@ -30,7 +30,7 @@ class Counting(Selector):
         chosen = self.kth(k)
         return chosen, self._counts_below(tf.fill([self.tensors], chosen + np.uint32(with_equal)))
 
-    def kth_of_each(self, ranks: Sequence[int | None], wanted: tf.Tensor) -> tf.Tensor:
+    def kth_of_each(self, ranks: Sequence[int | None], wanted: tf.Tensor, guesses: tf.Tensor) -> tf.Tensor:
         known = np.array([0 if rank is None else rank for rank in ranks], np.int32)
         found = _bisected(self._counts_below, tf.constant(known))
         return tf.where(wanted & np.array([rank is not None for rank in ranks]), found, np.uint32(ABOVE_ALL))

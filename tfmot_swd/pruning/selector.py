@@ -49,12 +49,13 @@ class Selector(abc.ABC):
         """
 
     @abc.abstractmethod
-    def kth_of_each(self, ranks: Sequence[int | None], wanted: tf.Tensor) -> tf.Tensor:
+    def kth_of_each(self, ranks: Sequence[int | None], wanted: tf.Tensor, guesses: tf.Tensor) -> tf.Tensor:
         """Returns sorted(magnitudes)[rank] of each tensor that is wanted, uint32 `(tensors,)`.
 
         Args:
           ranks: by tensor; None where it is not known.
           wanted: bool `(tensors,)`. The others, and those of unknown rank, have `ABOVE_ALL`.
+          guesses: uint32 `(tensors,)`, as that of `kth`.
         """
 
     def under(self, limits: tf.Tensor) -> Self:

@@ -85,7 +85,7 @@ class ThresholdSelection:
         tensors: Sequence[tf.Tensor],
         k: tf.Tensor,
         guess: tf.Tensor,
-        held: tf.Tensor | Sequence[bool] | None = None,
+        last: tf.Tensor | None = None,
         *,
         static: bool = False,
     ) -> tuple[tf.Tensor, tf.Tensor]:
@@ -94,20 +94,20 @@ class ThresholdSelection:
         Args:
           tensors: the values whose magnitudes are ranked.
           k: how many are targeted, an integer scalar.
-          guess: an earlier global threshold, float32 scalar.
-          held: which tensors kept weights by their floor at the last selection, bool `(tensors,)`; saves useless
+          guess: the last global threshold, float32 scalar.
+          last: the last threshold of each tensor, float32 `(tensors,)`, below `guess` where a floor held; saves useless
             selections, and changes nothing that is kept.
           static: whether shapes must not depend on data; see `needs_static_shapes`.
         """
         values = [tf.cast(each, tf.float32) for each in tensors]
-        held = tf.zeros([len(values)], tf.bool) if held is None else tf.convert_to_tensor(held, tf.bool)
-        found: tuple[tf.Tensor, tf.Tensor] = _traced(self, static)(values, tf.cast(k, tf.int32), guess, held)
+        last = tf.fill([len(values)], guess) if last is None else last
+        found: tuple[tf.Tensor, tf.Tensor] = _traced(self, static)(values, tf.cast(k, tf.int32), guess, last)
         return found
 
     def limits_of(
-        self, among: Selector, k: tf.Tensor, guess: tf.Tensor, held: tf.Tensor
+        self, among: Selector, k: tf.Tensor, guess: tf.Tensor, last: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns the thresholds as magnitude bits; in graph."""
+        """Returns the thresholds as magnitude bits, as which the last ones are given; in graph."""
         if not self.has_floors:
             threshold = among.kth(k, guess)
             return threshold, self._same(threshold)
@@ -121,9 +121,10 @@ class ThresholdSelection:
             held: tf.Tensor, short: tf.Tensor, threshold: tf.Tensor, owns: tf.Tensor
         ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
             held |= short
-            threshold, owns, upto = self._with_floors(among, k, guess, held)
+            threshold, owns, upto = self._with_floors(among, k, guess, held, last)
             return held, ~held & self._are_short(upto), threshold, owns
 
+        held = last < guess
         threshold, short = tf.cond(tf.reduce_any(held), lambda: (guess, held), without)
         *_, threshold, owns = tf.while_loop(
             lambda held, short, threshold, owns: tf.reduce_any(short),
@@ -139,7 +140,7 @@ class ThresholdSelection:
         return (floors > 0) & (np.array(self.sizes, np.int32) - out < floors)
 
     def _with_floors(
-        self, among: Selector, k: tf.Tensor, guess: tf.Tensor, held: tf.Tensor
+        self, among: Selector, k: tf.Tensor, guess: tf.Tensor, held: tf.Tensor, last: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Returns (global threshold, threshold of each tensor, how many of each are not above the global one).
 
@@ -148,7 +149,7 @@ class ThresholdSelection:
         """
         ranks = [size - floor if floor else None for size, floor in zip(self.sizes, self.floors, strict=True)]
         # A weight that is already zero is not kept: it would take the place of a non-zero one of its kernel.
-        owns = tf.maximum(among.kth_of_each(ranks, held), np.uint32(1))
+        owns = tf.maximum(among.kth_of_each(ranks, held, last), np.uint32(1))
         free = among.under(owns)
         threshold, upto = free.kth_and_counts(k, guess, with_equal=True)
         # Where only the floors are kept, the threshold is just above the largest of the other weights.
@@ -165,9 +166,9 @@ class ThresholdSelection:
 def _traced(selection: ThresholdSelection, static: bool) -> Any:
     """Returns the selection as one graph, traced once: a step selects in two places, and each fit traces it twice."""
 
-    def limits(values: list[tf.Tensor], k: tf.Tensor, guess: tf.Tensor, held: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def limits(values: list[tf.Tensor], k: tf.Tensor, guess: tf.Tensor, last: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         among = selector(values, static)
-        threshold, own = selection.limits_of(among, k, magnitude_bits(guess), held)
+        threshold, own = selection.limits_of(among, k, magnitude_bits(guess), magnitude_bits(last))
         return bits_to_float(threshold), bits_to_float(own)
 
     # On a GPU, XLA makes one kernel of each counting pass.

@@ -153,14 +153,12 @@ class WeightPool(DecayPool[PruneSelectiveDecay]):
         with tf.name_scope("selective_decay_threshold"):
             rank = tf.cast(sparsity * self.size, tf.int32)
             guess = self.leader.threshold.read_value()
-            held = None
-            if selection.has_floors:
-                held = magnitude_bits(tf.gather(self._present_limits(), self._places)) < magnitude_bits(guess)
+            last = tf.gather(self._present_limits(), self._places) if selection.has_floors else None
             threshold, own = selection.limits(
                 [self._ranked(each) for each in self._counted()],
                 rank,
                 guess,
-                held,
+                last,
                 static=needs_static_shapes(self._targets[0].weight),
             )
             places = dict(zip(self._places, tf.unstack(own), strict=True))
