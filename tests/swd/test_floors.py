@@ -123,7 +123,7 @@ def test_floors_of_some_give_the_thresholds_of_all_with_ties_too(seed, static):
 def test_of_ties_as_many_stay_where_no_floor_held_before(static):
     # The threshold of two of four is 1, and both ones of the first would stay by it, as would that of the second.
     for held in (None, [True, False]):
-        assert limits([[1.0, 1.0], [1.0, 5.0]], 1, [1, 0], 0.0, held, static) == (5.0, [1.0, 5.0])
+        assert limits([[1.0, 1.0], [1.0, 5.0]], 1, [1, 0], 2.0, held, static) == (5.0, [1.0, 5.0])
 
 
 def net(small: float = 0.01) -> keras.Model:
