@@ -14,6 +14,7 @@ import tf_keras as keras
 import tfmot_swd
 from examples.filter_methods import PRUNING_SHARE, afresh
 from examples.job import Fitted, Job
+from tfmot_swd.keras2.compat import master_variable
 
 Scores = Mapping[str, np.ndarray]
 # Liu et al. 2017 have 1e-4 in 160 epochs; a run of nine needs more for scales to reach zero.
@@ -42,7 +43,8 @@ class RemoveOnce(keras.callbacks.Callback):
 
 def l1_shares(model: keras.Model) -> Scores:
     """Returns the place of each channel in its group by the L1 norm of its filters, in (0, 1]: equal rates."""
-    variables = {id(each): each.numpy() for each in model.trainable_weights}
+    # Those behind the variables of a mixed precision.
+    variables = {id(each): each.numpy() for each in map(master_variable, model.trainable_weights)}
     found = {}
     for row in tfmot_swd.plan_channels(model, layers="all").ranked:
         norms = np.zeros(row.channels)

@@ -115,7 +115,8 @@ def draw(cases: Sequence[str], path: Path) -> Path | None:
             ]
             axis.scatter(*zip(*points, strict=True), s=14, color=color, label=method)
         axis.set_xticks(range(len(rates)), [f"{rate:.1%}" for rate in rates])
-        axis.set_xlabel("weights removed (of the prunable ones)")
+        channels = CASES[case].pruned == "channels"
+        axis.set_xlabel("parameters removed" if channels else "weights removed (of the prunable ones)")
         axis.set_ylabel("test accuracy (%)")
         axis.set_title(CASES[case].title)
         axis.grid(alpha=0.3)

@@ -40,6 +40,9 @@ def main(strategy: str, *schedules: str) -> None:
         return
     # Before a strategy is asked for, as it looks for the devices that there are.
     replicas = mirrored()
+    if strategy == "devices":
+        say([trained_on(device, eagerly) for eagerly in (False, True) for device in ("CPU:0", "CPU:1")])
+        return
     for name in schedules:
         say([trained(each, schedule_named(name)) for each in (tf.distribute.get_strategy(), replicas)])
     keras.mixed_precision.set_global_policy("mixed_float16")
@@ -75,6 +78,25 @@ def trained(
         "step": callback.history[-1].step,
         "replicas": strategy.num_replicas_in_sync,
     }
+
+
+def trained_on(device: str, eagerly: bool) -> dict[str, object]:
+    """Returns the weights of a training without a strategy, those of the first layer on a device."""
+
+    class Placed(keras.layers.Dense):
+        def build(self, shape):
+            with tf.device(device):
+                super().build(shape)
+
+    keras.utils.set_random_seed(1)
+    plain = keras.Sequential([Placed(16, "relu", input_shape=(6,)), keras.layers.Dense(6)])
+    model = tfmot_swd.prune_selective_decay(plain, schedule_named("implicit"))
+    model.compile(keras.optimizers.SGD(0.1), "mse", run_eagerly=eagerly)
+    x = np.random.default_rng(0).normal(size=(STEPS * BATCH, 6)).astype(np.float32)
+    model.fit(x, x, BATCH, shuffle=False, verbose=0, callbacks=[tfmot_swd.UpdatePruningStep()])
+    weights = [value.tolist() for value in tfmot_swd.strip_pruning(model, remove_channels=False).get_weights()]
+    devices = [variable.device.rpartition("device:")[2] for variable in model.trainable_weights]
+    return {"weights": weights, "step": STEPS, "devices": devices}
 
 
 def network() -> keras.Model:

@@ -53,6 +53,15 @@ def test_two_mirrored_replicas_equal_one_device(one_process, schedule):
     assert_equal(one, two, 1e-5)
 
 
+def test_a_layer_on_another_device_is_decayed_there():
+    """As an embedding whose `build` keeps it in the memory of the CPU; in graph and eagerly."""
+    (found,) = results(start(WORKER, "devices"), timeout=540)
+    for one, two in (found[:2], found[2:]):
+        assert one["devices"] == ["CPU:0"] * 4
+        assert two["devices"] == ["CPU:1", "CPU:1", "CPU:0", "CPU:0"]
+        assert_equal(one, two, 0.0)
+
+
 def test_mirrored_mixed_precision_prunes_too(one_process):
     zeros = sum(int((np.asarray(value) == 0).sum()) for value in one_process[-1]["weights"])
     assert zeros >= int(0.8 * (6 * 16 + 16 + 16 * 3 + 3))

@@ -44,6 +44,11 @@ PACKAGE = Path(__file__).parents[2] / "tfmot_swd"
             "it still has macs=432. Give a smaller --round_to. Received: --macs=3",
         ),
         ("Raise final_rate, or lower minimum or round_to.", "Give a larger --rate, or lower --round_to."),
+        ("name it in float_layers or in int16_layers.", "name it in --float_layers or in --int16_layers."),
+        (
+            "have it in float (float_layers) or 16 bits (int16_layers).",
+            "have it in float (tfmot-swd export --float_layers) or 16 bits (--int16_layers).",
+        ),
         # Flags, paths and Python itself stay as they are.
         ("give --min_agreement=0.6", "give --min_agreement=0.6"),
         ("Received: '/tmp/skip=1/round_to/check_data.npz'", "Received: '/tmp/skip=1/round_to/check_data.npz'"),

@@ -115,7 +115,15 @@ def test_floors_of_some_give_the_thresholds_of_all_with_ties_too(seed, static):
     for k in range(0, 26, 5):
         floors = [int(rng.integers(0, size * (26 - k) // 26 + 1)) for size in (9, 5, 12)]
         every = limits(weights, k, floors, 2.0, [True] * 3, static)
-        assert all(limits(weights, k, floors, 2.0, np.arange(3) == first, static) == every for first in range(3))
+        for held in (None, *(np.arange(3) == first for first in range(3))):
+            assert limits(weights, k, floors, 2.0, held, static) == every
+
+
+@pytest.mark.parametrize("static", [False, True])
+def test_of_ties_as_many_stay_where_no_floor_held_before(static):
+    # The threshold of two of four is 1, and both ones of the first would stay by it, as would that of the second.
+    for held in (None, [True, False]):
+        assert limits([[1.0, 1.0], [1.0, 5.0]], 1, [1, 0], 2.0, held, static) == (5.0, [1.0, 5.0])
 
 
 def net(small: float = 0.01) -> keras.Model:

@@ -74,6 +74,10 @@ def test_constants_behind_the_flatbuffer_are_read_and_not_given_to_tflite_micro(
         read_layout(moved).require_micro()
     with pytest.raises(ValueError, match="damaged or incomplete"):
         read_graph(moved[:-8])
+    # A place that is none.
+    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
+    model.buffers[0].offset = 1
+    read_layout(bytes(flatbuffer_utils.convert_object_to_bytearray(model))).require_micro()
 
 
 def test_int8_file_has_a_scale_for_each_channel(small_net, tmp_path):

@@ -58,10 +58,12 @@ def test_where_all_is_zero_in_the_model_any_value_strays():
         ("net/act/Relu;net/norm/add;net/conv/Conv2D", ("act", "norm", "conv")),
         ("net/inner/conv/BiasAdd;net/inner/conv/Conv2D", ("conv",)),
         ("StatefulPartitionedCall:0", ()),
+        # An operation of one layer, as another layer is called.
+        ("net/act/add;net/add/add", ("act", "add")),
     ],
 )
 def test_layers_in_the_name_of_a_tensor(name, layers):
-    assert _layers(name, {"act", "norm", "conv", "inner"}) == layers
+    assert _layers(name, {"act", "norm", "conv", "inner", "add"}) == layers
 
 
 def row(name: str, error: float, rounding: float = 0.0, clipped: float = 0.0, limits: object = (-1.0, 1.0)):
@@ -215,6 +217,21 @@ def test_a_layer_that_is_folded_is_told_with_the_layers_to_name_instead(rows, tm
     ):
         export_tflite(model, tmp_path / "a.tflite", "int8", representative_data=rows, float_layers=["norm"], **_LAX)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_layer_that_is_called_as_an_operation_of_others_stays_in_float_alone(tmp_path):
+    layers = keras.layers
+    x = layers.Input((4, 8), name="x")
+    # Its bias is added by an operation "add".
+    options = {"bias_axes": "d", "bias_initializer": "ones", "name": "proj"}
+    y = layers.EinsumDense("abc,cd->abd", (None, 8), **options)(x)
+    y = layers.Dense(3, name="head")(layers.Flatten(name="flat")(layers.Add(name="add")([x, y])))
+    data = np.random.default_rng(0).normal(size=(60, 4, 8)).astype("float32")
+    path = tmp_path / "a.tflite"
+    export_tflite(keras.Model(x, y), path, "int8", representative_data=data, float_layers=["add"])
+    graph = read_graph(path.read_bytes())
+    types = [(each.name, graph.tensors[each.outputs[0]].dtype.name) for each in graph.operators]
+    assert [name for name, dtype in types if dtype == "float32" and name != "DEQUANTIZE"] == ["ADD"]
 
 
 _SIZES = {"body": 8, "z": 3, "c": 3, "a": 5, "y": 6, "b": 7}

@@ -1,5 +1,7 @@
 """What frozen layers leave in reach is known before a training: jobs refuse what is not, and search within the rest."""
 
+import dataclasses
+
 import keras as keras3
 import numpy as np
 import pytest
@@ -7,12 +9,15 @@ import tf_keras as keras
 
 from tests.workflows.nets import TRAIN, VALIDATION, Cut
 from tfmot_swd import Budget
+from tfmot_swd.costs.cost import find_cost
 from tfmot_swd.pruning.methods import method_named
 from tfmot_swd.pruning.wrapper import PruningWrapper
-from tfmot_swd.workflows import compress, smallest
+from tfmot_swd.workflows import Trial, compress, smallest
 from tfmot_swd.workflows.goal import Goal
 from tfmot_swd.workflows.job import Job
+from tfmot_swd.workflows.one_shot import OneShot
 from tfmot_swd.workflows.reach import check_reach
+from tfmot_swd.workflows.smallest import Search
 
 
 def frozen_base(package=keras, frozen=True):
@@ -55,6 +60,15 @@ def test_a_budget_out_of_reach_is_refused_before_any_training(options, package, 
             frozen_base(package), TRAIN, VALIDATION, output=output, budget=Budget(parameters=0.5), verbose=0, **options
         )
     assert not output.exists()
+
+
+def test_the_least_bytes_of_a_search_are_in_reach_of_its_trainings():
+    layers = [keras.layers.Dense(64, "relu", name=name, trainable=name != "base") for name in ("base", "hidden")]
+    net = keras.Sequential([keras.layers.Input((32,)), *layers, keras.layers.Dense(4, name="head")])
+    goal = Goal("structured")
+    share = Search._rounded(*2 * [OneShot(net, goal, find_cost("bytes")).least])
+    found = check_reach(net, dataclasses.replace(goal, budget=Budget(bytes=share)))
+    assert found.least["bytes"] <= found.limits["bytes"] <= found.least["bytes"] * 1.001
 
 
 def test_what_no_layer_could_meet_is_not_for_the_frozen_ones_to_solve():
@@ -107,3 +121,8 @@ def test_a_search_is_within_reach_and_says_what_bounds_it(monkeypatch):
     other = smallest(frozen_base(), TRAIN, VALIDATION, floor=4.0, epochs=1, verbose=0)
     assert other.met
     assert "Frozen" not in str(other)
+    # Near the least one, and a smaller one missed.
+    trials = (Trial(0.54, 73, 73 / 136, 5.0, 5.0, False, 1), Trial(0.58, 78, 78 / 136, 3.0, 3.0, True, 1))
+    near = dataclasses.replace(found, floor=4.0, trials=trials, best=1)
+    assert "Frozen" not in near.words()
+    assert "Frozen layers bound it" in dataclasses.replace(near, trials=trials[1:], best=0).words()

@@ -6,8 +6,8 @@ import re
 
 # Arguments that flags of the same name stand for.
 _FLAGS = (
-    "backup_dir batch_size board by calibration_percentile flash float_layers floor max_accuracy_loss max_drop "
-    "max_trials min_agreement only ram round_to skip target tolerance"
+    "backup_dir batch_size board by calibration_percentile flash float_layers floor int16_layers max_accuracy_loss "
+    "max_drop max_trials min_agreement only ram round_to skip target tolerance"
 )
 _LIMITS = "bytes latency macs parameters sparsity"
 _NAMES = {
@@ -31,7 +31,10 @@ _SENTENCES = (
     (r"or give flash and ram;", "or give --flash and --ram;"),
     (r"(Set layer\.trainable = True on some of them)(?=, such| for|\.)", r"\1 in Python and save the model again"),
     (r"worst value itself, as floor=", "worst value itself, as --floor="),
-    (r"in float \(float_layers\)", "in float (tfmot-swd export --float_layers)"),
+    (
+        r"in float \(float_layers\) or 16 bits \(int16_layers\)",
+        "in float (tfmot-swd export --float_layers) or 16 bits (--int16_layers)",
+    ),
     (r"a smaller minimum or round_to", "a smaller round_to"),
     (r"lower minimum or round_to", "lower round_to"),
     (r"Raise final_rate", "Give a larger final_rate"),

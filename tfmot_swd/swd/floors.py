@@ -113,8 +113,9 @@ class ThresholdSelection:
             return threshold, self._same(threshold)
 
         def without() -> tuple[tf.Tensor, tf.Tensor]:
-            threshold, below = among.kth_and_counts(k, guess)
-            return threshold, self._are_short(below)
+            # With those that are equal, as floors count: of ties, what is kept would depend on where the search began.
+            threshold, upto = among.kth_and_counts(k, guess, with_equal=True)
+            return threshold, self._are_short(upto)
 
         def with_more(
             held: tf.Tensor, short: tf.Tensor, threshold: tf.Tensor, owns: tf.Tensor

@@ -188,14 +188,25 @@ class WeightPool(DecayPool[PruneSelectiveDecay]):
 
     def _decay(self, strategy: tf.distribute.Strategy, shrink_by: tf.Tensor, limits: tf.Tensor) -> None:
         factor = 1.0 / (1.0 + shrink_by)
-        weights = [each.weight for each in self._targets]
         if not tf.distribute.has_strategy():
-            pooled = [each.wrapper.pooled(each.weight.read_value()) for each in self._targets]
-            _shrink(weights, pooled, limits, factor)
+            self._shrink_in_place(limits, factor)
             return
+        weights = [each.weight for each in self._targets]
         self._update(
             strategy, weights, weights, limits, lambda values, pooled, own: _shrunk(values, pooled, own, factor)
         )
+
+    def _shrink_in_place(self, limits: tf.Tensor, factor: tf.Tensor) -> None:
+        """Decays the variables inside of XLA, which writes to those of its own device alone."""
+        places: dict[str, list[int]] = {}
+        for place, each in enumerate(self._targets):
+            places.setdefault(each.weight.device, []).append(place)
+        for device, own in places.items():
+            targets = [self._targets[place] for place in own]
+            with tf.device(device):
+                pooled = [each.wrapper.pooled(each.weight.read_value()) for each in targets]
+                own_limits = limits if len(places) == 1 else tf.gather(limits, own)
+                _shrink([each.weight for each in targets], pooled, own_limits, factor)
 
     def _update(
         self,

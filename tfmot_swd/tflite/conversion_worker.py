@@ -123,8 +123,9 @@ def operators_of(model: Any, settings: dict[str, Any], argument: str) -> list[An
         kind = flatbuffer_utils.opcode_to_name(model, operator.opcodeIndex)
         parts: set[str] = set()
         for index in map(int, operator.outputs):
-            # Outputs of the model are called otherwise, the last layer of each by its place alone.
-            parts |= {part for each in graph.tensors[index].name.decode().split(";") for part in each.split("/")}
+            # Outputs of the model are called otherwise, the last layer of each by its place alone. The last part of a
+            # name is that of an operation: a dense layer has an add, as an Add layer is called.
+            parts |= {part for each in graph.tensors[index].name.decode().split(";") for part in each.split("/")[:-1]}
             parts |= outputs.get(index, set())
         known.update(dict.fromkeys(parts, (number, kind)))
         if parts & wanted:

@@ -168,7 +168,7 @@ def _layers(name: str, known: set[str]) -> tuple[str, ...]:
     """Returns the layers in a tensor's name, such as `net/conv/Relu;net/conv/BiasAdd`."""
     found: list[str] = []
     for part in name.split(";"):
-        # Of layers within a layer, the inner one.
-        inner = [each for each in part.split("/") if each in known][-1:]
+        # Of layers within a layer, the inner one; the last part is an operation, as the add of a dense layer.
+        inner = [each for each in part.split("/")[:-1] if each in known][-1:]
         found += [each for each in inner if each not in found]
     return tuple(found)

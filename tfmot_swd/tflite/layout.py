@@ -160,7 +160,8 @@ def read_layout(content: bytes) -> FileLayout:
     customs = [None if code.customCode is None else code.customCode.decode() for code in model.operatorCodes]
     known = (custom if name == "CUSTOM" and custom else name for name, custom in zip(operators, customs, strict=True))
     inputs, outputs = ports("input", graph.inputs), ports("output", graph.outputs)
-    is_whole = not any(buffer.offset for buffer in model.buffers or ())
+    # 1 is no place.
+    is_whole = all(buffer.offset <= 1 for buffer in model.buffers or ())
     return FileLayout(inputs, outputs, tuple(dict.fromkeys(known)), file, is_whole)
 
 

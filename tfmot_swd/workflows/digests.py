@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -39,7 +40,8 @@ def model_digest(model: Any) -> str:
 def cost_digests(costs: Mapping[str, Cost]) -> dict[str, str]:
     """Returns entries for a journal of costs by name: a SHA-256 of class and config, as the table of a latency.
 
-    Costs that are built in are left out, which are the same everywhere.
+    Costs that are built in are left out, which are the same everywhere. Objects of a config that are written with their
+    address, as functions, are told by their name alone, so that another process knows the cost again.
 
     >>> from tfmot_swd.costs import LatencyCost, LatencyTable, OperatorTime, find_cost
     >>> tables = [LatencyTable((OperatorTime("int8", "dense", start, 0.01, 0.0),)) for start in (2.0, 2.0, 3.0)]
@@ -49,8 +51,12 @@ def cost_digests(costs: Mapping[str, Cost]) -> dict[str, str]:
     >>> cost_digests({"macs": find_cost("macs")})
     {}
     """
+    told = {name: f"{class_name(cost)} {_ADDRESS.sub('', config_key(cost))}" for name, cost in costs.items()}
     return {
-        f"cost of {name}": hashlib.sha256(f"{class_name(cost)} {config_key(cost)}".encode()).hexdigest()
-        for name, cost in costs.items()
+        f"cost of {name}": hashlib.sha256(each.encode()).hexdigest()
+        for name, each in told.items()
         if name not in BUILT_IN
     }
+
+
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")

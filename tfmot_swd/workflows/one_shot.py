@@ -50,7 +50,10 @@ class OneShot:
         sizes = {"minimum": 1, "round_to": goal.round_to}
         smallest = ChannelSearch(plan.groups, names, [], costs, **sizes).smallest()
         if cost.estimated:
-            cost = cost.calibrated(costs, smallest)
+            # As for the budget of a training, whose estimate knows frozen layers as small ones too: a share that is
+            # least by another estimate would be out of its reach.
+            wrapped = [row.group for row in plan.wrapped]
+            cost = cost.calibrated(costs, ChannelSearch(plan.groups, wrapped, [], costs, **sizes).smallest())
         self._search = ChannelSearch(plan.groups, names, [count_terms(cost, costs)], costs, **sizes)
         self._whole = self._cost_of(np.ones(self._search.channels, bool))
         self.least = self._cost_of(np.concatenate(list(smallest.values()))) / self._whole

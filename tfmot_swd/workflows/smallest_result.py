@@ -108,7 +108,9 @@ class Smallest(Printable, JsonResult):
                 "or accept a larger drop."
             )
         said = f"The smallest model found with {bound} has {what} and {self.metric} {_number(found.metric)}; {tries}."
-        if self.frozen and min(found.share, found.reached) <= self.least * (1 + self.tolerance) * (1 + 1e-9):
+        near = min(found.share, found.reached) <= self.least * (1 + self.tolerance) * (1 + 1e-9)
+        # A smaller one that missed says that the metric does.
+        if self.frozen and near and all(each.holds or each.reached >= found.reached for each in self.trials):
             return (
                 f"{said} Frozen layers bound it, and not the metric: with all channels of "
                 f"{layer_names(self.frozen, COMPACT)} {self.least:.1%} of the {self.by} is the least in reach. "
