@@ -3,26 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import tf_keras as keras
 
 import tfmot_swd
 from examples.channel_methods import Scores, l1_shares
 from research.case import Training, WarmUpAndFall
-
-
-def structured(training: Training, rate: float, **setting: Any) -> tuple[keras.Model, dict[str, Any]]:
-    """Structured Selective Weight Decay over the whole run; returns the smaller model and what its report says."""
-    schedule = tfmot_swd.StructuredDecay(budget_of(rate), training.steps, **setting)
-    pruned = tfmot_swd.prune_selective_decay(training.build(), schedule)
-    callback = tfmot_swd.UpdatePruningStep(validation_data=training.validation)
-    training.fit(pruned, [callback])
-    report = callback.final_step
-    if report is None:
-        raise RuntimeError(f"The final pruning step was not made. Received: {schedule}")
-    facts = {"largest_removed": report.largest_removed, "before": report.before, "after": report.after}
-    return tfmot_swd.strip_pruning(pruned), facts
 
 
 def progressive(training: Training, rate: float, pruning_epochs: int, criterion: str = "rpgp") -> keras.Model:

@@ -31,7 +31,7 @@ def _dense(training: Training, rate: float, **setting: Any) -> Trained:
     return Trained(model)
 
 
-def _selective(training: Training, schedule: tfmot_swd.SelectiveDecay) -> Trained:
+def _selective(training: Training, schedule: Any, remove_channels: bool = False) -> Trained:
     pruned = tfmot_swd.prune_selective_decay(training.build(), schedule)
     callback = tfmot_swd.UpdatePruningStep(validation_data=training.validation)
     training.fit(pruned, [callback])
@@ -39,7 +39,7 @@ def _selective(training: Training, schedule: tfmot_swd.SelectiveDecay) -> Traine
     if report is None:
         raise RuntimeError(f"The final pruning step was not made. Received: {schedule}")
     facts = {"largest_removed": report.largest_removed, "before": report.before, "after": report.after}
-    return Trained(tfmot_swd.strip_pruning(pruned, remove_channels=False), facts)
+    return Trained(tfmot_swd.strip_pruning(pruned, remove_channels=remove_channels), facts)
 
 
 def _swd(training: Training, rate: float, **setting: Any) -> Trained:
@@ -86,7 +86,8 @@ def _tfmot(training: Training, rate: float, **setting: Any) -> Trained:
 
 
 def _structured(training: Training, rate: float, **setting: Any) -> Trained:
-    return Trained(*channel_methods.structured(training, rate, **setting))
+    schedule = tfmot_swd.StructuredDecay(channel_methods.budget_of(rate), training.steps, **setting)
+    return _selective(training, schedule, remove_channels=True)
 
 
 def _progressive(training: Training, rate: float, **setting: Any) -> Trained:
