@@ -71,12 +71,6 @@ def zeroed(build: Callable[[], keras.Model], scale: float) -> Subject:
     return model, images[: CHECKED // 5], images[CHECKED // 5 :]
 
 
-def tiny(name: str) -> keras.Model:
-    """Returns a trained network of MLPerf Tiny."""
-    mlperf_tiny.fetch(mlperf_tiny.cache())
-    return keras.models.load_model(mlperf_tiny.cache() / f"{name}.h5", compile=False)
-
-
 def random_detector() -> keras.Model:
     """Returns the detector of the examples; its outputs begin too small to be left by a threshold for the whole net."""
     model = detector((96, 96, 1), 10)
@@ -87,9 +81,12 @@ def random_detector() -> keras.Model:
 SUBJECTS: dict[str, tuple[str, Callable[[], Subject]]] = {
     "lenet5": ("LeNet-5", functools.partial(trained, "lenet5")),
     "fashion_net": ("Fashion net", functools.partial(trained, "fashion_net")),
-    "resnet8": ("ResNet-8", functools.partial(zeroed, lambda: tiny("image_classification"), 1 / 255)),
-    "ds_cnn": ("DS-CNN", functools.partial(zeroed, lambda: tiny("keyword_spotting"), 1.0)),
-    "mobilenet_v1": ("MobileNetV1 0.25", functools.partial(zeroed, lambda: tiny("visual_wake_words"), 1.0)),
+    "resnet8": ("ResNet-8", functools.partial(zeroed, lambda: mlperf_tiny.network("image_classification"), 1 / 255)),
+    "ds_cnn": ("DS-CNN", functools.partial(zeroed, lambda: mlperf_tiny.network("keyword_spotting"), 1.0)),
+    "mobilenet_v1": (
+        "MobileNetV1 0.25",
+        functools.partial(zeroed, lambda: mlperf_tiny.network("visual_wake_words"), 1.0),
+    ),
     "detector": ("detector", functools.partial(zeroed, random_detector, 1 / 255)),
 }
 

@@ -145,7 +145,7 @@ def cut_once(model: keras.Model) -> tuple[keras.Model, np.ndarray]:
 
 def whole(subject: Subject) -> keras.Model:
     keras.utils.set_random_seed(SEED)
-    return keras.models.load_model(mlperf_tiny.cache() / f"{subject.name}.h5", compile=False)
+    return mlperf_tiny.network(subject.name)
 
 
 def measure(subject: Subject) -> dict[str, Any]:

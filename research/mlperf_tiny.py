@@ -69,6 +69,12 @@ def fetch(directory: Path) -> None:
                         partial.replace(directory / file)
 
 
+def network(name: str) -> keras.Model:
+    """Returns a trained network, fetched where it is not there yet."""
+    fetch(cache())
+    return keras.models.load_model(cache() / f"{name}.h5", compile=False)
+
+
 def reference_file(name: str) -> Path:
     """Returns the int8 file that comes with a network, once it is fetched."""
     return cache() / f"{name}.tflite"

@@ -34,8 +34,7 @@ def mlperf_resnet8(weight_decay: float) -> keras.Model:
     Args:
       weight_decay: factor of w in the gradient of each kernel, in place of the authors'.
     """
-    mlperf_tiny.fetch(mlperf_tiny.cache())
-    trained = keras.models.load_model(mlperf_tiny.cache() / "image_classification.h5", compile=False)
+    trained = mlperf_tiny.network("image_classification")
 
     def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
         config = layer.get_config()

@@ -77,16 +77,19 @@ def _tuning(case: Case, seeds: Any, only: Any, rates: Any) -> Iterator[dict[str,
     if case.fine_tunes:
         candidates = (fine_tuning_of_channels if case.pruned == "channels" else fine_tuning)(case.optimizer)
     for seed in seeds or TUNING_SEEDS:
-        if seed != TUNING_SEEDS[0]:
-            journal = journal_of("tuning", case.name)
-            if not all(journal.done(key_of(case, each, tuning_rate(case), TUNING_SEEDS[0])) for each in candidates):
-                # Another process is at work on the first seed still, or `only` leaves methods out.
-                return
-            kept = best_names(journal.records(), TUNING_SEEDS[0])
-            candidates = [each for each in candidates if each.name in kept]
-        for candidate in candidates:
+        for candidate in candidates if seed == TUNING_SEEDS[0] else _best(case, candidates):
             if only is None or candidate.family in only:
                 yield key_of(case, candidate, tuning_rate(case), seed)
+
+
+def _best(case: Case, candidates: list[Candidate]) -> list[Candidate]:
+    """Returns the settings that go on to further seeds; none before all of them have had the first seed."""
+    journal, first = journal_of("tuning", case.name), TUNING_SEEDS[0]
+    if not all(journal.done(key_of(case, each, tuning_rate(case), first)) for each in candidates):
+        # Another process is at work on it still, or `only` has left methods out.
+        return []
+    kept = best_names(journal.records(), first)
+    return [each for each in candidates if each.name in kept]
 
 
 def tuning_rate(case: Case) -> float:

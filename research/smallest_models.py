@@ -82,21 +82,16 @@ def _fashion(images: int) -> tuple[keras.Model, Lesson]:
     return network, Lesson(*((data.to_float(x), y) for x, y in splits))
 
 
-def _mlperf(name: str) -> keras.Model:
-    mlperf_tiny.fetch(mlperf_tiny.cache())
-    return keras.models.load_model(mlperf_tiny.cache() / f"{name}.h5", compile=False)
-
-
 def _resnet(images: int) -> tuple[keras.Model, Lesson]:
     data = load("cifar10_jpeg", images)
     splits = ((data.train_x, data.train_y), (data.validation_x, data.validation_y), (data.test_x, data.test_y))
     name = "image_classification"
-    return _mlperf(name), Lesson(*((to_float(x, name), y) for x, y in splits))
+    return mlperf_tiny.network(name), Lesson(*((to_float(x, name), y) for x, y in splits))
 
 
 def _mobilenet(images: int) -> tuple[keras.Model, Lesson]:
     data = load("cifar10_jpeg", images)
-    network = _mlperf("visual_wake_words")
+    network = mlperf_tiny.network("visual_wake_words")
     parts = []
     for x in (data.train_x, data.validation_x[:2000], data.test_x[::5]):
         pixels = to_float(photographs(x, 96), "visual_wake_words")

@@ -26,6 +26,21 @@ def conv_net() -> Any:
     return _settle(keras.Model(image, keras.layers.Dense(4, activation="softmax", name="scores")(x)))
 
 
+@pytest.fixture(scope="module")
+def three_layers() -> Any:
+    """Eight inputs to three outputs; a module may change its weights."""
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    return keras.Sequential(
+        [
+            layers.Input((8,), name="x"),
+            layers.Dense(16, "relu", name="calm"),
+            layers.Dense(8, name="wide"),
+            layers.Dense(3, name="head"),
+        ]
+    )
+
+
 @pytest.fixture
 def dense_net() -> Any:
     return keras.Sequential([keras.layers.Input((6,), name="x"), keras.layers.Dense(3)])

@@ -23,18 +23,9 @@ def rows() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def wide() -> keras.Model:
+def wide(three_layers) -> keras.Model:
     """One unit of the second layer is a hundred times the others, and nothing comes of it."""
-    keras.utils.set_random_seed(0)
-    layers = keras.layers
-    net = keras.Sequential(
-        [
-            layers.Input((8,), name="x"),
-            layers.Dense(16, "relu", name="calm"),
-            layers.Dense(8, name="wide"),
-            layers.Dense(3, name="head"),
-        ]
-    )
+    net = three_layers
     kernel, bias = net.get_layer("wide").get_weights()
     net.get_layer("wide").set_weights([kernel * ([100] + 7 * [1]), bias])
     kernel, bias = net.get_layer("head").get_weights()

@@ -100,18 +100,9 @@ def rows() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def wide() -> keras.Model:
+def wide(three_layers) -> keras.Model:
     """One unit of the second layer is a thousand times the others, and counts no more than they do."""
-    keras.utils.set_random_seed(0)
-    layers = keras.layers
-    net = keras.Sequential(
-        [
-            layers.Input((8,), name="x"),
-            layers.Dense(16, "relu", name="calm"),
-            layers.Dense(8, name="wide"),
-            layers.Dense(3, name="head"),
-        ]
-    )
+    net = three_layers
     for layer, factor in ((net.get_layer("wide"), 1000), (net.get_layer("head"), 1 / 1000)):
         kernel, bias = layer.get_weights()
         kernel[(slice(None), 0) if factor > 1 else 0] *= factor

@@ -216,6 +216,7 @@ def _row(
     able = makers_of(group, variables)
     if layers == "convolutions":
         able = [member for member in able if makes_filters(by_path[member.layer])]
+    frozen = tuple(dict.fromkeys(each.layer for each in group.producers if each.variable_id not in trained))
     reason = ""
     if not _is_chosen(group, chosen):
         reason = "left out by name"
@@ -223,10 +224,9 @@ def _row(
         reason = "no convolution makes it" if layers == "convolutions" else "nothing makes it that can be ranked"
     elif group.size < 2:
         reason = "only one channel"
-    elif is_frozen(group, trained):
+    elif frozen:
         reason = FROZEN
     ordered = sorted(able, key=lambda member: distance[member.layer])
-    frozen = tuple(dict.fromkeys(each.layer for each in group.producers if each.variable_id not in trained))
     return ChannelRow(group.name, group.size, tuple(ordered) if reason in ("", FROZEN) else (), reason, frozen)
 
 

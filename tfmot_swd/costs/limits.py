@@ -126,7 +126,7 @@ def resolve_limits(
     Raises:
       ValueError: the smallest model allowed exceeds a limit; the message says what it costs.
     """
-    limits = amounts_of(budget, costs, names, minimum=minimum, round_to=round_to)
+    limits, search = amounts_of(budget, costs, names, minimum=minimum, round_to=round_to)
     if costs.unknown:
         warnings.warn(
             "Multiply-accumulates of some layers are not known and count as 0 in this budget: register them with "
@@ -134,7 +134,7 @@ def resolve_limits(
             PruningWarning,
             stacklevel=4,
         )
-    check_can_be_met(limits, costs, names, minimum=minimum, round_to=round_to)
+    check_can_be_met(limits, search, minimum=minimum, round_to=round_to)
     if all(limits.final[name] >= cost for name, cost in limits.whole.items()):
         costing, allowed = (amounts_said(part) for part in (limits.whole, limits.final))
         warnings.warn(
@@ -148,8 +148,11 @@ def resolve_limits(
 
 def amounts_of(
     budget: Budget, costs: ChannelCosts, names: Sequence[str], *, minimum: int = 1, round_to: int = 1
-) -> CostLimits:
-    """Returns the limits of a budget for one model, as `resolve_limits`, whether they can be met or not."""
+) -> tuple[CostLimits, ChannelSearch]:
+    """Returns the limits of a budget for one model, as `resolve_limits`, whether they can be met or not.
+
+    Beside them the search over the groups that are named, with their terms.
+    """
     objects = {name: budget.cost(name) for name in budget.costs}
     if any(cost.estimated for cost in objects.values()):
         floor = ChannelSearch(costs.groups, names, [], costs, minimum=minimum, round_to=round_to).smallest()
@@ -158,14 +161,11 @@ def amounts_of(
     terms = CostLimits({}, dict.fromkeys(budget.costs, 0), objects).terms(costs)
     search = ChannelSearch(costs.groups, names, terms, costs, minimum=minimum, round_to=round_to)
     whole = dict(zip(budget.costs, search.costs_of(np.ones(search.channels, bool)), strict=True))
-    return CostLimits(whole, budget.limits(whole), objects, budget.input_shape)
+    return CostLimits(whole, budget.limits(whole), objects, budget.input_shape), search
 
 
-def check_can_be_met(
-    limits: CostLimits, costs: ChannelCosts, names: Sequence[str], *, minimum: int = 1, round_to: int = 1
-) -> None:
-    """Raises a ValueError where the smallest model allowed exceeds a limit; the message says what it costs."""
-    search = ChannelSearch(costs.groups, names, limits.terms(costs), costs, minimum=minimum, round_to=round_to)
+def check_can_be_met(limits: CostLimits, search: ChannelSearch, *, minimum: int = 1, round_to: int = 1) -> None:
+    """Raises a ValueError where the smallest model of a search exceeds a limit; the message says what it costs."""
     over = limits.out_of_reach(search)
     if over:
         raise ValueError(
@@ -178,10 +178,11 @@ def check_can_be_met(
 
 def amounts_said(amounts: Mapping[str, Any]) -> str:
     """Returns amounts of costs in words, as parameters=1,000."""
-    return ", ".join(f"{name}={_said(each)}" for name, each in amounts.items())
+    return ", ".join(f"{name}={amount_said(each)}" for name, each in amounts.items())
 
 
-def _said(amount: float) -> str:
+def amount_said(amount: float) -> str:
+    """Returns an amount in digits, as 1,000."""
     return f"{amount:,}" if isinstance(amount, int) else f"{amount:,.6g}"
 
 

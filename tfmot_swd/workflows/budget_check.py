@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tfmot_swd.costs.budget import Budget
+from tfmot_swd.costs.limits import amount_said
 from tfmot_swd.keras2.compat import keras
 from tfmot_swd.workflows.file_exports import FileExport
 
@@ -37,7 +38,7 @@ def over_budget(budget: Budget | None, whole: Any, pruned: Any) -> str:
     over = [name for name in exact if found[name] > limits[name]]
     if not over:
         return ""
-    has, allowed = (" and ".join(_said(name, part[name]) for name in over) for part in (found, limits))
+    has, allowed = (" and ".join(f"{name}={amount_said(part[name])}" for name in over) for part in (found, limits))
     bound = allowed if len(over) > 1 else allowed.partition("=")[2]
     return (
         f"The budget was not met: the model has {has} and was to have {bound} at most. Warnings of the training say "
@@ -70,7 +71,3 @@ def file_over_budget(
         f"The budget was not met: the {budget.recipe} file has {found:,} bytes of {limit:,}, as its size is estimated "
         f"while the model trains. Ask for less, {f'{asked:.3g}' if is_share else f'{int(asked):,}'}."
     )
-
-
-def _said(name: str, amount: float) -> str:
-    return f"{name}={amount:,}" if isinstance(amount, int) else f"{name}={amount:,.6g}"

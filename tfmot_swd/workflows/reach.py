@@ -11,7 +11,7 @@ from rich.table import Table
 from tfmot_swd.channels.groups import layer_names
 from tfmot_swd.channels.plan import ChannelPlan
 from tfmot_swd.costs.counts import ChannelCosts
-from tfmot_swd.costs.limits import amounts_of, amounts_said, check_can_be_met
+from tfmot_swd.costs.limits import amount_said, amounts_of, amounts_said, check_can_be_met
 from tfmot_swd.costs.search import ChannelSearch
 from tfmot_swd.io.tables import COMPACT, Printable, ResultTable, View
 from tfmot_swd.keras2.compat import keras
@@ -42,9 +42,8 @@ class Reach(Printable):
         for heading in ("whole model", "at most", "least in reach", "of the whole"):
             table.add_column(heading, justify="right")
         for name, whole in self.whole.items():
-            amounts = (amounts_said({name: each[name]}) for each in (self.whole, self.limits, self.least))
-            row = (each.partition("=")[2] for each in amounts)
-            table.add_row(name, *row, f"{self.least[name] / whole:.1%}" if whole else "")
+            amounts = (amount_said(each[name]) for each in (self.whole, self.limits, self.least))
+            table.add_row(name, *amounts, f"{self.least[name] / whole:.1%}" if whole else "")
         table.explain(
             f"Frozen layers keep their channels: {layer_names(self.frozen, view)}." if self.frozen else "",
             "The least is with the fewest channels, and of no use as a model.",
@@ -92,8 +91,8 @@ def check_reach(model: keras.Model, goal: Goal) -> Reach | None:
 def _reach(plan: ChannelPlan, goal: Goal) -> Reach:
     budget, sizes = goal.target().as_budget(), {"round_to": goal.round_to}
     costs, names = ChannelCosts(plan.groups, budget.input_shape), [row.group for row in plan.wrapped]
-    limits = amounts_of(budget, costs, names, **sizes)
-    check_can_be_met(limits, costs, names, **sizes)
+    limits, whole = amounts_of(budget, costs, names, **sizes)
+    check_can_be_met(limits, whole, **sizes)
     search = ChannelSearch(plan.groups, [row.group for row in plan.ranked], limits.terms(costs), costs, **sizes)
     over = limits.out_of_reach(search)
     if over:

@@ -9,7 +9,7 @@ from absl import flags
 from rich.table import Table
 
 from tfmot_swd.cli.command import Call, Command, UsageError, define_bound_flags, define_full_flag
-from tfmot_swd.cli.data import read_data
+from tfmot_swd.cli.data import Data, read_data
 from tfmot_swd.cli.devices import (
     MICROCONTROLLER,
     as_json,
@@ -109,15 +109,15 @@ def _run(call: Call) -> int:
     failures: list[str] = []
     if values.model:
         model = load_model(call, values.model)
-        parities, dense_accuracy = _parities(call, content, target, model)
+        parities, dense_accuracy, data = _parities(call, content, target, model)
         for runtime, parity in parities.items():
             call.show(_table(runtime, parity, values.tolerance, dense_accuracy))
             failures += _judged(call, content, runtime, parity)
         found["dense_accuracy"] = dense_accuracy
         found["parity"] = dataclasses.asdict(next(iter(parities.values())))
         found["parity_by_runtime"] = {runtime: dataclasses.asdict(each) for runtime, each in parities.items()}
-        if values.quantization_error:
-            by_layer = quantization_error(model, path, read_data("data", values.data, model).to_check)
+        if values.quantization_error and data is not None:
+            by_layer = quantization_error(model, path, data.to_check)
             call.show(by_layer)
             found["quantization_error"] = by_layer.to_dict()
     advice = advise(path, values.dense, target)
@@ -145,16 +145,23 @@ def _run(call: Call) -> int:
     return 0
 
 
-def _parities(call: Call, content: bytes, target: Target | None, model: Any) -> tuple[dict[str, Parity], float | None]:
-    """Returns how far the file is from its model, by where it was run; and the accuracy of the dense file, if any."""
+def _parities(
+    call: Call, content: bytes, target: Target | None, model: Any
+) -> tuple[dict[str, Parity], float | None, Data | None]:
+    """Returns how far the file is from its model, by where it was run; the accuracy of the dense file; the data.
+
+    The last two are None where there are none.
+    """
     from tfmot_swd.tflite.parity import compare
     from tfmot_swd.tflite.samples import read_samples
     from tfmot_swd.tflite.serving import float32_copy, keras_outputs
 
     model = float32_copy(model)
+    data = None
     try:
         if call.flags.data:
-            samples = read_samples(read_data("data", call.flags.data, model).to_check, model, "--data")
+            data = read_data("data", call.flags.data, model)
+            samples = read_samples(data.to_check, model, "--data")
         else:
             samples = _random_samples(content, model)
         outputs = _outputs(call, content, dict(zip(model.input_names, samples.inputs, strict=True)), target)
@@ -167,7 +174,7 @@ def _parities(call: Call, content: bytes, target: Target | None, model: Any) -> 
         ) from error
     reference = keras_outputs(model, samples.inputs)
     parities = {runtime: compare(reference, each, samples.labels) for runtime, each in outputs.items()}
-    return parities, _dense_accuracy(call, model, samples)
+    return parities, _dense_accuracy(call, model, samples), data
 
 
 def _dense_accuracy(call: Call, model: Any, samples: Samples) -> float | None:
